@@ -1,0 +1,71 @@
+"""Condition types and reasons: every word that a condition, an event or a Job's result can carry.
+
+docs/reference.md is checked against `Reason`, so that each has a sentence for users.
+"""
+
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    """Types of conditions. Reconciling and Stalled follow kstatus: they are True when abnormal."""
+
+    READY = "Ready"
+    AVAILABLE = "Available"
+    COMPRESSED = "Compressed"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+
+class Reason(StrEnum):
+    """Reasons, each with its meaning."""
+
+    # progress
+    COMPRESSING = "Compressing", "The compression Job is running or about to run."
+    ROLLING_OUT = "RollingOut", "Pods of a new revision are starting."
+    AVAILABLE = "Available", "Enough pods are ready."
+    SCALED_TO_ZERO = "ScaledToZero", "replicas is 0."
+    COMPRESSION_SUCCEEDED = "CompressionSucceeded", "An artifact of this recipe exists."
+    SUSPENDED = "Suspended", "suspend is true: no new Job and no new revision."
+    WAITING_FOR_DELETION = "WaitingForDeletion", "An object of an earlier resource of this name is going away."
+    WAITING_FOR_JOB_SLOT = "WaitingForJobSlot", "As many Jobs run as --max-concurrent-jobs allows."
+    MINIMUM_REPLICAS_UNAVAILABLE = "MinimumReplicasUnavailable", "Fewer pods are ready than wanted."
+    DELETING = "Deleting", "The resource is being deleted."
+    # the resource
+    INVALID_SPEC = "InvalidSpec", "The spec breaks a rule of the CRD."
+    NOT_SUPPORTED_YET = "NotSupportedYet", "A field of the spec is part of the API and not implemented."
+    INVALID_POD_SETTINGS = "InvalidPodSettings", "Kubernetes refuses the pod template."
+    NAME_CONFLICT = "NameConflict", "An object of the needed name belongs to somebody else."
+    # the Job
+    INVALID_MODEL = "InvalidModel", "The model file cannot be read, or is not safe."
+    UNSUPPORTED_MODEL = "UnsupportedModel", "The model can be read but not compressed or served as asked."
+    INVALID_DATA = "InvalidData", "A data set cannot be read or does not fit the model."
+    DIGEST_MISMATCH = "DigestMismatch", "The content differs from its sha256."
+    SOURCE_NOT_FOUND = "SourceNotFound", "The source has no such object."
+    SOURCE_UNAUTHORIZED = "SourceUnauthorized", "The source refuses the credential, or none was given."
+    SOURCE_UNAVAILABLE = "SourceUnavailable", "The source does not answer."
+    STORE_UNAUTHORIZED = "StoreUnauthorized", "The registry refuses the credential, or none was given."
+    STORE_UNAVAILABLE = "StoreUnavailable", "The registry does not answer."
+    ARTIFACT_LOST = "ArtifactLost", "The registry no longer has the artifact."
+    ARTIFACT_CORRUPT = "ArtifactCorrupt", "The artifact's content differs from its digest."
+    JOB_FAILED = "JobFailed", "The Job failed for a reason that it could not tell."
+    DEADLINE_EXCEEDED = "DeadlineExceeded", "The Job took longer than job.activeDeadlineSeconds."
+    EVALUATION_FAILED = "EvaluationFailed", "The compressed model misses a limit of evaluation."
+    # pods
+    OUT_OF_MEMORY = "OutOfMemory", "A container used more memory than its limit."
+    PODS_UNSCHEDULABLE = "PodsUnschedulable", "No node fits a pod."
+    IMAGE_PULL_FAILED = "ImagePullFailed", "An image cannot be pulled."
+    SECRET_NOT_FOUND = "SecretNotFound", "A Secret, or a key of it, is missing."  # noqa: S105 - a reason's name
+    VOLUME_NOT_MOUNTED = "VolumeNotMounted", "A volume cannot be mounted."
+    QUOTA_EXCEEDED = "QuotaExceeded", "A quota or admission rule refuses a pod."
+    MODEL_LOAD_FAILED = "ModelLoadFailed", "A worker cannot load the artifact."
+    POD_CRASHED = "PodCrashed", "A container ended unexpectedly."
+    ROLLOUT_FAILED = "RolloutFailed", "A new revision did not become ready; the old one was restored."
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> "Reason":
+        """Make a string member that also knows its meaning."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member

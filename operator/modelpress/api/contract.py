@@ -1,0 +1,95 @@
+"""What the planner and the programs in containers agree on: environment variables, the Job's request and result.
+
+Every path and port that a container uses comes from its environment, so that pods can also run as plain
+processes with private folders and free ports (local mode and the test node).
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from modelpress.api.conditions import Reason
+from modelpress.api.spec import (
+    ApiModel,
+    Compression,
+    Data,
+    DeviceType,
+    Evaluation,
+    Metric,
+    Model,
+    Optimization,
+)
+
+# both kinds of pods
+STORE = "MODELPRESS_STORE"  # oci://registry/repository, or file:///layout in local mode
+PLAIN_HTTP_REGISTRY = "MODELPRESS_PLAIN_HTTP_REGISTRY"  # host:port of the registry that may speak plain HTTP
+SECRETS = "MODELPRESS_SECRETS"  # folder with one folder for each secretRef, named as below
+TERMINATION_MESSAGE = "MODELPRESS_TERMINATION_MESSAGE"  # file that the kubelet puts into the pod's status
+LOG_FORMAT = "MODELPRESS_LOG_FORMAT"  # json or text
+# the Job
+REQUEST = "MODELPRESS_REQUEST"  # a JobRequest as JSON
+WORK_DIR = "MODELPRESS_WORK_DIR"  # scratch space
+# the worker; `modelpress serve --help` lists one variable for each of its options, MODELPRESS_SERVE_*
+ARTIFACT_DIGEST = "MODELPRESS_ARTIFACT_DIGEST"  # what the init container fetches
+MODEL_DIR = "MODELPRESS_MODEL_DIR"  # where it puts the artifact's files
+MODEL_NAME = "MODELPRESS_MODEL_NAME"
+REVISION = "MODELPRESS_REVISION"  # name of the ControllerRevision
+HOST = "MODELPRESS_HOST"
+PORT = "MODELPRESS_PORT"
+DATA = "MODELPRESS_DATA"  # copies
+PIPELINE = "MODELPRESS_PIPELINE"  # stages
+MAX_BATCH_SIZE = "MODELPRESS_MAX_BATCH_SIZE"
+MAX_BATCH_DELAY = "MODELPRESS_MAX_BATCH_DELAY_MILLISECONDS"
+REQUEST_TIMEOUT = "MODELPRESS_REQUEST_TIMEOUT_SECONDS"
+MAX_REQUEST_BYTES = "MODELPRESS_MAX_REQUEST_BYTES"  # an integer, in bytes
+
+# folders below SECRETS
+MODEL_SECRET = "model"  # noqa: S105 - a folder's name
+STORAGE_SECRET = "storage"  # noqa: S105 - a folder's name; .dockerconfigjson is in it
+# those of data sets are named training, calibration and evaluation
+
+HTTP_PORT = 8080  # of a worker's container; named "http"
+TERMINATION_MESSAGE_LIMIT = 4096  # bytes, the kubelet's limit
+
+
+class JobRequest(ApiModel):
+    """What a Job is asked to do: the recipe, and for whom."""
+
+    name: str = Field(description="Name of the ModelDeployment.")
+    namespace: str = Field(description="Its namespace.")
+    recipe_hash: str = Field(description="Hash of the recipe; returned in the result.")
+    model: Model = Field(description="As in the spec.")
+    data: Data | None = Field(None, description="As in the spec.")
+    compression: Compression | None = Field(None, description="As in the spec.")
+    optimization: Optimization | None = Field(None, description="As in the spec.")
+    evaluation: Evaluation | None = Field(None, description="As in the spec.")
+    device_type: DeviceType = Field(description="spec.devices.type: decides the serving form.")
+
+
+class Scores(ApiModel):
+    """Scores of one metric on the evaluation data, in percent; the planner compares them with the limits."""
+
+    metric: Metric = Field(description="The metric.")
+    original: float = Field(description="Score of the original model.")
+    compressed: float = Field(description="Score of the form that serves.")
+    rows: int = Field(description="Rows of the evaluation data.")
+
+
+class JobResult(ApiModel):
+    """What a Job that made (or found) an artifact reports; also where the gate will fail."""
+
+    recipe_hash: str = Field(description="As requested.")
+    source_digest: str = Field(description="sha256:... of the original model.")
+    artifact_key: str = Field(description="Hash of contents, recipe and compressor version.")
+    artifact_digest: str = Field(description="sha256:... of the artifact's image manifest.")
+    reused: bool = Field(False, description="True where a finished artifact of the same key was found.")
+    original_bytes: int = Field(description="Bytes of the original weights in float32.")
+    compressed_bytes: int = Field(description="Bytes of the serving form.")
+    scores: Scores | None = Field(None, description="Unset without evaluation.")
+
+
+class JobFailure(ApiModel):
+    """What a Job, a fetch or a worker that cannot go on reports; the exit code says whether to retry."""
+
+    reason: Reason = Field(description="A documented reason.")
+    message: Annotated[str, Field(max_length=3000)] = Field(description="One line for a person.")

@@ -1,0 +1,60 @@
+"""Names, labels and annotations: deterministic, so that two operators write the same objects."""
+
+import hashlib
+from collections.abc import Mapping
+
+GROUP = "modelpress.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "ModelDeployment"
+PLURAL = "modeldeployments"
+
+FIELD_MANAGER = "modelpress"
+
+NAME_LABEL = f"{GROUP}/name"  # the ModelDeployment that an object belongs to
+ROLE_LABEL = f"{GROUP}/role"  # entry (a worker that takes requests) or job
+REVISION_LABEL = f"{GROUP}/revision"  # the ControllerRevision that a Deployment or pod was made from
+RECIPE_LABEL = f"{GROUP}/recipe"  # the recipe hash of a Job
+RETRY_ANNOTATION = f"{GROUP}/retry"  # any change: try a failed recipe or revision again
+RESTARTED_ANNOTATION = f"{GROUP}/restartedAt"  # any change: a new revision with the newest worker image
+
+ENTRY = "entry"
+JOB = "job"
+
+
+def short(value: str) -> str:
+    """Return ten hexadecimal digits that stand for `value` in a name."""
+    return hashlib.sha256(value.encode()).hexdigest()[:10]
+
+
+def job_name(resource: str, recipe_hash: str, retry: str | None) -> str:
+    """Return the name of the Job for a recipe; a new retry value makes a new Job."""
+    return f"{resource}-{short(recipe_hash + (retry or ''))}"
+
+
+def revision_name(resource: str, revision_hash: str) -> str:
+    """Return the name of a ControllerRevision."""
+    return f"{resource}-{revision_hash[:10]}"
+
+
+def labels(resource: str, component: str) -> dict[str, str]:
+    """Return the labels of every child; `component` is `worker` or `compressor`.
+
+    Never `app.kubernetes.io/instance`: Argo CD would take the child for a part of an application and prune it.
+    """
+    return {
+        NAME_LABEL: resource,
+        "app.kubernetes.io/name": "modelpress",
+        "app.kubernetes.io/component": component,
+        "app.kubernetes.io/managed-by": "modelpress",
+    }
+
+
+def entry_selector(resource: str) -> dict[str, str]:
+    """Return the labels that select the pods that take requests; they never change during an update."""
+    return {NAME_LABEL: resource, ROLE_LABEL: ENTRY}
+
+
+def selector_text(selector: Mapping[str, str]) -> str:
+    """Return a selector as `status.selector` and list calls write it."""
+    return ",".join(f"{key}={value}" for key, value in sorted(selector.items()))

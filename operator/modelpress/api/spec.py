@@ -1,0 +1,411 @@
+"""The ModelDeployment spec as frozen types: the one source of the CRD, its descriptions and its rules.
+
+An operator ignores fields that it does not know (a newer CRD must not stall it). The bounds live in the
+schema: the API server and `modelpress plan` enforce them; these types only read what has passed.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from modelpress.api.values import (
+    Bytes,
+    DecimalString,
+    FreeList,
+    FreeObject,
+    IntOrPercent,
+    Name,
+    OciUri,
+    Points,
+    PositiveDecimal,
+    Score,
+    Sha256,
+    Sparsity,
+    StringMap,
+    Uri,
+    rule,
+)
+
+
+class ApiModel(BaseModel):
+    """Base of all resource types: frozen, camelCase on the wire, CEL rules in `cel`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+    cel: ClassVar[tuple[dict[str, str], ...]] = ()
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the set fields that differ from their defaults, in camelCase: stable across releases."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+
+
+class Scheme(StrEnum):
+    """How weights and activations are quantized."""
+
+    AUTO = "Auto"
+    INT8_DYNAMIC = "Int8Dynamic"
+    INT8_STATIC = "Int8Static"
+    INT4_DYNAMIC = "Int4Dynamic"
+    INT8_WEIGHTS = "Int8Weights"
+    INT4_WEIGHTS = "Int4Weights"
+    FLOAT16 = "Float16"
+    BFLOAT16 = "BFloat16"
+
+
+class Granularity(StrEnum):
+    """What pruning removes: single weights or whole channels."""
+
+    ELEMENT = "Element"
+    CHANNEL = "Channel"
+
+
+class Metric(StrEnum):
+    """A score in percent; higher is better."""
+
+    ACCURACY = "Accuracy"
+    AGREEMENT = "Agreement"
+    COSINE_SIMILARITY = "CosineSimilarity"
+    R2 = "R2"
+
+
+class DeviceType(StrEnum):
+    """Where workers run."""
+
+    GPU = "GPU"
+    CPU = "CPU"
+
+
+class StrategyType(StrEnum):
+    """How pods of an old revision are replaced."""
+
+    ROLLING_UPDATE = "RollingUpdate"
+    RECREATE = "Recreate"
+
+
+class LocalReference(ApiModel):
+    """A reference to an object of the same namespace."""
+
+    name: Name = Field(description="Name of the object in the namespace of the ModelDeployment.")
+
+
+class Source(ApiModel):
+    """A file or directory to download."""
+
+    uri: Uri = Field(
+        description="Where the file or directory is: s3://, gs://, az://, hf://, http(s):// or pvc://CLAIM/PATH."
+    )
+    sha256: Sha256 | None = Field(
+        None,
+        description="Pin: the SHA-256 of the file; for a directory, of its path-sorted `sha256sum` lines. "
+        "A different content is refused with DigestMismatch.",
+    )
+    secret_ref: LocalReference | None = Field(
+        None, description="Secret with the credentials of the source, such as AWS_ACCESS_KEY_ID."
+    )
+
+
+class Model(Source):
+    """The trained model."""
+
+    version: str | None = Field(
+        None,
+        max_length=128,
+        description="Free text. Changing it means: read the URI again, its content has changed.",
+    )
+
+
+class Data(ApiModel):
+    """Data sets: .npz files with x (N, ...) and y, or the names of several inputs and outputs as keys."""
+
+    training: Source | None = Field(None, description="Data for fine-tuning.")
+    calibration: Source | None = Field(None, description="Data for calibrating activations (Int8Static).")
+    evaluation: Source | None = Field(None, description="Held-out data that the gate scores.")
+
+
+class Quantization(ApiModel):
+    """Smaller numbers for weights, and for some schemes activations."""
+
+    scheme: Scheme = Field(
+        description="Auto measures the candidates and picks one. Int8Dynamic, Int8Static and Int4Dynamic need CPU "
+        "devices; Int4Weights and BFloat16 need GPU devices."
+    )
+
+
+class Pruning(ApiModel):
+    """Weights set to zero, or channels removed."""
+
+    cel = (
+        rule("has(self.sparsity) != has(self.l0Penalty)", "exactly one of sparsity and l0Penalty must be set"),
+    )
+    sparsity: Sparsity | None = Field(
+        None, description="Share of each tensor's weights (or channels) to remove, by magnitude."
+    )
+    l0_penalty: PositiveDecimal | None = Field(
+        None, description="Lambda of the L0 penalty: iterative hard thresholding during fine-tuning."
+    )
+    granularity: Granularity = Field(
+        Granularity.ELEMENT,
+        description="Element saves stored bytes only; Channel makes the served model smaller and faster.",
+    )
+
+
+class Compression(ApiModel):
+    """How the model is made small. Unset: it is judged and served as it is, in float32."""
+
+    quantization: Quantization | None = Field(None, description="Quantization of the weights and activations.")
+    pruning: Pruning | None = Field(None, description="Pruning of kernels and embeddings.")
+
+
+class WeightClipping(ApiModel):
+    """W = max(min(W, max), min), of kernels and embeddings."""
+
+    cel = (rule("double(self.min) < double(self.max)", "min must be below max", ".min"),)
+    min: DecimalString = Field(description="Lower bound, a quoted decimal.")
+    max: DecimalString = Field(description="Upper bound, a quoted decimal.")
+
+
+class FineTuning(ApiModel):
+    """Training after pruning, on data.training."""
+
+    epochs: int = Field(ge=1, le=1000, description="Passes over data.training.")
+    batch_size: int = Field(32, ge=1, le=65536, description="Rows in a training batch.")
+    learning_rate: PositiveDecimal | None = Field(
+        None,
+        description="Unset: 0.01 * batch^-0.5 * layers^-0.25 * parameters^-0.1.",
+    )
+
+
+class Optimization(ApiModel):
+    """What is done to the weights beside compression."""
+
+    weight_clipping: WeightClipping | None = Field(None, description="Limits of the weights.")
+    fine_tuning: FineTuning | None = Field(None, description="Training after pruning.")
+
+
+class Evaluation(ApiModel):
+    """The quality gate: a compressed model that misses a limit is not rolled out."""
+
+    cel = (
+        rule(
+            "has(self.minScore) || has(self.maxDrop) || has(self.maxSize)",
+            "at least one of minScore, maxDrop and maxSize must be set",
+        ),
+    )
+    metric: Metric = Field(
+        Metric.ACCURACY,
+        description="Accuracy and R2 need labels; Agreement and CosineSimilarity compare with the original model.",
+    )
+    min_score: Score | None = Field(None, description="Lowest score of the compressed model.")
+    max_drop: Points | None = Field(
+        None, description="Largest loss of score against the original model, in percentage points."
+    )
+    max_size: Bytes | None = Field(None, description="Largest size of the serving form.")
+
+
+class Parallelism(ApiModel):
+    """How one replica is spread over devices."""
+
+    cel = (
+        rule(
+            "self.pipeline % self.podsPerReplica == 0",
+            "pipeline must be a multiple of podsPerReplica",
+            ".pipeline",
+        ),
+        rule(
+            "self.data * self.tensor * self.pipeline / self.podsPerReplica <= 16",
+            "data * tensor * pipeline / podsPerReplica must be at most 16 devices in a pod",
+        ),
+    )
+    data: int = Field(1, ge=1, le=16, description="Independent copies in a pod; the rows of a batch are split.")
+    tensor: int = Field(1, ge=1, le=16, description="Shards of each weight. More than 1 needs GPU devices.")
+    pipeline: int = Field(1, ge=1, le=16, description="Stages of consecutive layers on consecutive devices.")
+    pods_per_replica: int = Field(1, ge=1, le=16, description="Pods that the pipeline stages are spread over.")
+
+
+class Devices(ApiModel):
+    """What a worker computes on."""
+
+    type: DeviceType = Field(
+        DeviceType.GPU, description="GPU: TensorFlow with XLA. CPU: LiteRT; copies and stages are threads."
+    )
+    resource_name: Name | None = Field(
+        None,
+        description="Extended resource to request. Unset: nvidia.com/gpu for GPU, nothing for CPU.",
+    )
+
+
+class Serving(ApiModel):
+    """Limits of the inference server."""
+
+    max_batch_size: int = Field(32, ge=1, le=4096, description="Rows that are computed in one call.")
+    max_batch_delay_milliseconds: int = Field(
+        0, ge=0, le=10000, description="How long a batch waits for more rows while the device is free."
+    )
+    request_timeout_seconds: int = Field(30, ge=1, le=3600, description="After this a request gets 504.")
+    max_request_bytes: Bytes = Field("64Mi", description="A larger request body gets 413.")
+
+
+class RollingUpdate(ApiModel):
+    """Bounds of a rolling update; a percentage is of replicas."""
+
+    cel = (
+        rule(
+            "!((self.maxSurge == 0 || self.maxSurge == '0%') && "
+            "(self.maxUnavailable == 0 || self.maxUnavailable == '0%'))",
+            "maxSurge and maxUnavailable must not both be 0",
+        ),
+    )
+    max_surge: IntOrPercent = Field(0, description="Pods above replicas during an update.")
+    max_unavailable: IntOrPercent = Field(1, description="Pods that may be missing during an update.")
+
+
+class Strategy(ApiModel):
+    """How pods of an old revision are replaced."""
+
+    type: StrategyType = Field(
+        StrategyType.ROLLING_UPDATE,
+        description="RollingUpdate replaces pods step by step; Recreate stops all old pods first.",
+    )
+    rolling_update: RollingUpdate = Field(RollingUpdate(), description="Bounds of a rolling update.")
+
+
+class Storage(ApiModel):
+    """Where artifacts are kept."""
+
+    uri: OciUri = Field(description="Repository of the artifacts, oci://REGISTRY/REPOSITORY.")
+    secret_ref: LocalReference | None = Field(
+        None, description="Secret of type kubernetes.io/dockerconfigjson for the registry."
+    )
+
+
+class PodSettings(ApiModel):
+    """Settings of pods; Kubernetes checks affinity, tolerations, env and resources itself."""
+
+    labels: StringMap | None = Field(None, description="Labels added to the pods.")
+    annotations: StringMap | None = Field(None, description="Annotations added to the pods.")
+    image: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
+        None, description="Image to run instead of the operator's default."
+    )
+    image_pull_secrets: Annotated[list[LocalReference], Field(max_length=16)] | None = Field(
+        None, description="Secrets for pulling the image."
+    )
+    service_account_name: Name | None = Field(None, description="ServiceAccount; no API token is mounted.")
+    node_selector: StringMap | None = Field(None, description="Labels that a node must have.")
+    tolerations: FreeList | None = Field(None, description="Tolerations, as in a pod.")
+    affinity: FreeObject | None = Field(None, description="Affinity, as in a pod.")
+    topology_spread_constraints: FreeList | None = Field(
+        None, description="Topology spread constraints, as in a pod."
+    )
+    priority_class_name: Name | None = Field(None, description="PriorityClass of the pods.")
+    runtime_class_name: Name | None = Field(None, description="RuntimeClass of the pods.")
+    env: FreeList | None = Field(None, description="Environment variables of the container, as in a pod.")
+    resources: FreeObject | None = Field(
+        None, description="Requests and limits of the container, as in a pod. Devices are added to them."
+    )
+
+
+class JobSettings(PodSettings):
+    """Settings of the compression Job."""
+
+    backoff_limit: int = Field(2, ge=0, le=20, description="Retries after node and network faults.")
+    active_deadline_seconds: int = Field(
+        86400, ge=60, le=604800, description="After this the Job is stopped, in seconds."
+    )
+
+
+_NEEDS_GPU = "self.devices.type == 'GPU'"
+_SCHEME = "has(self.compression) && has(self.compression.quantization)"
+_PRUNING = "has(self.compression) && has(self.compression.pruning)"
+_TUNING = "has(self.optimization) && has(self.optimization.fineTuning)"
+_CLIPPING = "has(self.optimization) && has(self.optimization.weightClipping)"
+
+
+class Spec(ApiModel):
+    """What to serve, how small, how good, on which devices and how many times."""
+
+    cel = (
+        rule(
+            f"!({_PRUNING} && has(self.compression.pruning.l0Penalty)) || ({_TUNING})",
+            "l0Penalty needs optimization.fineTuning",
+            ".compression.pruning.l0Penalty",
+        ),
+        rule(
+            f"!({_TUNING}) || (has(self.data) && has(self.data.training))",
+            "fineTuning needs data.training",
+            ".optimization.fineTuning",
+        ),
+        rule(
+            f"!({_SCHEME} && self.compression.quantization.scheme == 'Int8Static') || "
+            "(has(self.data) && has(self.data.calibration))",
+            "scheme Int8Static needs data.calibration",
+            ".compression.quantization.scheme",
+        ),
+        rule(
+            "!has(self.evaluation) || !(has(self.evaluation.minScore) || has(self.evaluation.maxDrop)) || "
+            "(has(self.data) && has(self.data.evaluation))",
+            "minScore and maxDrop need data.evaluation",
+            ".evaluation",
+        ),
+        rule(
+            f"!({_PRUNING} && {_CLIPPING}) || "
+            "(double(self.optimization.weightClipping.min) <= 0.0 && "
+            "double(self.optimization.weightClipping.max) >= 0.0)",
+            "weightClipping together with pruning must contain 0: min <= 0 <= max",
+            ".optimization.weightClipping",
+        ),
+        rule(
+            f"self.parallelism.tensor == 1 || {_NEEDS_GPU}",
+            "tensor above 1 needs devices.type GPU",
+            ".parallelism.tensor",
+        ),
+        rule(
+            f"!({_SCHEME} && self.compression.quantization.scheme in ['Int8Dynamic', 'Int8Static', 'Int4Dynamic'])"
+            " || self.devices.type == 'CPU'",
+            "schemes Int8Dynamic, Int8Static and Int4Dynamic need devices.type CPU",
+            ".compression.quantization.scheme",
+        ),
+        rule(
+            f"!({_SCHEME} && self.compression.quantization.scheme in ['Int4Weights', 'BFloat16'])"
+            f" || {_NEEDS_GPU}",
+            "schemes Int4Weights and BFloat16 need devices.type GPU",
+            ".compression.quantization.scheme",
+        ),
+        rule(
+            f"!({_SCHEME} && self.compression.quantization.scheme == 'Auto') || "
+            "(has(self.evaluation) && (has(self.evaluation.minScore) || has(self.evaluation.maxDrop)))",
+            "scheme Auto needs evaluation.minScore or evaluation.maxDrop",
+            ".compression.quantization.scheme",
+        ),
+        rule(
+            "!has(self.devices.resourceName) || !self.devices.resourceName.contains('/mig-') || "
+            "self.parallelism.data * self.parallelism.tensor * self.parallelism.pipeline == 1",
+            "a MIG resource allows no parallelism: a process sees one MIG instance",
+            ".devices.resourceName",
+        ),
+    )
+    model: Model = Field(description="The trained TensorFlow or Keras model.")
+    data: Data | None = Field(None, description="Data sets for fine-tuning, calibration and evaluation.")
+    compression: Compression | None = Field(
+        None, description="How the model is made small. Unset: it is judged and served as it is, in float32."
+    )
+    optimization: Optimization | None = Field(None, description="What is done to the weights beside compression.")
+    evaluation: Evaluation | None = Field(None, description="The quality gate.")
+    parallelism: Parallelism = Field(Parallelism(), description="How one replica is spread over devices.")
+    devices: Devices = Field(Devices(), description="What a worker computes on.")
+    replicas: int = Field(
+        1, ge=0, le=10000, description="Copies to run. The operator never writes it: people and autoscalers do."
+    )
+    serving: Serving = Field(Serving(), description="Limits of the inference server.")
+    strategy: Strategy = Field(Strategy(), description="How pods of an old revision are replaced.")
+    progress_deadline_seconds: int = Field(
+        600, ge=10, le=86400, description="A rollout that makes no progress for this long is rolled back."
+    )
+    storage: Storage | None = Field(
+        None, description="Where artifacts are kept. Unset: the operator's default registry."
+    )
+    worker: PodSettings | None = Field(None, description="Settings of the worker pods.")
+    job: JobSettings | None = Field(None, description="Settings of the compression Job.")
+    suspend: bool = Field(
+        False, description="True: no new Job and no new revision; running pods stay and scale."
+    )

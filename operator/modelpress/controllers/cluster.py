@@ -1,0 +1,43 @@
+"""The cluster as the reconciler sees it: observe, apply, delete, write status.
+
+Implemented by `controllers.kubernetes_cluster` (an API server) and `local.cluster` (processes of this machine).
+This module must not import kopf or kubernetes.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from modelpress.api.errors import ModelPressError
+from modelpress.planning.types import Body, EventNote, Key, Observed, Ref
+
+
+class TemplateRefused(ModelPressError):
+    """The API server does not accept an object that the planner rendered (InvalidPodSettings, NameConflict)."""
+
+
+class Stale(Exception):
+    """The observation is older than our own last write: look again when the watch has caught up."""
+
+
+class Cluster(Protocol):
+    """Effects of the control loop. Methods block; each may raise on network faults and is then retried."""
+
+    def observe(self, key: Key) -> Observed | None:
+        """Return what is known of a ModelDeployment, or None where it does not exist. Raises Stale."""
+        ...
+
+    def apply(self, body: Body) -> Mapping[str, Any]:
+        """Server-side apply; Jobs and ControllerRevisions are created only. Raises TemplateRefused."""
+        ...
+
+    def delete(self, ref: Ref) -> None:
+        """Delete with background propagation; an object that is gone already is fine."""
+        ...
+
+    def write_status(self, resource: Body, status: Body) -> None:
+        """Replace the status of a ModelDeployment."""
+        ...
+
+    def record(self, resource: Body, note: EventNote) -> None:
+        """Write an event about a ModelDeployment."""
+        ...

@@ -1,0 +1,73 @@
+"""What the planner reads and what it returns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+Body = Mapping[str, Any]  # a Kubernetes object as JSON
+
+
+class Key(NamedTuple):
+    """A ModelDeployment."""
+
+    namespace: str
+    name: str
+
+
+class Ref(NamedTuple):
+    """An object; `uid` guards a delete against a successor of the same name."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator was started with."""
+
+    compressor_image: str
+    worker_image: str
+    worker_gpu_image: str
+    store: str  # default of spec.storage.uri; file:///folder in local mode
+    plain_http_registry: str | None = None  # host:port of the registry that may speak plain HTTP
+    cluster_domain: str = "cluster.local"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One ModelDeployment and all that belongs to it, as the cluster last said."""
+
+    resource: Body
+    now: datetime
+    jobs: tuple[Body, ...] = ()
+    revisions: tuple[Body, ...] = ()  # ControllerRevisions
+    deployments: tuple[Body, ...] = ()
+    services: tuple[Body, ...] = ()
+    network_policies: tuple[Body, ...] = ()
+    pods: tuple[Body, ...] = ()  # of Jobs and of Deployments
+    events: tuple[Body, ...] = ()  # Warning events of pods that wait and of Jobs without pods
+    free_job_slots: int = 1  # how many more Jobs may run in the cluster
+
+
+@dataclass(frozen=True)
+class EventNote:
+    """An event to write about the ModelDeployment."""
+
+    type: str  # Normal or Warning
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do now. Applying the same plan twice changes nothing the second time."""
+
+    apply: tuple[Body, ...] = ()  # whole objects that differ from the observed ones, in this order
+    delete: tuple[Ref, ...] = ()
+    status: Body | None = None  # the whole status, or None where it is as wanted
+    events: tuple[EventNote, ...] = ()
+    requeue: float | None = None  # seconds until a look is due that no watch event would cause
+    log: Mapping[str, Any] = field(default_factory=dict)  # what the log line of this step says beside the key
