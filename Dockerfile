@@ -1,0 +1,51 @@
+# Four images from one file: docker build --target operator|compressor|worker|worker-gpu .
+# BASE needs Python 3.11 or newer and a package registry; GPU_BASE also the CUDA runtime libraries' driver stubs.
+ARG BASE=python:3.13-slim
+ARG GPU_BASE=python:3.13-slim
+
+FROM ${BASE} AS source
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY operator ./operator
+RUN python3 -m venv /opt/modelpress && /opt/modelpress/bin/pip install --no-cache-dir --upgrade pip
+
+FROM source AS build-operator
+RUN /opt/modelpress/bin/pip install --no-cache-dir '.[operator]'
+
+FROM source AS build-compressor
+RUN /opt/modelpress/bin/pip install --no-cache-dir '.[compression]'
+
+FROM source AS build-worker
+RUN /opt/modelpress/bin/pip install --no-cache-dir '.[serving]'
+
+FROM ${GPU_BASE} AS build-worker-gpu
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY operator ./operator
+RUN python3 -m venv /opt/modelpress && /opt/modelpress/bin/pip install --no-cache-dir --upgrade pip
+RUN /opt/modelpress/bin/pip install --no-cache-dir '.[serving,gpu]'
+
+# The user is numeric so that Kubernetes can see that it is not root (runAsNonRoot).
+FROM ${BASE} AS runtime
+ENV PATH=/opt/modelpress/bin:${PATH} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 65532:65532
+ENTRYPOINT ["modelpress"]
+
+FROM runtime AS operator
+COPY --from=build-operator /opt/modelpress /opt/modelpress
+CMD ["operator"]
+
+FROM runtime AS compressor
+COPY --from=build-compressor /opt/modelpress /opt/modelpress
+CMD ["job"]
+
+FROM runtime AS worker
+COPY --from=build-worker /opt/modelpress /opt/modelpress
+CMD ["serve"]
+
+FROM ${GPU_BASE} AS worker-gpu
+ENV PATH=/opt/modelpress/bin:${PATH} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 65532:65532
+COPY --from=build-worker-gpu /opt/modelpress /opt/modelpress
+ENTRYPOINT ["modelpress"]
+CMD ["serve"]
