@@ -1,0 +1,190 @@
+"""manifest.json: what an artifact holds and what was measured when it was made.
+
+Compression writes it, workers read it. Workers import this module while they start, so it must import
+nothing heavier than pydantic: no fsspec, no oras, no TensorFlow.
+"""
+
+import hashlib
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from modelpress.api.conditions import Reason
+from modelpress.api.contract import Scores
+from modelpress.api.errors import DataError, MissingError
+
+SCHEMA_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+REPORT_FILE = "report.json"
+MODEL_FILE = "model.tflite"
+
+_DIGEST = r"^sha256:[0-9a-f]{64}$"
+_HEX = r"^[0-9a-f]{64}$"
+_FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+
+
+def _numpy_name(value: str) -> str:
+    try:
+        name = np.dtype(value).name
+    except TypeError:
+        name = ""
+    if name != value:
+        raise ValueError(f"{value!r} is not the name of a numpy dtype such as float32")
+    return value
+
+
+class _Model(BaseModel):
+    """Frozen, camelCase in the file; fields of later releases are ignored."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        protected_namespaces=(),
+        ser_json_inf_nan="null",
+    )
+
+
+class Form(StrEnum):
+    """How the model is stored for serving."""
+
+    TFLITE = "tflite"
+
+
+class TensorSpec(_Model):
+    """One input or output of the model."""
+
+    name: str = Field(min_length=1, max_length=512, description="Name in the protocols.")
+    shape: tuple[Annotated[int, Field(ge=-1)], ...] = Field(
+        max_length=32, description="Sizes of the axes, the batch axis first; -1 where a size is free."
+    )
+    dtype: Annotated[str, AfterValidator(_numpy_name)] = Field(description="numpy name, such as float32.")
+
+
+class PassSummary(_Model):
+    """What one pass did; report.json has it tensor by tensor."""
+
+    name: str = Field(description="Such as pruning or quantization.")
+    parameters: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, description="Its settings, such as sparsity=50%."
+    )
+    changed: int = Field(0, ge=0, description="Tensors that it changed.")
+    skipped: int = Field(0, ge=0, description="Tensors that it left as they are.")
+
+
+class LayerCost(_Model):
+    """Measured cost of one operator of the serving form; pipelines are cut by it."""
+
+    index: int = Field(ge=0, description="Place of the operator in the main subgraph.")
+    name: str = Field(description="Its type, such as FULLY_CONNECTED.")
+    microseconds: float = Field(ge=0, description="Mean time of one call.")
+    bytes: int = Field(ge=0, description="Bytes of its constant tensors.")
+
+
+class ArtifactManifest(_Model):
+    """Content of manifest.json."""
+
+    schema_version: int = Field(SCHEMA_VERSION, ge=1, description="Raised when an old worker cannot read it.")
+    form: Form = Field(description="How the model is stored.")
+    model_file: Annotated[str, Field(pattern=_FILE_NAME)] = Field(
+        MODEL_FILE, description="File of the artifact that is loaded."
+    )
+    files: dict[
+        Annotated[str, Field(pattern=_FILE_NAME)],
+        Annotated[str, Field(pattern=_HEX)],
+    ] = Field(description="SHA-256 of every file of the artifact but manifest.json.")
+    inputs: tuple[TensorSpec, ...] = Field(min_length=1, description="Inputs, in the model's order.")
+    outputs: tuple[TensorSpec, ...] = Field(min_length=1, description="Outputs, in the model's order.")
+    artifact_key: Annotated[str, Field(pattern=_HEX)] = Field(
+        description="Hash of contents, recipe and compressor version."
+    )
+    source_digest: Annotated[str, Field(pattern=_DIGEST)] = Field(
+        description="sha256:... of the original model."
+    )
+    recipe_hash: str = Field(max_length=64, description="Recipe of the Job that made the artifact.")
+    compressor_version: str = Field(description="Release of ModelPress that made the artifact.")
+    original_bytes: int = Field(ge=0, description="Bytes of the original weights in float32.")
+    compressed_bytes: int = Field(ge=0, description="Bytes of the serving form.")
+    scores: Scores | None = Field(None, description="Unset without evaluation.")
+    passes: tuple[PassSummary, ...] = Field((), description="What was done to the model, in order.")
+    layer_costs: tuple[LayerCost, ...] = Field((), description="Empty where nothing was measured.")
+
+    def to_json(self) -> str:
+        """Return the text of manifest.json: the same manifest always gives the same bytes."""
+        wire: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return json.dumps(wire, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save(manifest: ArtifactManifest, folder: Path) -> Path:
+    """Write manifest.json into `folder` and return its path."""
+    path = folder / MANIFEST_FILE
+    path.write_text(manifest.to_json(), encoding="utf-8")
+    return path
+
+
+def load(folder: Path) -> ArtifactManifest:
+    """Read the manifest.json of `folder`.
+
+    Raises MissingError (ArtifactLost) where there is none, DataError (ArtifactCorrupt) where it is not one.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise MissingError(Reason.ARTIFACT_LOST, f"{path}: no such file; it is not an artifact") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(Reason.ARTIFACT_CORRUPT, f"{path}: cannot be read as text") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, where: str) -> ArtifactManifest:
+    """Read the text of a manifest.json; `where` names it in errors. Raises DataError (ArtifactCorrupt)."""
+    try:
+        manifest = ArtifactManifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise DataError(Reason.ARTIFACT_CORRUPT, f"{where}: {field}: {first['msg']}") from error
+    if manifest.schema_version > SCHEMA_VERSION:
+        raise DataError(
+            Reason.ARTIFACT_CORRUPT,
+            f"{where}: schemaVersion {manifest.schema_version} was written by a newer release;"
+            f" this one reads up to {SCHEMA_VERSION}",
+        )
+    return manifest
+
+
+def load_verified(folder: Path) -> ArtifactManifest:
+    """Read the manifest.json of `folder` and compare every file of the artifact with its SHA-256.
+
+    Raises MissingError (ArtifactLost) for a missing file, DataError (ArtifactCorrupt) for a changed one.
+    """
+    manifest = load(folder)
+    if manifest.model_file not in manifest.files:
+        raise DataError(
+            Reason.ARTIFACT_CORRUPT,
+            f"{folder / MANIFEST_FILE}: modelFile: {manifest.model_file} is not one of files",
+        )
+    for name, expected in manifest.files.items():
+        path = folder / name
+        try:
+            found = file_sha256(path)
+        except FileNotFoundError as error:
+            raise MissingError(Reason.ARTIFACT_LOST, f"{path}: no such file") from error
+        if found != expected:
+            raise DataError(
+                Reason.ARTIFACT_CORRUPT, f"{path}: sha256 is {found}, {MANIFEST_FILE} says {expected}"
+            )
+    return manifest
