@@ -4,7 +4,6 @@ Compression writes it, workers read it. Workers import this module while they st
 nothing heavier than pydantic: no fsspec, no oras, no TensorFlow.
 """
 
-import hashlib
 import json
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import Scores
 from modelpress.api.errors import DataError, MissingError
+from modelpress.artifacts.digests import file_sha256
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -25,7 +25,10 @@ MODEL_FILE = "model.tflite"
 
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 _HEX = r"^[0-9a-f]{64}$"
-_FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
+PLAIN_PATH = (
+    rf"^{_NAME}(/{_NAME}){{0,7}}$"  # relative, no "..", nothing that a shell or tar reads in two ways
+)
 
 
 def _numpy_name(value: str) -> str:
@@ -92,11 +95,11 @@ class ArtifactManifest(_Model):
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1, description="Raised when an old worker cannot read it.")
     form: Form = Field(description="How the model is stored.")
-    model_file: Annotated[str, Field(pattern=_FILE_NAME)] = Field(
+    model_file: Annotated[str, Field(pattern=PLAIN_PATH)] = Field(
         MODEL_FILE, description="File of the artifact that is loaded."
     )
     files: dict[
-        Annotated[str, Field(pattern=_FILE_NAME)],
+        Annotated[str, Field(pattern=PLAIN_PATH)],
         Annotated[str, Field(pattern=_HEX)],
     ] = Field(description="SHA-256 of every file of the artifact but manifest.json.")
     inputs: tuple[TensorSpec, ...] = Field(min_length=1, description="Inputs, in the model's order.")
@@ -119,12 +122,6 @@ class ArtifactManifest(_Model):
         """Return the text of manifest.json: the same manifest always gives the same bytes."""
         wire: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         return json.dumps(wire, indent=2, sort_keys=True, allow_nan=False) + "\n"
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save(manifest: ArtifactManifest, folder: Path) -> Path:

@@ -1,0 +1,90 @@
+"""Credentials from the files of a mounted Secret. They are passed on explicitly, never through os.environ."""
+
+import base64
+import binascii
+import json
+from pathlib import Path
+from typing import Any
+
+from modelpress.api.conditions import Reason
+from modelpress.api.errors import PermissionDenied
+
+DOCKER_CONFIG = ".dockerconfigjson"
+
+
+def read(secrets: Path | None, name: str) -> str | None:
+    """Return the value of one key of a Secret, without the newline that `echo` adds; None where unset."""
+    if secrets is None:
+        return None
+    try:
+        value = (secrets / name).read_text(encoding="utf-8").strip("\r\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PermissionDenied(
+            Reason.SOURCE_UNAUTHORIZED, f"the Secret's key {name} cannot be read as text"
+        ) from error
+    return value or None
+
+
+def s3_options(secrets: Path | None, what: str) -> dict[str, Any]:
+    """Return the arguments of s3fs for a Secret's AWS_* keys; the credential is left out where none is given.
+
+    Raises PermissionDenied (SourceUnauthorized) where only one half of a key pair is given.
+    """
+    pair = {name: read(secrets, name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    missing = [name for name, value in pair.items() if value is None]
+    if len(missing) == 1:
+        raise PermissionDenied(Reason.SOURCE_UNAUTHORIZED, f"{what}: the Secret has no key {missing[0]}")
+    options: dict[str, Any] = {}
+    if not missing:
+        options["key"], options["secret"] = pair.values()
+        if token := read(secrets, "AWS_SESSION_TOKEN"):
+            options["token"] = token
+    if endpoint := read(secrets, "AWS_ENDPOINT_URL"):
+        options["endpoint_url"] = endpoint
+    if region := read(secrets, "AWS_REGION"):
+        options["client_kwargs"] = {"region_name": region}
+    return options
+
+
+def http_authorization(secrets: Path | None) -> str | None:
+    """Return the Authorization header for a Secret with `token`, or with `username` and `password`."""
+    if token := read(secrets, "token"):
+        return f"Bearer {token}"
+    username, password = read(secrets, "username"), read(secrets, "password")
+    if username and password:
+        return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+    return None
+
+
+def registry_login(secrets: Path | None, registry: str) -> tuple[str, str] | None:
+    """Return (user, password) of `registry` (host:port) from the Secret's .dockerconfigjson, or None.
+
+    Raises PermissionDenied (StoreUnauthorized) where that file is not what `kubectl create secret
+    docker-registry` makes.
+    """
+    if secrets is None or not (secrets / DOCKER_CONFIG).exists():
+        return None
+    try:
+        auths = json.loads((secrets / DOCKER_CONFIG).read_text(encoding="utf-8"))["auths"]
+        entries = {_host(name): entry for name, entry in auths.items()}
+        entry = entries.get(_host(registry))
+        if entry is None:
+            return None
+        if auth := entry.get("auth"):
+            user, _, password = base64.b64decode(auth, validate=True).decode().partition(":")
+        else:
+            user, password = entry["username"], entry["password"]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, binascii.Error) as error:
+        raise PermissionDenied(
+            Reason.STORE_UNAUTHORIZED,
+            f"the storage Secret's {DOCKER_CONFIG} is not a Docker configuration with a login for {registry}",
+        ) from error
+    return str(user), str(password)
+
+
+def _host(name: str) -> str:
+    """Return `host:port` of a name in a Docker configuration, which may be written as a URL."""
+    host = name.removeprefix("https://").removeprefix("http://").split("/", 1)[0]
+    return "docker.io" if host in ("index.docker.io", "registry-1.docker.io") else host

@@ -1,0 +1,100 @@
+"""Downloads models and data sets: file://, http(s):// and s3://. Archives stay as they are.
+
+A source is a file or, over s3:// and file://, a directory (a SavedModel). What arrives is complete and has
+the pinned content, or nothing arrives. Raises, each with its own reason:
+- MissingError (SourceNotFound): no such object;
+- PermissionDenied (SourceUnauthorized): no credential was given, or it is refused;
+- UnavailableError (SourceUnavailable): no such host, no answer, a broken transfer, or an error of the server;
+- DataError (DigestMismatch): the content differs from its pin.
+
+The protocol's module is imported when it is needed: object-store clients are slow to load.
+"""
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from modelpress.api.conditions import Reason
+from modelpress.api.errors import DataError, UnavailableError, UsageError
+from modelpress.api.spec import Source
+from modelpress.artifacts.digests import path_sha256
+from modelpress.artifacts.transfer import Transfer, redact
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A downloaded file or directory."""
+
+    path: Path
+    sha256: str  # of the file; of a directory that of its path-sorted sha256sum lines
+
+
+def fetch(source: Source, target: Path, *, secrets: Path | None, what: str) -> Fetched:
+    """Download `source` into the folder `target`, under the last name of its URI.
+
+    `secrets` is the folder of the mounted Secret, if there is one; `what` names the field in messages, such
+    as `spec.model`. An earlier download of the same name is replaced.
+    """
+    download = _protocol(source.uri, what)
+    target.mkdir(parents=True, exist_ok=True)
+    partial = target / ".partial"
+    transfer = Transfer(source.uri, secrets, partial, what)
+    final = target / _last_name(source.uri)
+    _remove(partial)
+    try:
+        download(transfer)
+        found = path_sha256(partial)
+        if source.sha256 and source.sha256 != found:
+            raise DataError(
+                Reason.DIGEST_MISMATCH,
+                f"{transfer.shown}: the content's sha256 is {found}, the pin says {source.sha256}",
+            )
+        _remove(final)
+        partial.rename(final)
+    except OSError as error:  # of this machine: the protocols turn their own into the errors above
+        raise UnavailableError(
+            Reason.SOURCE_UNAVAILABLE, f"{transfer.shown}: cannot be stored: {error.strerror or error}"
+        ) from error
+    finally:
+        _remove(partial)
+    _log.info("%s: fetched %s, sha256 %s", what, redact(source.uri), found)
+    return Fetched(final, found)
+
+
+def _protocol(uri: str, what: str) -> Callable[[Transfer], None]:
+    scheme = urlsplit(uri).scheme
+    if scheme == "s3":
+        from modelpress.artifacts.s3_source import download as s3_download  # noqa: PLC0415
+
+        return s3_download
+    if scheme in ("http", "https"):
+        from modelpress.artifacts.http_source import download as http_download  # noqa: PLC0415
+
+        return http_download
+    if scheme == "file":
+        from modelpress.artifacts.local_source import download as local_download  # noqa: PLC0415
+
+        return local_download
+    raise UsageError(
+        Reason.NOT_SUPPORTED_YET,
+        f"{what}: {redact(uri)}: scheme {scheme or 'none'!r}, supported are s3, http, https and file",
+    )
+
+
+def _last_name(uri: str) -> str:
+    """Return the file name that a URI ends with: its suffix tells the format of a model."""
+    path = urlsplit(uri).path if not uri.startswith("s3://") else uri.removeprefix("s3://")
+    name = path.rstrip("/").rpartition("/")[2][-200:]
+    return name if name.strip(".") else "source"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
