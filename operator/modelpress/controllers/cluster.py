@@ -1,7 +1,7 @@
 """The cluster as the reconciler sees it: observe, apply, delete, write status.
 
-Implemented by `controllers.kubernetes_cluster` (an API server) and `local.cluster` (processes of this machine).
-This module must not import kopf or kubernetes.
+Implemented by `controllers.kubernetes_cluster` (an API server) and `local.cluster` (processes of this
+machine). This module must not import kopf or kubernetes.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from modelpress.planning.types import Body, EventNote, Key, Observed, Ref
 
 
 class TemplateRefused(ModelPressError):
-    """The API server does not accept an object that the planner rendered (InvalidPodSettings, NameConflict)."""
+    """The API server does not accept what the planner rendered (InvalidPodSettings, NameConflict, ...)."""
 
 
 class Stale(Exception):

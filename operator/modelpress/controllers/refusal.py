@@ -10,14 +10,14 @@ from modelpress.api.conditions import ConditionType
 from modelpress.controllers.cluster import TemplateRefused
 from modelpress.planning.types import Body, Observed
 
-# What a refusal means for each condition; Available and Compressed stay as planned: the old revision serves on.
+# What a refusal means; Available and Compressed stay as planned: the old revision serves on.
 _VERDICT = {ConditionType.READY: "False", ConditionType.RECONCILING: "False", ConditionType.STALLED: "True"}
 
 
 def refused_status(observed: Observed, planned: Body | None, refusal: TemplateRefused) -> dict[str, Any]:
-    """Return the planned status (None: the observed one) with Stalled=True and the refusal's reason and message.
+    """Return the planned status (None: the observed one) with Stalled=True and the refusal's reason.
 
-    The same refusal gives the same status, however often it happens: times move only with a condition's status.
+    The same refusal gives the same status, however often it happens: times move only with a condition.
     """
     resource = observed.resource
     current: Mapping[str, Any] = resource.get("status") or {}

@@ -1,0 +1,229 @@
+"""The Cluster of an API server: reads from the watches' indexes, writes by REST calls.
+
+This module must not import kopf: how the indexes are filled is not its business.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from modelpress.api.names import FIELD_MANAGER
+from modelpress.controllers.cluster import Stale
+from modelpress.controllers.diagnosis import WAIT_SECONDS, event_body, unexplained
+from modelpress.controllers.own_writes import OwnWrites
+from modelpress.controllers.ownership import refusal_of, require_ours
+from modelpress.controllers.resources import (
+    BY_KIND,
+    CREATED_ONCE,
+    DEPLOYMENT,
+    EVENT,
+    JOB,
+    MODEL_DEPLOYMENT,
+    NETWORK_POLICY,
+    POD,
+    REVISION,
+    SERVICE,
+)
+from modelpress.controllers.rest import ApiError, Request, Rest
+from modelpress.controllers.store import Entry, Store, owner_key, unpack
+from modelpress.planning.drift import differs
+from modelpress.planning.types import Body, EventNote, Key, Observed, Ref
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+OnLoop = Callable[[Callable[[], T]], T]
+
+
+class KubernetesCluster:
+    """Implements `controllers.cluster.Cluster`; used from several threads, a key by one at a time."""
+
+    def __init__(self, rest: Rest, store: Store, on_loop: OnLoop[Any], max_concurrent_jobs: int) -> None:
+        """`on_loop` calls a function on the event loop, which alone may read the store."""
+        self._rest = rest
+        self._store = store
+        self._on_loop = on_loop
+        self._max_jobs = max_concurrent_jobs
+        self._writes = OwnWrites()
+        self._job_lock = threading.Lock()
+        self._events: dict[str, tuple[float, tuple[Body, ...]]] = {}  # by UID: when asked, what was said
+
+    def observe(self, key: Key) -> Observed | None:
+        """Return what the watches know of a ModelDeployment. Raises Stale before they show our own writes."""
+        view: dict[str, tuple[Entry, ...]] = self._on_loop(lambda: self._store.of(key))
+        if not self._writes.settled(key, view):
+            raise Stale
+        if not view[MODEL_DEPLOYMENT.kind]:
+            return None
+        bodies = {kind: tuple(unpack(entry) for entry in entries) for kind, entries in view.items()}
+        now = datetime.now(UTC)
+        return Observed(
+            resource=bodies[MODEL_DEPLOYMENT.kind][0],
+            now=now,
+            jobs=bodies[JOB.kind],
+            revisions=bodies[REVISION.kind],
+            deployments=bodies[DEPLOYMENT.kind],
+            services=bodies[SERVICE.kind],
+            network_policies=bodies[NETWORK_POLICY.kind],
+            pods=bodies[POD.kind],
+            events=self._warnings(bodies, now),
+            free_job_slots=self._free_job_slots(),
+        )
+
+    def apply(self, body: Body) -> Mapping[str, Any]:
+        """Create a Job or ControllerRevision, or apply any other object. Raises TemplateRefused and Stale."""
+        try:
+            if body["kind"] == JOB.kind:
+                with self._job_lock:  # two workers must not take the last slot both
+                    if self._free_job_slots() < 1:
+                        raise Stale
+                    applied = self._create(body)
+            elif body["kind"] in CREATED_ONCE:
+                applied = self._create(body)
+            else:
+                applied = self._server_side_apply(body)
+        except ApiError as error:
+            if error.status == 409:  # changed between two calls of ours
+                raise Stale from error
+            refusal = refusal_of(error.status, error.message, body)
+            if refusal is None:
+                raise
+            raise refusal from error
+        return applied
+
+    def delete(self, ref: Ref) -> None:
+        """Delete with background propagation, and only the object with the UID of `ref`."""
+        resource = BY_KIND[ref.kind]
+        options: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+        }
+        if ref.uid:
+            options["preconditions"] = {"uid": ref.uid}
+        try:
+            self._rest.send(Request("delete", resource, ref.namespace, ref.name, body=options))
+        except ApiError as error:
+            if error.status not in (404, 409):  # gone, or a successor of the same name
+                raise
+        if ref.uid:
+            uid = ref.uid
+            key = self._on_loop(lambda: self._store.owner_of(ref.kind, uid))
+            if key:
+                self._writes.deleted(key, ref.kind, ref.name, uid)
+
+    def write_status(self, resource: Body, status: Body) -> None:
+        """Replace the status. Raises Stale where the resource has changed since it was observed."""
+        metadata = resource["metadata"]
+        request = Request(
+            "update",
+            MODEL_DEPLOYMENT,
+            metadata["namespace"],
+            metadata["name"],
+            subresource="status",
+            query={"fieldManager": FIELD_MANAGER},
+            body={**resource, "status": status},
+        )
+        try:
+            self._remember(self._rest.send(request))
+        except ApiError as error:
+            if error.status in (404, 409):
+                raise Stale from error
+            raise
+
+    def record(self, resource: Body, note: EventNote) -> None:
+        """Write an Event; one that the API server refuses is only logged."""
+        body = event_body(resource, note, datetime.now(UTC))
+        namespace = resource["metadata"]["namespace"]
+        try:
+            self._rest.send(Request("create", EVENT, namespace, body=body))
+        except ApiError as error:
+            logger.warning("event not written: %s", error, extra={"namespace": namespace})
+
+    def _create(self, body: Body) -> Mapping[str, Any]:
+        resource, metadata = BY_KIND[body["kind"]], body["metadata"]
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+        try:
+            made = self._rest.send(Request("create", resource, metadata["namespace"], query=query, body=body))
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            made = self._rest.send(Request("get", resource, metadata["namespace"], metadata["name"]))
+            require_ours(made, body)
+        self._remember(made)
+        return made
+
+    def _server_side_apply(self, body: Body) -> Mapping[str, Any]:
+        resource, metadata = BY_KIND[body["kind"]], body["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        if not self._is_known(body):
+            self._check_name(body)
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        applied = self._rest.send(Request("patch", resource, namespace, name, query=query, body=body))
+        if differs(body, applied):
+            # Applying leaves what another manager added to our lists; replacing does not.
+            version = applied["metadata"]["resourceVersion"]
+            exact = {**body, "metadata": {**metadata, "resourceVersion": version}}
+            query = {"fieldManager": FIELD_MANAGER}
+            applied = self._rest.send(Request("update", resource, namespace, name, query=query, body=exact))
+        self._remember(applied)
+        return applied
+
+    def _is_known(self, body: Body) -> bool:
+        """Return whether the planner saw an object of this name, and so decided that it is ours."""
+        key = _owner(body)
+        view: dict[str, tuple[Entry, ...]] = self._on_loop(lambda: self._store.of(key))
+        return any(entry.name == body["metadata"]["name"] for entry in view[body["kind"]])
+
+    def _check_name(self, body: Body) -> None:
+        """Raise TemplateRefused where the name is taken by an object without our label."""
+        metadata = body["metadata"]
+        try:
+            existing = self._rest.send(
+                Request("get", BY_KIND[body["kind"]], metadata["namespace"], metadata["name"])
+            )
+        except ApiError as error:
+            if error.status != 404:
+                raise
+        else:
+            require_ours(existing, body)
+
+    def _remember(self, body: Body) -> None:
+        metadata = body["metadata"]
+        version = int(metadata["resourceVersion"])
+        self._writes.wrote(_owner(body), body["kind"], metadata["name"], metadata["uid"], version)
+
+    def _free_job_slots(self) -> int:
+        running: frozenset[tuple[Key, str]] = self._on_loop(self._store.running_jobs)
+        return self._max_jobs - len(running | self._writes.created(JOB.kind))
+
+    def _warnings(self, bodies: Mapping[str, tuple[Body, ...]], now: datetime) -> tuple[Body, ...]:
+        """Return the Warning events of objects whose status does not tell why they wait."""
+        found = unexplained(bodies[JOB.kind], bodies[POD.kind], now)
+        return tuple(event for body in found for event in self._warnings_of(body))
+
+    def _warnings_of(self, body: Body) -> tuple[Body, ...]:
+        metadata = body["metadata"]
+        asked = time.monotonic()
+        for uid, (before, _) in list(self._events.items()):
+            if asked - before > WAIT_SECONDS:
+                self._events.pop(uid, None)
+        known = self._events.get(metadata["uid"])
+        if known is None:
+            selector = f"involvedObject.uid={metadata['uid']},type=Warning"
+            request = Request("list", EVENT, metadata["namespace"], query={"fieldSelector": selector})
+            items = self._rest.send(request).get("items") or ()
+            known = asked, tuple({"apiVersion": "v1", "kind": "Event", **item} for item in items)
+            self._events[metadata["uid"]] = known
+        return known[1]
+
+
+def _owner(body: Body) -> Key:
+    """Return the ModelDeployment that an object of ours carries in its label."""
+    key = owner_key(body)
+    if key is None:
+        raise ValueError(f"{body['kind']} {body['metadata']['name']} has no label of its ModelDeployment")
+    return key

@@ -1,0 +1,161 @@
+"""The operator's process: Kopf's watches, the work queue and the resync in one event loop."""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import kopf
+from urllib3.exceptions import HTTPError
+
+from modelpress.api.names import API_VERSION, KIND
+from modelpress.controllers import handlers
+from modelpress.controllers.cluster import Cluster
+from modelpress.controllers.kubernetes_cluster import KubernetesCluster
+from modelpress.controllers.queue import WorkQueue
+from modelpress.controllers.reconcile import key_fields, reconcile
+from modelpress.controllers.resources import MODEL_DEPLOYMENT
+from modelpress.controllers.rest import ApiError, Request, Rest, load_configuration
+from modelpress.controllers.resync import GhostFound, Resync
+from modelpress.controllers.store import Store
+from modelpress.planning.types import Key, Settings
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_BACKOFF = (0.5, 60.0)  # seconds
+_CRD_POLL_SECONDS = 2.0
+_LISTS_FAILED_SECONDS = 300.0  # then the liveness probe fails
+
+
+@dataclass(frozen=True)
+class OperatorOptions:
+    """Options of `modelpress operator`."""
+
+    store: str  # default of spec.storage.uri, oci://registry/repository
+    compressor_image: str
+    worker_image: str
+    worker_gpu_image: str
+    plain_http_registry: str | None = None  # host:port of the registry that may speak plain HTTP
+    cluster_domain: str = "cluster.local"
+    namespaces: tuple[str, ...] = ()  # none: all
+    resync_interval: float = 60.0  # seconds
+    max_concurrent_jobs: int = 10
+    workers: int = 4  # ModelDeployments that are looked at at once
+    liveness_port: int | None = 8080  # of /healthz; None: no endpoint
+
+    def settings(self) -> Settings:
+        """Return what the planner needs of them."""
+        return Settings(
+            compressor_image=self.compressor_image,
+            worker_image=self.worker_image,
+            worker_gpu_image=self.worker_gpu_image,
+            store=self.store,
+            plain_http_registry=self.plain_http_registry,
+            cluster_domain=self.cluster_domain,
+        )
+
+
+def run(options: OperatorOptions) -> int:
+    """Run until SIGTERM or SIGINT; return the exit code: 0, or 1 after an error that a restart may cure."""
+    # A container's first process ignores SIGTERM unless told otherwise; Kopf takes over once it runs.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return asyncio.run(_run(options))
+    except KeyboardInterrupt:
+        return 0
+
+
+async def _run(options: OperatorOptions) -> int:
+    rest = Rest(load_configuration())
+    await _wait_for_crd(rest, options)
+    store = Store()
+    cluster = KubernetesCluster(
+        rest, store, partial(_on_loop, asyncio.get_running_loop()), options.max_concurrent_jobs
+    )
+    queue = WorkQueue(partial(_step, cluster, options.settings()), backoff=_BACKOFF)
+    resync = Resync(rest, store, options.namespaces)
+    tasks = [
+        asyncio.create_task(queue.run(options.workers), name="queue"),
+        asyncio.create_task(resync.run(options.resync_interval), name="resync"),
+    ]
+    stop = asyncio.Event()
+    watches = asyncio.create_task(
+        kopf.operator(
+            registry=handlers.registry(store, queue.add, partial(_health, rest, resync)),
+            settings=handlers.settings(),
+            standalone=True,
+            clusterwide=not options.namespaces,
+            namespaces=options.namespaces,
+            liveness_endpoint=(
+                f"http://0.0.0.0:{options.liveness_port}/healthz" if options.liveness_port else None
+            ),
+            stop_flag=stop,
+        ),
+        name="watches",
+    )
+    logger.info("operator started", extra={"namespaces": list(options.namespaces) or "all"})
+    done, _ = await asyncio.wait([watches, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    stop.set()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(watches, *tasks, return_exceptions=True)
+    return _exit_code(done)
+
+
+def _exit_code(done: set[asyncio.Task[None]]) -> int:
+    """Return 0 where the watches ended as asked; log why not otherwise."""
+    errors = [task.exception() for task in done]
+    for error in errors:
+        if isinstance(error, GhostFound):
+            logger.error("%s: restart to build the indexes anew", error)
+        elif error is not None:
+            logger.error("operator failed", exc_info=error)
+    return 1 if any(errors) else 0
+
+
+async def _wait_for_crd(rest: Rest, options: OperatorOptions) -> None:
+    """Return when the API server serves ModelDeployments: Kopf looks for kinds only when it starts."""
+    namespace = options.namespaces[0] if options.namespaces else None
+    request = Request("list", MODEL_DEPLOYMENT, namespace, query={"limit": "1"}, metadata_only=True)
+    while True:
+        try:
+            await asyncio.to_thread(rest.send, request)
+            return
+        except (ApiError, HTTPError) as error:
+            logger.warning("waiting until %s %s is served: %s", API_VERSION, KIND, error)
+        await asyncio.sleep(_CRD_POLL_SECONDS)
+
+
+async def _step(cluster: Cluster, settings: Settings, key: Key) -> float | None:
+    """Reconcile one key in a thread; errors of the API server are one line, the queue logs any other."""
+    try:
+        return await asyncio.to_thread(reconcile, cluster, key, settings)
+    except (ApiError, HTTPError) as error:
+        logger.warning("step failed: %s", error, extra=key_fields(key))
+        raise
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, function: Callable[[], T]) -> T:
+    """Call a function on the event loop from another thread and return its result."""
+
+    async def call() -> T:
+        return function()
+
+    return asyncio.run_coroutine_threadsafe(call(), loop).result()
+
+
+def _health(rest: Rest, resync: Resync) -> dict[str, Any]:
+    """Return facts for the liveness endpoint. Raises kopf.PermanentError where the lists fail for long."""
+    age = time.monotonic() - resync.succeeded
+    if age > _LISTS_FAILED_SECONDS:
+        raise kopf.PermanentError(f"no resync has succeeded for {age:.0f} seconds")
+    return {
+        "requests": {f"{verb} {plural}": count for (verb, plural), count in sorted(rest.requests().items())},
+        "resyncs": resync.rounds,
+    }

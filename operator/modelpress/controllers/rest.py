@@ -1,0 +1,133 @@
+"""REST calls to the API server: JSON in, JSON out, counted, and only verbs of `resources`.
+
+Uses the kubernetes client's configuration (in the cluster or a kubeconfig), TLS and credentials, but not its
+typed models: the planner speaks plain objects, and a field that a newer API has must survive.
+"""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from kubernetes import client, config
+from kubernetes.client.rest import RESTClientObject
+
+from modelpress.controllers.resources import Resource
+from modelpress.planning.types import Body
+
+_METHODS = {
+    "get": "GET",
+    "list": "GET",
+    "create": "POST",
+    "update": "PUT",
+    "patch": "PATCH",
+    "delete": "DELETE",
+}
+_READS = frozenset({"get", "list"})
+_TIMEOUT_SECONDS = 30.0
+_APPLY = "application/apply-patch+yaml"  # JSON is YAML
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+class ApiError(Exception):
+    """The API server answered with an error status."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call; `verb` is RBAC's word, and `patch` is a server-side apply."""
+
+    verb: str
+    resource: Resource
+    namespace: str | None
+    name: str | None = None
+    subresource: str | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Body | None = None
+    metadata_only: bool = False  # of a list: the items carry only their metadata
+
+
+def load_configuration() -> client.Configuration:
+    """Return the configuration of the pod's ServiceAccount or else of the kubeconfig."""
+    configuration = client.Configuration()
+    configuration.connection_pool_maxsize = 32
+    try:
+        config.load_incluster_config(  # type: ignore[no-untyped-call]
+            client_configuration=configuration
+        )
+    except config.ConfigException:
+        config.load_kube_config(  # type: ignore[no-untyped-call]
+            client_configuration=configuration
+        )
+    return configuration
+
+
+class Rest:
+    """Calls with one connection pool; safe to use from several threads."""
+
+    def __init__(self, configuration: client.Configuration) -> None:
+        self._configuration = configuration
+        self._pool = RESTClientObject(configuration).pool_manager
+        self._lock = threading.Lock()
+        self._requests: Counter[tuple[str, str]] = Counter()
+
+    def requests(self) -> dict[tuple[str, str], int]:
+        """Return how many calls were made for each (verb, resource)."""
+        with self._lock:
+            return dict(self._requests)
+
+    def writes(self) -> int:
+        """Return how many calls asked for a change."""
+        return sum(count for (verb, _), count in self.requests().items() if verb not in _READS)
+
+    def send(self, request: Request) -> dict[str, Any]:
+        """Make a call and return the answer. Raises ApiError, or urllib3's errors where nothing answers."""
+        resource = request.resource
+        allowed = resource.status_verbs if request.subresource else resource.verbs
+        if request.verb not in allowed:
+            raise PermissionError(
+                f"{request.verb} of {resource.plural} is not in the operator's table of verbs"
+            )
+        target = resource.plural + (f"/{request.subresource}" if request.subresource else "")
+        with self._lock:
+            self._requests[request.verb, target] += 1
+        url = self._configuration.host + resource.path(request.namespace, request.name, request.subresource)
+        if request.query:
+            url += "?" + urlencode(request.query)
+        response = self._pool.request(
+            _METHODS[request.verb],
+            url,
+            body=None if request.body is None else json.dumps(request.body).encode(),
+            headers=self._headers(request),
+            timeout=_TIMEOUT_SECONDS,
+        )
+        return _answer(response.status, response.data)
+
+    def _headers(self, request: Request) -> dict[str, str]:
+        headers = {"Accept": _METADATA if request.metadata_only else "application/json"}
+        if request.body is not None:
+            headers["Content-Type"] = _APPLY if request.verb == "patch" else "application/json"
+        settings: Any = self._configuration.auth_settings()
+        headers.update({setting["key"]: setting["value"] for setting in settings.values()})
+        return headers
+
+
+def _answer(status: int, data: bytes) -> dict[str, Any]:
+    """Return the decoded answer, or raise the error that it states."""
+    if 200 <= status < 300:
+        answer: dict[str, Any] = json.loads(data)
+        return answer
+    try:
+        stated = json.loads(data)
+        raise ApiError(status, stated.get("reason", ""), stated.get("message", ""))
+    except (ValueError, AttributeError):
+        raise ApiError(status, "", data[:200].decode(errors="replace")) from None
