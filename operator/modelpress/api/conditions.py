@@ -26,7 +26,10 @@ class Reason(StrEnum):
     SCALED_TO_ZERO = "ScaledToZero", "replicas is 0."
     COMPRESSION_SUCCEEDED = "CompressionSucceeded", "An artifact of this recipe exists."
     SUSPENDED = "Suspended", "suspend is true: no new Job and no new revision."
-    WAITING_FOR_DELETION = "WaitingForDeletion", "An object of an earlier resource of this name is going away."
+    WAITING_FOR_DELETION = (
+        "WaitingForDeletion",
+        "An object of an earlier resource of this name goes away.",
+    )
     WAITING_FOR_JOB_SLOT = "WaitingForJobSlot", "As many Jobs run as --max-concurrent-jobs allows."
     MINIMUM_REPLICAS_UNAVAILABLE = "MinimumReplicasUnavailable", "Fewer pods are ready than wanted."
     DELETING = "Deleting", "The resource is being deleted."
@@ -54,7 +57,7 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "OutOfMemory", "A container used more memory than its limit."
     PODS_UNSCHEDULABLE = "PodsUnschedulable", "No node fits a pod."
     IMAGE_PULL_FAILED = "ImagePullFailed", "An image cannot be pulled."
-    SECRET_NOT_FOUND = "SecretNotFound", "A Secret, or a key of it, is missing."  # noqa: S105 - a reason's name
+    SECRET_NOT_FOUND = "SecretNotFound", "A Secret, or a key of it, is missing."
     VOLUME_NOT_MOUNTED = "VolumeNotMounted", "A volume cannot be mounted."
     QUOTA_EXCEEDED = "QuotaExceeded", "A quota or admission rule refuses a pod."
     MODEL_LOAD_FAILED = "ModelLoadFailed", "A worker cannot load the artifact."

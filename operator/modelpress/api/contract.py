@@ -1,4 +1,4 @@
-"""What the planner and the programs in containers agree on: environment variables, the Job's request and result.
+"""What the planner and the programs in containers agree on: environment, the Job's request and result.
 
 Every path and port that a container uses comes from its environment, so that pods can also run as plain
 processes with private folders and free ports (local mode and the test node).

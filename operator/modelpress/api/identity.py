@@ -19,7 +19,8 @@ def digest(value: Any) -> str:
 def recipe(spec: Spec) -> dict[str, Any]:
     """Return the fragment of the spec that an artifact and its scores depend on."""
     wire = spec.to_wire()
-    fragment = {key: wire[key] for key in ("model", "data", "compression", "optimization") if key in wire}
+    keys = ("model", "data", "compression", "optimization")
+    fragment: dict[str, Any] = {key: wire[key] for key in keys if key in wire}
     fragment["deviceType"] = spec.devices.type.value
     quantization = spec.compression.quantization if spec.compression else None
     if spec.evaluation and quantization and quantization.scheme is Scheme.AUTO:

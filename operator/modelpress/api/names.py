@@ -40,7 +40,7 @@ def revision_name(resource: str, revision_hash: str) -> str:
 def labels(resource: str, component: str) -> dict[str, str]:
     """Return the labels of every child; `component` is `worker` or `compressor`.
 
-    Never `app.kubernetes.io/instance`: Argo CD would take the child for a part of an application and prune it.
+    Never `app.kubernetes.io/instance`: Argo CD would take the child for part of an application and prune it.
     """
     return {
         NAME_LABEL: resource,

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from modelpress.api.values import (
+    DECIMAL,
     Bytes,
     DecimalString,
     FreeList,
@@ -127,17 +128,15 @@ class Quantization(ApiModel):
     """Smaller numbers for weights, and for some schemes activations."""
 
     scheme: Scheme = Field(
-        description="Auto measures the candidates and picks one. Int8Dynamic, Int8Static and Int4Dynamic need CPU "
-        "devices; Int4Weights and BFloat16 need GPU devices."
+        description="Auto measures the candidates and picks one. Int8Dynamic, Int8Static and Int4Dynamic "
+        "need CPU devices; Int4Weights and BFloat16 need GPU devices."
     )
 
 
 class Pruning(ApiModel):
     """Weights set to zero, or channels removed."""
 
-    cel = (
-        rule("has(self.sparsity) != has(self.l0Penalty)", "exactly one of sparsity and l0Penalty must be set"),
-    )
+    cel = (rule("has(self.sparsity) != has(self.l0Penalty)", "set exactly one of sparsity and l0Penalty"),)
     sparsity: Sparsity | None = Field(
         None, description="Share of each tensor's weights (or channels) to remove, by magnitude."
     )
@@ -153,14 +152,21 @@ class Pruning(ApiModel):
 class Compression(ApiModel):
     """How the model is made small. Unset: it is judged and served as it is, in float32."""
 
-    quantization: Quantization | None = Field(None, description="Quantization of the weights and activations.")
+    quantization: Quantization | None = Field(None, description="Quantization of weights and activations.")
     pruning: Pruning | None = Field(None, description="Pruning of kernels and embeddings.")
 
 
 class WeightClipping(ApiModel):
     """W = max(min(W, max), min), of kernels and embeddings."""
 
-    cel = (rule("double(self.min) < double(self.max)", "min must be below max", ".min"),)
+    cel = (
+        rule(
+            f"!self.min.matches('{DECIMAL}') || !self.max.matches('{DECIMAL}') || "
+            "double(self.min) < double(self.max)",
+            "min must be below max",
+            ".min",
+        ),
+    )
     min: DecimalString = Field(description="Lower bound, a quoted decimal.")
     max: DecimalString = Field(description="Upper bound, a quoted decimal.")
 
@@ -194,7 +200,7 @@ class Evaluation(ApiModel):
     )
     metric: Metric = Field(
         Metric.ACCURACY,
-        description="Accuracy and R2 need labels; Agreement and CosineSimilarity compare with the original model.",
+        description="Accuracy and R2 need labels; Agreement and CosineSimilarity compare with the original.",
     )
     min_score: Score | None = Field(None, description="Lowest score of the compressed model.")
     max_drop: Points | None = Field(
@@ -208,19 +214,19 @@ class Parallelism(ApiModel):
 
     cel = (
         rule(
-            "self.pipeline % self.podsPerReplica == 0",
+            "self.podsPerReplica < 1 || self.pipeline % self.podsPerReplica == 0",
             "pipeline must be a multiple of podsPerReplica",
             ".pipeline",
         ),
         rule(
-            "self.data * self.tensor * self.pipeline / self.podsPerReplica <= 16",
+            "self.podsPerReplica < 1 || self.data * self.tensor * self.pipeline / self.podsPerReplica <= 16",
             "data * tensor * pipeline / podsPerReplica must be at most 16 devices in a pod",
         ),
     )
-    data: int = Field(1, ge=1, le=16, description="Independent copies in a pod; the rows of a batch are split.")
+    data: int = Field(1, ge=1, le=16, description="Independent copies in a pod; a batch's rows are split.")
     tensor: int = Field(1, ge=1, le=16, description="Shards of each weight. More than 1 needs GPU devices.")
     pipeline: int = Field(1, ge=1, le=16, description="Stages of consecutive layers on consecutive devices.")
-    pods_per_replica: int = Field(1, ge=1, le=16, description="Pods that the pipeline stages are spread over.")
+    pods_per_replica: int = Field(1, ge=1, le=16, description="Pods that the stages are spread over.")
 
 
 class Devices(ApiModel):
@@ -349,6 +355,8 @@ class Spec(ApiModel):
         ),
         rule(
             f"!({_PRUNING} && {_CLIPPING}) || "
+            f"!self.optimization.weightClipping.min.matches('{DECIMAL}') || "
+            f"!self.optimization.weightClipping.max.matches('{DECIMAL}') || "
             "(double(self.optimization.weightClipping.min) <= 0.0 && "
             "double(self.optimization.weightClipping.max) >= 0.0)",
             "weightClipping together with pruning must contain 0: min <= 0 <= max",
@@ -360,8 +368,8 @@ class Spec(ApiModel):
             ".parallelism.tensor",
         ),
         rule(
-            f"!({_SCHEME} && self.compression.quantization.scheme in ['Int8Dynamic', 'Int8Static', 'Int4Dynamic'])"
-            " || self.devices.type == 'CPU'",
+            f"!({_SCHEME} && self.compression.quantization.scheme in "
+            "['Int8Dynamic', 'Int8Static', 'Int4Dynamic']) || self.devices.type == 'CPU'",
             "schemes Int8Dynamic, Int8Static and Int4Dynamic need devices.type CPU",
             ".compression.quantization.scheme",
         ),
@@ -389,12 +397,17 @@ class Spec(ApiModel):
     compression: Compression | None = Field(
         None, description="How the model is made small. Unset: it is judged and served as it is, in float32."
     )
-    optimization: Optimization | None = Field(None, description="What is done to the weights beside compression.")
+    optimization: Optimization | None = Field(
+        None, description="What is done to the weights beside compression."
+    )
     evaluation: Evaluation | None = Field(None, description="The quality gate.")
     parallelism: Parallelism = Field(Parallelism(), description="How one replica is spread over devices.")
     devices: Devices = Field(Devices(), description="What a worker computes on.")
     replicas: int = Field(
-        1, ge=0, le=10000, description="Copies to run. The operator never writes it: people and autoscalers do."
+        1,
+        ge=0,
+        le=10000,
+        description="Copies to run. People and autoscalers write it, never the operator.",
     )
     serving: Serving = Field(Serving(), description="Limits of the inference server.")
     strategy: Strategy = Field(Strategy(), description="How pods of an old revision are replaced.")

@@ -29,7 +29,7 @@ class RevisionReference(ApiModel):
 
 
 class Failure(ApiModel):
-    """The last recipe or revision that failed; it is not tried again until it or the retry annotation changes."""
+    """The last recipe or revision that failed; not tried again until it or the retry annotation changes."""
 
     recipe_hash: str | None = Field(None, max_length=64, description="The recipe that failed.")
     revision_hash: str | None = Field(
@@ -47,7 +47,7 @@ class CompressionStatus(ApiModel):
 
     original_bytes: int | None = Field(None, description="Bytes of the original weights in float32.")
     compressed_bytes: int | None = Field(None, description="Bytes of the serving form.")
-    ratio: str | None = Field(None, max_length=16, description="originalBytes / compressedBytes, such as 3.82.")
+    ratio: str | None = Field(None, max_length=16, description="originalBytes / compressedBytes.")
 
 
 class EvaluationStatus(ApiModel):

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import WithJsonSchema
 
-DECIMAL = r"^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]{1,3})?$"
+# Two digits of exponent: within 32 characters no value overflows a double.
+DECIMAL = r"^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]{1,2})?$"
 PERCENT = r"^-?[0-9]{1,4}([.][0-9]{1,6})?%$"
 _UNITS = {
     "": 1,
@@ -50,7 +51,7 @@ Uri = Annotated[
             2048,
             rule(
                 "self.matches('^(s3|gs|az|hf|http|https|pvc)://[^/ ]+/?[^ ]*$')",
-                "must be a URI such as s3://bucket/path: the scheme is one of s3, gs, az, hf, http, https and pvc",
+                "must be a URI such as s3://bucket/path, of scheme s3, gs, az, hf, http, https or pvc",
             ),
         )
     ),
@@ -144,6 +145,7 @@ IntOrPercent = Annotated[
     WithJsonSchema(
         {
             "x-kubernetes-int-or-string": True,
+            "maxLength": 16,
             "x-kubernetes-validations": [
                 rule(
                     "type(self) == int ? self >= 0 : self.matches('^(100|[0-9]{1,2})%$')",
@@ -155,7 +157,8 @@ IntOrPercent = Annotated[
 ]
 # Fields of the pod template that Kubernetes itself checks: their own schema would pass 64 KiB.
 FreeObject = Annotated[
-    dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})
+    dict[str, Any],
+    WithJsonSchema({"type": "object", "maxProperties": 64, "x-kubernetes-preserve-unknown-fields": True}),
 ]
 FreeList = Annotated[
     list[dict[str, Any]],
@@ -163,7 +166,11 @@ FreeList = Annotated[
         {
             "type": "array",
             "maxItems": 64,
-            "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+            "items": {
+                "type": "object",
+                "maxProperties": 64,
+                "x-kubernetes-preserve-unknown-fields": True,
+            },
         }
     ),
 ]
@@ -181,21 +188,21 @@ StringMap = Annotated[
 
 def parse_percent(value: str) -> Decimal:
     """Return `"0.5%"` as Decimal("0.5"). Raises ValueError for anything that is not a percentage."""
-    if not re.match(PERCENT, value):
+    if not re.fullmatch(PERCENT, value):
         raise ValueError(f'{value!r} is not a percentage such as "92%"')
     return Decimal(value.removesuffix("%"))
 
 
 def parse_decimal(value: str) -> float:
     """Return a quoted decimal as float. Raises ValueError for anything else, NaN and Infinity included."""
-    if not re.match(DECIMAL, value):
+    if not re.fullmatch(DECIMAL, value):
         raise ValueError(f'{value!r} is not a decimal such as "0.5" or "1e-4"')
     return float(value)
 
 
 def parse_bytes(value: str) -> int:
     """Return a Kubernetes quantity of bytes (`"20Mi"`, `"1.5G"`, `"1000"`) as an int, rounded up."""
-    match = _BYTES.match(value)
+    match = _BYTES.fullmatch(value)
     if not match:
         raise ValueError(f'{value!r} is not a quantity of bytes such as "20Mi"')
     number = Decimal(match[1]) * _UNITS[match[2]]
