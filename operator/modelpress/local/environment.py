@@ -1,0 +1,132 @@
+"""What a container sees when it runs as a plain process: private folders, free ports, its command.
+
+Pure, except for the Secrets that the caller looks up.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from modelpress.api import contract
+from modelpress.planning.types import Body
+
+SecretLookup = Callable[[str], Mapping[str, bytes] | None]  # contents by name, None where it does not exist
+
+LOOPBACK = "127.0.0.1"
+DEFAULT_TERMINATION_PATH = "/dev/termination-log"
+_REFERENCE = re.compile(r"\$\$|\$\(([-._A-Za-z0-9]+)\)")
+_KEYED_FIELD = re.compile(r"^metadata\.(labels|annotations)\['([^']+)'\]$")
+
+
+class ConfigError(Exception):
+    """A container's configuration cannot be made, in the words of the kubelet."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the paths and ports of one container really are."""
+
+    root: Path  # stands for the container's "/"; volumes are linked into it at their mount paths
+    termination: Path  # stands for terminationMessagePath
+    ports: Mapping[int, int]  # containerPort -> port of this machine
+
+
+def process_environment(
+    container: Body, pod: Body, places: Places, secret: SecretLookup, base: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the environment of a container's process: `base` without our variables, then the container's.
+
+    Raises ConfigError where a value cannot be found.
+    """
+    values: dict[str, str] = {}
+    for entry in container.get("env", ()):
+        source = entry.get("valueFrom")
+        value = _lookup(source, pod, secret) if source else expand(entry.get("value", ""), values)
+        if value is not None:
+            values[entry["name"]] = value
+    inherited = {name: value for name, value in base.items() if not name.startswith("MODELPRESS_")}
+    return inherited | {name: _relocate(name, value, container, places) for name, value in values.items()}
+
+
+def process_command(container: Body, environment: Mapping[str, str]) -> list[str]:
+    """Return the command line: `modelpress` runs as this interpreter's module, whatever PATH says.
+
+    Raises ConfigError where the image would have to say the command.
+    """
+    words = [*container.get("command", ()), *container.get("args", ())]
+    if not container.get("command"):
+        raise ConfigError("no command specified")
+    words = [expand(word, environment) for word in words]
+    return [sys.executable, "-m", "modelpress", *words[1:]] if words[0] == "modelpress" else words
+
+
+def expand(text: str, values: Mapping[str, str]) -> str:
+    """Replace `$(NAME)` as the kubelet does: unknown names stay, `$$` is a dollar sign."""
+
+    def replacement(match: re.Match[str]) -> str:
+        return "$" if match[1] is None else values.get(match[1], match[0])
+
+    return _REFERENCE.sub(replacement, text)
+
+
+def _relocate(name: str, value: str, container: Body, places: Places) -> str:
+    if value == container.get("terminationMessagePath", DEFAULT_TERMINATION_PATH):
+        return str(places.termination)
+    if name == contract.HOST:
+        return LOOPBACK
+    if name == contract.PORT and value.isdecimal():
+        return str(places.ports.get(int(value), value))
+    mounts = [mount["mountPath"] for mount in container.get("volumeMounts", ())]
+    if any(_touches(value, mount) for mount in mounts):
+        return str(places.root / value.lstrip("/"))
+    return value
+
+
+def _touches(value: str, mount: str) -> bool:
+    # also a parent of mounts: one variable names the folder in which each secret has its own mount
+    if not value.startswith("/") or value == "/":
+        return False
+    path, mounted = PurePosixPath(value), PurePosixPath(mount)
+    return path.is_relative_to(mounted) or mounted.is_relative_to(path)
+
+
+def _lookup(source: Body, pod: Body, secret: SecretLookup) -> str | None:
+    if "fieldRef" in source:
+        return _field(source["fieldRef"]["fieldPath"], pod)
+    if "secretKeyRef" in source:
+        return _secret_key(source["secretKeyRef"], pod["metadata"].get("namespace", "default"), secret)
+    raise ConfigError(f"valueFrom {', '.join(source)} is not available to local processes")
+
+
+def _secret_key(reference: Body, namespace: str, secret: SecretLookup) -> str | None:
+    name, key = reference["name"], reference["key"]
+    content = secret(name)
+    if content is not None and key in content:
+        return content[key].decode()
+    if reference.get("optional"):
+        return None
+    if content is None:
+        raise ConfigError(f'secret "{name}" not found')
+    raise ConfigError(f"couldn't find key {key} in Secret {namespace}/{name}")
+
+
+def _field(path: str, pod: Body) -> str:
+    metadata: Mapping[str, Any] = pod["metadata"]
+    fields = {
+        "metadata.name": metadata["name"],
+        "metadata.namespace": metadata.get("namespace", "default"),
+        "metadata.uid": metadata.get("uid", ""),
+        "spec.nodeName": pod["spec"].get("nodeName", ""),
+        "spec.serviceAccountName": pod["spec"].get("serviceAccountName", "default"),
+        "status.podIP": LOOPBACK,
+        "status.hostIP": LOOPBACK,
+    }
+    if path in fields:
+        return str(fields[path])
+    keyed = _KEYED_FIELD.match(path)
+    if keyed:
+        return str(metadata.get(keyed[1], {}).get(keyed[2], ""))
+    raise ConfigError(f"unsupported fieldPath: {path}")
