@@ -5,7 +5,6 @@ nothing of Kubernetes; every method but `run` must be called on the event loop.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
@@ -56,14 +55,15 @@ class WorkQueue(Generic[K]):
         """Process keys until cancelled; steps that run then are waited for."""
         tasks = [asyncio.create_task(self._work(), name=f"worker {number}") for number in range(workers)]
         try:
-            await asyncio.gather(*tasks)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
         finally:
             for timer in self._timers.values():
                 timer.cancel()
             for task in tasks:
                 task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait(tasks)
 
     async def _work(self) -> None:
         while True:

@@ -1,0 +1,144 @@
+"""Whose an object is, what a refusal of the API server means, and what the status then says."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from modelpress.api.conditions import Reason
+from modelpress.controllers.cluster import Stale, TemplateRefused
+from modelpress.controllers.ownership import refusal_of, require_ours
+from modelpress.controllers.refusal import refused_status
+from modelpress.planning.types import Observed
+
+OWNER = {
+    "apiVersion": "modelpress.dev/v1alpha1",
+    "kind": "ModelDeployment",
+    "name": "digits",
+    "uid": "new",
+    "controller": True,
+}
+WANTED = {"kind": "Deployment", "metadata": {"name": "digits", "ownerReferences": [OWNER]}}
+
+
+def _existing(controller=None, **labels):
+    return {"metadata": {"labels": labels, "ownerReferences": [controller] if controller else []}}
+
+
+def test_what_we_control_is_ours_also_without_our_label():
+    require_ours(_existing(OWNER), WANTED)
+
+
+def test_an_object_with_our_label_and_no_controller_is_adopted():
+    require_ours(_existing(**{"modelpress.dev/name": "digits"}), WANTED)
+
+
+@pytest.mark.parametrize(
+    "existing",
+    [
+        _existing(),
+        _existing(**{"modelpress.dev/name": "other"}),
+        _existing({**OWNER, "kind": "Application", "apiVersion": "example.com/v1", "uid": "x"}),
+        _existing({**OWNER, "name": "other", "uid": "x"}, **{"modelpress.dev/name": "digits"}),
+    ],
+)
+def test_an_object_of_somebody_else_is_a_name_conflict(existing):
+    with pytest.raises(TemplateRefused, match="Deployment digits exists") as caught:
+        require_ours(existing, WANTED)
+    assert caught.value.reason is Reason.NAME_CONFLICT
+
+
+def test_an_object_of_the_previous_resource_of_this_name_is_waited_for():
+    with pytest.raises(Stale):
+        require_ours(_existing({**OWNER, "uid": "old"}), WANTED)
+
+
+RBAC = 'deployments.apps "digits" is forbidden: User "system:serviceaccount:a:b" cannot patch resource'
+QUOTA = 'deployments.apps "digits" is forbidden: exceeded quota: few, requested: count/deployments.apps=1'
+TYPED = "failed to create typed patch object: .spec.template.spec.affnity: field not declared in schema"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind", "reason"),
+    [
+        (
+            422,
+            "spec.template.spec.containers[0].env[0].name: Required value",
+            "Deployment",
+            "InvalidPodSettings",
+        ),
+        (
+            400,
+            'strict decoding error: unknown field "spec.template.spec.affnity"',
+            "Job",
+            "InvalidPodSettings",
+        ),
+        (500, TYPED, "Deployment", "InvalidPodSettings"),
+        (403, QUOTA, "Deployment", "QuotaExceeded"),
+        (403, QUOTA, "Service", "QuotaExceeded"),
+        (403, RBAC, "Deployment", None),
+        (422, "spec.ports: Required value", "Service", None),
+        (500, "etcdserver: request timed out", "Deployment", None),
+    ],
+)
+def test_only_what_the_user_can_cure_is_a_refusal(status, message, kind, reason):
+    refusal = refusal_of(status, message, {**WANTED, "kind": kind})
+    if reason is None:
+        assert refusal is None
+    else:
+        assert refusal is not None
+        assert refusal.reason == reason
+        assert message in refusal.message
+
+
+def _condition(kind, status, reason="Available", time="2025-01-01T00:00:00Z"):
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": "",
+        "lastTransitionTime": time,
+        "observedGeneration": 1,
+    }
+
+
+def _observed(status, minute):
+    resource = {"metadata": {"generation": 2}, "status": status}
+    return Observed(resource=resource, now=datetime(2025, 1, 1, 0, minute, tzinfo=UTC))
+
+
+def test_a_refusal_is_stalled_and_leaves_what_serves_as_it_is():
+    before = {
+        "observedGeneration": 1,
+        "conditions": [
+            _condition("Ready", "True"),
+            _condition("Available", "True"),
+            _condition("Reconciling", "False"),
+            _condition("Stalled", "False"),
+        ],
+        "current": {"name": "digits-1"},
+    }
+    refusal = TemplateRefused(Reason.INVALID_POD_SETTINGS, "env[0].name: Required value")
+    status = refused_status(_observed(before, 5), None, refusal)
+    found = {item["type"]: item for item in status["conditions"]}
+    assert found["Stalled"]["status"] == "True"
+    assert found["Stalled"]["reason"] == "InvalidPodSettings"
+    assert found["Stalled"]["lastTransitionTime"] == "2025-01-01T00:05:00Z"
+    assert found["Ready"]["status"] == "False"
+    assert found["Reconciling"]["lastTransitionTime"] == "2025-01-01T00:00:00Z"
+    assert found["Available"] == before["conditions"][1]
+    assert status["current"] == {"name": "digits-1"}
+    assert status["observedGeneration"] == 2
+
+
+def test_the_same_refusal_again_changes_nothing_also_where_the_plan_hoped_for_more():
+    refusal = TemplateRefused(Reason.INVALID_POD_SETTINGS, "no")
+    first = refused_status(_observed({}, 5), None, refusal)
+    hopeful = {
+        "observedGeneration": 2,
+        "conditions": [
+            _condition("Ready", "False", "RollingOut", "2025-01-01T00:06:00Z"),
+            _condition("Reconciling", "True", "RollingOut", "2025-01-01T00:06:00Z"),
+            _condition("Stalled", "False", "RollingOut", "2025-01-01T00:06:00Z"),
+        ],
+    }
+    assert refused_status(_observed(first, 6), hopeful, refusal) == first

@@ -1,0 +1,209 @@
+"""The work queue: one worker per key at a time, nothing lost, retries with back-off."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from modelpress.controllers.queue import WorkQueue
+
+Process = Callable[[str], Awaitable[float | None]]
+
+
+async def _drive(
+    process: Process, script: Callable[[WorkQueue[str]], Awaitable[None]], workers: int = 3
+) -> None:
+    """Run a queue while `script` uses it."""
+    queue = WorkQueue(process, backoff=(0.001, 0.004))
+    running = asyncio.create_task(queue.run(workers))
+    try:
+        await asyncio.wait_for(script(queue), timeout=10)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def test_a_key_added_many_times_before_a_worker_is_free_is_processed_once():
+    seen: Counter[str] = Counter()
+
+    async def process(key: str) -> None:
+        seen[key] += 1
+
+    async def script(queue: WorkQueue[str]) -> None:
+        for _ in range(100):
+            queue.add("a")
+        queue.add("b")
+        await _until(lambda: seen["b"] == 1)
+
+    asyncio.run(_drive(process, script))
+    assert seen == {"a": 1, "b": 1}
+
+
+def test_one_key_is_never_processed_twice_at_once_and_no_change_is_lost():
+    active: set[str] = set()
+    overlaps: list[str] = []
+    finished: Counter[str] = Counter()
+
+    async def process(key: str) -> None:
+        if key in active:
+            overlaps.append(key)
+        active.add(key)
+        await asyncio.sleep(0.002)
+        active.discard(key)
+        finished[key] += 1
+
+    async def script(queue: WorkQueue[str]) -> None:
+        queue.add("a")
+        await _until(lambda: "a" in active)
+        for _ in range(5):
+            queue.add("a")
+        await _until(lambda: finished["a"] == 2)
+        await asyncio.sleep(0.02)
+
+    asyncio.run(_drive(process, script))
+    assert overlaps == []
+    assert finished["a"] == 2, "changes during a step are one more step"
+
+
+def test_different_keys_are_processed_at_the_same_time():
+    together = asyncio.Barrier(3)
+    done: list[str] = []
+
+    async def process(key: str) -> None:
+        await together.wait()  # passes only when three steps are here at once
+        done.append(key)
+
+    async def script(queue: WorkQueue[str]) -> None:
+        for key in "abc":
+            queue.add(key)
+        await _until(lambda: len(done) == 3)
+
+    asyncio.run(_drive(process, script))
+    assert sorted(done) == ["a", "b", "c"]
+
+
+def test_the_pause_that_a_step_returns_leads_to_another_look():
+    looks: list[str] = []
+
+    async def process(key: str) -> float | None:
+        looks.append(key)
+        return 0.001 if len(looks) < 4 else None
+
+    async def script(queue: WorkQueue[str]) -> None:
+        queue.add("a")
+        await _until(lambda: len(looks) == 4)
+        await asyncio.sleep(0.02)
+
+    asyncio.run(_drive(process, script))
+    assert looks == ["a"] * 4
+
+
+def test_a_failing_step_is_retried_until_it_succeeds():
+    attempts: list[str] = []
+
+    async def process(key: str) -> None:
+        attempts.append(key)
+        if len(attempts) < 6:
+            raise RuntimeError("the API server is away")
+
+    async def script(queue: WorkQueue[str]) -> None:
+        queue.add("a")
+        await _until(lambda: len(attempts) == 6)
+        await asyncio.sleep(0.02)
+
+    asyncio.run(_drive(process, script))
+    assert attempts == ["a"] * 6
+
+
+class _Timers(asyncio.SelectorEventLoop):
+    """An event loop that notes the pauses asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pauses: list[float] = []
+
+    def call_later(self, delay, callback, *args, context=None):  # type: ignore[no-untyped-def]
+        self.pauses.append(delay)
+        return super().call_later(0, callback, *args, context=context)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_each_error_in_a_row_doubles_the_pause_up_to_the_longest():
+    attempts = 0
+
+    async def main() -> list[float]:
+        done = asyncio.Event()
+
+        async def process(key: str) -> None:
+            nonlocal attempts
+            attempts += 1
+            if attempts in (6,):  # a success in between starts anew
+                queue.add("a")
+                return
+            if attempts == 8:
+                done.set()
+                return
+            raise RuntimeError("no")
+
+        queue = WorkQueue(process, backoff=(0.5, 4.0))
+        running = asyncio.create_task(queue.run(1))
+        queue.add("a")
+        await done.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, _Timers)
+        return loop.pauses
+
+    with asyncio.Runner(loop_factory=_Timers) as runner:
+        assert runner.run(main()) == [0.5, 1.0, 2.0, 4.0, 4.0, 0.5]
+
+
+def test_a_change_ends_the_wait_for_a_retry():
+    attempts: list[str] = []
+
+    async def process(key: str) -> None:
+        attempts.append(key)
+        if len(attempts) == 1:
+            raise RuntimeError("wrong spec")
+
+    async def main() -> None:
+        queue = WorkQueue(process, backoff=(3600, 3600))
+        running = asyncio.create_task(queue.run(1))
+        queue.add("a")
+        await _until(lambda: len(attempts) == 1)
+        await asyncio.sleep(0.005)
+        queue.add("a")
+        await _until(lambda: len(attempts) == 2)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(main(), timeout=10))
+
+
+def test_stopping_waits_for_the_step_that_runs():
+    steps: list[str] = []
+
+    async def main() -> None:
+        started = asyncio.Event()
+
+        async def process(key: str) -> None:
+            started.set()
+            await asyncio.sleep(0.02)
+            steps.append(key)
+
+        queue = WorkQueue(process, backoff=(1, 1))
+        running = asyncio.create_task(queue.run(2))
+        queue.add("a")
+        await started.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(main())
+    assert steps == ["a"]
