@@ -40,7 +40,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 @pytest.fixture(scope="session")
 def crd(control_plane: ControlPlane) -> str:
     """The CustomResourceDefinition, installed and served; its name."""
-    control_plane.kubectl("apply", "--server-side", "-f", str(CRDS))
+    control_plane.kubectl("apply", "--server-side", "-k", str(CRDS))
     name = "modeldeployments.modelpress.dev"
     control_plane.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=60s")
     wait_until("the new API served", lambda: control_plane.admin.get("modeldeployments") and True)
