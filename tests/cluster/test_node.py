@@ -20,7 +20,12 @@ def _deployment(name: str, script: str, **template: Any) -> dict[str, Any]:
         "env": [{"name": "MESSAGE", "value": "/dev/termination-log"}],
         **template.pop("container", {}),
     }
-    pod = {"terminationGracePeriodSeconds": 1, "containers": [container], **template}
+    pod = {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 1,
+        "containers": [container],
+        **template,
+    }
     return {
         "metadata": {"name": name},
         "spec": {
