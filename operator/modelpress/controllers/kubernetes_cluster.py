@@ -14,7 +14,7 @@ from modelpress.api.names import FIELD_MANAGER
 from modelpress.controllers.cluster import Stale
 from modelpress.controllers.diagnosis import WAIT_SECONDS, event_body, unexplained
 from modelpress.controllers.own_writes import OwnWrites
-from modelpress.controllers.ownership import refusal_of, require_ours
+from modelpress.controllers.refusal import refusal_of, require_ours
 from modelpress.controllers.resources import (
     BY_KIND,
     CREATED_ONCE,

@@ -1,4 +1,4 @@
-"""What the status says where Kubernetes refuses an object that the plan needs. Pure.
+"""Which errors refuse an object that the plan needs, and what the status then says. Pure.
 
 This module must not import kopf or kubernetes.
 """
@@ -6,12 +6,54 @@ This module must not import kopf or kubernetes.
 from collections.abc import Mapping
 from typing import Any
 
-from modelpress.api.conditions import ConditionType
-from modelpress.controllers.cluster import TemplateRefused
+from modelpress.api.conditions import ConditionType, Reason
+from modelpress.controllers.cluster import Stale, TemplateRefused
+from modelpress.planning.note import note
+from modelpress.planning.ownership import obstacle
 from modelpress.planning.types import Body, Observed
 
 # What a refusal means; Available and Compressed stay as planned: the old revision serves on.
 _VERDICT = {ConditionType.READY: "False", ConditionType.RECONCILING: "False", ConditionType.STALLED: "True"}
+
+_WITH_TEMPLATE = ("Deployment", "Job")  # what people's pod settings go into
+
+
+def require_ours(existing: Body, wanted: Body) -> None:
+    """Return where an object of the wanted one's name is the ModelDeployment's own, or may be adopted.
+
+    Raises Stale where it belongs to an earlier ModelDeployment of this name (it is being collected), and
+    TemplateRefused with NameConflict where it is somebody else's.
+    """
+    owner = wanted["metadata"]["ownerReferences"][0]
+    found = obstacle(existing, {"metadata": {"name": owner["name"], "uid": owner["uid"]}}, wanted["kind"])
+    if found is None:
+        return
+    if found.reason is Reason.WAITING_FOR_DELETION:
+        raise Stale
+    raise TemplateRefused(found.reason, found.message)
+
+
+def refusal_of(status: int, message: str, wanted: Body) -> TemplateRefused | None:
+    """Return what an error of the API server means for the ModelDeployment; None: nothing, it is our fault.
+
+    The server reports an unknown field of an applied object with status 500.
+    """
+    if status == 403 and not _is_missing_right(message):
+        return _refused(Reason.QUOTA_EXCEEDED, wanted, message)
+    invalid = status in (400, 422) or (status == 500 and "typed patch object" in message)
+    if invalid and wanted["kind"] in _WITH_TEMPLATE:
+        return _refused(Reason.INVALID_POD_SETTINGS, wanted, message)
+    return None
+
+
+def _is_missing_right(message: str) -> bool:
+    """Return whether an answer says that the operator lacks a right, as RBAC puts it."""
+    return 'User "' in message and " cannot " in message
+
+
+def _refused(reason: Reason, wanted: Body, message: str) -> TemplateRefused:
+    name = f"{wanted['kind']} {wanted['metadata']['name']}"
+    return TemplateRefused(*note(reason, f"{name} is refused: {message}"))
 
 
 def refused_status(observed: Observed, planned: Body | None, refusal: TemplateRefused) -> dict[str, Any]:

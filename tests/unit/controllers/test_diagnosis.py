@@ -1,6 +1,7 @@
 """Which objects are asked for their events, and the events that we write."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from modelpress.controllers.diagnosis import event_body, unexplained
 from modelpress.planning.types import EventNote
@@ -10,8 +11,10 @@ OLD, YOUNG = "2025-01-01T00:00:00Z", "2025-01-01T00:00:55Z"
 CREATING = {"waiting": {"reason": "ContainerCreating"}}
 
 
-def _pod(state, created=OLD, init=None, owner="job"):
-    status = {"phase": "Pending", "containerStatuses": [{"state": state}]}
+def _pod(
+    state: dict[str, Any], created: str = OLD, init: dict[str, Any] | None = None, owner: str = "job"
+) -> dict[str, Any]:
+    status: dict[str, Any] = {"phase": "Pending", "containerStatuses": [{"state": state}]}
     if init:
         status["initContainerStatuses"] = [{"state": init}]
     return {
@@ -21,40 +24,40 @@ def _pod(state, created=OLD, init=None, owner="job"):
     }
 
 
-def _job(created=OLD, **status):
+def _job(created: str = OLD, **status: Any) -> dict[str, Any]:
     return {"kind": "Job", "metadata": {"uid": "job", "creationTimestamp": created}, "status": status}
 
 
-def test_a_pod_that_waits_for_its_volumes_is_asked_about():
+def test_a_pod_that_waits_for_its_volumes_is_asked_about() -> None:
     pod = _pod(CREATING)
     assert unexplained([_job()], [pod], NOW) == [pod]
 
 
-def test_a_pod_that_has_just_started_is_left_alone():
+def test_a_pod_that_has_just_started_is_left_alone() -> None:
     assert unexplained([], [_pod(CREATING, created=YOUNG)], NOW) == []
 
 
-def test_a_pod_whose_init_container_runs_is_left_alone():
+def test_a_pod_whose_init_container_runs_is_left_alone() -> None:
     waiting = {"waiting": {"reason": "PodInitializing"}}
     assert unexplained([], [_pod(waiting, init={"running": {}})], NOW) == []
 
 
-def test_a_pod_that_says_itself_why_it_waits_is_left_alone():
+def test_a_pod_that_says_itself_why_it_waits_is_left_alone() -> None:
     assert unexplained([], [_pod({"waiting": {"reason": "ImagePullBackOff"}})], NOW) == []
 
 
-def test_a_job_without_pods_is_asked_about_unless_it_is_over():
+def test_a_job_without_pods_is_asked_about_unless_it_is_over() -> None:
     job = _job()
     assert unexplained([job], [], NOW) == [job]
     assert unexplained([_job(created=YOUNG)], [], NOW) == []
     assert unexplained([_job(conditions=[{"type": "Failed", "status": "True"}])], [], NOW) == []
 
 
-def test_a_whole_fleet_of_waiting_pods_costs_few_requests():
+def test_a_whole_fleet_of_waiting_pods_costs_few_requests() -> None:
     assert len(unexplained([], [_pod(CREATING)] * 200, NOW)) == 3
 
 
-def test_a_long_message_is_cut_to_what_an_event_takes():
+def test_a_long_message_is_cut_to_what_an_event_takes() -> None:
     resource = {
         "apiVersion": "modelpress.dev/v1alpha1",
         "kind": "ModelDeployment",

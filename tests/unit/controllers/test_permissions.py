@@ -1,6 +1,7 @@
 """The manifests grant what the operator uses, and nothing else; its pods run restricted."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,12 +12,12 @@ from modelpress.controllers.rest import Request, Rest
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 
 
-def _documents(*folders: str) -> list[dict]:
+def _documents(*folders: str) -> list[dict[str, Any]]:
     files = [path for folder in folders for path in sorted((MANIFESTS / folder).glob("*.yaml"))]
     return [body for path in files for body in yaml.safe_load_all(path.read_text())]
 
 
-def test_the_cluster_role_grants_exactly_the_verbs_that_the_operator_uses():
+def test_the_cluster_role_grants_exactly_the_verbs_that_the_operator_uses() -> None:
     role = next(
         body
         for body in _documents("rbac")
@@ -32,7 +33,7 @@ def test_the_cluster_role_grants_exactly_the_verbs_that_the_operator_uses():
     assert granted == permissions()
 
 
-def test_no_role_has_a_wildcard_or_reads_secrets():
+def test_no_role_has_a_wildcard_or_reads_secrets() -> None:
     for body in _documents("rbac", "operator", "registry"):
         for rule in body.get("rules", ()):
             words = rule["apiGroups"] + rule["resources"] + rule["verbs"]
@@ -40,7 +41,7 @@ def test_no_role_has_a_wildcard_or_reads_secrets():
             assert not any(resource.startswith("secrets") for resource in rule["resources"])
 
 
-def test_a_verb_outside_the_table_never_leaves_the_client():
+def test_a_verb_outside_the_table_never_leaves_the_client() -> None:
     from kubernetes.client import Configuration
 
     rest = Rest(Configuration(host="http://127.0.0.1:1"))
@@ -50,7 +51,7 @@ def test_a_verb_outside_the_table_never_leaves_the_client():
 
 
 @pytest.mark.parametrize("folder", ["operator", "registry"])
-def test_pods_meet_the_restricted_standard(folder):
+def test_pods_meet_the_restricted_standard(folder: str) -> None:
     deployments = [body for body in _documents(folder) if body["kind"] == "Deployment"]
     assert deployments
     for deployment in deployments:
@@ -68,7 +69,7 @@ def test_pods_meet_the_restricted_standard(folder):
 
 
 @pytest.mark.parametrize("folder", ["operator", "rbac", "registry"])
-def test_kustomizations_name_every_file_of_their_folder(folder):
+def test_kustomizations_name_every_file_of_their_folder(folder: str) -> None:
     kustomization = yaml.safe_load((MANIFESTS / folder / "kustomization.yaml").read_text())
     files = {path.name for path in (MANIFESTS / folder).glob("*.yaml")} - {"kustomization.yaml"}
     named = {entry for entry in kustomization["resources"] if entry.endswith(".yaml")}

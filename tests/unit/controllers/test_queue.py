@@ -3,8 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-
-import pytest
+from typing import Any
 
 from modelpress.controllers.queue import WorkQueue
 
@@ -29,7 +28,7 @@ async def _until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
-def test_a_key_added_many_times_before_a_worker_is_free_is_processed_once():
+def test_a_key_added_many_times_before_a_worker_is_free_is_processed_once() -> None:
     seen: Counter[str] = Counter()
 
     async def process(key: str) -> None:
@@ -45,7 +44,7 @@ def test_a_key_added_many_times_before_a_worker_is_free_is_processed_once():
     assert seen == {"a": 1, "b": 1}
 
 
-def test_one_key_is_never_processed_twice_at_once_and_no_change_is_lost():
+def test_one_key_is_never_processed_twice_at_once_and_no_change_is_lost() -> None:
     active: set[str] = set()
     overlaps: list[str] = []
     finished: Counter[str] = Counter()
@@ -71,7 +70,7 @@ def test_one_key_is_never_processed_twice_at_once_and_no_change_is_lost():
     assert finished["a"] == 2, "changes during a step are one more step"
 
 
-def test_different_keys_are_processed_at_the_same_time():
+def test_different_keys_are_processed_at_the_same_time() -> None:
     together = asyncio.Barrier(3)
     done: list[str] = []
 
@@ -88,7 +87,7 @@ def test_different_keys_are_processed_at_the_same_time():
     assert sorted(done) == ["a", "b", "c"]
 
 
-def test_the_pause_that_a_step_returns_leads_to_another_look():
+def test_the_pause_that_a_step_returns_leads_to_another_look() -> None:
     looks: list[str] = []
 
     async def process(key: str) -> float | None:
@@ -104,7 +103,7 @@ def test_the_pause_that_a_step_returns_leads_to_another_look():
     assert looks == ["a"] * 4
 
 
-def test_a_failing_step_is_retried_until_it_succeeds():
+def test_a_failing_step_is_retried_until_it_succeeds() -> None:
     attempts: list[str] = []
 
     async def process(key: str) -> None:
@@ -128,13 +127,14 @@ class _Timers(asyncio.SelectorEventLoop):
         super().__init__()
         self.pauses: list[float] = []
 
-    def call_later(self, delay, callback, *args, context=None):  # type: ignore[no-untyped-def]
+    def call_later(  # type: ignore[override]  # the types of its arguments do not matter here
+        self, delay: float, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
         self.pauses.append(delay)
         return super().call_later(0, callback, *args, context=context)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_each_error_in_a_row_doubles_the_pause_up_to_the_longest():
+def test_each_error_in_a_row_doubles_the_pause_up_to_the_longest() -> None:
     attempts = 0
 
     async def main() -> list[float]:
@@ -143,7 +143,7 @@ def test_each_error_in_a_row_doubles_the_pause_up_to_the_longest():
         async def process(key: str) -> None:
             nonlocal attempts
             attempts += 1
-            if attempts in (6,):  # a success in between starts anew
+            if attempts == 6:  # a success in between starts anew
                 queue.add("a")
                 return
             if attempts == 8:
@@ -165,7 +165,7 @@ def test_each_error_in_a_row_doubles_the_pause_up_to_the_longest():
         assert runner.run(main()) == [0.5, 1.0, 2.0, 4.0, 4.0, 0.5]
 
 
-def test_a_change_ends_the_wait_for_a_retry():
+def test_a_change_ends_the_wait_for_a_retry() -> None:
     attempts: list[str] = []
 
     async def process(key: str) -> None:
@@ -187,7 +187,7 @@ def test_a_change_ends_the_wait_for_a_retry():
     asyncio.run(asyncio.wait_for(main(), timeout=10))
 
 
-def test_stopping_waits_for_the_step_that_runs():
+def test_stopping_waits_for_the_step_that_runs() -> None:
     steps: list[str] = []
 
     async def main() -> None:

@@ -1,5 +1,7 @@
 """The compressed entries and how they are found; own writes against them."""
 
+from typing import Any
+
 from modelpress.controllers.own_writes import PATIENCE_SECONDS, OwnWrites
 from modelpress.controllers.resources import JOB, MODEL_DEPLOYMENT
 from modelpress.controllers.store import Entry, Store, owner_key, pack, unpack
@@ -8,7 +10,14 @@ from modelpress.planning.types import Key
 KEY = Key("shop", "digits")
 
 
-def _body(kind="Job", name="digits-1", owner="digits", version="7", uid="u1", **status):
+def _body(
+    kind: str = "Job",
+    name: str = "digits-1",
+    owner: str | None = "digits",
+    version: str = "7",
+    uid: str = "u1",
+    **status: Any,
+) -> dict[str, Any]:
     labels = {"modelpress.dev/name": owner} if owner else {}
     return {
         "apiVersion": "v1",
@@ -34,22 +43,22 @@ def _store(*entries: tuple[str, Key, Entry]) -> Store:
     return store
 
 
-def test_an_object_comes_back_whole_but_for_its_managed_fields():
+def test_an_object_comes_back_whole_but_for_its_managed_fields() -> None:
     body = _body(active=1)
     restored = unpack(pack(body))
     del body["metadata"]["managedFields"]
     assert restored == body
 
 
-def test_an_object_belongs_to_the_modeldeployment_that_its_label_names():
+def test_an_object_belongs_to_the_modeldeployment_that_its_label_names() -> None:
     assert owner_key(_body()) == KEY
     assert owner_key(_body(owner=None)) is None
     assert owner_key(_body(kind="ModelDeployment", name="digits", owner="other")) == KEY
 
 
-def test_only_unfinished_jobs_take_a_slot():
-    complete = {"conditions": [{"type": "Complete", "status": "True"}]}
-    suspended = {"conditions": [{"type": "Suspended", "status": "True"}]}
+def test_only_unfinished_jobs_take_a_slot() -> None:
+    complete: dict[str, Any] = {"conditions": [{"type": "Complete", "status": "True"}]}
+    suspended: dict[str, Any] = {"conditions": [{"type": "Suspended", "status": "True"}]}
     terminating = _body(name="terminating", uid="u4")
     terminating["metadata"]["deletionTimestamp"] = "2025-01-01T00:00:00Z"
     store = _store(
@@ -61,7 +70,7 @@ def test_only_unfinished_jobs_take_a_slot():
     assert store.running_jobs() == {(KEY, "running"), (KEY, "suspended")}
 
 
-def test_an_own_write_makes_the_view_stale_until_it_shows():
+def test_an_own_write_makes_the_view_stale_until_it_shows() -> None:
     writes = OwnWrites()
     writes.wrote(KEY, "Job", "digits-1", "u1", 8)
     assert not writes.settled(KEY, {"Job": ()})
@@ -71,14 +80,14 @@ def test_an_own_write_makes_the_view_stale_until_it_shows():
     assert writes.settled(KEY, {"Job": ()}), "a write that was seen once is forgotten"
 
 
-def test_an_own_delete_makes_the_view_stale_until_the_object_goes():
+def test_an_own_delete_makes_the_view_stale_until_the_object_goes() -> None:
     writes = OwnWrites()
     writes.deleted(KEY, "Job", "digits-1", "u1")
     assert not writes.settled(KEY, {"Job": (pack(_body(version="9")),)})
     assert writes.settled(KEY, {"Job": (pack(_body(uid="successor")),)})
 
 
-def test_a_write_that_never_shows_does_not_block_for_ever():
+def test_a_write_that_never_shows_does_not_block_for_ever() -> None:
     now = 100.0
     writes = OwnWrites(clock=lambda: now)
     writes.wrote(KEY, "Job", "digits-1", "u1", 8)

@@ -1,53 +1,60 @@
 """Whose an object is, what a refusal of the API server means, and what the status then says."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.controllers.cluster import Stale, TemplateRefused
-from modelpress.controllers.ownership import refusal_of, require_ours
-from modelpress.controllers.refusal import refused_status
+from modelpress.controllers.refusal import refusal_of, refused_status, require_ours
 from modelpress.planning.types import Observed
 
-OWNER = {
+OWNER: dict[str, Any] = {
     "apiVersion": "modelpress.dev/v1alpha1",
     "kind": "ModelDeployment",
     "name": "digits",
     "uid": "new",
     "controller": True,
 }
-WANTED = {"kind": "Deployment", "metadata": {"name": "digits", "ownerReferences": [OWNER]}}
+WANTED: dict[str, Any] = {"kind": "Deployment", "metadata": {"name": "digits", "ownerReferences": [OWNER]}}
 
 
-def _existing(controller=None, **labels):
-    return {"metadata": {"labels": labels, "ownerReferences": [controller] if controller else []}}
+def _existing(controller: dict[str, Any] | None = None, owner: str | None = None) -> dict[str, Any]:
+    labels = {"modelpress.dev/name": owner} if owner else {}
+    return {
+        "metadata": {
+            "name": "digits",
+            "labels": labels,
+            "ownerReferences": [controller] if controller else [],
+        }
+    }
 
 
-def test_what_we_control_is_ours_also_without_our_label():
+def test_what_we_control_is_ours_also_without_our_label() -> None:
     require_ours(_existing(OWNER), WANTED)
 
 
-def test_an_object_with_our_label_and_no_controller_is_adopted():
-    require_ours(_existing(**{"modelpress.dev/name": "digits"}), WANTED)
+def test_an_object_with_our_label_and_no_controller_is_adopted() -> None:
+    require_ours(_existing(owner="digits"), WANTED)
 
 
 @pytest.mark.parametrize(
     "existing",
     [
         _existing(),
-        _existing(**{"modelpress.dev/name": "other"}),
+        _existing(owner="other"),
         _existing({**OWNER, "kind": "Application", "apiVersion": "example.com/v1", "uid": "x"}),
-        _existing({**OWNER, "name": "other", "uid": "x"}, **{"modelpress.dev/name": "digits"}),
+        _existing({**OWNER, "name": "other", "uid": "x"}, owner="digits"),
     ],
 )
-def test_an_object_of_somebody_else_is_a_name_conflict(existing):
-    with pytest.raises(TemplateRefused, match="Deployment digits exists") as caught:
+def test_an_object_of_somebody_else_is_a_name_conflict(existing: dict[str, Any]) -> None:
+    with pytest.raises(TemplateRefused, match=r"Deployment digits (is not ours|belongs to)") as caught:
         require_ours(existing, WANTED)
     assert caught.value.reason is Reason.NAME_CONFLICT
 
 
-def test_an_object_of_the_previous_resource_of_this_name_is_waited_for():
+def test_an_object_of_the_previous_resource_of_this_name_is_waited_for() -> None:
     with pytest.raises(Stale):
         require_ours(_existing({**OWNER, "uid": "old"}), WANTED)
 
@@ -80,7 +87,9 @@ TYPED = "failed to create typed patch object: .spec.template.spec.affnity: field
         (500, "etcdserver: request timed out", "Deployment", None),
     ],
 )
-def test_only_what_the_user_can_cure_is_a_refusal(status, message, kind, reason):
+def test_only_what_the_user_can_cure_is_a_refusal(
+    status: int, message: str, kind: str, reason: str | None
+) -> None:
     refusal = refusal_of(status, message, {**WANTED, "kind": kind})
     if reason is None:
         assert refusal is None
@@ -90,7 +99,9 @@ def test_only_what_the_user_can_cure_is_a_refusal(status, message, kind, reason)
         assert message in refusal.message
 
 
-def _condition(kind, status, reason="Available", time="2025-01-01T00:00:00Z"):
+def _condition(
+    kind: str, status: str, reason: str = "Available", time: str = "2025-01-01T00:00:00Z"
+) -> dict[str, Any]:
     return {
         "type": kind,
         "status": status,
@@ -101,13 +112,13 @@ def _condition(kind, status, reason="Available", time="2025-01-01T00:00:00Z"):
     }
 
 
-def _observed(status, minute):
+def _observed(status: dict[str, Any], minute: int) -> Observed:
     resource = {"metadata": {"generation": 2}, "status": status}
     return Observed(resource=resource, now=datetime(2025, 1, 1, 0, minute, tzinfo=UTC))
 
 
-def test_a_refusal_is_stalled_and_leaves_what_serves_as_it_is():
-    before = {
+def test_a_refusal_is_stalled_and_leaves_what_serves_as_it_is() -> None:
+    before: dict[str, Any] = {
         "observedGeneration": 1,
         "conditions": [
             _condition("Ready", "True"),
@@ -130,7 +141,7 @@ def test_a_refusal_is_stalled_and_leaves_what_serves_as_it_is():
     assert status["observedGeneration"] == 2
 
 
-def test_the_same_refusal_again_changes_nothing_also_where_the_plan_hoped_for_more():
+def test_the_same_refusal_again_changes_nothing_also_where_the_plan_hoped_for_more() -> None:
     refusal = TemplateRefused(Reason.INVALID_POD_SETTINGS, "no")
     first = refused_status(_observed({}, 5), None, refusal)
     hopeful = {
