@@ -1,23 +1,33 @@
 """The cluster of these tests: started once for a session, a fresh namespace for each test."""
 
+import hashlib
 import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.cluster.controlplane import ControlPlane, wait_until
+from tests.cluster.environment import OPERATOR_ACCOUNT, Cluster, Sources, new_operator
+from tests.cluster.helpers import SLOT
 from tests.cluster.node import Node
 from tests.support import binaries
+from tests.support.servers import S3, Registry, registry, run_web, s3
 
-CRDS = Path(__file__).resolve().parents[2] / "crds"
+__all__ = ["registry", "s3"]  # fixtures
+
+PROJECT = Path(__file__).resolve().parents[2]
+FACTS = pytest.StashKey[list[str]]()
 CAPACITY = {
     "cpu": "64",
     "memory": "256Gi",
     "pods": "200",
     "ephemeral-storage": "500Gi",
-    "example.com/slot": "24",
+    SLOT: "24",
 }
 
 
@@ -40,7 +50,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 @pytest.fixture(scope="session")
 def crd(control_plane: ControlPlane) -> str:
     """The CustomResourceDefinition, installed and served; its name."""
-    control_plane.kubectl("apply", "--server-side", "-k", str(CRDS))
+    control_plane.kubectl("apply", "--server-side", "-k", str(PROJECT / "crds"))
     name = "modeldeployments.modelpress.dev"
     control_plane.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=60s")
     wait_until("the new API served", lambda: control_plane.admin.get("modeldeployments") and True)
@@ -57,6 +67,63 @@ def node(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) 
     yield running
     running.stop()
     api.close()
+
+
+@pytest.fixture(scope="session")
+def sources(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sources]:
+    """The model and data of these tests, on real servers."""
+    folder = tmp_path_factory.mktemp("models")
+    # in a process of its own: TensorFlow stays out of this one
+    train = "import sys, pathlib; from tests.support import models; models.build(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", train, str(folder)], cwd=PROJECT, check=True, timeout=280)
+    content = (folder / "functional.keras").read_bytes()
+    with np.load(folder / "flat.npz") as data, run_web(folder) as web:
+        yield Sources(
+            s3=s3,
+            web=web,
+            model_uri=s3.put("cluster-models/digits.keras", content),
+            model_sha256=hashlib.sha256(content).hexdigest(),
+            data_uri=f"{web.url}/flat.npz",
+            test_x=data["x"],
+            test_y=data["y"],
+        )
+
+
+@pytest.fixture(scope="session")
+def cluster(
+    control_plane: ControlPlane,
+    crd: str,
+    node: Node,
+    registry: Registry,
+    sources: Sources,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Cluster]:
+    """A cluster with a node, a registry and the operator, installed by its manifests."""
+    control_plane.admin.create("namespaces", None, {"metadata": {"name": OPERATOR_ACCOUNT[0]}})
+    control_plane.kubectl("apply", "-k", str(PROJECT / "manifests" / "rbac"))
+    folder = tmp_path_factory.mktemp("operators")
+    arguments = [
+        f"--store=oci://{registry.host}/models",
+        f"--plain-http-registry={registry.host}",
+        "--compressor-image=modelpress/compressor:test",
+        "--worker-image=modelpress/worker:test",
+        "--worker-gpu-image=modelpress/worker-gpu:test",
+        "--resync-interval=1",
+    ]
+    operator = new_operator(control_plane, arguments, folder / "operator")
+    operator.start()
+    yield Cluster(
+        control_plane=control_plane,
+        sources=sources,
+        operator=operator,
+        registry=registry,
+        worker_image="modelpress/worker:test",
+        facts=request.config.stash.setdefault(FACTS, []),
+        arguments=arguments,
+        folder=folder,
+    )
+    operator.stop()
 
 
 @pytest.fixture
@@ -85,11 +152,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     """Tell where the logs are when a test fails."""
     report = yield
     if report.failed:
-        for name in ("control_plane", "node", "operator"):
+        for name in ("control_plane", "node", "cluster"):
             value = getattr(item, "funcargs", {}).get(name)
             if value is not None:
                 report.sections.append((f"logs of {name}", str(value.folder)))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show what was measured."""
+    for fact in config.stash.get(FACTS, []):
+        terminalreporter.write_line(f"[cluster] {fact}")
 
 
 def _taints(control_plane: ControlPlane, name: str) -> list[Any]:

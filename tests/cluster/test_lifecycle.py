@@ -1,0 +1,126 @@
+"""Operators that stop, start and run twice; resources that go, wait, or cannot be served."""
+
+import pytest
+from tests.cluster.controlplane import wait_until
+from tests.cluster.environment import Cluster
+from tests.cluster.helpers import JOB_SECONDS, Deployed, now
+
+CHILDREN = ("jobs", "controllerrevisions", "deployments", "services", "networkpolicies", "pods")
+
+
+@pytest.fixture(scope="module")
+def digits(cluster: Cluster, module_namespace: str) -> Deployed:
+    """One replica, made while two operators run."""
+    deployed = cluster.deployed(module_namespace, "digits")
+    second = cluster.another_operator()
+    second.start()
+    try:
+        since = now()
+        deployed.apply(cluster.spec())
+        deployed.wait_current(JOB_SECONDS)
+        deployed.patch({"worker": {"env": [{"name": "GREETING", "value": "both"}]}})
+        deployed.wait_current()
+        assert second.running
+        quiet = now()
+        _wait_for_resyncs(cluster, quiet, 6)  # three of each
+        writes = deployed.writes_since(quiet, cluster.operator.user)
+        assert writes == [], "two operators must not fight"
+        cluster.facts.append(
+            f"two operators at once: {len(deployed.writes_since(since, cluster.operator.user))} writes"
+        )
+    finally:
+        assert second.stop() == 0
+    return deployed
+
+
+def _wait_for_resyncs(cluster: Cluster, since: str, rounds: int) -> None:
+    def seen() -> bool:
+        found = cluster.control_plane.audit(user=cluster.operator.user, since=since)
+        return sum(r.verb == "list" and r.resource == "networkpolicies" for r in found) >= rounds
+
+    wait_until(f"{rounds} resyncs", seen, 120, every=0.5)
+
+
+def test_two_operators_at_once_make_one_job_and_one_revision_each_time(digits: Deployed) -> None:
+    assert len(digits.children("jobs")) == 1
+    assert len(digits.children("controllerrevisions")) == 2
+    assert len(digits.children("deployments")) == 1
+    assert digits.kstatus() == "Current"
+
+
+def test_a_restarted_operator_changes_nothing(cluster: Cluster, digits: Deployed) -> None:
+    (pod,) = digits.ready_pods()
+    assert cluster.operator.stop() == 0
+    start = now()
+    cluster.operator.start()
+    _wait_for_resyncs(cluster, start, 3)
+    assert digits.writes_since(start, cluster.operator.user) == []
+    assert [found["metadata"]["uid"] for found in digits.ready_pods()] == [pod["metadata"]["uid"]]
+
+
+def test_an_edit_while_the_operator_is_away_is_carried_out_when_it_is_back(
+    cluster: Cluster, digits: Deployed
+) -> None:
+    cluster.operator.stop()
+    try:
+        digits.patch({"replicas": 2})
+        assert digits.kstatus() == "InProgress", "an unseen edit must not look finished"
+    finally:
+        cluster.operator.start()
+    digits.wait("two ready", lambda: len(digits.ready_pods()) == 2)
+    digits.wait_current()
+
+
+def test_deleting_the_resource_with_the_operator_stopped_removes_everything(
+    cluster: Cluster, digits: Deployed
+) -> None:
+    cluster.operator.stop()
+    try:
+        cluster.control_plane.kubectl(
+            "-n", digits.namespace, "delete", "mdep", "digits", "--wait", "--timeout=30s"
+        )
+        for plural in CHILDREN:
+            wait_until(f"no {plural}", lambda plural=plural: not digits.children(plural))  # type: ignore[misc]
+    finally:
+        cluster.operator.start()
+
+
+def test_a_resource_for_gpus_is_refused_as_not_supported_yet(cluster: Cluster, namespace: str) -> None:
+    gpu = cluster.deployed(namespace, "gpu")
+    gpu.apply(cluster.spec({"devices": {"type": "GPU", "resourceName": None}, "compression": None}))
+    condition = gpu.wait_stalled("NotSupportedYet")
+    assert "spec.devices.type" in condition["message"]
+    assert not gpu.children("jobs")
+
+
+def test_a_missing_secret_is_named_and_the_job_goes_on_when_it_comes(
+    cluster: Cluster, namespace: str
+) -> None:
+    late = cluster.deployed(namespace, "late")
+    late.apply(cluster.spec({"model": {"secretRef": {"name": "late"}}, "replicas": 0}))
+
+    def named() -> bool:
+        condition = late.condition("Reconciling")
+        return condition.get("reason") == "SecretNotFound" and '"late" not found' in condition["message"]
+
+    late.wait("the reason", named, 90)
+    assert late.kstatus() == "InProgress"
+    cluster.add_secret(namespace, "late")
+    late.wait_current(JOB_SECONDS)
+
+
+def test_too_few_devices_are_named(cluster: Cluster, namespace: str) -> None:
+    wide = cluster.deployed(namespace, "wide")
+    wide.apply(cluster.spec({"parallelism": {"data": 16}, "replicas": 2}))  # 32 devices of 24
+
+    def named() -> bool:
+        return wide.condition("Available").get("reason") == "PodsUnschedulable"
+
+    wide.wait("the reason", named, JOB_SECONDS)
+    assert "example.com/slot" in wide.condition("Available")["message"]
+
+
+def test_the_operator_was_never_refused(cluster: Cluster) -> None:
+    requests = cluster.control_plane.audit(user=cluster.operator.user)
+    assert requests
+    assert [r for r in requests if r.code in (401, 403)] == []
