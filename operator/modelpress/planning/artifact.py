@@ -1,0 +1,126 @@
+"""What the planner remembers of an artifact, in a ControllerRevision or in the status."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from modelpress.api.contract import JobResult
+from modelpress.api.spec import Metric
+from modelpress.api.status import RevisionReference, Status
+from modelpress.planning import gate
+from modelpress.planning.gate import Measured
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where an artifact is; a later edit of spec.storage does not move it."""
+
+    uri: str
+    secret: str | None = None  # name of a Secret
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One compressed model."""
+
+    recipe_hash: str
+    source_digest: str
+    artifact_digest: str
+    store: Store
+    artifact_key: str | None = None
+    original_bytes: int | None = None
+    compressed_bytes: int | None = None
+    scores: Measured | None = None
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the artifact's part of a ControllerRevision's data."""
+        data: dict[str, Any] = {
+            "recipeHash": self.recipe_hash,
+            "sourceDigest": self.source_digest,
+            "artifactDigest": self.artifact_digest,
+            "artifactKey": self.artifact_key,
+            "originalBytes": self.original_bytes,
+            "compressedBytes": self.compressed_bytes,
+            "store": {"uri": self.store.uri} | ({"secret": self.store.secret} if self.store.secret else {}),
+        }
+        if self.scores:
+            data["scores"] = {
+                "metric": self.scores.metric.value,
+                "original": str(self.scores.original),
+                "compressed": str(self.scores.compressed),
+            }
+        return {key: value for key, value in data.items() if value is not None}
+
+
+def from_result(text: str, recipe_hash: str, store: Store) -> Artifact:
+    """Return what a Job's termination message says. Raises ValueError where it is not that Job's result."""
+    try:
+        result = JobResult.model_validate_json(text)
+    except ValidationError as error:
+        raise ValueError("the Job's result cannot be read") from error
+    if result.recipe_hash != recipe_hash:
+        raise ValueError("the Job's result is of another recipe")
+    return Artifact(
+        recipe_hash=recipe_hash,
+        source_digest=result.source_digest,
+        artifact_digest=result.artifact_digest,
+        store=store,
+        artifact_key=result.artifact_key,
+        original_bytes=result.original_bytes,
+        compressed_bytes=result.compressed_bytes,
+        scores=gate.measured(result.scores) if result.scores else None,
+    )
+
+
+def from_data(data: Mapping[str, Any]) -> Artifact:
+    """Return the artifact of a ControllerRevision's data. Raises KeyError, TypeError or ValueError."""
+    scores = data.get("scores")
+    return Artifact(
+        recipe_hash=str(data["recipeHash"]),
+        source_digest=str(data["sourceDigest"]),
+        artifact_digest=str(data["artifactDigest"]),
+        store=Store(str(data["store"]["uri"]), data["store"].get("secret")),
+        artifact_key=data.get("artifactKey"),
+        original_bytes=data.get("originalBytes"),
+        compressed_bytes=data.get("compressedBytes"),
+        scores=Measured(
+            Metric(scores["metric"]), gate.score(scores["original"]), gate.score(scores["compressed"])
+        )
+        if scores
+        else None,
+    )
+
+
+def from_status(reference: RevisionReference, status: Status, store: Store) -> Artifact | None:
+    """Return the artifact that the status speaks of: what is left when its ControllerRevision is lost.
+
+    Sizes and scores are those of the newest artifact.
+    """
+    if not (reference.recipe_hash and reference.source_digest and reference.artifact_digest):
+        return None
+    sizes = status.compression
+    return Artifact(
+        recipe_hash=reference.recipe_hash,
+        source_digest=reference.source_digest,
+        artifact_digest=reference.artifact_digest,
+        store=store,
+        original_bytes=sizes.original_bytes if sizes else None,
+        compressed_bytes=sizes.compressed_bytes if sizes else None,
+        scores=_status_scores(status),
+    )
+
+
+def _status_scores(status: Status) -> Measured | None:
+    shown = status.evaluation
+    if not (shown and shown.metric and shown.original and shown.compressed):
+        return None
+    try:
+        return Measured(
+            shown.metric,
+            gate.score(shown.original.removesuffix("%")),
+            gate.score(shown.compressed.removesuffix("%")),
+        )
+    except ValueError:
+        return None

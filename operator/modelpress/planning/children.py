@@ -1,0 +1,57 @@
+"""Which children are missing or differ from what is wanted."""
+
+from collections.abc import Iterator
+
+from modelpress.planning import objects
+from modelpress.planning.drift import differs
+from modelpress.planning.ownership import Claim, obstacle
+from modelpress.planning.recipe import Making
+from modelpress.planning.render import deployment, networkpolicy, revision, service
+from modelpress.planning.revisions import Revision, find
+from modelpress.planning.rollout import Rollout
+from modelpress.planning.types import Body
+from modelpress.planning.view import View
+
+_CREATED_ONCE = ("Job", "ControllerRevision")
+
+
+def missing(
+    view: View, making: Making, rollout: Rollout, revisions: tuple[Revision, ...]
+) -> tuple[Body, ...]:
+    """Return the objects to apply, in order: the NetworkPolicy comes before the first pod."""
+    return tuple(body for body in _wanted(view, making, rollout, revisions) if _is_due(view, body))
+
+
+def _wanted(view: View, making: Making, rollout: Rollout, revisions: tuple[Revision, ...]) -> Iterator[Body]:
+    target = rollout.target
+    if target or making.job:
+        yield networkpolicy.render(view)
+    current = view.status.current
+    serving = find(revisions, current.name if current else None)
+    for kept in {each.name: each for each in (serving, target) if each}.values():
+        yield revision.render(view, kept)
+    if target:
+        yield service.render(view)
+        yield deployment.render(view, target)
+    if making.create:
+        yield making.create
+
+
+def _is_due(view: View, desired: Body) -> bool:
+    observed = view.observed
+    of_kind: dict[str, tuple[Body, ...]] = {
+        "Job": observed.jobs,
+        "ControllerRevision": observed.revisions,
+        "Deployment": observed.deployments,
+        "Service": observed.services,
+        "NetworkPolicy": observed.network_policies,
+    }
+    kind = desired["kind"]
+    found = objects.named(of_kind[kind], objects.name_of(desired))
+    if found is None:
+        return True
+    if obstacle(found, view.resource, kind) is not None:
+        return False
+    if kind in _CREATED_ONCE:
+        return view.claim(found) is not Claim.OURS
+    return differs(desired, found)

@@ -1,0 +1,103 @@
+"""Reading Kubernetes objects: lenient, since a status may be missing or half written."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from modelpress.planning.types import Body, Ref
+
+
+def dig(body: Any, *path: str) -> Any:
+    """Return the value at a path of keys, or None."""
+    for key in path:
+        body = body.get(key) if isinstance(body, Mapping) else None
+    return body
+
+
+def items(body: Any, *path: str) -> tuple[Body, ...]:
+    """Return the objects of the list at a path; empty where there is none."""
+    value = dig(body, *path)
+    return (
+        tuple(item for item in value if isinstance(item, Mapping)) if isinstance(value, list | tuple) else ()
+    )
+
+
+def number(body: Any, *path: str) -> int:
+    """Return the integer at a path; Kubernetes leaves out zeros."""
+    value = dig(body, *path)
+    return value if isinstance(value, int) else 0
+
+
+def name_of(body: Body) -> str:
+    """Return metadata.name."""
+    return str(dig(body, "metadata", "name") or "")
+
+
+def uid_of(body: Body) -> str:
+    """Return metadata.uid, or an empty string before the object exists."""
+    return str(dig(body, "metadata", "uid") or "")
+
+
+def label(body: Body, key: str) -> str | None:
+    """Return a label's value."""
+    value = dig(body, "metadata", "labels", key)
+    return str(value) if value is not None else None
+
+
+def annotation(body: Body, key: str) -> str | None:
+    """Return an annotation's value."""
+    value = dig(body, "metadata", "annotations", key)
+    return str(value) if value is not None else None
+
+
+def deleting(body: Body) -> bool:
+    """Return whether the object is being deleted."""
+    return dig(body, "metadata", "deletionTimestamp") is not None
+
+
+def controller(body: Body) -> Body | None:
+    """Return the owner reference of the object's controller."""
+    references = items(body, "metadata", "ownerReferences")
+    return next((reference for reference in references if reference.get("controller")), None)
+
+
+def condition(body: Body, kind: str) -> Body | None:
+    """Return the condition of a type."""
+    return next((entry for entry in items(body, "status", "conditions") if entry.get("type") == kind), None)
+
+
+def is_true(body: Body, kind: str) -> bool:
+    """Return whether the condition of a type has status True."""
+    return bool(dig(condition(body, kind), "status") == "True")
+
+
+def named(bodies: Iterable[Body], name: str) -> Body | None:
+    """Return the object of a name."""
+    return next((body for body in bodies if name_of(body) == name), None)
+
+
+def ref_to(body: Body, kind: str) -> Ref:
+    """Return what a delete of exactly this object needs."""
+    return Ref(kind, str(dig(body, "metadata", "namespace") or ""), name_of(body), uid_of(body) or None)
+
+
+def parse_time(value: Any) -> datetime | None:
+    """Return an RFC 3339 time, or None for anything else."""
+    if not isinstance(value, str):
+        return None
+    try:
+        parsed = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def format_time(value: datetime) -> str:
+    """Return a time as Kubernetes writes it, in whole seconds of UTC."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def age(body_time: Any, now: datetime) -> float:
+    """Return the seconds since a time; an unreadable one is long ago."""
+    parsed = parse_time(body_time)
+    return (now - parsed).total_seconds() if parsed else float("inf")

@@ -1,0 +1,52 @@
+"""Checks that come before any work: each returns why nothing new may be made, or None."""
+
+from collections.abc import Callable
+
+from modelpress.api.conditions import Reason
+from modelpress.api.support import unsupported
+from modelpress.planning import objects
+from modelpress.planning.note import Note, note
+from modelpress.planning.ownership import obstacle
+from modelpress.planning.render.pod import reserved_variable
+from modelpress.planning.types import Body
+from modelpress.planning.view import View
+
+
+def hold(view: View) -> Note | None:
+    """Return the first reason why the spec cannot be worked on now. What runs goes on, and scales."""
+    return next((why for check in _CHECKS if (why := check(view)) is not None), None)
+
+
+def _is_supported(view: View) -> Note | None:
+    missing = unsupported(view.spec)
+    return note(Reason.NOT_SUPPORTED_YET, "; ".join(missing)) if missing else None
+
+
+def _has_free_variables(view: View) -> Note | None:
+    taken = reserved_variable(view.spec)
+    return note(Reason.INVALID_POD_SETTINGS, taken) if taken else None
+
+
+def _has_its_names(view: View) -> Note | None:
+    """Return the first obstacle; a conflict, which only a person ends, before a wait."""
+    observed = view.observed
+    needed: tuple[tuple[str, tuple[Body, ...]], ...] = (
+        ("Deployment", observed.deployments),
+        ("Service", observed.services),
+        ("NetworkPolicy", observed.network_policies),
+    )
+    found = [
+        why
+        for kind, bodies in needed
+        if (body := objects.named(bodies, view.name)) is not None
+        and (why := obstacle(body, view.resource, kind)) is not None
+    ]
+    conflicts = [why for why in found if why.reason is Reason.NAME_CONFLICT]
+    return next(iter(conflicts or found), None)
+
+
+_CHECKS: tuple[Callable[[View], Note | None], ...] = (
+    _is_supported,
+    _has_free_variables,
+    _has_its_names,
+)

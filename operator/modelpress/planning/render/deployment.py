@@ -1,0 +1,38 @@
+"""The Deployment of the entry pods."""
+
+from typing import Any
+
+from modelpress.api import names
+from modelpress.api.spec import Spec, StrategyType
+from modelpress.planning.render.common import metadata
+from modelpress.planning.revisions import Revision
+from modelpress.planning.view import View
+
+
+def render(view: View, revision: Revision) -> dict[str, Any]:
+    """Return the Deployment: the revision's exact pod template with the spec's replicas and strategy."""
+    meta = metadata(view, view.name, "worker")
+    meta["labels"] |= {names.REVISION_LABEL: revision.name}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": meta,
+        "spec": {
+            "replicas": view.spec.replicas,
+            "revisionHistoryLimit": 3,
+            "progressDeadlineSeconds": view.spec.progress_deadline_seconds,
+            "selector": {"matchLabels": names.entry_selector(view.name)},
+            "strategy": _strategy(view.spec),
+            "template": revision.template,
+        },
+    }
+
+
+def _strategy(spec: Spec) -> dict[str, Any]:
+    if spec.strategy.type is StrategyType.RECREATE:
+        return {"type": "Recreate"}
+    bounds = spec.strategy.rolling_update
+    return {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": bounds.max_surge, "maxUnavailable": bounds.max_unavailable},
+    }

@@ -1,0 +1,25 @@
+"""Who may connect to the pods of a ModelDeployment."""
+
+from typing import Any
+
+from modelpress.api import names
+from modelpress.planning.render.common import metadata
+from modelpress.planning.view import Facts
+
+
+def render(facts: Facts) -> dict[str, Any]:
+    """Return the one NetworkPolicy: ingress to the port named http, and nothing else.
+
+    Job pods have no port of that name, so they take no connection at all. Egress stays open: stores have
+    names, policies only addresses.
+    """
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(facts, facts.name, "worker"),
+        "spec": {
+            "podSelector": {"matchLabels": {names.NAME_LABEL: facts.name}},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"ports": [{"port": "http", "protocol": "TCP"}]}],
+        },
+    }

@@ -1,0 +1,314 @@
+"""Pod templates of workers and of the compression Job.
+
+Both satisfy the Pod Security Standard `restricted`, have no API token and write only to one emptyDir. All
+configuration is in environment variables (api/contract.py), paths and ports included.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from modelpress.api import contract, names
+from modelpress.api.contract import JobRequest
+from modelpress.api.spec import DeviceType, PodSettings, Spec
+from modelpress.api.values import parse_bytes
+from modelpress.planning.artifact import Artifact
+from modelpress.planning.view import View
+
+WORK_MOUNT = "/var/lib/modelpress"
+SECRETS_MOUNT = "/etc/modelpress/secrets"
+TERMINATION_PATH = "/dev/termination-log"
+USER_ID = 65532  # the images' user
+SECRET_MODE = 0o440  # readable for the pod's group, which fsGroup sets
+DRAIN_SECONDS = 15  # beside the longest request
+RECIPE_LABEL_LENGTH = 16  # a label value holds at most 63 characters, a hash has 64
+DEFAULT_DEVICE = "nvidia.com/gpu"
+
+# Variables of worker.env and job.env that would change what ModelPress itself sets are refused.
+OWN_PREFIX = "MODELPRESS_"
+FREE_VARIABLES = (contract.LOG_FORMAT, "MODELPRESS_LOGICAL_DEVICES")
+
+_CONTAINER_SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
+_POD_SECURITY = {
+    "runAsNonRoot": True,
+    "runAsUser": USER_ID,
+    "runAsGroup": USER_ID,
+    "fsGroup": USER_ID,
+    "fsGroupChangePolicy": "OnRootMismatch",
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_PLAIN_RESOURCES = ("cpu", "memory", "ephemeral-storage")
+
+
+def reserved_variable(spec: Spec) -> str | None:
+    """Return why an environment variable of the spec cannot be set, or None."""
+    for part, settings in (("worker", spec.worker), ("job", spec.job)):
+        for entry in (settings.env or []) if settings else []:
+            name = str(entry.get("name", ""))
+            taken = name in ("HOME", "TMPDIR") or (name.startswith(OWN_PREFIX) and name not in FREE_VARIABLES)
+            if taken:
+                return f"spec.{part}.env: {name} is set by ModelPress and cannot be changed"
+    return None
+
+
+def recipe_label(recipe_hash: str) -> str:
+    """Return the recipe's hash as a label value."""
+    return recipe_hash[:RECIPE_LABEL_LENGTH]
+
+
+def devices(spec: Spec) -> dict[str, str]:
+    """Return the extended resources that a worker pod requests."""
+    resource = spec.devices.resource_name
+    if resource is None and spec.devices.type is DeviceType.GPU:
+        resource = DEFAULT_DEVICE
+    if resource is None:
+        return {}
+    spread = spec.parallelism
+    return {resource: str(spread.data * spread.tensor * spread.pipeline // spread.pods_per_replica)}
+
+
+def worker_template(view: View, artifact: Artifact, revision: str, image: str) -> dict[str, Any]:
+    """Return the pod template of a revision's workers: one container fetches the artifact, one serves it."""
+    spec, settings = view.spec, view.spec.worker or PodSettings()
+    secrets = {contract.STORAGE_SECRET: artifact.store.secret} if artifact.store.secret else {}
+    fetch = {
+        **_container("fetch", ["modelpress", "fetch"], image),
+        "env": _environment(
+            _store_variables(view, artifact.store.uri)
+            | {
+                contract.ARTIFACT_DIGEST: artifact.artifact_digest,
+                contract.MODEL_DIR: f"{WORK_MOUNT}/model",
+                contract.SECRETS: SECRETS_MOUNT,
+            },
+            settings,
+        ),
+        "volumeMounts": [_WORK_VOLUME_MOUNT, *_secret_mounts(secrets)],
+    } | _resources(_plain(settings.resources))
+    worker = {
+        **_container("worker", ["modelpress", "serve"], image),
+        "env": _environment(_worker_variables(view, revision), settings),
+        "ports": [{"name": "http", "containerPort": contract.HTTP_PORT, "protocol": "TCP"}],
+        "volumeMounts": [_WORK_VOLUME_MOUNT],
+        **_PROBES,
+    } | _resources(_with_devices(settings.resources, devices(spec)))
+    return {
+        "metadata": _template_metadata(
+            settings,
+            names.labels(view.name, "worker")
+            | {names.ROLE_LABEL: names.ENTRY, names.REVISION_LABEL: revision},
+        ),
+        "spec": {
+            **_pod_spec(settings),
+            "terminationGracePeriodSeconds": spec.serving.request_timeout_seconds + DRAIN_SECONDS,
+            "initContainers": [fetch],
+            "containers": [worker],
+            "volumes": [_WORK_VOLUME, *_secret_volumes(secrets)],
+        },
+    }
+
+
+def job_template(view: View) -> dict[str, Any]:
+    """Return the pod template of the Job for the wanted recipe."""
+    settings = view.spec.job or PodSettings()
+    secrets = _job_secrets(view)
+    job = {
+        **_container("job", ["modelpress", "job"], settings.image or view.settings.compressor_image),
+        "env": _environment(
+            _store_variables(view, view.store.uri)
+            | {
+                contract.REQUEST: _request(view),
+                contract.WORK_DIR: WORK_MOUNT,
+                contract.SECRETS: SECRETS_MOUNT,
+            },
+            settings,
+        ),
+        "volumeMounts": [_WORK_VOLUME_MOUNT, *_secret_mounts(secrets)],
+    } | _resources(settings.resources)
+    return {
+        "metadata": _template_metadata(
+            settings,
+            names.labels(view.name, "compressor")
+            | {names.ROLE_LABEL: names.JOB, names.RECIPE_LABEL: recipe_label(view.recipe_hash)},
+        ),
+        "spec": {
+            **_pod_spec(settings),
+            "restartPolicy": "Never",
+            "containers": [job],
+            "volumes": [_WORK_VOLUME, *_secret_volumes(secrets)],
+        },
+    }
+
+
+_WORK_VOLUME: dict[str, Any] = {"name": "work", "emptyDir": {}}
+_WORK_VOLUME_MOUNT = {"name": "work", "mountPath": WORK_MOUNT}
+
+
+def _probe(path: str, period: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+# A model may load for as long as progressDeadlineSeconds allows, which can change without a new revision: the
+# startup probe itself waits an hour.
+_PROBES = {
+    "startupProbe": _probe("/v2/health/ready", 1, 3600),
+    "readinessProbe": _probe("/v2/health/ready", 5, 2),
+    "livenessProbe": _probe("/v2/health/live", 10, 6),
+}
+
+
+def _container(name: str, command: list[str], image: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "image": image,
+        "command": command,
+        "securityContext": _CONTAINER_SECURITY,
+        "terminationMessagePath": TERMINATION_PATH,
+        "terminationMessagePolicy": "File",
+    }
+
+
+def _environment(variables: Mapping[str, str], settings: PodSettings) -> list[dict[str, Any]]:
+    own = {
+        **variables,
+        contract.TERMINATION_MESSAGE: TERMINATION_PATH,
+        "HOME": WORK_MOUNT,
+        "TMPDIR": WORK_MOUNT,
+    }
+    # the kubelet reads $(NAME) in a value as a reference and $$ as a dollar sign
+    escaped = ({"name": name, "value": value.replace("$", "$$")} for name, value in own.items())
+    return [*escaped, *(settings.env or [])]
+
+
+def _store_variables(view: View, uri: str) -> dict[str, str]:
+    variables = {contract.STORE: uri}
+    if view.settings.plain_http_registry:
+        variables[contract.PLAIN_HTTP_REGISTRY] = view.settings.plain_http_registry
+    return variables
+
+
+def _worker_variables(view: View, revision: str) -> dict[str, str]:
+    spread, serving = view.spec.parallelism, view.spec.serving
+    variables = {
+        contract.MODEL_DIR: f"{WORK_MOUNT}/model",
+        contract.MODEL_NAME: view.name,
+        contract.REVISION: revision,
+        contract.HOST: "0.0.0.0",  # noqa: S104 - inside a pod; NetworkPolicy limits who may connect
+        contract.PORT: str(contract.HTTP_PORT),
+        contract.DATA: str(spread.data),
+        contract.PIPELINE: str(spread.pipeline),
+        contract.MAX_BATCH_SIZE: str(serving.max_batch_size),
+        contract.MAX_BATCH_DELAY: str(serving.max_batch_delay_milliseconds),
+        contract.REQUEST_TIMEOUT: str(serving.request_timeout_seconds),
+        contract.MAX_REQUEST_BYTES: str(parse_bytes(serving.max_request_bytes)),
+    }
+    if spread.tensor > 1:
+        variables[contract.TENSOR] = str(spread.tensor)
+    return variables
+
+
+def _request(view: View) -> str:
+    spec = view.spec
+    request = JobRequest(
+        name=view.name,
+        namespace=view.key.namespace,
+        recipe_hash=view.recipe_hash,
+        model=spec.model,
+        data=spec.data,
+        compression=spec.compression,
+        optimization=spec.optimization,
+        evaluation=spec.evaluation,
+        device_type=spec.devices.type,
+    )
+    return request.model_dump_json(by_alias=True, exclude_none=True)
+
+
+def _job_secrets(view: View) -> dict[str, str]:
+    """Return the Secrets of a Job by their folder."""
+    spec = view.spec
+    sources = {contract.MODEL_SECRET: spec.model}
+    if spec.data:
+        found = {
+            "training": spec.data.training,
+            "calibration": spec.data.calibration,
+            "evaluation": spec.data.evaluation,
+        }
+        sources |= {folder: source for folder, source in found.items() if source}  # type: ignore[misc]
+    secrets = {
+        folder: source.secret_ref.name for folder, source in sources.items() if source.secret_ref is not None
+    }
+    if view.store.secret:
+        secrets[contract.STORAGE_SECRET] = view.store.secret
+    return secrets
+
+
+def _secret_volumes(secrets: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {"name": f"secret-{folder}", "secret": {"secretName": name, "defaultMode": SECRET_MODE}}
+        for folder, name in secrets.items()
+    ]
+
+
+def _secret_mounts(secrets: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {"name": f"secret-{folder}", "mountPath": f"{SECRETS_MOUNT}/{folder}", "readOnly": True}
+        for folder in secrets
+    ]
+
+
+def _resources(resources: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"resources": dict(resources)} if resources else {}
+
+
+def _plain(resources: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return resources without devices: the init container must not hold a claim of its own on them."""
+    chosen: dict[str, Any] = {}
+    for kind in ("limits", "requests"):
+        amounts = (resources or {}).get(kind)
+        kept = {name: amounts[name] for name in _PLAIN_RESOURCES if name in amounts} if amounts else {}
+        if kept:
+            chosen[kind] = kept
+    return chosen
+
+
+def _with_devices(resources: Mapping[str, Any] | None, requested: Mapping[str, str]) -> dict[str, Any]:
+    merged = dict(resources or {})
+    if requested:
+        merged["limits"] = {**(merged.get("limits") or {}), **requested}
+        if merged.get("requests"):
+            merged["requests"] = {**merged["requests"], **requested}
+    return merged
+
+
+def _template_metadata(settings: PodSettings, labels: Mapping[str, str]) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"labels": {**(settings.labels or {}), **labels}}
+    if settings.annotations:
+        metadata["annotations"] = dict(settings.annotations)
+    return metadata
+
+
+def _pod_spec(settings: PodSettings) -> dict[str, Any]:
+    chosen = settings.to_wire()
+    copied = (
+        "imagePullSecrets",
+        "serviceAccountName",
+        "nodeSelector",
+        "tolerations",
+        "affinity",
+        "topologySpreadConstraints",
+        "priorityClassName",
+        "runtimeClassName",
+    )
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": _POD_SECURITY,
+        **{name: chosen[name] for name in copied if name in chosen},
+    }

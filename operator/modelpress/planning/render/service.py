@@ -1,0 +1,26 @@
+"""The Service in front of the entry pods."""
+
+from typing import Any
+
+from modelpress.api import names
+from modelpress.planning.render.common import metadata
+from modelpress.planning.view import Facts
+
+
+def render(facts: Facts) -> dict[str, Any]:
+    """Return the Service; its selector is the same for every revision."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(facts, facts.name, "worker"),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": names.entry_selector(facts.name),
+            "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
+        },
+    }
+
+
+def url(facts: Facts) -> str:
+    """Return where the model answers inside the cluster."""
+    return f"http://{facts.name}.{facts.key.namespace}.svc.{facts.settings.cluster_domain}"

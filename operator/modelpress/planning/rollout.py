@@ -1,0 +1,147 @@
+"""Which revision the Deployment runs: the wanted one, or after a failed rollout the current one again.
+
+`current` moves only when a rollout has completed. Only the Deployment's own state is read for that; pure
+scaling of the current revision is no rollout.
+"""
+
+from dataclasses import dataclass
+
+from modelpress.api import names
+from modelpress.api.conditions import ConditionType, Reason
+from modelpress.api.status import Failure
+from modelpress.planning import objects, reasons
+from modelpress.planning.drift import differs
+from modelpress.planning.note import Note, note
+from modelpress.planning.recipe import remembered_note
+from modelpress.planning.render import deployment as render_deployment
+from modelpress.planning.revisions import Revision, find, running
+from modelpress.planning.types import Body
+from modelpress.planning.view import View
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What the Deployment is to run, and how far it is."""
+
+    target: Revision | None = None
+    completed: bool = False  # the target's pods are all there and available
+    working: Note | None = None
+    stalled: Note | None = None
+    failed: Failure | None = None  # what to remember as failed
+
+
+def decide_rollout(view: View, known: tuple[Revision, ...], wanted: Revision | None) -> Rollout:
+    """Return what the Deployment runs next.
+
+    `wanted` is None where no new revision may start (a Job runs, the gate failed, the resource is suspended
+    or stalled): then what runs goes on.
+    """
+    current = find(known, view.status.current.name if view.status.current else None)
+    goal = wanted or running(view, known) or current
+    if goal is None:
+        return Rollout()
+    completed = is_complete(view, goal)
+    if current is not None and goal.name == current.name:
+        return Rollout(goal, completed, working=None if _is_settled(view, goal) else _moving(view, goal))
+    if completed:
+        return Rollout(goal, completed)
+    blocked = _blocked(view, goal)
+    failed = None if blocked else _failure(view, goal, current)
+    if blocked or failed:
+        why = remembered_note(blocked or failed or Failure())
+        return Rollout(current or goal, stalled=why, failed=failed)
+    return Rollout(goal, working=_moving(view, goal))
+
+
+def is_complete(view: View, revision: Revision) -> bool:
+    """Return whether the Deployment runs exactly this revision, with all its pods available and no others."""
+    deployment = view.deployment
+    if deployment is None or differs(render_deployment.render(view, revision), deployment):
+        return False
+    wanted = objects.number(deployment, "spec", "replicas")
+    total, updated, available = (
+        objects.number(deployment, "status", field)
+        for field in ("replicas", "updatedReplicas", "availableReplicas")
+    )
+    return _is_observed(deployment) and updated == total == available == wanted
+
+
+def _is_observed(deployment: Body) -> bool:
+    seen = objects.number(deployment, "status", "observedGeneration")
+    return seen >= objects.number(deployment, "metadata", "generation")
+
+
+def _is_settled(view: View, current: Revision) -> bool:
+    """Return whether no pod of another revision is left or on its way; how many there are is scaling."""
+    deployment = view.deployment
+    if deployment is None:
+        return False
+    template = objects.dig(deployment, "spec", "template")
+    if objects.label(template, names.REVISION_LABEL) != current.name:
+        return False
+    total, updated = (
+        objects.number(deployment, "status", field) for field in ("replicas", "updatedReplicas")
+    )
+    return updated == total
+
+
+def _blocked(view: View, goal: Revision) -> Failure | None:
+    failed = view.failed
+    if failed and failed.revision_hash == goal.revision_hash and failed.retry == view.retry:
+        return failed
+    return None
+
+
+def _failure(view: View, goal: Revision, current: Revision | None) -> Failure | None:
+    """Return the failure of the rollout that is under way, or None."""
+    deployment = view.deployment
+    template = objects.dig(deployment, "spec", "template")
+    if deployment is None or objects.label(template, names.REVISION_LABEL) != goal.name:
+        return None
+    crashes = [why for pod in _pods(view, goal) if (why := reasons.keeps_crashing(pod)) is not None]
+    late = _is_late(view, deployment)
+    if not (crashes or late):
+        return None
+    cause = next(iter(crashes), None) or _trouble(view, goal)
+    text = f"{cause.reason.value}: {cause.message}" if cause else "its pods did not become ready in time"
+    then = f"; {current.name} was restored" if current else ""
+    why = note(Reason.ROLLOUT_FAILED, f"revision {goal.name} did not become ready{then}: {text}")
+    return Failure(
+        recipe_hash=goal.artifact.recipe_hash,
+        revision_hash=goal.revision_hash,
+        retry=view.retry,
+        reason=why.reason.value,
+        message=why.message,
+    )
+
+
+def _is_late(view: View, deployment: Body) -> bool:
+    """Return whether this rollout passed its deadline.
+
+    The condition of an earlier try of the same revision stays until the Deployment makes progress: one that
+    is older than the last change of Stalled says nothing about this try.
+    """
+    progressing = objects.condition(deployment, "Progressing")
+    if progressing is None or progressing.get("reason") != "ProgressDeadlineExceeded":
+        return False
+    stalled = objects.condition(view.resource, ConditionType.STALLED)
+    began = objects.parse_time(objects.dig(stalled, "lastTransitionTime"))
+    updated = objects.parse_time(progressing.get("lastUpdateTime"))
+    return _is_observed(deployment) and not (began and updated and updated < began)
+
+
+def _moving(view: View, goal: Revision) -> Note:
+    trouble = _trouble(view, goal)
+    if trouble:
+        return trouble
+    ready = sum(objects.is_true(pod, "Ready") for pod in _pods(view, goal))
+    return note(Reason.ROLLING_OUT, f"revision {goal.name}: {ready} of {view.spec.replicas} pods are ready")
+
+
+def _trouble(view: View, goal: Revision) -> Note | None:
+    refused = reasons.refused_pods(view.deployment) if view.deployment else None
+    return reasons.explain(_pods(view, goal), view.observed.events) or refused
+
+
+def _pods(view: View, revision: Revision) -> tuple[Body, ...]:
+    return tuple(pod for pod in view.entry_pods if objects.label(pod, names.REVISION_LABEL) == revision.name)

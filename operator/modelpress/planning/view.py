@@ -1,0 +1,140 @@
+"""One ModelDeployment and its objects, read once, in the planner's own words."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from pydantic import ValidationError
+
+from modelpress.api import identity, names
+from modelpress.api.spec import DeviceType, Spec
+from modelpress.api.status import Failure, Status
+from modelpress.planning import objects
+from modelpress.planning.artifact import Store
+from modelpress.planning.ownership import Claim, claim
+from modelpress.planning.types import Body, Key, Observed, Settings
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What can be said of a resource, readable spec or not."""
+
+    observed: Observed
+    settings: Settings
+
+    @property
+    def resource(self) -> Body:
+        """Return the ModelDeployment."""
+        return self.observed.resource
+
+    @property
+    def key(self) -> Key:
+        """Return namespace and name."""
+        return Key(str(objects.dig(self.resource, "metadata", "namespace") or "default"), self.name)
+
+    @property
+    def name(self) -> str:
+        """Return metadata.name."""
+        return objects.name_of(self.resource)
+
+    @property
+    def generation(self) -> int:
+        """Return metadata.generation."""
+        return objects.number(self.resource, "metadata", "generation")
+
+    @property
+    def retry(self) -> str | None:
+        """Return the value of the retry annotation, as far as a status can hold it."""
+        value = objects.annotation(self.resource, names.RETRY_ANNOTATION)
+        return value[:256] if value is not None else None
+
+    @property
+    def restarted_at(self) -> str | None:
+        """Return the value of the restartedAt annotation."""
+        return objects.annotation(self.resource, names.RESTARTED_ANNOTATION)
+
+    @cached_property
+    def status(self) -> Status:
+        """Return the last written status; an empty one where it cannot be read."""
+        try:
+            return Status.model_validate(objects.dig(self.resource, "status") or {})
+        except ValidationError:
+            return Status()
+
+    @property
+    def failed(self) -> Failure | None:
+        """Return what failed last, and is not tried again."""
+        return self.status.failed
+
+    @cached_property
+    def deployment(self) -> Body | None:
+        """Return our Deployment."""
+        body = objects.named(self.observed.deployments, self.name)
+        return body if body and self.claim(body) in (Claim.OURS, Claim.ADOPT) else None
+
+    @cached_property
+    def entry_pods(self) -> tuple[Body, ...]:
+        """Return the pods that take requests, without those that ended or are being deleted; by name."""
+        pods = [
+            pod
+            for pod in self.observed.pods
+            if objects.label(pod, names.ROLE_LABEL) == names.ENTRY
+            and objects.dig(pod, "status", "phase") not in ("Succeeded", "Failed")
+            and not objects.deleting(pod)
+        ]
+        return tuple(sorted(pods, key=objects.name_of))
+
+    @cached_property
+    def ready_replicas(self) -> int:
+        """Return how many entry pods are ready."""
+        return sum(objects.is_true(pod, "Ready") for pod in self.entry_pods)
+
+    def claim(self, body: Body) -> Claim:
+        """Return whose an object is."""
+        return claim(body, self.resource)
+
+
+@dataclass(frozen=True)
+class View(Facts):
+    """Facts together with the spec."""
+
+    spec: Spec
+
+    @cached_property
+    def recipe_hash(self) -> str:
+        """Return the hash of the wanted recipe."""
+        return identity.recipe_hash(self.spec)
+
+    @property
+    def job_name(self) -> str:
+        """Return the name of the wanted recipe's Job."""
+        return names.job_name(self.name, self.recipe_hash, self.retry)
+
+    @property
+    def store(self) -> Store:
+        """Return where the next Job puts its artifact."""
+        storage = self.spec.storage
+        if storage is None:
+            return Store(self.settings.store)
+        return Store(storage.uri, storage.secret_ref.name if storage.secret_ref else None)
+
+    @property
+    def worker_image(self) -> str:
+        """Return the image of a new revision's workers."""
+        if self.spec.worker and self.spec.worker.image:
+            return self.spec.worker.image
+        gpu = self.spec.devices.type is DeviceType.GPU
+        return self.settings.worker_gpu_image if gpu else self.settings.worker_image
+
+    def revision_hash(self, artifact_digest: str) -> str:
+        """Return the hash of the wanted revision of an artifact."""
+        return identity.revision_hash(self.spec, artifact_digest, self.restarted_at)
+
+
+def parse_spec(body: Body) -> Spec:
+    """Return the spec of a ModelDeployment. Raises ValueError: one line that names the first bad field."""
+    try:
+        return Spec.model_validate(objects.dig(body, "spec") or {})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join(["spec", *(str(part) for part in first["loc"])])
+        raise ValueError(f"{path}: {first['msg']}") from error
