@@ -16,7 +16,7 @@ def directory_sha256(folder: Path) -> str:
 
     The same as this command prints, so that anyone can make the pin of a directory:
 
-        cd DIR && find -L . -type f -printf '%P\\n' | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum
+        cd DIR && find -L . -type f -printf '%P\\n' | LC_ALL=C sort | xargs -d '\\n' sha256sum -- | sha256sum
 
     Paths are relative, sorted by their bytes. Empty directories do not count.
     """

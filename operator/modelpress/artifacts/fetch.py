@@ -1,4 +1,4 @@
-"""The program of a worker's init container: puts the artifact's verified files where the worker reads them."""
+"""Program of a worker's init container: puts an artifact's verified files where the worker reads them."""
 
 import logging
 import os
