@@ -1,0 +1,277 @@
+"""Forms batches from whatever waits while the device is busy. One event loop; must not import a runtime.
+
+Requests whose rows have equal shapes share a batch. A request larger than maxBatchSize is computed in
+several batches and joined; a smaller one is never split. A batch that the model refuses is computed again
+request by request, so that only the guilty one fails.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from modelpress.serving.devices import Device
+from modelpress.serving.errors import BadRequest, DeadlineExceeded, Overloaded, RequestError, TooLarge
+from modelpress.serving.executors.base import Array, Arrays, InputError, concatenate, rows
+from modelpress.serving.parallelism import Result
+
+Answer = list[Array] | RequestError | Exception
+Shapes = tuple[tuple[int, ...], ...]
+
+_MAX_BATCHES_OF_A_REQUEST = 256
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How a batcher forms batches, and what it takes."""
+
+    max_batch_size: int
+    max_delay_seconds: float
+    timeout_seconds: float
+    max_waiting_rows: int
+    max_waiting_bytes: int
+
+
+class Observer(Protocol):
+    """Told of each batch, for metrics."""
+
+    def batch(self, size: int, queue_seconds: float, compute_seconds: float) -> None:
+        """Note a batch of `size` rows whose oldest request waited `queue_seconds`."""
+
+
+class Request:
+    """One caller's rows, until `answer` was called or the caller left."""
+
+    __slots__ = ("answer", "arrived", "finished", "inputs", "missing", "results", "row_bytes", "rows")
+
+    def __init__(self, inputs: Arrays, answer: Callable[[Answer], None]) -> None:
+        self.inputs: Arrays = inputs
+        self.rows = rows(inputs)
+        self.row_bytes = sum(array.nbytes for array in inputs) // self.rows
+        self.answer = answer
+        self.arrived = time.perf_counter()
+        self.finished = False
+        self.missing = 0
+        self.results: list[list[Array]] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows start..stop-1 of a request: what goes into one batch as a whole."""
+
+    request: Request
+    place: int
+    start: int
+    stop: int
+
+    def inputs(self) -> list[Array]:
+        """Return views of its rows."""
+        return [array[self.start : self.stop] for array in self.request.inputs]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    parts: list[Part]
+    size: int
+    started: float
+
+
+class Batcher:
+    """The queue in front of a device. Every method must be called in the event loop."""
+
+    def __init__(self, device: Device, limits: Limits, observer: Observer) -> None:
+        self._device = device
+        self._limits = limits
+        self._observer = observer
+        self._loop = asyncio.get_running_loop()
+        self._groups: dict[Shapes, deque[Part]] = {}
+        self._pending: deque[Request] = deque()  # in the order of arrival, which is that of deadlines
+        self._busy = 0
+        self._planned = False
+        self._delay: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.waiting_rows = 0
+        self.waiting_bytes = 0
+
+    def submit(self, inputs: Arrays, answer: Callable[[Answer], None]) -> Request:
+        """Queue a request; `answer` is called once, unless it is abandoned. Raises TooLarge, Overloaded."""
+        request = Request(inputs, answer)
+        self._admit(request)
+        step = self._limits.max_batch_size
+        starts = range(0, request.rows, step)
+        request.missing = len(starts)
+        request.results = [[] for _ in starts]
+        shapes = tuple(array.shape[1:] for array in inputs)
+        group = self._groups.setdefault(shapes, deque())
+        for place, start in enumerate(starts):
+            group.append(Part(request, place, start, min(start + step, request.rows)))
+        self.waiting_rows += request.rows
+        self.waiting_bytes += request.rows * request.row_bytes
+        self._pending.append(request)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._limits.timeout_seconds, self._expire)
+        self._plan()
+        return request
+
+    def abandon(self, request: Request) -> None:
+        """Drop a request whose caller left: rows that still wait are not computed."""
+        request.finished = True
+        request.inputs = []
+        request.results = []
+
+    def close(self) -> None:
+        """Free the device. Whoever still waits gets no answer: drain before."""
+        for timer in (self._timer, self._delay):
+            if timer is not None:
+                timer.cancel()
+        self._device.close()
+
+    def _admit(self, request: Request) -> None:
+        limits = self._limits
+        most = limits.max_batch_size * _MAX_BATCHES_OF_A_REQUEST
+        if request.rows > most:
+            raise TooLarge(f"the request has {request.rows} rows; at most {most} are accepted")
+        full = (
+            self.waiting_rows + request.rows > limits.max_waiting_rows
+            or self.waiting_bytes + request.rows * request.row_bytes > limits.max_waiting_bytes
+        )
+        if self.waiting_rows and full:
+            raise Overloaded("too many requests wait; try again later")
+
+    def _plan(self) -> None:
+        """Form a batch at the end of this turn of the loop: requests that arrive in one turn share it."""
+        if not self._planned and self._busy < self._device.depth and self.waiting_rows:
+            self._planned = True
+            self._loop.call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._planned = False
+        if self._busy >= self._device.depth or self._delayed():
+            return
+        parts, size = self._take()
+        if parts:
+            self._start(parts, size)
+        self._plan()
+
+    def _delayed(self) -> bool:
+        """Whether maxBatchDelayMilliseconds says to wait for more rows; sees to a later dispatch then."""
+        delay = self._limits.max_delay_seconds
+        if not delay or self.waiting_rows >= self._limits.max_batch_size:
+            return False
+        oldest = next((group[0].request.arrived for group in self._by_age()), None)
+        if oldest is None:
+            return False
+        left = oldest + delay - time.perf_counter()
+        if left <= 0:
+            return False
+        if self._delay is None:
+            self._delay = self._loop.call_later(left, self._delay_over)
+        return True
+
+    def _delay_over(self) -> None:
+        self._delay = None
+        self._plan()
+
+    def _by_age(self) -> list[deque[Part]]:
+        return sorted(
+            (group for group in self._groups.values() if group), key=lambda group: group[0].request.arrived
+        )
+
+    def _take(self) -> tuple[list[Part], int]:
+        """Remove one batch from the group with the oldest request; rows nobody waits for are dropped."""
+        parts: list[Part] = []
+        size = 0
+        for group in self._by_age():
+            while group:
+                part = group[0]
+                count = part.stop - part.start
+                if size + count > self._limits.max_batch_size:
+                    break
+                group.popleft()
+                self._leave(part)
+                if not part.request.finished:
+                    parts.append(part)
+                    size += count
+            if parts:
+                break
+        self._groups = {shapes: group for shapes, group in self._groups.items() if group}
+        return parts, size
+
+    def _leave(self, part: Part) -> None:
+        """Count the rows of `part` out of the queue."""
+        count = part.stop - part.start
+        self.waiting_rows -= count
+        self.waiting_bytes -= count * part.request.row_bytes
+
+    def _start(self, parts: list[Part], size: int) -> None:
+        self._busy += 1
+        batch = _Batch(parts, size, time.perf_counter())
+        inputs = concatenate([part.inputs() for part in parts])
+        self._device.start(inputs, lambda result: self._finish(batch, result))
+
+    def _finish(self, batch: _Batch, result: Result) -> None:
+        self._busy -= 1
+        if isinstance(result, Exception):
+            self._failed(batch, result)
+        else:
+            now = time.perf_counter()
+            oldest = min(part.request.arrived for part in batch.parts)
+            self._observer.batch(batch.size, batch.started - oldest, now - batch.started)
+            start = 0
+            for part in batch.parts:
+                stop = start + part.stop - part.start
+                self._deliver(part, [array[start:stop] for array in result])
+                start = stop
+        self._plan()
+
+    def _failed(self, batch: _Batch, error: Exception) -> None:
+        """Compute each part alone, or tell the only one what is wrong."""
+        if len(batch.parts) > 1:
+            for part in batch.parts:
+                if not part.request.finished:
+                    self._start([part], part.stop - part.start)
+            return
+        request = batch.parts[0].request
+        if isinstance(error, InputError):
+            logger.info("The model refused a request: %s", error)
+            self._answer(
+                request, BadRequest("the model cannot compute these values: is an index out of range?")
+            )
+        else:
+            self._answer(request, error)
+
+    def _deliver(self, part: Part, outputs: list[Array]) -> None:
+        request = part.request
+        if request.finished:
+            return
+        request.results[part.place] = outputs
+        request.missing -= 1
+        if not request.missing:
+            self._answer(request, concatenate(request.results))
+
+    def _answer(self, request: Request, answer: Answer) -> None:
+        if not request.finished:
+            self.abandon(request)
+            request.answer(answer)
+        while self._pending and self._pending[0].finished:
+            self._pending.popleft()
+
+    def _expire(self) -> None:
+        """Answer every request whose deadline has passed."""
+        self._timer = None
+        timeout = self._limits.timeout_seconds
+        now = time.perf_counter()
+        while self._pending:
+            request = self._pending[0]
+            left = request.arrived + timeout - now
+            if not request.finished and left > 0:
+                self._timer = self._loop.call_later(left, self._expire)
+                return
+            self._pending.popleft()
+            if not request.finished:
+                self._answer(request, DeadlineExceeded(f"no answer within {timeout:g} seconds"))

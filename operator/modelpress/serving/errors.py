@@ -1,0 +1,85 @@
+"""What a client is told when a request is not answered: a status code of HTTP and one line.
+
+    RequestError
+    |- BadRequest          400   the request is wrong
+    |- NotFound            404   no such model, version or path
+    |- WrongMethod         405   the path knows other methods
+    |- TooSlow             408   the body did not arrive in time
+    |- TooLarge            413   more bytes or rows than are accepted
+    |- UnsupportedEncoding 415   the body is compressed
+    |- Overloaded          429   the queue is full: try again later
+    |- Unavailable         503   the model is being loaded
+    `- DeadlineExceeded    504   the answer took longer than requestTimeoutSeconds
+
+Other protocols map the classes to their own codes. Messages show no internals.
+"""
+
+from typing import ClassVar
+
+
+class RequestError(Exception):
+    """Base of the tree; raise one of the leaves."""
+
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class BadRequest(RequestError):
+    """The request is wrong."""
+
+    status = 400
+
+
+class NotFound(RequestError):
+    """No such model, version or path."""
+
+    status = 404
+
+
+class WrongMethod(RequestError):
+    """The path knows other methods."""
+
+    status = 405
+
+    def __init__(self, message: str, allowed: str) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+class TooSlow(RequestError):
+    """The body did not arrive in time."""
+
+    status = 408
+
+
+class TooLarge(RequestError):
+    """More bytes or rows than are accepted."""
+
+    status = 413
+
+
+class UnsupportedEncoding(RequestError):
+    """The body is compressed."""
+
+    status = 415
+
+
+class Overloaded(RequestError):
+    """The queue is full."""
+
+    status = 429
+
+
+class Unavailable(RequestError):
+    """The model is being loaded."""
+
+    status = 503
+
+
+class DeadlineExceeded(RequestError):
+    """The answer took too long."""
+
+    status = 504

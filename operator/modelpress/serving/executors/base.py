@@ -1,0 +1,46 @@
+"""What computes: the interface between a model runtime and everything above it.
+
+An executor knows nothing of requests, protocols or event loops. New runtimes implement `Executor`, and
+nothing above changes. Must not import a runtime.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Arrays = Sequence[Array]
+
+
+class InputError(Exception):
+    """The runtime refused these values (such as an index out of range); it goes on with others."""
+
+
+class Executor(Protocol):
+    """A model, or a stage of one, on one device.
+
+    It belongs to one thread at a time: the caller sees to it that calls never overlap.
+    """
+
+    def run(self, inputs: Arrays) -> list[Array]:
+        """Compute the outputs of `inputs`, both in the model's order, without keeping a reference to either.
+
+        Raises InputError where the runtime refuses the values.
+        """
+
+    def close(self) -> None:
+        """Free the device's memory; no call may follow."""
+
+
+def rows(arrays: Arrays) -> int:
+    """Return the size of the batch axis: axis 0 of every array, the same in all of them."""
+    return int(arrays[0].shape[0])
+
+
+def concatenate(parts: Sequence[list[Array]]) -> list[Array]:
+    """Join the outputs of consecutive parts of a batch, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    return [np.concatenate(tensors) for tensors in zip(*parts, strict=True)]

@@ -1,0 +1,123 @@
+"""From a folder with an artifact to a device that is ready to compute. Must not import TensorFlow.
+
+Executors of other runtimes are added in `load`, by the manifest's form.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelpress.api.conditions import Reason
+from modelpress.api.errors import DataError
+from modelpress.artifacts.manifest import ArtifactManifest, load_verified
+from modelpress.serving.devices import Device, InLoop, OnThreads, call_seconds, hop_seconds
+from modelpress.serving.executors.base import Executor, InputError
+from modelpress.serving.executors.litert import LiteRTExecutor, check_signature
+from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
+from modelpress.serving.signature import Signature
+
+_MEASURED_ROWS = 8  # a full tile of XNNPACK
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a model is spread: `data` copies of `pipeline` stages."""
+
+    data: int
+    pipeline: int
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory: its facts, and one chain of executors for each copy, not yet on threads."""
+
+    manifest: ArtifactManifest
+    signature: Signature
+    copies: list[list[Executor]]
+
+
+def load(folder: Path, layout: Layout) -> Loaded:
+    """Check the artifact in `folder`, build all executors and run each once. Blocks.
+
+    Raises DataError or MissingError: ArtifactCorrupt, ArtifactLost, ModelLoadFailed or UnsupportedModel.
+    """
+    manifest = load_verified(folder)
+    signature = Signature.of(manifest)
+    path = folder / manifest.model_file
+    if layout.pipeline == 1:
+        copies = [_whole(path, manifest) for _ in range(layout.data)]
+    else:
+        check_signature(LiteRTExecutor(path), manifest.inputs, manifest.outputs)
+        copies = _staged(path, signature, layout)
+    for copy in copies:
+        _warm_up(copy, signature)
+    return Loaded(manifest, signature, copies)
+
+
+async def place(loaded: Loaded, max_batch_size: int) -> Device:
+    """Put the executors where they compute: one executor stays in the loop if threads would cost more."""
+    loop = asyncio.get_running_loop()
+    if len(loaded.copies) == 1 and len(loaded.copies[0]) == 1:
+        executor = loaded.copies[0][0]
+        inputs = loaded.signature.example(max_batch_size)
+        hop = await hop_seconds(inputs)
+        call = await asyncio.to_thread(call_seconds, executor, inputs)
+        facts = {"call_microseconds": round(call * 1e6), "hop_microseconds": round(hop * 1e6)}
+        if call <= hop:
+            logger.info("Batches are computed in the event loop: a thread would cost more.", extra=facts)
+            return InLoop(executor)
+        logger.info("Batches are computed on a thread of their own.", extra=facts)
+    stages = len(loaded.copies[0])
+    pipelines = [
+        Pipeline([Stage(executor, f"copy-{number}-stage-{place}") for place, executor in enumerate(copy)])
+        for number, copy in enumerate(loaded.copies)
+    ]
+    return OnThreads(DataParallel(pipelines), stages, loop)
+
+
+def _whole(path: Path, manifest: ArtifactManifest) -> list[Executor]:
+    executor = LiteRTExecutor(path)
+    check_signature(executor, manifest.inputs, manifest.outputs)
+    return [executor]
+
+
+def _staged(path: Path, signature: Signature, layout: Layout) -> list[list[Executor]]:
+    # the reader of .tflite files costs 15 MB, which only pipelines need
+    from modelpress.serving.executors.cut import Graph  # noqa: PLC0415
+    from modelpress.serving.executors.stages import PieceExecutor, choose_cuts, measure, pieces  # noqa: PLC0415
+
+    graph = Graph(path.read_bytes())
+    costs = measure(graph, signature.example(_MEASURED_ROWS))
+    cuts = choose_cuts(costs, layout.pipeline)
+    logger.info(
+        "Cut the model before operators %s.",
+        ", ".join(map(str, cuts)),
+        extra={"microseconds": costs.microseconds.round(1).tolist()},
+    )
+    stages = pieces(graph, cuts)
+    return [[PieceExecutor(piece) for piece in stages] for _ in range(layout.data)]
+
+
+def _warm_up(stages: list[Executor], signature: Signature) -> None:
+    """Run a copy once with two rows and see that outputs have as many rows, as batching needs."""
+    inputs = values = list(signature.example(2))
+    try:
+        for executor in stages:
+            values = executor.run(values)
+    except InputError as error:
+        raise DataError(Reason.MODEL_LOAD_FAILED, f"the model fails on zeros: {error}") from error
+    for tensor, value in zip(signature.outputs, values, strict=True):
+        if value.shape[:1] != (len(inputs[0]),):
+            raise DataError(
+                Reason.UNSUPPORTED_MODEL,
+                f"output {tensor.name!r} has shape {list(value.shape)} for 2 rows:"
+                " only outputs with one entry for each row can be served",
+            )
+        if value.dtype != tensor.dtype:
+            raise DataError(
+                Reason.MODEL_LOAD_FAILED,
+                f"output {tensor.name!r} is {value.dtype}, manifest.json says {tensor.dtype}",
+            )

@@ -1,0 +1,170 @@
+"""Data and pipeline parallelism inside a pod: DataParallel([Pipeline([Stage...])...]).
+
+A stage is an executor with a thread of its own. A batch is split over the copies and, in each, into
+micro-batches that flow through the stages; outputs are joined in order. Results come through callbacks, on
+the thread that finished last; nothing here knows of event loops. Must not import a runtime.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from modelpress.serving.executors.base import Array, Arrays, Executor, concatenate, rows
+
+Result = list[Array] | Exception
+Done = Callable[[Result], None]
+
+# XNNPACK computes rows in tiles of 7 or 8: smaller micro-batches would cost as much each.
+MICRO_BATCH_ROWS = 8
+_QUEUE_LENGTH = 2  # micro-batches that wait before a later stage; more would only add memory
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    values: Arrays
+    done: Done
+
+
+class Stage:
+    """An executor and the thread that owns it; works in the order of arrival."""
+
+    def __init__(self, executor: Executor, name: str) -> None:
+        self._executor = executor
+        self._next: Stage | None = None
+        self._waiting: queue.Queue[_Work | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    def start(self, following: "Stage | None") -> None:
+        """Start the thread; results go to `following`, or to the work's callback."""
+        if following is not None:
+            following._waiting = queue.Queue(_QUEUE_LENGTH)
+        self._next = following
+        self._thread.start()
+
+    def put(self, work: _Work | None) -> None:
+        """Add work; blocks while a later stage's queue is full. None ends this stage and those behind it."""
+        self._waiting.put(work)
+
+    def join(self) -> None:
+        """Wait for the end of the thread."""
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (work := self._waiting.get()) is not None:
+            self._step(work)
+        if self._next is not None:
+            self._next.put(None)
+        self._executor.close()
+
+    def _step(self, work: _Work) -> None:
+        try:
+            outputs = self._executor.run(work.values)
+        except Exception as error:
+            work.done(error)
+            return
+        if self._next is None:
+            work.done(outputs)
+        else:
+            self._next.put(_Work(outputs, work.done))
+
+
+class Gather:
+    """Joins the results of the parts of a batch; any thread may deliver one. The first error wins."""
+
+    def __init__(self, parts: int, done: Done) -> None:
+        self._lock = threading.Lock()
+        self._results: list[Result | None] = [None] * parts
+        self._missing = parts
+        self._done = done
+
+    def part(self, place: int) -> Done:
+        """Return the callback of one part."""
+
+        def deliver(result: Result) -> None:
+            with self._lock:
+                self._results[place] = result
+                self._missing -= 1
+                if self._missing:
+                    return
+            self._done(self._join())
+
+        return deliver
+
+    def _join(self) -> Result:
+        parts: list[list[Array]] = []
+        for result in self._results:
+            if isinstance(result, Exception):
+                return result
+            assert result is not None
+            parts.append(result)
+        return concatenate(parts)
+
+
+class Pipeline:
+    """Stages in a row: micro-batches flow, each stage works on another one at the same time."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self._stages = list(stages)
+        for stage, following in zip(self._stages, [*self._stages[1:], None], strict=True):
+            stage.start(following)
+
+    def submit(self, inputs: Arrays, done: Done) -> None:
+        """Compute `inputs`; never blocks. `done` is called once, on the last stage's thread."""
+        parts = split(rows(inputs), micro_batches(rows(inputs), len(self._stages)))
+        gather = Gather(len(parts), done)
+        for place, (start, stop) in enumerate(parts):
+            self._stages[0].put(_Work([array[start:stop] for array in inputs], gather.part(place)))
+
+    def close(self) -> None:
+        """Finish what was submitted, then end the threads."""
+        self._stages[0].put(None)
+        for stage in self._stages:
+            stage.join()
+
+
+class DataParallel:
+    """Copies of a model beside each other; each computes its share of a batch."""
+
+    def __init__(self, copies: Sequence[Pipeline]) -> None:
+        self._copies = list(copies)
+
+    def submit(self, inputs: Arrays, done: Done) -> None:
+        """Compute `inputs`; never blocks. `done` is called once, on the thread that finished last."""
+        parts = split(rows(inputs), len(self._copies))
+        gather = Gather(len(parts), done)
+        for place, ((start, stop), copy) in enumerate(zip(parts, self._copies, strict=False)):
+            copy.submit([array[start:stop] for array in inputs], gather.part(place))
+
+    def run(self, inputs: Arrays) -> list[Array]:
+        """Compute `inputs` and wait for the outputs. Raises what a stage raised."""
+        results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        self.submit(inputs, results.put)
+        result = results.get()
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def close(self) -> None:
+        """Finish what was submitted, then end all threads."""
+        for copy in self._copies:
+            copy.close()
+
+
+def split(count: int, parts: int) -> list[tuple[int, int]]:
+    """Return (start, stop) of `parts` nearly equal, non-empty shares of `count` rows, larger ones first.
+
+    Fewer where there are fewer rows than parts: split(5, 2) is [(0, 3), (3, 5)], split(1, 2) is [(0, 1)].
+    """
+    parts = min(parts, count)
+    share, rest = divmod(count, parts)
+    bounds = [part * share + min(part, rest) for part in range(parts + 1)]
+    return list(pairwise(bounds))
+
+
+def micro_batches(count: int, stages: int) -> int:
+    """Return into how many micro-batches `count` rows go: enough to fill the stages, none too small."""
+    if stages == 1:
+        return 1
+    return max(1, min(count // MICRO_BATCH_ROWS, 2 * stages))

@@ -1,0 +1,198 @@
+"""The ASGI application: routes, state of the worker, and the way of a request from bytes to bytes.
+
+It holds no model code and no protocol's details: those are pure functions in the modules beside it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from modelpress.serving.batching import Answer, Batcher
+from modelpress.serving.errors import (
+    NotFound,
+    Overloaded,
+    RequestError,
+    Unavailable,
+    WrongMethod,
+)
+from modelpress.serving.protocols import oip_rest, tfserving_rest
+from modelpress.serving.protocols.base import InferenceProtocol, Model
+from modelpress.serving.protocols.http import (
+    BodyReader,
+    ClientGone,
+    Receive,
+    Response,
+    Scope,
+    Send,
+    has_body,
+    refuse_body,
+    respond,
+    unless_gone,
+)
+from modelpress.serving.protocols.json_tensors import dump, echo
+from modelpress.serving.protocols.metrics import Metrics
+
+_RETRY_AFTER_SECONDS = b"1"
+_CLIENT_CLOSED_REQUEST = 499  # nginx's code for a caller that left; in metrics only
+
+logger = logging.getLogger(__name__)
+
+
+class Phase(Enum):
+    """Life of a worker; it is ready in one of them."""
+
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+class App:
+    """A plain ASGI application that serves one model."""
+
+    def __init__(self, name: str, bodies: BodyReader, metrics: Metrics) -> None:
+        self.phase = Phase.LOADING
+        self.in_flight = 0
+        self.last_request = time.monotonic()
+        self._name = name
+        self._bodies = bodies
+        self._metrics = metrics
+        self._batcher: Batcher | None = None
+        self._calls: dict[str, InferenceProtocol] = {}  # POST
+        self._pages: dict[str, Callable[[Scope], Response]] = {  # GET
+            "/v2": lambda _: _json(200, oip_rest.server_metadata()),
+            "/v2/health/live": lambda _: _json(200, {"live": True}),
+            "/v2/health/ready": self._ready,
+            "/metrics": self._expose,
+        }
+        metrics.watch_requests(lambda: self.in_flight)
+
+    def serve(self, model: Model, batcher: Batcher) -> None:
+        """Answer requests for `model` from now on; the worker is ready."""
+        oip = oip_rest.OipRest(model)
+        tfserving = tfserving_rest.TfServingRest(model)
+        path = f"/v2/models/{model.name}"
+        for base in (path, f"{path}/versions/{model.revision}"):
+            self._pages[base] = lambda _: _json(200, oip_rest.model_metadata(model))
+            self._pages[f"{base}/ready"] = self._ready
+            self._calls[f"{base}/infer"] = oip
+        for base in (
+            f"/v1/models/{model.name}",
+            f"/v1/models/{model.name}/versions/{tfserving_rest.VERSION}",
+        ):
+            self._pages[base] = lambda _: _json(200, tfserving_rest.status(self._is_ready()))
+            self._pages[f"{base}/metadata"] = lambda _: _json(200, tfserving_rest.metadata(model))
+            self._calls[f"{base}:predict"] = tfserving
+        self._metrics.watch_model(model, lambda: batcher.waiting_rows)
+        self._batcher = batcher
+        if self.phase is Phase.LOADING:
+            self.phase = Phase.READY
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        path, method = scope["path"], scope["method"]
+        call = self._calls.get(path)
+        page = self._pages.get(path)
+        if call is not None and method == "POST":
+            await self._infer(call, scope, receive, send)
+        elif page is not None and method == "GET":
+            await self._respond(send, page(scope))
+        else:
+            allowed = "POST" if call is not None else "GET" if page is not None else None
+            failure = _failure(self._unknown(path, method, allowed))
+            if has_body(scope):
+                await refuse_body(receive, send, failure)
+            else:
+                await self._respond(send, failure)
+
+    async def _infer(self, protocol: InferenceProtocol, scope: Scope, receive: Receive, send: Send) -> None:
+        start = time.perf_counter()
+        self.last_request = time.monotonic()
+        self.in_flight += 1
+        status = 500
+        body: bytes | bytearray | None = None
+        try:
+            body = await self._bodies.read(scope, receive)
+            response = await self._compute(protocol, body, receive)
+            status = response.status
+            await self._respond(send, response)
+        except ClientGone:
+            status = _CLIENT_CLOSED_REQUEST
+        except RequestError as error:
+            status = error.status
+            if body is None:
+                await refuse_body(receive, send, _failure(error))
+            else:
+                await self._respond(send, _failure(error))
+        except Exception:
+            logger.exception("A request failed.")
+            await self._respond(send, _json(500, {"error": "internal error"}))
+        finally:
+            self.in_flight -= 1
+            self.last_request = time.monotonic()
+            self._metrics.request(protocol.name, status, time.perf_counter() - start)
+
+    async def _compute(
+        self, protocol: InferenceProtocol, body: bytes | bytearray, receive: Receive
+    ) -> Response:
+        batcher = self._batcher
+        assert batcher is not None  # routes of protocols exist only with it
+        call = protocol.decode(body)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        request = batcher.submit(
+            call.inputs, lambda answer: None if future.done() else future.set_result(answer)
+        )
+        try:
+            answer = await unless_gone(future, receive)
+        finally:
+            batcher.abandon(request)
+        if isinstance(answer, Exception):
+            raise answer
+        return Response(200, protocol.encode(call, answer))
+
+    def _unknown(self, path: str, method: str, allowed: str | None) -> RequestError:
+        """Return what is wrong with a request that has no route."""
+        if allowed is not None:
+            return WrongMethod(f"{echo(path)} takes {allowed}, not {echo(method)}", allowed)
+        if self.phase is Phase.LOADING:
+            return Unavailable("the model is being loaded")
+        if path.startswith(("/v1/models/", "/v2/models/")):
+            name = path.split("/")[3].partition(":")[0]
+            if name != self._name:
+                return NotFound(f"no model {echo(name)}; this worker serves {self._name!r}")
+        return NotFound(f"no such path: {echo(path)}")
+
+    def _is_ready(self) -> bool:
+        return self.phase is Phase.READY
+
+    def _ready(self, _: Scope) -> Response:
+        ready = self._is_ready()
+        return _json(200 if ready else 503, {"ready": ready})
+
+    def _expose(self, scope: Scope) -> Response:
+        accept = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"), "")
+        body, content_type = self._metrics.expose(accept)
+        return Response(200, body, content_type.encode())
+
+    async def _respond(self, send: Send, response: Response) -> None:
+        await respond(send, response, self._closing())
+
+    def _closing(self) -> bool:
+        """Whether connections end after their answer, so that callers find another worker."""
+        return self.phase is Phase.DRAINING
+
+
+def _json(status: int, value: Any) -> Response:
+    return Response(status, dump(value))
+
+
+def _failure(error: RequestError) -> Response:
+    """Return the error answer; both protocols have the same form of it."""
+    headers = []
+    if isinstance(error, Overloaded | Unavailable):
+        headers.append((b"retry-after", _RETRY_AFTER_SECONDS))
+    if isinstance(error, WrongMethod):
+        headers.append((b"allow", error.allowed.encode()))
+    return Response(error.status, dump({"error": error.message}), headers=headers)

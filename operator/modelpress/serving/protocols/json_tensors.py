@@ -1,0 +1,117 @@
+"""Strict conversion between JSON values and arrays, shared by the JSON protocols. Pure functions.
+
+numpy alone would turn strings, booleans and null into numbers, cut 2.5 down to 2, and overflow to infinity.
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import orjson
+
+from modelpress.serving.errors import BadRequest
+from modelpress.serving.executors.base import Array
+from modelpress.serving.signature import Tensor
+
+_JSON_TYPES = {
+    bool: "a boolean",
+    dict: "an object",
+    float: "a number with a fraction",
+    int: "an integer",
+    list: "a list",
+    str: "a string",
+    type(None): "null",
+}
+_ACCEPTED: dict[str, tuple[set[type], str]] = {
+    "b": ({bool}, "booleans"),
+    "i": ({int}, "integers"),
+    "u": ({int}, "integers"),
+    "f": ({int, float}, "numbers"),
+}
+# A client's own words are repeated in messages up to this length.
+_ECHO = 80
+
+
+def parse_object(body: bytes | bytearray) -> dict[str, Any]:
+    """Return the JSON object in `body`. Raises BadRequest for anything else, NaN and Infinity included."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not valid JSON: {error}") from error
+    if type(value) is not dict:
+        raise BadRequest(f"the body must be a JSON object, not {kind(value)}")
+    return value
+
+
+def kind(value: Any) -> str:
+    """Return what a JSON value is, in words."""
+    return _JSON_TYPES[type(value)]
+
+
+def echo(value: Any) -> str:
+    """Return a client's own word for a message: quoted, on one line and short; other values only by kind."""
+    if type(value) is not str:
+        return kind(value)
+    return repr(value) if len(value) <= _ECHO else repr(value[:_ECHO]) + "..."
+
+
+def flatten(value: list[Any], where: str) -> tuple[list[Any], tuple[int, ...]]:
+    """Return the leaves of nested lists in row-major order, and the shape. Raises BadRequest if ragged."""
+    shape = [len(value)]
+    level = value
+    while True:
+        kinds = set(map(type, level))
+        if list not in kinds:
+            return level, tuple(shape)
+        sizes = set(map(len, level)) if kinds == {list} else set()
+        if len(sizes) != 1:
+            raise BadRequest(f"{where} is ragged: the lists at depth {len(shape)} differ in length or kind")
+        shape.append(sizes.pop())
+        level = list(chain.from_iterable(level))
+
+
+def array_of(leaves: list[Any], tensor: Tensor, where: str) -> Array:
+    """Return `leaves` as a flat array of the tensor's dtype, exactly or not at all. Raises BadRequest."""
+    accepted, words = _ACCEPTED[tensor.dtype.kind]
+    if not accepted.issuperset(map(type, leaves)):
+        place, wrong = next((p, v) for p, v in enumerate(leaves) if type(v) not in accepted)
+        raise BadRequest(f"{where}: value {place} is {kind(wrong)}; {tensor.dtype} takes {words}")
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(leaves, dtype=tensor.dtype)
+    except OverflowError as error:
+        raise BadRequest(f"{where}: a value is out of the range of {tensor.dtype}") from error
+    if tensor.dtype.kind == "f" and not np.isfinite(array).all():
+        raise BadRequest(f"{where}: a value is out of the range of {tensor.dtype}")
+    return array
+
+
+def fit(array: Array, shape: Sequence[int], tensor: Tensor, where: str) -> Array:
+    """Return the flat `array` in `shape`, which must be one that the tensor accepts. Raises BadRequest."""
+    if not tensor.accepts(shape):
+        raise BadRequest(f"{where}: shape {shown(shape)} does not fit {shown(tensor.shape)}")
+    if 0 in shape:
+        raise BadRequest(f"{where}: shape {shown(shape)} is empty; at least one row is needed")
+    return array.reshape(shape)
+
+
+def same_rows(arrays: Sequence[Array], tensors: Sequence[Tensor]) -> None:
+    """Raise BadRequest where inputs have different numbers of rows."""
+    for array, tensor in zip(arrays, tensors, strict=True):
+        if len(array) != len(arrays[0]):
+            raise BadRequest(
+                f"inputs must have the same number of rows: {tensors[0].name!r} has {len(arrays[0])},"
+                f" {tensor.name!r} has {len(array)}"
+            )
+
+
+def shown(shape: Sequence[int]) -> str:
+    """Return a shape for a message: short, whatever a client sent."""
+    sizes = ",".join(str(size) for size in shape[:9])
+    return f"[{sizes}{',...' if len(shape) > 9 else ''}]"
+
+
+def dump(value: Any) -> bytes:
+    """Return JSON; arrays are written as lists, NaN and infinities as null."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)

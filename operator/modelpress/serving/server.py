@@ -1,0 +1,92 @@
+"""Runs uvicorn around the application, and ends it without losing a request.
+
+On SIGTERM readiness turns false at once, while new requests are still answered (each ends its connection):
+load balancers and proxies learn of a pod's end a moment after the pod does. When no request came for a
+while, no further connections are taken, those that exist are answered, and the server ends. SIGINT, or a
+second signal, skips the waiting.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+
+import uvicorn
+
+from modelpress.serving.protocols.app import App, Phase
+
+_QUIET_SECONDS = 2.0  # without a request, after which callers have gone elsewhere
+_MAX_LINGER_SECONDS = 10.0  # for callers that do not stop
+_LAST_CONNECTIONS_SECONDS = 1.0  # for requests on connections that were just taken
+_KEEP_ALIVE_SECONDS = 75
+_STEP_SECONDS = 0.02
+
+logger = logging.getLogger(__name__)
+
+
+class HttpServer:
+    """One listening socket, one application, one event loop."""
+
+    def __init__(self, app: App, listener: socket.socket) -> None:
+        self._app = app
+        self._listener = listener
+        self._hurry = False
+        self._draining: asyncio.Task[None] | None = None
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                log_level=logging.WARNING,
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            )
+        )
+
+    async def run(self) -> None:
+        """Serve until `stop` or a signal."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            # not `serve`, which would install uvicorn's own signal handlers
+            await self._server._serve([self._listener])
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def stop(self) -> None:
+        """End as soon as the requests in flight are answered."""
+        self._server.should_exit = True
+
+    def _on_signal(self, number: int) -> None:
+        logger.info("Draining after %s.", signal.Signals(number).name)
+        self._app.phase = Phase.DRAINING
+        if self._draining is None:
+            self._hurry = number == signal.SIGINT
+            self._draining = asyncio.get_running_loop().create_task(self._drain())
+        else:
+            self._hurry = True
+
+    async def _drain(self) -> None:
+        start = time.monotonic()
+        while not self._hurry and not self._quiet(start):
+            await asyncio.sleep(_STEP_SECONDS)
+        if self._server.started:
+            for server in self._server.servers:
+                server.close()
+        deadline = time.monotonic() + _LAST_CONNECTIONS_SECONDS
+        while self._server.server_state.connections and not self._hurry and time.monotonic() < deadline:
+            await asyncio.sleep(_STEP_SECONDS)
+        self.stop()
+
+    def _quiet(self, start: float) -> bool:
+        now = time.monotonic()
+        if now - start > _MAX_LINGER_SECONDS:
+            return True
+        return not self._app.in_flight and now - max(start, self._app.last_request) > _QUIET_SECONDS

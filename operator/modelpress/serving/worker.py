@@ -1,0 +1,140 @@
+"""The worker's program: loads an artifact, answers requests, and drains when told to end.
+
+The health endpoints answer while the model is loaded. Must not import TensorFlow.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from modelpress import logs
+from modelpress.api.conditions import Reason
+from modelpress.api.contract import TERMINATION_MESSAGE, TERMINATION_MESSAGE_LIMIT, JobFailure
+from modelpress.api.errors import DataError, ModelPressError, UnavailableError
+from modelpress.artifacts.manifest import ArtifactManifest
+from modelpress.serving.batching import Batcher, Limits
+from modelpress.serving.loading import Layout, load, place
+from modelpress.serving.protocols.app import App
+from modelpress.serving.protocols.base import Model
+from modelpress.serving.protocols.http import BodyReader
+from modelpress.serving.protocols.metrics import Metrics
+from modelpress.serving.server import HttpServer
+
+# Bodies that arrive, and rows that wait, may hold this many times maxRequestBytes.
+_HELD_REQUESTS = 4
+_WAITING_BATCHES = 64
+_MIN_WAITING_ROWS = 1024
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """What a worker is told: spec.parallelism, spec.serving, and where and as what it serves."""
+
+    model_dir: Path
+    name: str
+    revision: str
+    host: str
+    port: int
+    data: int
+    pipeline: int
+    max_batch_size: int
+    max_batch_delay_milliseconds: int
+    request_timeout_seconds: int
+    max_request_bytes: int
+
+
+def main(options: WorkerOptions) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises SystemExit where the model cannot be loaded, with the reason in the termination message and in
+    the log.
+    """
+    logs.configure()
+    try:
+        uvloop.run(_run(options))
+    except ModelPressError as error:
+        _report(error)
+        raise SystemExit(error.exit_code) from None
+
+
+async def _run(options: WorkerOptions) -> None:
+    metrics = Metrics()
+    bodies = BodyReader(
+        options.max_request_bytes,
+        _HELD_REQUESTS * options.max_request_bytes,
+        options.request_timeout_seconds,
+    )
+    app = App(options.name, bodies, metrics)
+    server = HttpServer(app, _listen(options.host, options.port))
+    serving = asyncio.create_task(server.run())
+    try:
+        batcher = await _load(options, app, metrics)
+    except BaseException:
+        server.stop()
+        await serving
+        raise
+    await serving
+    batcher.close()
+
+
+async def _load(options: WorkerOptions, app: App, metrics: Metrics) -> Batcher:
+    """Load the model beside the loop, and let `app` serve it."""
+    layout = Layout(options.data, options.pipeline)
+    try:
+        loaded = await asyncio.to_thread(load, options.model_dir, layout)
+        device = await place(loaded, options.max_batch_size)
+    except ModelPressError:
+        raise
+    except Exception as error:
+        logger.exception("The model could not be loaded.")
+        raise DataError(Reason.MODEL_LOAD_FAILED, f"{options.model_dir} cannot be loaded") from error
+    batcher = Batcher(device, _limits(options), metrics)
+    model = Model(options.name, options.revision, _digest(loaded.manifest), loaded.signature)
+    app.serve(model, batcher)
+    logger.info("Serving %s, revision %s.", options.name, options.revision)
+    return batcher
+
+
+def _limits(options: WorkerOptions) -> Limits:
+    return Limits(
+        max_batch_size=options.max_batch_size,
+        max_delay_seconds=options.max_batch_delay_milliseconds / 1000,
+        timeout_seconds=options.request_timeout_seconds,
+        max_waiting_rows=max(_MIN_WAITING_ROWS, _WAITING_BATCHES * options.max_batch_size),
+        max_waiting_bytes=_HELD_REQUESTS * options.max_request_bytes,
+    )
+
+
+def _digest(manifest: ArtifactManifest) -> str:
+    return f"sha256:{manifest.files[manifest.model_file]}"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises UnavailableError where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise UnavailableError(
+            Reason.POD_CRASHED, f"cannot listen on {host} port {port}: {error.strerror}"
+        ) from error
+    return listener
+
+
+def _report(error: ModelPressError) -> None:
+    """Write the reason where the kubelet puts it into the pod's status, and log it."""
+    logger.error("%s: %s", error.reason, error.message)
+    path = os.environ.get(TERMINATION_MESSAGE)
+    if path:
+        text = JobFailure(reason=error.reason, message=error.message[:3000]).model_dump_json(by_alias=True)
+        Path(path).write_bytes(text.encode()[:TERMINATION_MESSAGE_LIMIT])

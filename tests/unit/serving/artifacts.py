@@ -1,0 +1,164 @@
+"""Makes artifacts of the converted models, examples for their inputs, and workers that serve them."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from modelpress.artifacts.manifest import ArtifactManifest, Form, TensorSpec, file_sha256, save
+from modelpress.serving.executors.litert import LiteRTExecutor
+
+SCHEMES = ("float32", "int8", "float16")
+NAMES = ("seed", "skip", "two", "integers", "lengths", "slow")
+_OUTPUTS = {
+    "seed": ["probabilities"],
+    "skip": ["probabilities"],
+    "two": ["score", "label"],
+    "integers": ["features", "best"],
+    "lengths": ["mean"],
+    "slow": ["features"],
+}
+
+
+def make_artifact(model: Path, folder: Path) -> Path:
+    """Write the artifact of a .tflite file into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / "model.tflite"
+    target.write_bytes(model.read_bytes())
+    executor = LiteRTExecutor(target)
+    outputs = _OUTPUTS[model.stem.partition("-")[0]]
+    manifest = ArtifactManifest(
+        form=Form.TFLITE,
+        files={"model.tflite": file_sha256(target)},
+        inputs=tuple(_spec(detail, detail["name"]) for detail in executor.input_details),
+        outputs=tuple(
+            _spec(detail, name) for name, detail in zip(outputs, executor.output_details, strict=True)
+        ),
+        artifact_key="0" * 64,
+        source_digest="sha256:" + "1" * 64,
+        recipe_hash="recipe",
+        compressor_version="0",
+        original_bytes=1,
+        compressed_bytes=1,
+    )
+    save(manifest, folder)
+    return folder
+
+
+def _spec(detail: dict[str, Any], name: str) -> TensorSpec:
+    shape = tuple(int(size) for size in detail["shape_signature"])
+    return TensorSpec(name=name, shape=shape, dtype=detail["dtype"].__name__)
+
+
+def examples(model: Path, rows: int, seed: int = 3) -> list[Any]:
+    """Return random inputs of a model, half of the floats zero, as images have it."""
+    random = np.random.default_rng(seed)
+    arrays = []
+    for detail in LiteRTExecutor(model).input_details:
+        shape = (rows, *(5 if size < 0 else int(size) for size in detail["shape_signature"][1:]))
+        if detail["dtype"] is np.float32:
+            arrays.append((random.random(shape) * (random.random(shape) < 0.5)).astype("float32"))
+        elif detail["dtype"] is np.uint8:
+            arrays.append(random.integers(0, 256, shape).astype("uint8"))
+        else:
+            arrays.append(random.integers(0, 100, shape).astype("int32"))
+    return arrays
+
+
+def equal(left: list[Any], right: list[Any]) -> bool:
+    """Whether two lists of arrays are equal to the last bit."""
+    return len(left) == len(right) and all(
+        a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+@dataclass
+class Worker:
+    """A worker process that is ready."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    client: httpx.Client
+    termination: Path
+    log: Path
+
+    def infer(self, body: Any, name: str = "digits") -> httpx.Response:
+        return self.client.post(f"/v2/models/{name}/infer", json=body)
+
+    def predict(self, body: Any, name: str = "digits") -> httpx.Response:
+        return self.client.post(f"/v1/models/{name}:predict", json=body)
+
+    def metric(self, name: str) -> float:
+        lines = self.client.get("/metrics").text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(artifact: Path, folder: Path, **options: Any) -> tuple[subprocess.Popen[bytes], str, Path, Path]:
+    """Start a worker process without waiting; returns it, its URL, its termination file and its log."""
+    port = free_port()
+    settings = {
+        "model_dir": str(artifact),
+        "name": "digits",
+        "revision": "digits-1",
+        "host": "127.0.0.1",
+        "port": port,
+        "data": 1,
+        "pipeline": 1,
+        "max_batch_size": 32,
+        "max_batch_delay_milliseconds": 0,
+        "request_timeout_seconds": 30,
+        "max_request_bytes": 2**20,
+        **options,
+    }
+    termination, log = folder / f"termination-{port}", folder / f"log-{port}"
+    program = Path(__file__).with_name("run_worker.py")
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, str(program), json.dumps(settings)],
+            stderr=stderr,
+            env={**os.environ, "MODELPRESS_TERMINATION_MESSAGE": str(termination)},
+        )
+    return process, f"http://127.0.0.1:{settings['port']}", termination, log
+
+
+@contextlib.contextmanager
+def worker(artifact: Path, folder: Path, **options: Any) -> Iterator[Worker]:
+    """Run a worker process until the block ends."""
+    process, url, termination, log = start(artifact, folder, **options)
+    try:
+        with httpx.Client(base_url=url, timeout=30) as client:
+            wait_ready(client, process, log)
+            yield Worker(process, url, client, termination, log)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.wait(20)
+
+
+def wait_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        with contextlib.suppress(httpx.TransportError):
+            if client.get("/v2/health/ready").status_code == 200:
+                return
+        time.sleep(0.02)
+    raise AssertionError(f"not ready: {log.read_text()}")

@@ -1,0 +1,32 @@
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from artifacts import Worker, make_artifact, worker
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with NAME-SCHEME.tflite of every model, converted by TensorFlow in another process."""
+    folder = tmp_path_factory.mktemp("models")
+    program = Path(__file__).with_name("convert_models.py")
+    subprocess.run([sys.executable, str(program), str(folder)], check=True, timeout=240, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def artifacts(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an artifact NAME-SCHEME of every model."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    for model in models.glob("*.tflite"):
+        make_artifact(model, folder / model.stem)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digits(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """A worker that serves the seed model as int8, under the name digits."""
+    with worker(artifacts / "seed-int8", tmp_path_factory.mktemp("digits")) as running:
+        yield running

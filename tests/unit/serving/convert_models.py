@@ -1,0 +1,118 @@
+"""Writes the .tflite models of these tests; a program of its own, so that the tests never import TensorFlow.
+
+Usage: python convert_models.py FOLDER. Each model becomes FOLDER/NAME-SCHEME.tflite.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.datasets import load_digits
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+SCHEMES = ("float32", "int8", "float16")
+
+
+def main(folder: Path) -> None:
+    keras.utils.set_random_seed(7)
+    save(folder, "seed", digits_network(), [tf.TensorSpec([None, 64], tf.float32, "images")])
+    cnn = skip_network()
+    save(folder, "skip", cnn, [tf.TensorSpec([None, 8, 8, 1], tf.float32, "images")])
+    tokens = tf.TensorSpec([None, 6], tf.int32, "tokens")
+    save(folder, "two", two_inputs(), [tf.TensorSpec([None, 64], tf.float32, "image"), tokens])
+    pixels = tf.TensorSpec([None, 64], tf.uint8, "pixels")
+    save(folder, "integers", integers, [pixels, tf.TensorSpec([None], tf.int32, "shift")])
+    save(folder, "lengths", lengths, [tf.TensorSpec([None, None], tf.float32, "series")])
+    save(folder, "slow", slow(), [tf.TensorSpec([None, 512], tf.float32, "features")])
+
+
+def digits_network() -> Any:
+    class Digits(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = keras.layers.Dense(64, activation="relu")
+            self.second = keras.layers.Dense(32, activation="relu")
+            self.third = keras.layers.Dense(10, activation="softmax")
+
+        def call(self, images: Any) -> Any:
+            return self.third(self.second(self.first(images)))
+
+    digits: Any = load_digits()
+    model = Digits()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit((digits.data / 16).astype("float32")[:1200], digits.target[:1200], epochs=10, verbose=0)
+    return lambda images: [model(images)]
+
+
+def skip_network() -> Callable[..., Any]:
+    image = keras.Input((8, 8, 1))
+    first = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(image)
+    hidden = keras.layers.Conv2D(16, 3, padding="same")(first)
+    hidden = keras.layers.ReLU()(keras.layers.BatchNormalization()(hidden))
+    hidden = keras.layers.MaxPooling2D()(keras.layers.Add()([hidden, first]))
+    hidden = keras.layers.Conv2D(32, 3, padding="same", activation="relu")(
+        keras.layers.DepthwiseConv2D(3, padding="same")(hidden)
+    )
+    hidden = keras.layers.Dense(64, activation="gelu")(keras.layers.GlobalAveragePooling2D()(hidden))
+    model = keras.Model(image, keras.layers.Dense(10, activation="softmax")(hidden))
+    return lambda images: [model(images)]
+
+
+def two_inputs() -> Callable[..., Any]:
+    """Attention over embedded tokens beside an image; two outputs, one of them made early."""
+    image, tokens = keras.Input((64,)), keras.Input((6,), dtype="int32")
+    embedded = keras.layers.Embedding(100, 32)(tokens)
+    attended = keras.layers.MultiHeadAttention(2, 16)(embedded, embedded)
+    text = keras.layers.Flatten()(keras.layers.LayerNormalization()(embedded + attended))
+    dense = keras.layers.Dense(64, activation="relu")(image)
+    label = keras.layers.Dense(10, activation="softmax")(keras.layers.Concatenate()([dense, text]))
+    model = keras.Model([image, tokens], [keras.layers.Dense(1)(dense), label])
+    return lambda image, tokens: model([image, tokens])
+
+
+def integers(pixels: Any, shift: Any) -> Any:
+    weights = tf.constant(np.random.default_rng(0).normal(size=(64, 32)).astype("float32"))
+    features = tf.nn.relu(tf.matmul(tf.cast(pixels, tf.float32) / 255.0, weights))
+    return [features, tf.argmax(features, axis=-1, output_type=tf.int32) + shift]
+
+
+def lengths(series: Any) -> Any:
+    """A free axis beside the batch: mean of each row."""
+    return [tf.reduce_mean(series, axis=1, keepdims=True)]
+
+
+def slow() -> Callable[..., Any]:
+    """Some milliseconds a row."""
+    generator = np.random.default_rng(1)
+    weights = [tf.constant(generator.normal(0, 0.05, (512, 512)).astype("float32")) for _ in range(12)]
+
+    def compute(features: Any) -> Any:
+        for weight in weights:
+            features = tf.nn.relu(tf.matmul(features, weight))
+        return [features]
+
+    return compute
+
+
+def save(folder: Path, name: str, compute: Callable[..., Any], inputs: list[Any]) -> None:
+    function = tf.function(compute).get_concrete_function(*inputs)
+    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    for scheme in SCHEMES:
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+        if scheme != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if scheme == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        (folder / f"{name}-{scheme}.tflite").write_bytes(converter.convert())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

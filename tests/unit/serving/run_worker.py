@@ -1,0 +1,22 @@
+"""Runs a worker as a program, with an importer that refuses TensorFlow. Usage: run_worker.py OPTIONS_AS_JSON."""
+
+import json
+import sys
+from pathlib import Path
+
+
+class NoTensorFlow:
+    """Refuses what a CPU worker must not need."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "keras", "kopf", "kubernetes", "sklearn"):
+            raise ImportError(f"{name} must not be imported by a worker")
+
+
+if __name__ == "__main__":
+    sys.meta_path.insert(0, NoTensorFlow())
+    from modelpress.serving.worker import WorkerOptions, main
+
+    options = json.loads(sys.argv[1])
+    options["model_dir"] = Path(options["model_dir"])
+    main(WorkerOptions(**options))
