@@ -1,0 +1,302 @@
+"""The command line. Each command imports what it needs when it runs: the images hold different packages.
+
+Exit codes are those of sysexits.h; an error is one line, `error: ...`, on standard error.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from modelpress.api import contract
+from modelpress.api.errors import ModelPressError, UnavailableError, UsageError
+
+_OK, _INTERRUPTED = 0, 130
+_FILE = click.Path(dir_okay=True, path_type=Path)
+_PORT = click.IntRange(0, 65535)
+
+
+class _Commands(click.Group):
+    """A group whose errors are ours: one line each, exit codes of sysexits.h."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line and exit."""
+        kwargs["standalone_mode"] = False
+        try:
+            code = super().main(*args, **kwargs)
+        except ModelPressError as error:
+            code = _complain(error.message, error.exit_code)
+        except click.UsageError as error:
+            code = _complain(_hint(error), UsageError.exit_code)
+        except click.ClickException as error:
+            code = _complain(error.format_message(), UsageError.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            code = _INTERRUPTED
+        except ModuleNotFoundError as error:
+            text = f"this command needs the package {error.name}: pip install 'modelpress[all]'"
+            code = _complain(text, UnavailableError.exit_code)
+        except BrokenPipeError:  # the reader of our output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = _OK
+        except Exception as error:
+            traceback.print_exc()
+            code = _complain(f"unexpected {type(error).__name__}: {error}", ModelPressError.exit_code)
+        sys.exit(code if isinstance(code, int) else _OK)
+
+
+def _complain(message: str, code: int) -> int:
+    for line in message.splitlines():
+        click.echo(f"error: {line}", err=True)
+    return code
+
+
+def _hint(error: click.UsageError) -> str:
+    command = error.ctx.command_path if error.ctx else "modelpress"
+    return f"{error.format_message()} (see {command} --help)".replace("\n", " ")
+
+
+def _example(*lines: str) -> str:
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "MODELPRESS",
+        "max_content_width": 110,
+        "show_default": True,
+    },
+    epilog=_example("modelpress run -f manifests/samples/local/digits.yaml"),
+)
+@click.version_option(package_name="modelpress", message="%(prog)s %(version)s")
+def main() -> None:
+    """Compress trained TensorFlow models, check their quality and serve them."""
+
+
+_option = partial(click.option, show_envvar=True)  # for programs that run in pods
+
+
+def _manifest_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "-f",
+        "--filename",
+        "manifest",
+        type=_FILE,
+        required=True,
+        help="Manifest file with a ModelDeployment.",
+    )(command)
+
+
+def _state_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--state",
+        type=_FILE,
+        default=lambda: _cache_folder() / "modelpress",
+        show_default="~/.cache/modelpress",
+        help="Folder that keeps the artifacts.",
+    )(command)
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+@main.command(epilog=_example("modelpress run -f manifests/samples/local/digits.yaml --port 8080"))
+@_manifest_option
+@_state_option
+@click.option("--port", type=_PORT, default=0, show_default="any free port", help="Port of the URL.")
+@click.option("--verbose", is_flag=True, help="Show every line of the containers' output.")
+def run(manifest: Path, state: Path, port: int, verbose: bool) -> int:
+    """Compress, judge and serve one ModelDeployment on this machine, until Ctrl-C.
+
+    Runs the operator's own control loop; the pods are processes. Secrets that the manifest names are read
+    from documents of kind Secret in the same file.
+    """
+    from modelpress.local.run import RunOptions  # noqa: PLC0415
+    from modelpress.local.run import run as serve_manifest  # noqa: PLC0415
+
+    return serve_manifest(RunOptions(manifest, state, port, verbose))
+
+
+@main.command(epilog=_example("modelpress plan -f manifests/samples/digits.yaml"))
+@_manifest_option
+def plan(manifest: Path) -> int:
+    """Check a manifest as the API server would, and print the objects that it leads to. Needs no cluster."""
+    from modelpress.local.plan import plan as print_plan  # noqa: PLC0415
+
+    return print_plan(manifest)
+
+
+@main.command(epilog=_example("modelpress compress -f manifests/samples/local/digits.yaml -o artifact"))
+@_manifest_option
+@click.option(
+    "-o", "--output", type=_FILE, required=True, help="Folder for the artifact, an OCI image layout."
+)
+@click.option("--verbose", is_flag=True, help="Show every line of the Job's output.")
+def compress(manifest: Path, output: Path, verbose: bool) -> int:
+    """Compress and judge the model of a manifest; write the artifact, also where it misses a limit."""
+    from modelpress.local.compress import compress as compress_manifest  # noqa: PLC0415
+
+    return compress_manifest(manifest, output, verbose=verbose)
+
+
+@main.command(epilog=_example("modelpress report artifact", "modelpress report artifact --json"))
+@click.argument("directory", type=_FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def report(directory: Path, as_json: bool) -> None:
+    """Show what was done to a model, tensor by tensor, and how good and how large it is.
+
+    DIRECTORY is an OCI image layout or a folder with an artifact's files.
+    """
+    from modelpress.local.reports import show  # noqa: PLC0415
+
+    show(directory, as_json=as_json)
+
+
+@main.command(epilog=_example("modelpress crd | kubectl apply --server-side -f -"))
+def crd() -> None:
+    """Print the CustomResourceDefinition."""
+    from modelpress.api.crd import to_yaml  # noqa: PLC0415
+
+    click.echo(to_yaml(), nl=False)
+
+
+@main.command(epilog=_example("modelpress serve artifact --port 8080 --name digits"))
+@click.argument("directory", type=_FILE, envvar=contract.MODEL_DIR)
+@_option("--name", default="model", envvar=contract.MODEL_NAME, help="Name of the model in the protocols.")
+@_option("--revision", default="1", envvar=contract.REVISION, help="Its version in the protocols.")
+@_option("--host", default="127.0.0.1", envvar=contract.HOST, help="Address to listen on.")
+@_option("--port", type=_PORT, default=contract.HTTP_PORT, envvar=contract.PORT, help="Port to listen on.")
+@_option("--data", type=click.IntRange(1, 16), default=1, envvar=contract.DATA, help="Copies of the model.")
+@_option(
+    "--pipeline", type=click.IntRange(1, 16), default=1, envvar=contract.PIPELINE, help="Stages of layers."
+)
+@_option(
+    "--max-batch-size",
+    type=click.IntRange(1, 4096),
+    default=32,
+    envvar=contract.MAX_BATCH_SIZE,
+    help="Rows that are computed in one call.",
+)
+@_option(
+    "--max-batch-delay",
+    "max_batch_delay_milliseconds",
+    type=click.IntRange(0, 10000),
+    default=0,
+    envvar=contract.MAX_BATCH_DELAY,
+    help="Milliseconds that a batch waits for more rows.",
+)
+@_option(
+    "--request-timeout",
+    "request_timeout_seconds",
+    type=click.IntRange(1, 3600),
+    default=30,
+    envvar=contract.REQUEST_TIMEOUT,
+    help="Seconds after which a request gets 504.",
+)
+@_option(
+    "--max-request-bytes",
+    type=click.IntRange(1),
+    default=64 * 2**20,
+    envvar=contract.MAX_REQUEST_BYTES,
+    help="A larger request body gets 413.",
+)
+def serve(directory: Path, **options: Any) -> None:
+    """Serve an artifact: Open Inference Protocol v2, TensorFlow Serving REST, /metrics.
+
+    DIRECTORY is an OCI image layout or a folder with an artifact's files; unset it is MODELPRESS_MODEL_DIR.
+    """
+    from modelpress.local.folders import artifact_files  # noqa: PLC0415
+    from modelpress.serving.worker import WorkerOptions  # noqa: PLC0415
+    from modelpress.serving.worker import main as serve_folder  # noqa: PLC0415
+
+    with artifact_files(directory) as folder:
+        serve_folder(WorkerOptions(model_dir=folder, **options))
+
+
+@main.command(
+    epilog=_example("MODELPRESS_REQUEST='{...}' MODELPRESS_STORE=file:///tmp/layout modelpress job")
+)
+def job() -> None:
+    """Do the work of one compression Job; the operator starts it.
+
+    Reads MODELPRESS_REQUEST, MODELPRESS_STORE, MODELPRESS_WORK_DIR, MODELPRESS_SECRETS and
+    MODELPRESS_TERMINATION_MESSAGE.
+    """
+    from modelpress.compression.job import main as compress_request  # noqa: PLC0415
+
+    compress_request()
+
+
+@main.command(
+    epilog=_example(
+        "MODELPRESS_STORE=file:///tmp/layout MODELPRESS_ARTIFACT_DIGEST=sha256:... \\",
+        "  MODELPRESS_MODEL_DIR=/tmp/model modelpress fetch",
+    )
+)
+def fetch() -> int:
+    """Fetch an artifact and verify it; the init container of workers.
+
+    Reads MODELPRESS_STORE, MODELPRESS_ARTIFACT_DIGEST, MODELPRESS_MODEL_DIR and MODELPRESS_SECRETS.
+    """
+    from modelpress import logs  # noqa: PLC0415
+    from modelpress.artifacts.fetch import main as fetch_artifact  # noqa: PLC0415
+
+    logs.configure()
+    return fetch_artifact()
+
+
+@main.command(
+    epilog=_example(
+        "modelpress operator --store oci://registry.example.com/models \\",
+        "  --compressor-image example.com/compressor:1 --worker-image example.com/worker:1 \\",
+        "  --worker-gpu-image example.com/worker-gpu:1",
+    )
+)
+@_option(
+    "--store",
+    required=True,
+    envvar=contract.STORE,
+    help="Default of spec.storage.uri, oci://REGISTRY/REPOSITORY.",
+)
+@_option("--compressor-image", required=True, help="Image of compression Jobs.")
+@_option("--worker-image", required=True, help="Image of workers on CPU devices.")
+@_option("--worker-gpu-image", required=True, help="Image of workers on GPU devices.")
+@_option(
+    "--plain-http-registry", envvar=contract.PLAIN_HTTP_REGISTRY, help="HOST:PORT that may speak plain HTTP."
+)
+@_option("--cluster-domain", default="cluster.local", help="DNS domain of the cluster.")
+@_option(
+    "--namespace",
+    "namespaces",
+    multiple=True,
+    help="Watch only this namespace; may be given several times. Default: all.",
+)
+@_option(
+    "--resync-interval",
+    type=click.FloatRange(1.0),
+    default=60.0,
+    help="Seconds between looks for objects that a watch has lost.",
+)
+@_option(
+    "--max-concurrent-jobs",
+    type=click.IntRange(1),
+    default=10,
+    help="Compression Jobs that may run at once.",
+)
+@_option("--workers", type=click.IntRange(1), default=4, help="Resources looked at at once.")
+@_option("--liveness-port", type=_PORT, default=8080, help="Port of /healthz; 0: none.")
+def operator(liveness_port: int, **options: Any) -> int:
+    """Run the operator against the cluster of the kubeconfig or the pod's ServiceAccount."""
+    from modelpress import logs  # noqa: PLC0415
+    from modelpress.controllers.main import OperatorOptions  # noqa: PLC0415
+    from modelpress.controllers.main import run as run_operator  # noqa: PLC0415
+
+    logs.configure()
+    return run_operator(OperatorOptions(liveness_port=liveness_port or None, **options))
