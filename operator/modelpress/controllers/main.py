@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _BACKOFF = (0.5, 60.0)  # seconds
+_CHATTY = ("kopf.objects", "kopf.activities", "aiohttp.access")  # loggers with a line for each event or probe
 _CRD_POLL_SECONDS = 2.0
 _LISTS_FAILED_SECONDS = 300.0  # then the liveness probe fails
 
@@ -72,6 +73,8 @@ def run(options: OperatorOptions) -> int:
 
 
 async def _run(options: OperatorOptions) -> int:
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     rest = Rest(load_configuration())
     await _wait_for_crd(rest, options)
     store = Store()
@@ -84,7 +87,6 @@ async def _run(options: OperatorOptions) -> int:
         asyncio.create_task(queue.run(options.workers), name="queue"),
         asyncio.create_task(resync.run(options.resync_interval), name="resync"),
     ]
-    stop = asyncio.Event()
     watches = asyncio.create_task(
         kopf.operator(
             registry=handlers.registry(store, queue.add, partial(_health, rest, resync)),
@@ -95,14 +97,12 @@ async def _run(options: OperatorOptions) -> int:
             liveness_endpoint=(
                 f"http://0.0.0.0:{options.liveness_port}/healthz" if options.liveness_port else None
             ),
-            stop_flag=stop,
         ),
         name="watches",
     )
     logger.info("operator started", extra={"namespaces": list(options.namespaces) or "all"})
     done, _ = await asyncio.wait([watches, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    stop.set()
-    for task in tasks:
+    for task in (watches, *tasks):
         task.cancel()
     await asyncio.gather(watches, *tasks, return_exceptions=True)
     return _exit_code(done)
@@ -133,11 +133,14 @@ async def _wait_for_crd(rest: Rest, options: OperatorOptions) -> None:
 
 
 async def _step(cluster: Cluster, settings: Settings, key: Key) -> float | None:
-    """Reconcile one key in a thread; errors of the API server are one line, the queue logs any other."""
+    """Reconcile one key in a thread. Logs and raises errors; those of the API server as one line."""
     try:
         return await asyncio.to_thread(reconcile, cluster, key, settings)
     except (ApiError, HTTPError) as error:
-        logger.warning("step failed: %s", error, extra=key_fields(key))
+        logger.warning("%s/%s: %s", *key, error, extra=key_fields(key))
+        raise
+    except Exception:
+        logger.exception("%s/%s: unexpected error", *key, extra=key_fields(key))
         raise
 
 

@@ -5,11 +5,8 @@ nothing of Kubernetes; every method but `run` must be called on the event loop.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
-
-logger = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
 
@@ -24,7 +21,7 @@ class WorkQueue(Generic[K]):
     def __init__(
         self, process: Callable[[K], Awaitable[float | None]], *, backoff: tuple[float, float]
     ) -> None:
-        """`process` returns the seconds until the next look, or None.
+        """`process` returns the seconds until the next look, or None; it has logged the errors that it raises.
 
         `backoff` is the first and the longest pause after an error, in seconds; each error doubles the pause.
         """
@@ -84,7 +81,6 @@ class WorkQueue(Generic[K]):
             pause = await self._process(key)
             self._errors.pop(key, None)
         except Exception:
-            logger.exception("unexpected error", extra={"key": str(key)})
             pause = self._backoff(key)
         self._active.discard(key)
         if key in self._again:

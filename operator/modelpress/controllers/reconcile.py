@@ -4,7 +4,6 @@ This module must not import kopf or kubernetes.
 """
 
 import logging
-from typing import Any
 
 from modelpress.controllers.cluster import Cluster, Stale, TemplateRefused
 from modelpress.controllers.refusal import refused_status
@@ -67,12 +66,13 @@ def _log(key: Key, plan: Plan, status: Body | None) -> None:
     """Write one line about a step that did something."""
     if not (plan.apply or plan.delete or status is not None):
         return
-    done: dict[str, Any] = {
-        "applied": [f"{body['kind']}/{body['metadata']['name']}" for body in plan.apply],
-        "deleted": [f"{ref.kind}/{ref.name}" for ref in plan.delete],
-        "status": status is not None,
-    }
-    logger.info("reconciled", extra={**key_fields(key), **done, "plan": dict(plan.log)})
+    applied = [f"{body['kind']}/{body['metadata']['name']}" for body in plan.apply]
+    deleted = [f"{ref.kind}/{ref.name}" for ref in plan.delete]
+    done = [f"applied {name}" for name in applied] + [f"deleted {name}" for name in deleted]
+    if status is not None:
+        done.append("wrote status")
+    facts = {"applied": applied, "deleted": deleted, "status": status is not None, "plan": dict(plan.log)}
+    logger.info("%s/%s: %s", *key, ", ".join(done), extra={**key_fields(key), **facts})
 
 
 def key_fields(key: Key) -> dict[str, str]:

@@ -130,4 +130,4 @@ def _answer(status: int, data: bytes) -> dict[str, Any]:
         stated = json.loads(data)
         raise ApiError(status, stated.get("reason", ""), stated.get("message", ""))
     except (ValueError, AttributeError):
-        raise ApiError(status, "", data[:200].decode(errors="replace")) from None
+        raise ApiError(status, "", data[:200].decode(errors="replace").strip()) from None
