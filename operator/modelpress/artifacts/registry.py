@@ -11,7 +11,7 @@ import requests
 import urllib3
 
 from modelpress.api.conditions import Reason
-from modelpress.api.errors import DataError, MissingError
+from modelpress.api.errors import DataError, MissingError, UnavailableError
 from modelpress.artifacts.client import RegistryClient, speaks_plain_http
 from modelpress.artifacts.credentials import registry_login
 from modelpress.artifacts.image import KEY_ANNOTATION, MANIFEST_TYPE, Blob, Descriptor, Image, sha256_digest
@@ -79,7 +79,12 @@ class RegistryStore:
 
     def pull(self, digest: str, target: Path) -> None:
         """Write the verified files of an artifact to the folder `target`, which replaces an earlier one."""
-        unpack(self, digest, target)
+        try:
+            unpack(self, digest, target)
+        except OSError as error:  # of this machine: the client turns its own into the errors above
+            raise UnavailableError(
+                Reason.STORE_UNAVAILABLE, f"{target}: cannot be written: {error.strerror or error}"
+            ) from error
 
     def manifest(self, digest: str) -> bytes:
         """Return the bytes of a manifest. Raises MissingError (ArtifactLost) where there is none."""

@@ -199,9 +199,9 @@ def _write(tar: tarfile.TarFile, entry: tarfile.TarInfo, target: Path, room: _Ro
     content = tar.extractfile(entry)
     assert content is not None  # it is a regular file
     path = target / entry.name
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as file:
             shutil.copyfileobj(content, file, _PIECE)
-    except FileExistsError as error:
-        raise corrupt(f"image layer: {entry.name} comes twice") from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise corrupt(f"image layer: {entry.name} comes twice, or lies below a file") from error

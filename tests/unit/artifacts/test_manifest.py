@@ -50,7 +50,9 @@ def test_a_changed_file_is_corrupt_and_a_missing_one_lost(tmp_path: Path) -> Non
         ({"schemaVersion": 2}, "schemaVersion 2 was written by a newer release"),
     ],
 )
-def test_what_a_manifest_must_not_say_is_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+def test_what_a_manifest_must_not_say_is_named(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
     wire = json.loads(manifest({"model.tflite": "0" * 64}).to_json()) | change
     (tmp_path / "manifest.json").write_text(json.dumps(wire))
     with pytest.raises(DataError, match=message) as caught:
