@@ -212,6 +212,20 @@ def test_a_job_is_created_once_also_by_two_operators(world: World) -> None:
     assert world.observe().jobs[0]["spec"]["suspend"] is True
 
 
+@pytest.mark.parametrize(
+    "loss", [{"labels": {names.NAME_LABEL: None}}, {"ownerReferences": None}], ids=["label", "owner"]
+)
+def test_a_job_that_lost_its_marks_gets_them_back(world: World, loss: dict[str, Any]) -> None:
+    made = world.cluster.apply(world.job("digits-1"))
+    world.api.patch("jobs", world.namespace, "digits-1", {"metadata": loss})
+    world.look()
+    world.cluster.apply(world.job("digits-1"))
+    (job,) = world.observe().jobs
+    assert job["metadata"]["uid"] == made["metadata"]["uid"]
+    assert job["metadata"]["ownerReferences"] == made["metadata"]["ownerReferences"]
+    assert job["metadata"]["labels"].items() >= world.job("digits-1")["metadata"]["labels"].items()
+
+
 def test_no_more_jobs_run_than_allowed(world: World) -> None:
     assert world.observe().free_job_slots == 2
     world.cluster.apply(world.job("digits-1"))

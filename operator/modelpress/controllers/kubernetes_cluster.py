@@ -147,14 +147,27 @@ class KubernetesCluster:
         resource, metadata = BY_KIND[body["kind"]], body["metadata"]
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
         try:
-            made = self._rest.send(Request("create", resource, metadata["namespace"], query=query, body=body))
+            made: Mapping[str, Any] = self._rest.send(
+                Request("create", resource, metadata["namespace"], query=query, body=body)
+            )
         except ApiError as error:
             if error.status != 409:
                 raise
-            made = self._rest.send(Request("get", resource, metadata["namespace"], metadata["name"]))
-            require_ours(made, body)
+            made = self._adopt(body)
         self._remember(made)
         return made
+
+    def _adopt(self, body: Body) -> Mapping[str, Any]:
+        """Return the existing object that `body` would create, with our labels and owner put back."""
+        resource, metadata = BY_KIND[body["kind"]], body["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        existing = self._rest.send(Request("get", resource, namespace, name))
+        require_ours(existing, body)
+        marks = {key: body[key] for key in ("apiVersion", "kind", "metadata")}
+        if not differs(marks, existing):
+            return existing
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return self._rest.send(Request("patch", resource, namespace, name, query=query, body=marks))
 
     def _server_side_apply(self, body: Body) -> Mapping[str, Any]:
         resource, metadata = BY_KIND[body["kind"]], body["metadata"]

@@ -21,9 +21,9 @@ class WorkQueue(Generic[K]):
     def __init__(
         self, process: Callable[[K], Awaitable[float | None]], *, backoff: tuple[float, float]
     ) -> None:
-        """`process` returns the seconds until the next look, or None; it has logged the errors that it raises.
+        """`process` returns the seconds until the next look, or None; it logs its own errors.
 
-        `backoff` is the first and the longest pause after an error, in seconds; each error doubles the pause.
+        `backoff` is the first and the longest pause after an error, in seconds; each error doubles it.
         """
         self._process = process
         self._first, self._longest = backoff

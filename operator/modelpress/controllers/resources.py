@@ -38,7 +38,7 @@ class Resource:
 
 
 _READ = {"list", "watch"}
-_CREATED_ONCE = frozenset({*_READ, "get", "create", "delete"})
+_CREATED_ONCE = frozenset({*_READ, "get", "create", "patch", "delete"})
 _APPLIED = frozenset({*_READ, "get", "create", "patch", "update", "delete"})
 
 MODEL_DEPLOYMENT = Resource(
