@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from artifacts import Worker, make_artifact, worker
+from tests.unit.serving.artifacts import Worker, make_artifact, worker
 
 
 @pytest.fixture(scope="session")

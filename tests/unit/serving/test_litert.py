@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modelpress.api.conditions import Reason
+from modelpress.api.errors import DataError
+from modelpress.artifacts.manifest import TensorSpec
+from modelpress.serving.executors.base import InputError
+from modelpress.serving.executors.litert import LiteRTExecutor, check_signature
+from tests.unit.serving.artifacts import NAMES, SCHEMES, equal, examples
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_gives_the_same_bits_whatever_rows_are_beside_it(models: Path, name: str, scheme: str) -> None:
+    path = models / f"{name}-{scheme}.tflite"
+    executor = LiteRTExecutor(path)
+    inputs = examples(path, 65)
+    whole = executor.run(inputs)
+    for rows in range(1, 66):
+        for start in (0, 65 - rows):
+            part = executor.run([array[start : start + rows] for array in inputs])
+            assert equal(part, [array[start : start + rows] for array in whole])
+
+
+def test_outputs_stay_as_they_were_when_the_executor_runs_again(models: Path) -> None:
+    path = models / "seed-int8.tflite"
+    executor = LiteRTExecutor(path)
+    first = executor.run(examples(path, 3, seed=1))
+    copy = [array.copy() for array in first]
+    executor.run(examples(path, 3, seed=2))
+    assert equal(first, copy)
+
+
+def test_refused_values_raise_an_input_error_and_leave_the_executor_usable(models: Path) -> None:
+    path = models / "two-int8.tflite"
+    executor = LiteRTExecutor(path)
+    image, tokens = examples(path, 2)
+    expected = executor.run([image, tokens])
+    with pytest.raises(InputError, match="index out of bounds"):
+        executor.run([image, np.full_like(tokens, 1_000_000)])
+    assert equal(executor.run([image, tokens]), expected)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ([TensorSpec(name="x", shape=(-1, 63), dtype="float32")], "shape is [-1, 64], manifest.json says [-1, 63]"),
+        ([TensorSpec(name="x", shape=(-1, 64), dtype="int8")], "dtype is float32, manifest.json says int8"),
+        ([TensorSpec(name="x", shape=(1, 64), dtype="float32")], "the batch axis is not free"),
+        ([TensorSpec(name="x", shape=(-1, 64), dtype="float32")] * 2, "has 1 inputs, manifest.json lists 2"),
+    ],
+)
+def test_a_manifest_that_speaks_of_another_model_is_refused(
+    models: Path, inputs: list[TensorSpec], message: str
+) -> None:
+    executor = LiteRTExecutor(models / "seed-int8.tflite")
+    outputs = [TensorSpec(name="y", shape=(-1, 10), dtype="float32")]
+    with pytest.raises(DataError) as caught:
+        check_signature(executor, inputs, outputs)
+    assert caught.value.reason is Reason.MODEL_LOAD_FAILED
+    assert message in caught.value.message
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"not a model")
+    with pytest.raises(DataError, match=r"^LiteRT cannot load model.tflite: ") as caught:
+        LiteRTExecutor(path)
+    assert caught.value.reason is Reason.MODEL_LOAD_FAILED
