@@ -101,7 +101,7 @@ def _functional(keras: Any) -> Any:
 
 
 def _subclassed(keras: Any) -> Any:
-    class DigitsNet(keras.Model):  # type: ignore[misc,name-defined]
+    class DigitsNet(keras.Model):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.first = keras.layers.Dense(64, activation="relu")

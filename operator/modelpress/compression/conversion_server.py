@@ -1,0 +1,74 @@
+"""The process that converts: it reads one JSON request a line and answers with one line.
+
+A process of its own, because the converter can crash: measured with recurrent models. It stays for several
+conversions, because importing TensorFlow takes longer than most of them.
+
+Request: {"graph": FILE, "inputs": [NAME], "outputs": [NAME], "scheme": "none|Int8Dynamic|Float16",
+"target": FILE}. Answer: {"error": null}, or {"error": TEXT, "operations": [NAME]}.
+"""
+
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+FLOAT32 = "none"
+_OPERATIONS = re.compile(r"^\s*(?:Flex|Custom|Some) ops: (.+)$", re.MULTILINE)
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())  # a parent that waits for signals blocks them
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever TensorFlow prints must not mix with the answers
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    serve(sys.stdin, answers)
+
+
+def serve(requests: IO[str], answers: IO[str]) -> None:
+    """Answer each line of `requests` with a line of `answers`."""
+    import tensorflow  # noqa: F401, PLC0415 - loaded before the first request arrives
+
+    for line in requests:
+        request = json.loads(line)
+        try:
+            _convert(request)
+            answer: dict[str, Any] = {"error": None}
+        except Exception as error:  # the answer carries every failure to the parent
+            answer = {"error": _reason(error), "operations": operations(str(error))}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def operations(message: str) -> list[str]:
+    """Return the operations that the converter's message says it has no built-in operator for."""
+    found = (name.strip() for names in _OPERATIONS.findall(message) for name in names.split(","))
+    return sorted({name for name in found if name.isidentifier()})
+
+
+def _convert(request: dict[str, Any]) -> None:
+    import tensorflow as tf  # noqa: PLC0415 - this module is also imported for its protocol
+
+    graph = tf.compat.v1.GraphDef.FromString(Path(request["graph"]).read_bytes())
+    whole = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph, name=""), [])
+    function = whole.prune(request["inputs"], request["outputs"])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if request["scheme"] != FLOAT32:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if request["scheme"] == "Float16":
+        converter.target_spec.supported_types = [tf.float16]
+    Path(request["target"]).write_bytes(converter.convert())
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Data sets: .npz files with x and y, or the names of several inputs and outputs as keys.
+
+Every array is checked before it is read: no pickles, sizes that the file's own headers agree with, the same
+number of rows, shapes and dtypes that fit the model. Arrays are unpacked to disk and read batch by batch,
+so that memory does not grow with the data. Must not import TensorFlow.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from modelpress.api.conditions import Reason
+from modelpress.api.errors import DataError
+from modelpress.models.types import Array, TensorSpec, first_line
+
+MAX_BYTES = 64 * 2**30  # unpacked
+MAX_EXPANSION = 1100  # deflate reaches 1,032; images with much black come near
+_SMALL = 2**20
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows of inputs and labels; arrays are memory-mapped files."""
+
+    inputs: Mapping[str, Array]  # by the model's input names
+    labels: Mapping[str, Array]  # by the model's output names; empty where none are needed
+    specs: tuple[TensorSpec, ...]
+    rows: int
+
+    def batch(self, start: int, stop: int) -> dict[str, Array]:
+        """Return rows start..stop-1 of the inputs in the model's dtypes."""
+        return {
+            spec.name: np.array(self.inputs[spec.name][start:stop], dtype=spec.dtype) for spec in self.specs
+        }
+
+
+def load(
+    path: Path, folder: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], *, labels: bool
+) -> Dataset:
+    """Read a data set for a model; arrays are unpacked into the folder `folder`.
+
+    `labels`: whether y is needed. Raises DataError (InvalidData) with one line that names the file and the
+    array.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            arrays = _Arrays(path, file, folder)
+            found = {spec.name: _input(arrays, spec, len(inputs)) for spec in inputs}
+            wanted = _labels(arrays, outputs, len(inputs)) if labels else {}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        raise invalid(f"{path.name}: not a readable .npz file: {first_line(error)}") from error
+    rows = {
+        name: len(array) for name, array in (*found.items(), *((f"y of {k}", v) for k, v in wanted.items()))
+    }
+    if len(set(rows.values())) != 1:
+        listed = ", ".join(f"{name} has {count}" for name, count in rows.items())
+        raise invalid(f"{path.name}: all arrays need the same number of rows: {listed}")
+    count = next(iter(rows.values()))
+    if count == 0:
+        raise invalid(f"{path.name}: has no rows")
+    return Dataset(found, wanted, tuple(inputs), count)
+
+
+def invalid(message: str) -> DataError:
+    """Return the error for a data set that cannot be used."""
+    return DataError(Reason.INVALID_DATA, message)
+
+
+class _Arrays:
+    """The arrays of an .npz file by key, unpacked when asked for."""
+
+    def __init__(self, path: Path, file: zipfile.ZipFile, folder: Path) -> None:
+        self.name = path.name
+        self._packed = path.stat().st_size
+        self._file = file
+        self._folder = folder
+        self.keys = [name.removesuffix(".npy") for name in file.namelist()]
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def first(self, *keys: str) -> Array | None:
+        """Return the array of the first of `keys` that is there."""
+        for key in keys:
+            if key in self.keys:
+                return self._read(key)
+        return None
+
+    def _read(self, key: str) -> Array:
+        entry = self._file.getinfo(f"{key}.npy" if f"{key}.npy" in self._file.namelist() else key)
+        if entry.file_size > MAX_BYTES or (
+            entry.file_size > _SMALL and entry.file_size > MAX_EXPANSION * self._packed
+        ):
+            raise invalid(
+                f"{self.name}: array {key} unpacks to {entry.file_size} bytes, more than is accepted"
+            )
+        target = self._folder / f"{self.keys.index(key)}.npy"  # never a name from the file
+        if not target.exists():
+            with self._file.open(entry) as packed, target.open("xb") as unpacked:
+                _copy(packed, unpacked, entry.file_size)
+        try:
+            array: Any = np.load(target, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            raise invalid(f"{self.name}: array {key} cannot be read: {first_line(error)}") from error
+        if array.dtype.kind not in "fiub":
+            raise invalid(
+                f"{self.name}: array {key} has dtype {array.dtype}; accepted are numbers and booleans"
+            )
+        if array.ndim == 0:
+            raise invalid(f"{self.name}: array {key} is a single number; its first axis must be the rows")
+        return array  # type: ignore[no-any-return]
+
+
+def _copy(packed: IO[bytes], unpacked: IO[bytes], size: int) -> None:
+    left = size
+    while piece := packed.read(_CHUNK):
+        left -= len(piece)
+        if left < 0:
+            raise zipfile.BadZipFile("an array is longer than the archive declares")
+        unpacked.write(piece)
+
+
+def _input(arrays: _Arrays, spec: TensorSpec, count: int) -> Array:
+    array = arrays.first(spec.name, "x") if count == 1 else arrays.first(spec.name)
+    if array is None:
+        wanted = f"x or {spec.name}" if count == 1 else spec.name
+        raise invalid(f"{arrays.name}: has no array {wanted}; it has {', '.join(arrays.keys) or 'none'}")
+    fits = array.ndim == len(spec.shape) and all(
+        want in (-1, size) for want, size in zip(spec.shape[1:], array.shape[1:], strict=True)
+    )
+    if not fits:
+        raise invalid(f"{arrays.name}: input {spec.name} has shape {array.shape}, the model takes {spec}")
+    whole = np.dtype(spec.dtype).kind in "iu"
+    if (whole and array.dtype.kind == "f") or (spec.dtype == "bool" and array.dtype.kind != "b"):
+        raise invalid(f"{arrays.name}: input {spec.name} has dtype {array.dtype}, the model takes {spec}")
+    return array
+
+
+def _labels(arrays: _Arrays, outputs: Sequence[TensorSpec], input_count: int) -> dict[str, Array]:
+    labels = {}
+    for spec in outputs:
+        array = arrays.first("y", spec.name) if len(outputs) == 1 else arrays.first(spec.name)
+        if array is None:
+            wanted = "y" if len(outputs) == 1 else f"{spec.name}, the labels of that output"
+            raise invalid(f"{arrays.name}: has no array {wanted}; it has {', '.join(arrays.keys) or 'none'}")
+        labels[spec.name] = array
+    return labels

@@ -1,0 +1,59 @@
+"""Time of one call of the original and of the serving form.
+
+Measured alternately, so that both meet the same noise. Must not import TensorFlow.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+import numpy as np
+
+from modelpress.compression.evaluation import Model
+from modelpress.compression.report import Latency
+from modelpress.models.types import Array, Arrays, TensorSpec
+
+BATCHES = (1, 32)
+_SECONDS = 1.0  # for each batch size
+_CALLS = 200
+_LEAST = 5
+
+
+def measure(
+    original: Model, compressed: Model, sample: Arrays, batches: Sequence[int]
+) -> tuple[Latency, ...]:
+    """Return the medians for each batch size; `sample` has rows that are repeated up to it."""
+    return tuple(_measure(original, compressed, resized(sample, batch), batch) for batch in batches)
+
+
+def batches_of(inputs: Sequence[TensorSpec]) -> tuple[int, ...]:
+    """Return the batch sizes to measure: the only one of a model with a fixed batch, else 1 and 32."""
+    fixed = max(spec.shape[0] for spec in inputs)
+    return (fixed,) if fixed > 0 else BATCHES
+
+
+def resized(sample: Arrays, rows: int) -> Mapping[str, Array]:
+    """Return `rows` rows, repeated in turn."""
+    return {
+        name: np.ascontiguousarray(np.resize(array, (rows, *array.shape[1:])))
+        for name, array in sample.items()
+    }
+
+
+def _measure(original: Model, compressed: Model, inputs: Arrays, batch: int) -> Latency:
+    times: tuple[list[float], list[float]] = ([], [])
+    for model in (original, compressed):
+        for _ in range(2):  # the first call allocates
+            model.call(inputs)
+    end = time.perf_counter() + _SECONDS
+    for call in range(_CALLS):
+        if call >= _LEAST and time.perf_counter() > end:
+            break
+        for model, record in zip((original, compressed), times, strict=True):
+            start = time.perf_counter()
+            model.call(inputs)
+            record.append(time.perf_counter() - start)
+    before, after = (median(record) * 1e6 for record in times)
+    return Latency(
+        batch=batch, original=round(before, 2), compressed=round(after, 2), speedup=round(before / after, 3)
+    )

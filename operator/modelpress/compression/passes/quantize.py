@@ -1,0 +1,107 @@
+"""Quantization to a .tflite file, and its report: which tensors became smaller, by which formula, which not
+and why.
+
+The converter does the work (`conversion_server`). The report compares the constants of the quantized file
+with those of the float32 file that was converted from the same graph. Must not import TensorFlow.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from modelpress.api.spec import Scheme
+from modelpress.compression import formula
+from modelpress.compression.report import Formula, PassReport, TensorReport
+from modelpress.compression.tflite_file import Constant
+from modelpress.models.types import Array, Weight
+
+SCHEMES = (Scheme.INT8_DYNAMIC, Scheme.FLOAT16)  # those that the converter is asked for
+_FEW = 1024  # elements; the converter's own bound for Int8Dynamic
+
+
+def report(
+    scheme: Scheme, float32: Sequence[Constant], quantized: Sequence[Constant], weights: Sequence[Weight]
+) -> PassReport:
+    """Return what quantization did to each float constant of the converted model."""
+    after = {constant.name: constant for constant in quantized}
+    names = _weight_names(float32, weights)
+    tensors = (
+        _tensor(scheme, constant, _counterpart(constant, after), names.get(constant.name))
+        for constant in float32
+        if constant.dtype == "float32"
+    )
+    return PassReport(name="quantization", parameters={"scheme": scheme.value}, tensors=tuple(tensors))
+
+
+def _counterpart(constant: Constant, after: Mapping[str, Constant]) -> Constant | None:
+    """Return the same tensor in the quantized file.
+
+    Nameless constants are numbered anew in each file: one of equal value is the same.
+    """
+    same = after.get(constant.name)
+    if same is not None and same.values.shape == constant.values.shape and _close(same, constant.values):
+        return same
+    candidates = (other for other in after.values() if other.values.shape == constant.values.shape)
+    return next((other for other in candidates if _close(other, constant.values)), None)
+
+
+def _close(found: Constant, values: Array) -> bool:
+    """Whether `found` can be `values`, stored with less precision."""
+    if found.dtype in ("float32", "float16"):
+        tolerance = 0.0 if found.dtype == "float32" else 1e-3
+        # values beyond float16 become infinite there
+        stored, wanted = found.values.astype(np.float32), values.astype(found.dtype).astype(np.float32)
+        return bool(np.allclose(stored, wanted, rtol=tolerance, atol=tolerance, equal_nan=True))
+    return found.scale.size > 0 and formula.check(found, values).largest_error < 2
+
+
+def _tensor(scheme: Scheme, before: Constant, after: Constant | None, weight: Weight | None) -> TensorReport:
+    values = before.values
+    base = TensorReport(
+        name=weight.name if weight else before.name,
+        role=weight.role.value if weight else None,
+        shape=values.shape,
+        elements=values.size,
+        bytes_before=values.nbytes,
+    )
+    if after is None:
+        return base.model_copy(update={"skipped": "merged into another tensor by the converter"})
+    update: dict[str, object] = {"bytes_after": after.values.nbytes}
+    if after.dtype == "float32":
+        update["skipped"] = _why(scheme, values)
+    else:
+        update["changed"] = values.size
+    if after.scale.size:
+        update["formula"] = Formula(**asdict(formula.check(after, values)))
+    return base.model_copy(update=update)
+
+
+def _why(scheme: Scheme, values: Array) -> str:
+    if scheme is Scheme.INT8_DYNAMIC and values.size < _FEW:
+        return f"fewer than {_FEW:,} elements stay float32"
+    if values.ndim < 2:
+        return "biases and vectors stay float32"
+    return "its operator computes in float32"
+
+
+def _weight_names(constants: Sequence[Constant], weights: Sequence[Weight]) -> dict[str, Weight]:
+    """Return the weight behind each constant: equal values, up to the axes that the converter swaps."""
+    by_size: dict[int, list[Weight]] = {}
+    for weight in weights:
+        by_size.setdefault(int(np.prod(weight.shape, dtype=np.int64)), []).append(weight)
+    found: dict[str, Weight] = {}
+    for constant in constants:
+        flat = constant.values.ravel()
+        for weight in by_size.get(flat.size, []):
+            if any(np.array_equal(flat, candidate) for candidate in _arrangements(weight.read())):
+                found[constant.name] = weight
+                break
+    return found
+
+
+def _arrangements(values: Array) -> Iterator[Array]:
+    yield values.ravel()  # embeddings, depthwise kernels, vectors
+    if values.ndim >= 2:
+        yield np.moveaxis(values, -1, 0).ravel()  # Dense (in, out) -> (out, in), Conv HWIO -> OHWI
+        yield values.reshape(values.shape[0], -1).T.ravel()  # Einsum kernels with several output axes

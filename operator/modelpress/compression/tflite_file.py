@@ -1,0 +1,89 @@
+"""Reads what a .tflite file holds: operators, and constant tensors with their quantization.
+
+Must not import TensorFlow.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from modelpress.models.types import Array, unsupported
+
+_DTYPES = {
+    schema.TensorType.FLOAT32: "float32",
+    schema.TensorType.FLOAT16: "float16",
+    schema.TensorType.INT8: "int8",
+    schema.TensorType.UINT8: "uint8",
+    schema.TensorType.INT16: "int16",
+    schema.TensorType.INT32: "int32",
+    schema.TensorType.INT64: "int64",
+    schema.TensorType.BOOL: "bool",
+}
+_OPERATORS = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_STATE = ("READ_VARIABLE", "VAR_HANDLE", "ASSIGN_VARIABLE", "CALL_ONCE")
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor whose value is in the file. `values` is a view of the file's bytes.
+
+    scale and zero_point are empty for floats; `axis` is the channel axis where they have several elements.
+    """
+
+    name: str
+    values: Array
+    scale: Array
+    zero_point: Array
+    axis: int
+
+    @property
+    def dtype(self) -> str:
+        """The stored dtype."""
+        return self.values.dtype.name
+
+
+@dataclass(frozen=True)
+class TfliteFile:
+    """Operators and constants of all subgraphs."""
+
+    operators: tuple[str, ...]
+    constants: tuple[Constant, ...]
+
+
+def read(path: Path) -> TfliteFile:
+    """Read a file that the converter wrote. Raises UnsupportedModel where its weights are not in it."""
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
+    names = [_OPERATORS[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes]
+    graphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
+    operators = tuple(
+        names[graph.Operators(i).OpcodeIndex()] for graph in graphs for i in range(graph.OperatorsLength())
+    )
+    if stateful := sorted({name for name in operators if name in _STATE}):
+        raise unsupported(
+            f"the model keeps state between calls ({', '.join(stateful)}), which cannot be served"
+        )
+    tensors = (graph.Tensors(i) for graph in graphs for i in range(graph.TensorsLength()))
+    constants = (_constant(model, tensor) for tensor in tensors)
+    return TfliteFile(operators, tuple(constant for constant in constants if constant is not None))
+
+
+def _constant(model: Any, tensor: Any) -> Constant | None:
+    data = model.Buffers(tensor.Buffer()).DataAsNumpy()
+    dtype = _DTYPES.get(tensor.Type())
+    if dtype is None or isinstance(data, int) or len(data) == 0:  # 0: the schema's answer for no data
+        return None
+    quantization = tensor.Quantization()
+    scale = quantization.ScaleAsNumpy() if quantization and quantization.ScaleLength() else np.empty(0)
+    zero = quantization.ZeroPointAsNumpy() if quantization and quantization.ZeroPointLength() else np.empty(0)
+    shape = tensor.ShapeAsNumpy() if tensor.ShapeLength() else ()
+    return Constant(
+        name=tensor.Name().decode(),
+        values=data.view(dtype).reshape(shape),
+        scale=np.asarray(scale, dtype=np.float64),
+        zero_point=np.asarray(zero, dtype=np.int64),
+        axis=int(quantization.QuantizedDimension()) if quantization else 0,
+    )

@@ -1,0 +1,103 @@
+"""Loading of SavedModels: Keras' model.export, or tf.saved_model.save with a serving signature.
+
+Code of the model's author is never needed: the signature is a graph. It is checked by `saved_model_check`
+first.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from modelpress.models import saved_model_check
+from modelpress.models.graph_model import GraphModel, Signature
+from modelpress.models.types import Kind, TensorSpec, first_line, invalid, unsupported
+
+_DEFAULT = "serving_default"
+
+
+def load_saved_model(folder: Path, work_dir: Path, name: str) -> GraphModel:
+    """Load the SavedModel in `folder`; `name` is what messages speak of.
+
+    Raises InvalidModel or UnsupportedModel.
+    """
+    saved_model_check.check_files(folder, name)
+    message = saved_model_check.check_graph(folder, name)
+    if _clear_slots(message):
+        folder = _with_graph(folder, work_dir / "without_slots", message)
+    try:
+        loaded = tf.saved_model.load(str(folder), tags=[saved_model_check.SERVE])
+    except (
+        tf.errors.OpError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        TypeError,
+        RuntimeError,
+        OSError,
+    ) as error:
+        raise invalid(f"{name}: TensorFlow cannot load it: {first_line(error)}") from error
+    return _graph(_signature(dict(loaded.signatures), name), name, loaded)
+
+
+def _clear_slots(message: Any) -> bool:
+    """Drop the optimizer's slot variables: they are not part of the model, and old ones fail to load."""
+    changed = False
+    for graph in message.meta_graphs:
+        for node in graph.object_graph_def.nodes:
+            if node.slot_variables:
+                del node.slot_variables[:]
+                changed = True
+    return changed
+
+
+def _with_graph(folder: Path, target: Path, message: Any) -> Path:
+    shutil.copytree(
+        folder, target, ignore=shutil.ignore_patterns(saved_model_check.GRAPH_FILE, "fingerprint.pb")
+    )
+    (target / saved_model_check.GRAPH_FILE).write_bytes(message.SerializeToString())
+    return target
+
+
+def _signature(signatures: dict[str, Any], name: str) -> Any:
+    if _DEFAULT in signatures:
+        return signatures[_DEFAULT]
+    if len(signatures) == 1:
+        return next(iter(signatures.values()))
+    found = ", ".join(sorted(signatures)) or "none"
+    raise unsupported(f"{name}: needs the signature {_DEFAULT}; it has {found}")
+
+
+def _graph(signature: Any, name: str, owner: Any) -> GraphModel:
+    input_specs = dict(sorted(signature.structured_input_signature[1].items()))
+    output_specs = dict(sorted(signature.structured_outputs.items()))
+    if not input_specs or not output_specs:
+        raise unsupported(f"{name}: the signature has no inputs or no outputs")
+    arguments = [
+        tf.TensorSpec(spec.shape, spec.dtype, name=f"input_{i}")
+        for i, spec in enumerate(input_specs.values())
+    ]
+
+    def forward(*tensors: Any) -> Any:
+        results = signature(**dict(zip(input_specs, tensors, strict=True)))
+        return [results[key] for key in output_specs]
+
+    function = tf.function(forward, input_signature=arguments).get_concrete_function()
+    shapes = [result.shape for result in function.structured_outputs]
+    specs = Signature(
+        inputs=tuple(_spec(key, spec.shape, spec.dtype, name) for key, spec in input_specs.items()),
+        outputs=tuple(
+            _spec(key, shape, spec.dtype, name)
+            for (key, spec), shape in zip(output_specs.items(), shapes, strict=True)
+        ),
+    )
+    model = GraphModel(Kind.SAVED_MODEL, specs, function, signature.variables)
+    model.owner = owner  # TensorFlow frees the variables with the object that was loaded
+    return model
+
+
+def _spec(key: str, shape: Any, dtype: Any, name: str) -> TensorSpec:
+    if shape.rank is None:
+        raise unsupported(f"{name}: {key} has no fixed number of axes")
+    return TensorSpec(key, tuple(-1 if size is None else int(size) for size in shape.as_list()), dtype.name)

@@ -1,0 +1,176 @@
+"""Checks of a SavedModel folder before TensorFlow loads it.
+
+- Files: plain files and folders only (no links), bounded in number and size.
+- saved_model.pb: a SavedModel of TensorFlow 2 with one graph for serving.
+- Operations: all nodes of the graph and of every function must be in `allowed_ops.COMPUTE`; `SAVER` only in
+what
+  the graph's own save and restore nodes call, and there only where no signature and no object can call it.
+- Constants: bounded in size after a repeated value is written out.
+- Assets: paths inside the folder `assets`.
+- Checkpoint: not larger than its data files.
+"""
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
+
+from modelpress.models import allowed_ops
+from modelpress.models.limits import (
+    MAX_CONSTANT_BYTES,
+    MAX_ENTRIES,
+    MAX_GRAPH_BYTES,
+    MAX_MODEL_BYTES,
+    SMALL,
+)
+from modelpress.models.types import first_line, invalid, unsupported
+
+GRAPH_FILE = "saved_model.pb"
+SERVE = "serve"
+
+
+def check_files(folder: Path, name: str) -> None:
+    """Refuse links, devices, and too many or too large files. `name` is what messages speak of."""
+    count = total = 0
+    for parent, folders, files in os.walk(folder, followlinks=False):
+        for entry in (*folders, *files):
+            path = Path(parent, entry)
+            status = path.lstat()
+            count, total = count + 1, total + status.st_size
+            if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+                raise invalid(
+                    f"{name}: {path.relative_to(folder)} is a link or device: only files are accepted"
+                )
+            if count > MAX_ENTRIES or total > MAX_MODEL_BYTES:
+                raise invalid(f"{name}: more than {MAX_ENTRIES} files or {MAX_MODEL_BYTES} bytes")
+
+
+def check_graph(folder: Path, name: str) -> Any:
+    """Check the graph and the checkpoint of a SavedModel; return its SavedModel message with one meta graph.
+
+    Raises InvalidModel or UnsupportedModel.
+    """
+    message = _read(folder / GRAPH_FILE, name)
+    graphs = [graph for graph in message.meta_graphs if SERVE in graph.meta_info_def.tags]
+    if len(graphs) != 1:
+        raise invalid(f"{name}: has {len(graphs)} graphs with the tag {SERVE!r}, needs one")
+    graph = graphs[0]
+    if not graph.HasField("object_graph_def"):
+        raise unsupported(f"{name}: was saved by TensorFlow 1: load it and save it again with TensorFlow 2")
+    _check_operations(graph, name)
+    _check_constants(graph, name)
+    _check_assets(graph, folder, name)
+    _check_checkpoint(folder / "variables", name)
+    return message
+
+
+def _read(path: Path, name: str) -> Any:
+    if path.stat().st_size > MAX_GRAPH_BYTES:
+        raise invalid(f"{name}: {GRAPH_FILE} is larger than {MAX_GRAPH_BYTES} bytes")
+    message = saved_model_pb2.SavedModel()
+    try:
+        message.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise invalid(f"{name}: {GRAPH_FILE} is no SavedModel: it is cut off or of another kind") from error
+    if not message.meta_graphs:
+        raise invalid(f"{name}: {GRAPH_FILE} is no SavedModel: it holds no graph")
+    return message
+
+
+def _check_operations(graph: Any, name: str) -> None:
+    functions = {function.signature.name: function for function in graph.graph_def.library.function}
+    savers = {_node(graph.saver_def.save_tensor_name), _node(graph.saver_def.restore_op_name)} - {""}
+    saving = _closure([node for node in graph.graph_def.node if node.name in savers], functions)
+    others = _closure([node for node in graph.graph_def.node if node.name not in savers], functions)
+    callable_names = set(graph.object_graph_def.concrete_functions) & functions.keys()
+    others |= callable_names
+    for known in sorted(callable_names):
+        others |= _closure(functions[known].node_def, functions)
+    _refuse(graph.graph_def.node, allowed_ops.COMPUTE, name)
+    for label, function in functions.items():
+        saver_only = label in saving and label not in others
+        allowed = allowed_ops.COMPUTE | allowed_ops.SAVER if saver_only else allowed_ops.COMPUTE
+        _refuse(function.node_def, allowed, name)
+
+
+def _refuse(nodes: Iterable[Any], allowed: frozenset[str], name: str) -> None:
+    for node in nodes:
+        if node.op not in allowed:
+            raise invalid(
+                f"{name}: operation {node.op} (node {node.name[:100]}) is not on the list of accepted ones"
+            )
+
+
+def _closure(nodes: Iterable[Any], functions: dict[str, Any]) -> set[str]:
+    """Return the functions that `nodes` can call, directly or through others."""
+    found: set[str] = set()
+    waiting = [name for node in nodes for name in _called(node)]
+    while waiting:
+        name = waiting.pop()
+        if name in functions and name not in found:
+            found.add(name)
+            waiting.extend(inner for node in functions[name].node_def for inner in _called(node))
+    return found
+
+
+def _called(node: Any) -> list[str]:
+    names = []
+    for attribute in node.attr.values():
+        if attribute.HasField("func"):
+            names.append(attribute.func.name)
+        names.extend(function.name for function in attribute.list.func)
+    return names
+
+
+def _node(tensor: str) -> str:
+    return tensor.split(":", 1)[0]
+
+
+def _check_constants(graph: Any, name: str) -> None:
+    total = 0
+    functions = graph.graph_def.library.function
+    for nodes in (graph.graph_def.node, *(function.node_def for function in functions)):
+        for node in nodes:
+            if node.op != "Const":
+                continue
+            tensor = node.attr["value"].tensor
+            sizes = [dim.size for dim in tensor.tensor_shape.dim]
+            if min(sizes, default=0) < 0 or tensor.tensor_shape.unknown_rank:
+                raise invalid(f"{name}: constant {node.name[:100]} has no shape")
+            total += int(np.prod(sizes, dtype=np.float64)) * 8
+            if total > 2 * MAX_CONSTANT_BYTES:  # counted at 8 bytes an element
+                raise invalid(f"{name}: the graph's constants are larger than {MAX_CONSTANT_BYTES} bytes")
+
+
+def _check_assets(graph: Any, folder: Path, name: str) -> None:
+    for asset in graph.asset_file_def:
+        parts = PurePosixPath(asset.filename).parts
+        inside = (
+            parts and ".." not in parts and not asset.filename.startswith("/") and "\\" not in asset.filename
+        )
+        if not inside or not (folder / "assets").joinpath(*parts).is_file():
+            raise invalid(f"{name}: asset {asset.filename[:100]!r} is not a file of the folder assets")
+
+
+def _check_checkpoint(folder: Path, name: str) -> None:
+    index = folder / "variables.index"
+    if not index.is_file():
+        return  # a model without variables
+    try:
+        reader = tf.train.load_checkpoint(str(folder / "variables"))
+        shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        raise invalid(f"{name}: the checkpoint cannot be read: {first_line(error)}") from error
+    declared = sum(
+        int(np.prod(shape, dtype=np.float64)) * (0 if dtypes[key] == tf.string else dtypes[key].size)
+        for key, shape in shapes.items()
+    )
+    stored = sum(path.stat().st_size for path in folder.glob("variables.data-*"))
+    if declared > stored + SMALL:
+        raise invalid(f"{name}: the checkpoint declares {declared} bytes, its files hold {stored}")

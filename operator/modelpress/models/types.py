@@ -1,0 +1,153 @@
+"""What a loaded model is: named inputs and outputs, and weights that passes can read and write.
+
+Must not import TensorFlow: passes and metrics are plain numpy and are tested without it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from modelpress.api.conditions import Reason
+from modelpress.api.errors import DataError
+
+Array = npt.NDArray[np.generic]
+Arrays = Mapping[str, Array]
+
+
+class Kind(StrEnum):
+    """How a model came, which decides what can be done to it."""
+
+    LAYERS = "KerasLayers"  # a graph of Keras layers: it can be cut and rebuilt
+    SAVED_MODEL = "SavedModel"  # a function and its variables
+
+
+class Role(StrEnum):
+    """What a variable does in the model. Only kernels and embeddings are pruned and clipped."""
+
+    KERNEL = "kernel"  # multiplies activations: Dense, Conv, Einsum, recurrent
+    EMBEDDING = "embedding"  # rows are looked up
+    BIAS = "bias"
+    NORMALIZATION = "normalization"  # gamma and beta
+    STATISTICS = "statistics"  # moving mean and variance
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output; -1 stands for a free size, `dtype` is a numpy name."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        sizes = ", ".join(
+            "N" if i == 0 and n < 0 else "?" if n < 0 else str(n) for i, n in enumerate(self.shape)
+        )
+        return f"{self.name} {self.dtype}({sizes})"
+
+
+@dataclass(frozen=True)
+class FrozenGraph:
+    """A serialized GraphDef and the names of its input and output tensors, in the model's order."""
+
+    data: bytes
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class Weight(Protocol):
+    """A variable of the model."""
+
+    @property
+    def name(self) -> str:
+        """Unique within the model, such as dense/kernel."""
+        ...
+
+    @property
+    def role(self) -> Role:
+        """What it does."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """Its numpy dtype name."""
+        ...
+
+    def read(self) -> Array:
+        """Return a copy of its value."""
+        ...
+
+    def write(self, value: Array) -> None:
+        """Replace its value; shape and dtype must stay."""
+        ...
+
+
+class LoadedModel(Protocol):
+    """A model of either kind."""
+
+    @property
+    def kind(self) -> Kind:
+        """How it came."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Inputs in the model's order."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Outputs in the model's order."""
+        ...
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        """All variables that the outputs depend on."""
+        ...
+
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of float constants of the graph that are as large as weights, counted in float32."""
+        ...
+
+    def call(self, inputs: Arrays) -> dict[str, Array]:
+        """Compute the outputs of one batch, in inference mode."""
+        ...
+
+    def frozen_graph(self) -> "FrozenGraph":
+        """Return the computation with the current weights as constants."""
+        ...
+
+
+def original_bytes(model: LoadedModel) -> int:
+    """Return the bytes of the weights as float32, the measure that compression ratios refer to."""
+    return model.constant_bytes + sum(
+        4 * int(np.prod(weight.shape, dtype=np.int64)) for weight in model.weights
+    )
+
+
+def invalid(message: str) -> DataError:
+    """Return the error for a model file that cannot be read or is not safe."""
+    return DataError(Reason.INVALID_MODEL, message)
+
+
+def unsupported(message: str) -> DataError:
+    """Return the error for a model that can be read and not compressed or served as asked."""
+    return DataError(Reason.UNSUPPORTED_MODEL, message)
+
+
+def first_line(error: BaseException, limit: int = 300) -> str:
+    """Return the first line of an error's text, for a message of one line."""
+    text = str(error).strip()
+    line = text.splitlines()[0] if text else type(error).__name__
+    return line if len(line) <= limit else line[: limit - 3] + "..."
