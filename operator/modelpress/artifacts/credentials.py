@@ -24,6 +24,11 @@ def read(secrets: Path | None, name: str) -> str | None:
         raise PermissionDenied(
             Reason.SOURCE_UNAUTHORIZED, f"the Secret's key {name} cannot be read as text"
         ) from error
+    if not value.isprintable():
+        raise PermissionDenied(
+            Reason.SOURCE_UNAUTHORIZED,
+            f"the Secret's key {name} holds a line break or another control character",
+        )
     return value or None
 
 

@@ -9,11 +9,24 @@ import re
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
 from s3fs import S3FileSystem
 
 from modelpress.api.conditions import Reason
-from modelpress.api.errors import DataError, MissingError, ModelPressError, PermissionDenied, UnavailableError
+from modelpress.api.errors import (
+    DataError,
+    MissingError,
+    ModelPressError,
+    PermissionDenied,
+    UnavailableError,
+    UsageError,
+)
 from modelpress.artifacts.credentials import s3_options
 from modelpress.artifacts.meter import Meter
 from modelpress.artifacts.meter_callback import MeterCallback
@@ -33,7 +46,7 @@ def download(transfer: Transfer) -> None:
             _download(transfer, _filesystem(options))
         except NoCredentialsError:
             _download(transfer, _filesystem({**options, "anon": True}))
-    except (OSError, BotoCoreError, ClientError) as error:
+    except (OSError, BotoCoreError, ClientError, ValueError) as error:
         raise _explain(error, transfer, "key" in options) from error
 
 
@@ -44,6 +57,7 @@ def _filesystem(options: dict[str, Any]) -> S3FileSystem:
         config_kwargs=_CONFIG,
         skip_instance_cache=True,
         use_listings_cache=False,
+        default_block_size=16 * 2**20,  # bytes of one request, of which four may wait in memory
         max_concurrency=4,
     )
 
@@ -101,4 +115,6 @@ def _explain(error: Exception, transfer: Transfer, had_credential: bool) -> Mode
         problem = "the credential is refused" if had_credential else "no credential was given"
         return PermissionDenied(Reason.SOURCE_UNAUTHORIZED, f"{shown}: access denied: {problem}")
     text = " ".join(str(error).split())[:300]
+    if isinstance(error, ParamValidationError | ValueError):  # a bucket's name, or AWS_ENDPOINT_URL
+        return UsageError(Reason.INVALID_SPEC, f"{shown}: {text}")
     return UnavailableError(Reason.SOURCE_UNAVAILABLE, f"{shown}: {text or type(error).__name__}")

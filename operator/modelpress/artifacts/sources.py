@@ -42,9 +42,9 @@ def fetch(source: Source, target: Path, *, secrets: Path | None, what: str) -> F
     """
     download = _protocol(source.uri, what)
     target.mkdir(parents=True, exist_ok=True)
-    partial = target / ".partial"
-    transfer = Transfer(source.uri, secrets, partial, what)
     final = target / _last_name(source.uri)
+    partial = target / f".partial-{final.name}"
+    transfer = Transfer(source.uri, secrets, partial, what)
     _remove(partial)
     try:
         download(transfer)
@@ -67,7 +67,10 @@ def fetch(source: Source, target: Path, *, secrets: Path | None, what: str) -> F
 
 
 def _protocol(uri: str, what: str) -> Callable[[Transfer], None]:
-    scheme = urlsplit(uri).scheme
+    try:
+        scheme = urlsplit(uri).scheme
+    except ValueError as error:  # such as [ without ]
+        raise UsageError(Reason.INVALID_SPEC, f"{what}: is not a URI: {error}") from error
     if scheme == "s3":
         from modelpress.artifacts.s3_source import download as s3_download  # noqa: PLC0415
 

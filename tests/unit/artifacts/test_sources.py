@@ -318,6 +318,28 @@ def test_an_s3_key_that_is_no_file_name_is_refused(tmp_path: Path, s3: S3, key: 
     assert contents(tmp_path / "out") == {}
 
 
+@pytest.mark.parametrize(
+    ("uri", "changes", "message"),
+    [
+        ("s3://b~d/m.keras", {}, "[Bb]ucket"),
+        ("s3://bucket/m.keras", {"AWS_ENDPOINT_URL": "no scheme"}, "no scheme"),
+        ("s3://[bucket/m.keras", {}, "is not a URI"),
+    ],
+)
+def test_what_s3_cannot_be_asked_for_is_a_usage_error(
+    tmp_path: Path, s3: S3, uri: str, changes: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        get(uri, tmp_path / "out", secrets=s3.secrets(tmp_path / "secret", **changes))
+
+
+def test_a_secret_with_a_line_break_is_refused(tmp_path: Path, web: Web) -> None:
+    secrets = write_secret(tmp_path / "secret", {"token": "a\r\nX-Injected: b"})
+    with pytest.raises(PermissionDenied, match="key token holds a line break"):
+        get(f"{web.url}/m.keras", tmp_path / "out", secrets=secrets)
+    assert web.seen == []
+
+
 def no_ambient_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
