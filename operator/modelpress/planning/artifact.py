@@ -96,11 +96,13 @@ def from_data(data: Mapping[str, Any]) -> Artifact:
 def from_status(reference: RevisionReference, status: Status, store: Store) -> Artifact | None:
     """Return the artifact that the status speaks of: what is left when its ControllerRevision is lost.
 
-    Sizes and scores are those of the newest artifact.
+    The status has the sizes and scores of the newest artifact only; those of an older one are lost.
     """
     if not (reference.recipe_hash and reference.source_digest and reference.artifact_digest):
         return None
-    sizes = status.compression
+    newest = status.candidate.artifact_digest if status.candidate else None
+    is_newest = newest in (None, reference.artifact_digest)
+    sizes = status.compression if is_newest else None
     return Artifact(
         recipe_hash=reference.recipe_hash,
         source_digest=reference.source_digest,
@@ -108,7 +110,7 @@ def from_status(reference: RevisionReference, status: Status, store: Store) -> A
         store=store,
         original_bytes=sizes.original_bytes if sizes else None,
         compressed_bytes=sizes.compressed_bytes if sizes else None,
-        scores=_status_scores(status),
+        scores=_status_scores(status) if is_newest else None,
     )
 
 

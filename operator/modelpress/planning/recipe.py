@@ -15,7 +15,7 @@ from modelpress.planning.jobs import Phase
 from modelpress.planning.note import Note, note
 from modelpress.planning.ownership import WAIT_SECONDS, Claim, obstacle
 from modelpress.planning.render import job as render_job
-from modelpress.planning.revisions import Revision, find
+from modelpress.planning.revisions import HISTORY, Revision, find
 from modelpress.planning.types import Body, Ref
 from modelpress.planning.view import View
 
@@ -37,7 +37,7 @@ class Making:
 
 
 def decide_artifact(view: View, known: tuple[Revision, ...], *, frozen: bool) -> Making:
-    """Return the wanted artifact, or what is to be done to get it. Jobs that nobody wants go away.
+    """Return the wanted artifact, or what is to be done to get it. Running Jobs that nobody wants go away.
 
     `frozen` allows no new Job.
     """
@@ -50,8 +50,7 @@ def decide_artifact(view: View, known: tuple[Revision, ...], *, frozen: bool) ->
         making = _with_job(view, known, job, remembered)
     if frozen and making.delete:
         making = Making(making.artifact)
-    unwanted = tuple(objects.ref_to(other, "Job") for other in ours if other is not job)
-    return replace(making, delete=(*making.delete, *unwanted))
+    return replace(making, delete=(*making.delete, *_unwanted(view, ours, job)))
 
 
 def is_retried(view: View) -> bool:
@@ -78,15 +77,30 @@ def _job_of_recipe(view: View, ours: list[Body]) -> Body | None:
     return max(useful, key=lambda job: str(objects.dig(job, "metadata", "creationTimestamp")), default=None)
 
 
+def _unwanted(view: View, ours: list[Body], wanted: Body | None) -> list[Ref]:
+    """Return the Jobs to delete: running ones of another recipe or retry, and all but the newest finished.
+
+    A finished Job keeps its logs and its result, for when an edit is taken back.
+    """
+    others = [job for job in ours if job is not wanted]
+    finished = [job for job in others if _is_kept(view, job)]
+    newest = sorted(finished, key=lambda job: jobs.finished_at(job) or "", reverse=True)[:HISTORY]
+    return [objects.ref_to(job, "Job") for job in others if job not in newest]
+
+
+def _is_kept(view: View, job: Body) -> bool:
+    return jobs.finished_at(job) is not None and view.claim(job) is Claim.OURS
+
+
 def _with_job(view: View, known: tuple[Revision, ...], job: Body, remembered: Artifact | None) -> Making:
     progress = jobs.progress(job, view.observed, view.recipe_hash)
     lost_at = _lost_at(view, known, progress.artifact or remembered)
     match progress.phase:
         case Phase.ACTIVE:
-            working = progress.why or note(Reason.COMPRESSING, f"Job {objects.name_of(job)} is running")
             # while a lost artifact is made again, the pods that have it go on
             usable = remembered if lost_at else None
-            return Making(usable, working=working, job=True, requeue=_requeue(view, job))
+            due = _lost_note(usable) if usable else _compressing(objects.name_of(job))
+            return Making(usable, working=progress.why or due, job=True, requeue=_requeue(view, job))
         case Phase.FAILED:
             why = progress.why or note(Reason.JOB_FAILED, "the Job failed")
             return Making(remembered, stalled=why, failed=failure(view, why))
@@ -127,11 +141,7 @@ def _without_job(view: View, remembered: Artifact | None, lost_at: str | None, *
     if view.observed.free_job_slots < 1:
         waiting = note(Reason.WAITING_FOR_JOB_SLOT, "as many compression Jobs run as the operator allows")
         return Making(remembered, working=waiting, requeue=SLOT_SECONDS)
-    working = (
-        _lost_note(remembered)
-        if remembered
-        else note(Reason.COMPRESSING, f"Job {view.job_name} is about to run")
-    )
+    working = _lost_note(remembered) if remembered else _compressing(view.job_name)
     return Making(remembered, working=working, create=render_job.render(view), job=True)
 
 
@@ -198,6 +208,10 @@ def _is_older(job: Body, lost_at: str | None) -> bool:
     """Return whether the artifact was missed after the Job had put it into the store."""
     lost, finished = objects.parse_time(lost_at), objects.parse_time(jobs.finished_at(job))
     return lost is not None and finished is not None and lost > finished
+
+
+def _compressing(job: str) -> Note:
+    return note(Reason.COMPRESSING, f"Job {job} makes the artifact")
 
 
 def _lost_note(artifact: Artifact | None) -> Note:

@@ -13,7 +13,7 @@ from modelpress.planning.render.pod import worker_template
 from modelpress.planning.types import Body, Ref
 from modelpress.planning.view import Facts, View
 
-HISTORY = 3  # revisions kept beside those in use
+HISTORY = 3  # revisions, and finished Jobs, kept beside those in use
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Revision:
     artifact: Artifact
     worker_image: str
     template: Body
+    stored: bool = False  # in the cluster; else new, or restored from what else is known
 
     @property
     def reference(self) -> RevisionReference:
@@ -88,7 +89,7 @@ def obsolete(facts: Facts, known: tuple[Revision, ...], used: set[str]) -> tuple
     """Return the ControllerRevisions to delete: old ones, and any without a readable content or an owner."""
     unused = [revision.name for revision in known if revision.name not in used]
     kept = used | set(unused[:HISTORY])
-    readable = {revision.name for revision in known}
+    readable = {revision.name for revision in known if revision.stored}
     return tuple(
         objects.ref_to(body, "ControllerRevision")
         for body in facts.observed.revisions
@@ -116,6 +117,7 @@ def _read(body: Body) -> Revision | None:
             artifact=from_data(data),
             worker_image=str(data["workerImage"]),
             template=dict(data["template"]),
+            stored=True,
         )
     except (KeyError, TypeError, ValueError):
         return None

@@ -77,7 +77,8 @@ def _is_settled(view: View, current: Revision) -> bool:
     if deployment is None:
         return False
     template = objects.dig(deployment, "spec", "template")
-    if objects.label(template, names.REVISION_LABEL) != current.name:
+    begun = objects.number(deployment, "status", "observedGeneration") > 0
+    if not begun or objects.label(template, names.REVISION_LABEL) != current.name:
         return False
     total, updated = (
         objects.number(deployment, "status", field) for field in ("replicas", "updatedReplicas")

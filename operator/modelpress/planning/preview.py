@@ -1,0 +1,33 @@
+"""The objects that a ModelDeployment leads to, for `modelpress plan`, before there is any cluster."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from modelpress.planning import objects, revisions
+from modelpress.planning.artifact import Artifact
+from modelpress.planning.render import deployment, job, networkpolicy, revision, service
+from modelpress.planning.types import Body, Observed, Settings
+from modelpress.planning.view import View, parse_spec
+
+PLACEHOLDER_DIGEST = "sha256:" + "0" * 64  # of what only the Job can know
+PLACEHOLDER_UID = "00000000-0000-0000-0000-000000000000"
+
+
+def preview(body: Body, settings: Settings) -> list[Body]:
+    """Return the Job, and what follows when it has succeeded, with placeholders for UID and digests.
+
+    `body` is a whole ModelDeployment. Raises ValueError with one line where its spec cannot be read.
+    """
+    spec = parse_spec(body)
+    metadata: dict[str, Any] = {"uid": PLACEHOLDER_UID, **(objects.dig(body, "metadata") or {})}
+    observed = Observed(resource={**body, "metadata": metadata}, now=datetime.fromtimestamp(0, UTC))
+    view = View(observed, settings, spec)
+    artifact = Artifact(view.recipe_hash, PLACEHOLDER_DIGEST, PLACEHOLDER_DIGEST, view.store)
+    made = revisions.wanted(view, (), artifact)
+    return [
+        networkpolicy.render(view),
+        job.render(view),
+        revision.render(view, made),
+        service.render(view),
+        deployment.render(view, made),
+    ]

@@ -1,0 +1,36 @@
+"""What `modelpress plan` prints is what the planner would apply."""
+
+import pytest
+from tests.unit.planning.world import SETTINGS, SPEC, World
+
+from modelpress.planning.preview import PLACEHOLDER_DIGEST, preview
+
+BODY = {
+    "apiVersion": "modelpress.dev/v1alpha1",
+    "kind": "ModelDeployment",
+    "metadata": {"name": "digits", "namespace": "models", "uid": "owner"},
+    "spec": SPEC,
+}
+
+
+def test_the_preview_is_what_the_planner_applies() -> None:
+    world = World()
+    world.settle()
+    world.job_succeeds(artifactDigest=PLACEHOLDER_DIGEST, sourceDigest=PLACEHOLDER_DIGEST)
+    world.settle()
+    for body in preview(BODY, SETTINGS):
+        applied = world.objects[body["kind"], body["metadata"]["name"]]
+        if body["kind"] != "ControllerRevision":  # scores and sizes are the Job's
+            assert body["spec"] == applied["spec"]
+    assert [body["kind"] for body in preview(BODY, SETTINGS)] == [
+        "NetworkPolicy",
+        "Job",
+        "ControllerRevision",
+        "Service",
+        "Deployment",
+    ]
+
+
+def test_a_spec_that_cannot_be_read_names_its_field() -> None:
+    with pytest.raises(ValueError, match=r"^spec\.replicas: "):
+        preview({**BODY, "spec": {**SPEC, "replicas": "many"}}, SETTINGS)

@@ -1,0 +1,263 @@
+"""What pods, Jobs and Deployments say, and what the resource says of it."""
+
+import json
+from typing import Any
+
+import pytest
+from tests.unit.planning.world import SPEC, Json, World, ready_world
+
+from modelpress.api.conditions import Reason
+from modelpress.planning import reasons
+
+NOT_READY = {"type": "Ready", "status": "False"}
+NO_SECRET = 'MountVolume.SetUp failed for volume "v" : secret "missing" not found'
+
+
+def waiting(reason: str, message: str = "", field: str = "containerStatuses") -> Json:
+    status = {
+        "name": "worker",
+        "image": "worker:1",
+        "state": {"waiting": {"reason": reason, "message": message}},
+    }
+    return {"phase": "Pending", "conditions": [NOT_READY], field: [status]}
+
+
+def ended(exit_code: int, message: str = "", reason: str = "Error") -> Json:
+    return {"exitCode": exit_code, "message": message, "reason": reason}
+
+
+def crashed(**end: Any) -> Json:
+    status = {
+        "name": "worker",
+        "ready": False,
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
+        "lastState": {"terminated": end},
+    }
+    return {"phase": "Running", "conditions": [NOT_READY], "containerStatuses": [status]}
+
+
+UNSCHEDULABLE = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+CASES: dict[str, tuple[Json, Reason | None, str]] = {
+    "no node": (
+        {
+            "phase": "Pending",
+            "conditions": [
+                NOT_READY,
+                {
+                    "type": "PodScheduled",
+                    "status": "False",
+                    "reason": "Unschedulable",
+                    "message": UNSCHEDULABLE,
+                },
+            ],
+        },
+        Reason.PODS_UNSCHEDULABLE,
+        UNSCHEDULABLE,
+    ),
+    "gated": (
+        {
+            "phase": "Pending",
+            "conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}],
+        },
+        None,
+        "",
+    ),
+    "device gone": (
+        {"phase": "Failed", "reason": "OutOfnvidia.com/gpu", "message": "Pod was rejected"},
+        Reason.PODS_UNSCHEDULABLE,
+        "Pod was rejected",
+    ),
+    "evicted": (
+        {
+            "phase": "Failed",
+            "reason": "Evicted",
+            "message": 'Usage of EmptyDir volume "work" exceeds the limit',
+        },
+        Reason.POD_CRASHED,
+        'Usage of EmptyDir volume "work" exceeds the limit',
+    ),
+    "image": (waiting("ErrImagePull", "not found"), Reason.IMAGE_PULL_FAILED, "not found"),
+    "image back-off": (waiting("ImagePullBackOff", "401"), Reason.IMAGE_PULL_FAILED, "401"),
+    "image name": (
+        waiting("InvalidImageName"),
+        Reason.IMAGE_PULL_FAILED,
+        "image worker:1: InvalidImageName",
+    ),
+    "image never pulled": (waiting("ErrImageNeverPull", "never"), Reason.IMAGE_PULL_FAILED, "never"),
+    "image of the init container": (
+        waiting("ErrImagePull", "not found", "initContainerStatuses"),
+        Reason.IMAGE_PULL_FAILED,
+        "not found",
+    ),
+    "secret of env": (
+        waiting("CreateContainerConfigError", 'secret "missing" not found'),
+        Reason.SECRET_NOT_FOUND,
+        'secret "missing" not found',
+    ),
+    "key of a secret": (
+        waiting("CreateContainerConfigError", "couldn't find key K in Secret models/s3"),
+        Reason.SECRET_NOT_FOUND,
+        "couldn't find key K in Secret models/s3",
+    ),
+    "root image": (
+        waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root"),
+        Reason.INVALID_POD_SETTINGS,
+        "container has runAsNonRoot and image will run as root",
+    ),
+    "no such command": (waiting("RunContainerError", "exec failed"), Reason.POD_CRASHED, "exec failed"),
+    "just starting": (waiting("ContainerCreating"), None, ""),
+    "out of memory": (
+        crashed(**ended(137, reason="OOMKilled")),
+        Reason.OUT_OF_MEMORY,
+        "container worker was killed: it used more memory than its limit",
+    ),
+    "its own words": (
+        crashed(**ended(65, json.dumps({"reason": "ModelLoadFailed", "message": "no signature"}))),
+        Reason.MODEL_LOAD_FAILED,
+        "no signature",
+    ),
+    "other words": (
+        crashed(**ended(1, "Traceback\n  File\nKeyError: 'x'")),
+        Reason.POD_CRASHED,
+        "container worker ended with exit code 1: KeyError: 'x'",
+    ),
+    "no words": (crashed(**ended(1)), Reason.POD_CRASHED, "container worker ended with exit code 1"),
+    "ready": (
+        {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}], **waiting("ErrImagePull")}
+        | {"conditions": [{"type": "Ready", "status": "True"}]},
+        None,
+        "",
+    ),
+    "garbage": ({"phase": "Pending", "conditions": "x", "containerStatuses": [3, {"state": []}]}, None, ""),
+    "nothing": ({}, None, ""),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_reason_and_message_of_a_pod(case: str) -> None:
+    status, reason, message = CASES[case]
+    found = reasons.explain_pod({"metadata": {"name": "p"}, "status": status})
+    assert (found.reason if found else None) is reason
+    assert (found.message if found else "") == message
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [(NO_SECRET, Reason.SECRET_NOT_FOUND), ('configmap "c" not found', Reason.VOLUME_NOT_MOUNTED)],
+)
+def test_an_event_tells_what_a_starting_pod_waits_for(message: str, reason: Reason) -> None:
+    pod = {"metadata": {"name": "p", "uid": "u"}, "status": waiting("ContainerCreating")}
+    event = {"reason": "FailedMount", "message": message, "involvedObject": {"name": "p", "uid": "u"}}
+    found = reasons.explain_pod(pod, [event])
+    assert found is not None
+    assert (found.reason, found.message) == (reason, message)
+    another = {**event, "involvedObject": {"name": "p", "uid": "another"}}
+    assert reasons.explain_pod(pod, [another]) is None
+
+
+def test_what_a_container_says_goes_before_what_the_scheduler_says() -> None:
+    pods = [
+        {"metadata": {"name": "a"}, "status": CASES["no node"][0]},
+        {"metadata": {"name": "b"}, "status": CASES["out of memory"][0]},
+    ]
+    found = reasons.explain(pods, [])
+    assert found is not None
+    assert found.reason is Reason.OUT_OF_MEMORY
+
+
+def test_trouble_of_a_rollout_that_may_pass_shows_in_reconciling_and_ready() -> None:
+    world = World()
+    world.settle()
+    world.job_succeeds()
+    world.settle()
+    pod = world.add_worker(False)
+    pod["status"] = CASES["no node"][0]
+    world.observe_deployment(replicas=2, updatedReplicas=2)
+    world.settle()
+    assert world.says("Reconciling") == ("True", "PodsUnschedulable")
+    assert world.says("Ready") == ("False", "PodsUnschedulable")
+    assert world.condition("Ready")["message"] == UNSCHEDULABLE
+    assert world.notes[-1].type == "Warning"
+
+
+def test_a_quota_that_refuses_pods_is_named() -> None:
+    world = World()
+    world.settle()
+    world.job_succeeds()
+    world.settle()
+    deployment = world.observe_deployment()
+    message = 'pods "digits-1" is forbidden: exceeded quota: small'
+    deployment["status"]["conditions"] = [{"type": "ReplicaFailure", "status": "True", "message": message}]
+    world.settle()
+    assert world.says("Reconciling") == ("True", "QuotaExceeded")
+    assert world.condition("Reconciling")["message"] == message
+
+
+def test_a_quota_that_refuses_a_jobs_pods_is_named_from_its_events() -> None:
+    world = World()
+    world.settle()
+    assert world.plan().requeue == pytest.approx(10)
+    job = world.only("Job")
+    world.events = [
+        {
+            "reason": "FailedCreate",
+            "message": "exceeded quota",
+            "involvedObject": {"kind": "Job", "uid": job["metadata"]["uid"]},
+        }
+    ]
+    world.settle()
+    assert world.says("Reconciling") == ("True", "QuotaExceeded")
+
+
+def test_a_secret_that_a_job_lacks_is_named_and_looked_for_again() -> None:
+    world = World({**SPEC, "model": {**SPEC["model"], "secretRef": {"name": "missing"}}})
+    world.settle()
+    pod = world.add_job_pod(world.only("Job"), "Pending")
+    pod["status"] = waiting("ContainerCreating")
+    world.wait(4)
+    assert world.plan().requeue == pytest.approx(6)
+    world.wait(20)
+    assert world.plan().requeue == pytest.approx(10)
+    world.events = [
+        {
+            "reason": "FailedMount",
+            "message": NO_SECRET,
+            "involvedObject": {"uid": pod["metadata"]["uid"]},
+        }
+    ]
+    world.settle()
+    assert world.says("Reconciling") == ("True", "SecretNotFound")
+    assert world.condition("Reconciling")["message"] == NO_SECRET
+    pod["status"] = {"phase": "Running", "containerStatuses": [{"name": "job", "state": {"running": {}}}]}
+    world.settle()
+    assert world.says("Reconciling") == ("True", "Compressing")
+    assert world.plan().requeue is None
+
+
+def test_a_job_between_two_tries_says_why_the_last_one_failed() -> None:
+    world = World()
+    world.settle()
+    said = json.dumps({"reason": "SourceUnavailable", "message": "connection refused"})
+    world.add_job_pod(world.only("Job"), "Failed", world.terminated(69, said))
+    world.settle()
+    assert world.says("Reconciling") == ("True", "SourceUnavailable")
+    world.add_job_pod(world.only("Job"), "Running")
+    world.settle()
+    assert world.says("Reconciling") == ("True", "Compressing")
+
+
+def test_messages_that_change_are_no_new_events() -> None:
+    world = ready_world()
+    world.edit(serving={"maxBatchSize": 8})
+    world.settle()
+    before = len(world.notes)
+    for ready in (0, 1):
+        world.add_worker(ready=bool(ready))
+        world.settle()
+    assert len(world.notes) == before
+
+
+def test_a_very_long_message_is_cut() -> None:
+    found = reasons.explain_pod({"metadata": {"name": "p"}, "status": waiting("ErrImagePull", "x" * 5000)})
+    assert found is not None
+    assert len(found.message) == 2000
