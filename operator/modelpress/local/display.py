@@ -12,6 +12,10 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from modelpress.api import names
+
+_ALWAYS_SHOWN = ("WARNING", "ERROR", "CRITICAL")
+_SHOWN = {names.JOB: ("WARNING",)}  # a Job's error is also its result, and said as such
 _SHARE = 0.25  # without a terminal, a long step says a line each quarter
 
 
@@ -60,15 +64,13 @@ class Display:
             return
         progress = entry.get("progress")
         if isinstance(progress, dict):
-            self._advance(**progress)
-        elif self._verbose or entry.get("level") in ("WARNING", "ERROR", "CRITICAL"):
-            self.say(f"{role}: {entry.get('message', line)}")
+            self.advance(**progress)
+        elif self._verbose or entry.get("level") in _SHOWN.get(role, _ALWAYS_SHOWN):
+            self.say(f"{role}: {entry['message']}")
 
-    def _advance(self, step: str, done: int, total: int, **facts: Any) -> None:
-        text = " ".join(
-            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-            for name, value in facts.items()
-        )
+    def advance(self, step: str, done: int, total: int, **facts: Any) -> None:
+        """Show how far a step has come; `facts` are shown behind the bar."""
+        text = " ".join(_fact(name, value) for name, value in facts.items())
         with self._lock:
             if self._progress:
                 if step not in self._bars:
@@ -79,6 +81,12 @@ class Display:
             if share >= 1.0 or share >= self._said.get(step, -1.0) + _SHARE:
                 self._said[step] = share
                 self._console.print(f"{step} {done}/{total} {text}".rstrip(), markup=False)
+
+
+def _fact(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
 
 
 def _parse(line: str) -> dict[str, Any] | None:

@@ -37,6 +37,10 @@ def plan(path: Path) -> int:
         errors += verdict.errors
         for warning in verdict.warnings:
             click.echo(f"warning: {path}: {warning}", err=True)
+        if verdict.errors and not manifest.check(body, local=True).errors:
+            click.echo(
+                f"warning: {path}: paths of this machine are for `modelpress run` and `compress`", err=True
+            )
     if errors:
         raise UsageError(Reason.INVALID_SPEC, "\n".join(f"{path}: {error}" for error in errors))
     for body in found.deployments:

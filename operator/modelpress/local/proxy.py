@@ -35,11 +35,12 @@ class Proxy:
         """
         self._backends = backends
         self._busy: Counter[int] = Counter()
+        self._connections: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
         try:
-            self._server = self._call(asyncio.start_server(self._serve, LOOPBACK, port))
+            self._server = self._call(asyncio.start_server(self._accept, LOOPBACK, port))
         except OSError:
             self._end_loop()
             raise
@@ -65,10 +66,14 @@ class Proxy:
 
     async def _shut(self) -> None:
         self._server.close()
-        open_connections = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in open_connections:
+        for task in self._connections:
             task.cancel()
-        await asyncio.gather(*open_connections, return_exceptions=True)
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -94,12 +99,11 @@ class Proxy:
         self, backend: _Backend, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self._busy[backend.port] += 1
+        upward = asyncio.ensure_future(_copy(reader, backend.writer))
         try:
-            # when the pod closes, the client must not wait for more; a client that closes half may still read
-            upward = asyncio.ensure_future(_copy(reader, backend.writer))
-            await _copy(backend.reader, writer)
-            upward.cancel()
+            await _copy(backend.reader, writer)  # a client that closes half may still read
         finally:
+            upward.cancel()  # when the pod has closed, the client's bytes have nowhere to go
             self._busy[backend.port] -= 1
             backend.writer.close()
 

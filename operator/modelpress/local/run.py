@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from modelpress.api.conditions import ConditionType, Reason
 from modelpress.api.contract import JobResult
-from modelpress.api.errors import UsageError
+from modelpress.api.errors import ModelPressError, UsageError
 from modelpress.controllers.reconcile import reconcile
 from modelpress.local import documents, reports
 from modelpress.local.cluster import Hooks, LocalCluster
@@ -60,7 +60,13 @@ def _own_folder(parent: Path, name: str) -> Iterator[Path]:
         with FileLock(parent / f".{name}.lock", timeout=0):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            yield folder
+            try:
+                yield folder
+            except ModelPressError:
+                for volumes in folder.glob("*/volumes"):  # the logs stay
+                    shutil.rmtree(volumes)
+                raise
+            shutil.rmtree(folder)
     except Timeout as error:
         raise UsageError(
             Reason.NAME_CONFLICT, f"{name} already runs with the state folder {parent.parent}"
@@ -118,9 +124,8 @@ class _Run:
     def _note_result(self, pods: tuple[Body, ...]) -> None:
         if self._result is None:
             self._result = next(filter(None, map(job_result, pods)), None)
-            if self._result:
-                how = "reused from an earlier run" if self._result.reused else "compressed"
-                self._display.say(f"artifact {self._result.artifact_digest} {how}")
+            if self._result and self._result.reused:
+                self._display.say("reused the artifact of an earlier run: nothing was compressed again")
 
     def _judge(self, resource: Body, url: str | None) -> None:
         """Say once that the model is ready; raise where it never will be."""
