@@ -32,12 +32,14 @@ class Operator:
         self.user = user  # as the audit log names it
         self.folder = folder
         self._arguments = arguments
-        self._environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "MODELPRESS_LOG_FORMAT": "text"}
+        self._environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
         self._process: subprocess.Popen[bytes] | None = None
+        self.liveness_port = 0
 
     def start(self) -> None:
         """Start it; it need not be ready when this returns."""
-        port = ["--liveness-port", str(free_port())]
+        self.liveness_port = free_port()
+        port = ["--liveness-port", str(self.liveness_port)]
         with (self.folder / "operator.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "modelpress", "operator", *self._arguments, *port],
@@ -72,6 +74,12 @@ def merge(base: Any, change: Any) -> Any:
         if value is not None:
             merged[key] = merge(base.get(key, {}), value)
     return merged
+
+
+def percent(value: str) -> float:
+    """Return a percentage of the status as a number."""
+    assert value.endswith("%")
+    return float(value.removesuffix("%"))
 
 
 def now() -> str:
@@ -169,9 +177,17 @@ class Deployed:
             raise AssertionError(f"{error}\nstatus: {yaml.safe_dump(self.status)}") from None
 
     def wait_current(self, seconds: float = ROLLOUT_SECONDS) -> Json:
-        """Wait until the newest generation is done (kstatus Current); return the status."""
-        self.wait("kstatus Current", lambda: self.kstatus() == "Current", seconds)
+        """Wait until the newest generation is done (kstatus Current); return the status.
+
+        A verdict of Failed ends the wait: it is final by its meaning.
+        """
+        verdict = self.wait("kstatus Current", self._verdict, seconds)
+        assert verdict == "Current", f"status: {yaml.safe_dump(self.status)}"
         return self.status
+
+    def _verdict(self) -> str | None:
+        found = self.kstatus()
+        return None if found == "InProgress" else found
 
     def wait_stalled(self, reason: str, seconds: float = ROLLOUT_SECONDS) -> Json:
         """Wait until the newest generation is Stalled for `reason`; return the condition."""

@@ -15,6 +15,8 @@ from urllib.parse import urlencode
 from kubernetes import client, config
 from kubernetes.client.rest import RESTClientObject
 
+from modelpress.api.conditions import Reason
+from modelpress.api.errors import UsageError
 from modelpress.controllers.resources import Resource
 from modelpress.planning.types import Body
 
@@ -57,7 +59,7 @@ class Request:
 
 
 def load_configuration() -> client.Configuration:
-    """Return the configuration of the pod's ServiceAccount or else of the kubeconfig."""
+    """Return the configuration of the pod's ServiceAccount or else of the kubeconfig. Raises UsageError."""
     configuration = client.Configuration()
     configuration.connection_pool_maxsize = 32
     try:
@@ -65,9 +67,13 @@ def load_configuration() -> client.Configuration:
             client_configuration=configuration
         )
     except config.ConfigException:
-        config.load_kube_config(  # type: ignore[no-untyped-call]
-            client_configuration=configuration
-        )
+        try:
+            config.load_kube_config(  # type: ignore[no-untyped-call]
+                client_configuration=configuration
+            )
+        except config.ConfigException as error:
+            message = f"no cluster: not in a pod, and no usable kubeconfig: {error}".replace("\n", " ")
+            raise UsageError(Reason.INVALID_SPEC, message) from error
     return configuration
 
 
