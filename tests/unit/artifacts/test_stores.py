@@ -101,6 +101,8 @@ def test_a_flipped_byte_is_refused(place: Place, tmp_path: Path, part: str) -> N
     with pytest.raises(DataError) as caught:
         place.store.pull(digest, tmp_path / "out")
     assert caught.value.reason is Reason.ARTIFACT_CORRUPT
+    assert parts_of(folder)[part] in caught.value.message
+    assert "digest" in caught.value.message  # noticed by the digest, before anything is parsed
     assert not (tmp_path / "out").exists()
 
 
