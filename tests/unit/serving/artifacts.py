@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import numpy as np
 
-from modelpress.artifacts.manifest import ArtifactManifest, Form, TensorSpec, file_sha256, save
+from modelpress.artifacts.digests import file_sha256
+from modelpress.artifacts.manifest import ArtifactManifest, Form, TensorSpec, save
 from modelpress.serving.executors.litert import LiteRTExecutor
 
 SCHEMES = ("float32", "int8", "float16")
@@ -102,7 +103,9 @@ class Worker:
 
     def metric(self, name: str) -> float:
         lines = self.client.get("/metrics").text.splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+        return sum(
+            float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name
+        )
 
 
 def free_port() -> int:

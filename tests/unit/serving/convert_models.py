@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
 
 
 def digits_network() -> Any:
-    class Digits(keras.Model):
+    class Digits(keras.Model):  # type: ignore[misc]  # keras has no types
         def __init__(self) -> None:
             super().__init__()
             self.first = keras.layers.Dense(64, activation="relu")

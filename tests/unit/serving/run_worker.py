@@ -1,4 +1,4 @@
-"""Runs a worker as a program, with an importer that refuses TensorFlow. Usage: run_worker.py OPTIONS_AS_JSON."""
+"""Runs a worker with an importer that refuses TensorFlow. Usage: run_worker.py OPTIONS_AS_JSON."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 class NoTensorFlow:
     """Refuses what a CPU worker must not need."""
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if name.partition(".")[0] in ("tensorflow", "keras", "kopf", "kubernetes", "sklearn"):
             raise ImportError(f"{name} must not be imported by a worker")
 

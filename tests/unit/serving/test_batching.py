@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.serving.artifacts import equal, examples
 
 from modelpress.serving.batching import Answer, Batcher, Limits, Request
 from modelpress.serving.devices import InLoop, OnThreads
@@ -12,7 +13,6 @@ from modelpress.serving.errors import BadRequest, DeadlineExceeded, Overloaded, 
 from modelpress.serving.executors.base import Arrays
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.parallelism import DataParallel, Done, Pipeline, Stage
-from tests.unit.serving.artifacts import equal, examples
 
 
 class HeldDevice:
@@ -82,9 +82,7 @@ async def turn() -> None:
         await asyncio.sleep(0)
 
 
-def with_device(
-    test: Callable[[HeldDevice, Client], Coroutine[Any, Any, None]], **changes: Any
-) -> None:
+def with_device(test: Callable[[HeldDevice, Client], Coroutine[Any, Any, None]], **changes: Any) -> None:
     async def run() -> None:
         device = HeldDevice()
         client = Client(Batcher(device, limits(**changes), Sizes()))

@@ -7,6 +7,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.serving.artifacts import NAMES, SCHEMES, equal, examples
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
@@ -21,7 +22,6 @@ from modelpress.serving.executors.stages import (
     measure,
     pieces,
 )
-from tests.unit.serving.artifacts import NAMES, SCHEMES, equal, examples
 
 
 def compute(parts: list[Piece], inputs: Arrays) -> list[Any]:
@@ -114,7 +114,7 @@ def test_no_other_choice_of_cuts_has_a_faster_slowest_stage(
 
     def slowest(cuts: list[int]) -> float:
         bounds = pairwise([0, *cuts, len(times)])
-        return max(times[a:b].sum() + crossing[a] * MICROSECONDS_PER_BYTE for a, b in bounds)
+        return max(float(times[a:b].sum() + crossing[a] * MICROSECONDS_PER_BYTE) for a, b in bounds)
 
     chosen = slowest(choose_cuts(Costs(times, crossing), stages))
     best = min(slowest(list(cuts)) for cuts in combinations(range(1, len(times)), stages - 1))
@@ -124,6 +124,8 @@ def test_no_other_choice_of_cuts_has_a_faster_slowest_stage(
 def test_more_stages_than_operators_are_refused(models: Path) -> None:
     path = models / "seed-int8.tflite"
     costs = measure(Graph(path.read_bytes()), examples(path, 8))
-    with pytest.raises(DataError, match="pipeline is 5, but the model has 4 operators: at most 4 stages") as e:
+    with pytest.raises(
+        DataError, match="pipeline is 5, but the model has 4 operators: at most 4 stages"
+    ) as e:
         choose_cuts(costs, 5)
     assert e.value.reason is Reason.UNSUPPORTED_MODEL

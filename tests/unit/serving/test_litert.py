@@ -2,13 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.unit.serving.artifacts import NAMES, SCHEMES, equal, examples
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.artifacts.manifest import TensorSpec
 from modelpress.serving.executors.base import InputError
 from modelpress.serving.executors.litert import LiteRTExecutor, check_signature
-from tests.unit.serving.artifacts import NAMES, SCHEMES, equal, examples
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -46,7 +46,10 @@ def test_refused_values_raise_an_input_error_and_leave_the_executor_usable(model
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ([TensorSpec(name="x", shape=(-1, 63), dtype="float32")], "shape is [-1, 64], manifest.json says [-1, 63]"),
+        (
+            [TensorSpec(name="x", shape=(-1, 63), dtype="float32")],
+            "shape is [-1, 64], manifest.json says [-1, 63]",
+        ),
         ([TensorSpec(name="x", shape=(-1, 64), dtype="int8")], "dtype is float32, manifest.json says int8"),
         ([TensorSpec(name="x", shape=(1, 64), dtype="float32")], "the batch axis is not free"),
         ([TensorSpec(name="x", shape=(-1, 64), dtype="float32")] * 2, "has 1 inputs, manifest.json lists 2"),

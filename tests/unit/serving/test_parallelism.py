@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.serving.artifacts import equal, examples
 
 from modelpress.serving.executors.base import Arrays, InputError
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.loading import Layout, load
 from modelpress.serving.parallelism import DataParallel, Pipeline, Result, Stage, micro_batches, split
-from tests.unit.serving.artifacts import equal, examples
 
 
 def parallel(artifact: Path, data: int, pipeline: int) -> DataParallel:
@@ -62,15 +62,14 @@ def test_outputs_keep_the_order_of_rows_when_the_first_copy_is_the_slowest() -> 
 
 
 def test_stages_work_on_different_micro_batches_at_the_same_time() -> None:
-    meeting = threading.Barrier(2, timeout=10)  # passed only when both stages are in a call at once
+    meeting = threading.Barrier(2, timeout=30)  # passed only when both stages are in a call at once
 
-    def meet(array: Any) -> float:
-        if array.max() < 16 * 2:
-            meeting.wait()
+    def meet() -> float:
+        meeting.wait()
         return 0.0
 
-    first = Echo(lambda array: meet(array * 0) if array.min() >= 8 else 0.0)
-    second = Echo(lambda array: meet(array * 0) if array.max() < 16 else 0.0)
+    first = Echo(lambda array: meet() if array.min() >= 8 else 0.0)  # the second micro-batch
+    second = Echo(lambda array: meet() if array.max() < 16 else 0.0)  # the first one
     rows = np.arange(16, dtype="float32").reshape(-1, 1)
     pipeline = DataParallel([Pipeline([Stage(first, "first"), Stage(second, "second")])])
     assert (pipeline.run([rows])[0] == rows * 4).all()
@@ -84,8 +83,10 @@ def test_a_stage_that_is_behind_holds_up_the_one_before_it() -> None:
     results: queue.SimpleQueue[Result] = queue.SimpleQueue()
     for value in range(20):
         pipeline.submit(column(value), results.put)
-    time.sleep(0.3)
-    assert len(first.seen) == 4  # one in the second stage, two in its queue, one in the first stage's hand
+    while len(first.seen) < 4:  # one in the second stage, two in its queue, one in the first stage's hand
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert len(first.seen) == 4
     gate.set()
     values = [results.get(timeout=10) for _ in range(20)]
     assert [value[0].item() for value in values if isinstance(value, list)] == [4 * v for v in range(20)]

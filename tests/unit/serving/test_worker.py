@@ -1,0 +1,422 @@
+"""A real worker process over real sockets."""
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from tests.unit.serving.artifacts import Worker, examples, start, wait_ready, worker
+
+from modelpress.api.contract import JobFailure
+from modelpress.serving.executors.litert import LiteRTExecutor
+
+
+def tensor(name: str, array: Any) -> dict[str, Any]:
+    datatype = {"float32": "FP32", "int32": "INT32", "uint8": "UINT8"}[array.dtype.name]
+    return {"name": name, "datatype": datatype, "shape": list(array.shape), "data": array.ravel().tolist()}
+
+
+def images(rows: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).random((rows, 64), dtype="float32")
+
+
+def request(array: Any, **more: Any) -> dict[str, Any]:
+    return {"inputs": [tensor("images", array)], **more}
+
+
+def output(response: httpx.Response, place: int = 0) -> Any:
+    assert response.status_code == 200, response.text
+    entry = response.json()["outputs"][place]
+    dtype = {"FP32": "float32", "INT32": "int32"}[entry["datatype"]]
+    return np.array(entry["data"], dtype).reshape(entry["shape"])
+
+
+@pytest.fixture(scope="module")
+def reference(models: Path) -> LiteRTExecutor:
+    return LiteRTExecutor(models / "seed-int8.tflite")
+
+
+def test_both_protocols_answer_what_the_bare_interpreter_computes(
+    digits: Worker, reference: LiteRTExecutor
+) -> None:
+    for rows in (1, 7, 32, 65):
+        array = images(rows)
+        expected = reference.run([array])[0]
+        assert output(digits.infer(request(array))).tobytes() == expected.tobytes()
+        for body, key in (
+            ({"instances": array.tolist()}, "predictions"),
+            ({"inputs": array.tolist()}, "outputs"),
+        ):
+            answer = digits.predict(body)
+            assert answer.status_code == 200
+            assert np.array(answer.json()[key], "float32").tobytes() == expected.tobytes()
+
+
+def test_pages_and_versions(digits: Worker) -> None:
+    for path in (
+        "/v2",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models/digits",
+        "/v2/models/digits/ready",
+        "/v2/models/digits/versions/digits-1",
+        "/v2/models/digits/versions/digits-1/ready",
+        "/v1/models/digits",
+        "/v1/models/digits/versions/1",
+        "/v1/models/digits/metadata",
+        "/metrics",
+    ):
+        assert digits.client.get(path).status_code == 200, path
+    for path in ("/v2/models/digits/versions/digits-1/infer", "/v1/models/digits/versions/1:predict"):
+        body = request(images(1)) if "v2" in path else {"instances": images(1).tolist()}
+        assert digits.client.post(path, json=body).status_code == 200
+
+
+BAD: list[tuple[str, str, bytes, dict[str, str], int, str]] = [
+    ("POST", "/v2/models/digits/infer", b"not json", {}, 400, "the body is not valid JSON"),
+    ("POST", "/v2/models/digits/infer", b"", {}, 400, "the body is not valid JSON"),
+    ("POST", "/v2/models/digits/infer", b"\xff\xfe", {}, 400, "the body is not valid JSON"),
+    ("POST", "/v2/models/digits/infer", b"[" * 500_000, {}, 400, "the body is not valid JSON"),
+    (
+        "POST",
+        "/v2/models/digits/infer",
+        json.dumps(request(images(1)[:, :63])).encode(),
+        {},
+        400,
+        "does not fit",
+    ),
+    ("POST", "/v1/models/digits:predict", b'{"instances": [[1, 2]]}', {}, 400, "does not fit"),
+    ("POST", "/v1/models/digits:predict", b'{"instances": [[NaN]]}', {}, 400, "the body is not valid JSON"),
+    ("POST", "/v2/models/other/infer", b"{}", {}, 404, "no model 'other'; this worker serves 'digits'"),
+    ("POST", "/v1/models/other:predict", b"{}", {}, 404, "no model 'other'; this worker serves 'digits'"),
+    ("GET", "/v2/models/digits/versions/9", b"", {}, 404, "no such path"),
+    ("GET", "/", b"", {}, 404, "no such path: '/'"),
+    ("GET", "/v2/models/digits/infer", b"", {}, 405, "takes POST, not 'GET'"),
+    ("DELETE", "/v2", b"", {}, 405, "takes GET, not 'DELETE'"),
+    (
+        "POST",
+        "/v2/models/digits/infer",
+        b"x" * (2**20 + 1),
+        {},
+        413,
+        "larger than maxRequestBytes, which is 1048576",
+    ),
+    ("POST", "/v2/models/digits/infer", b"\x1f\x8b", {"content-encoding": "gzip"}, 415, "compressed bodies"),
+    (
+        "POST",
+        "/v2/models/digits/infer",
+        b"{}",
+        {"inference-header-content-length": "2"},
+        400,
+        "the binary tensor extension is not supported",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", range(len(BAD)))
+def test_a_wrong_request_gets_one_line_and_disturbs_no_other(
+    digits: Worker, reference: LiteRTExecutor, case: int
+) -> None:
+    method, path, body, headers, code, message = BAD[case]
+    array = images(3, seed=case)
+    expected = reference.run([array])[0].tobytes()
+    stop = threading.Event()
+
+    def others() -> int:
+        count = 0
+        with httpx.Client(base_url=digits.url) as client:
+            while not stop.is_set() or not count:
+                answer = client.post("/v2/models/digits/infer", json=request(array))
+                assert output(answer).tobytes() == expected
+                count += 1
+        return count
+
+    with ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(others)
+        for _ in range(5):
+            answer = digits.client.request(method, path, content=body, headers=headers)
+            assert answer.status_code == code, answer.text
+            assert list(answer.json()) == ["error"]
+            assert message in answer.json()["error"]
+            assert "\n" not in answer.json()["error"]
+        stop.set()
+        assert beside.result(30) > 0
+    if code == 405:
+        assert answer.headers["allow"] in ("GET", "POST")
+
+
+def test_a_chunked_body_above_the_limit_is_refused_before_its_end(digits: Worker) -> None:
+    sent = 0
+
+    def endless() -> Any:
+        nonlocal sent
+        for _ in range(10_000):
+            sent += 2**16
+            yield b" " * 2**16
+            time.sleep(0.001)
+
+    with contextlib.suppress(
+        httpx.WriteError
+    ):  # the answer can arrive before the connection is cut, or after
+        answer = digits.client.post("/v2/models/digits/infer", content=endless())
+        assert answer.status_code == 413
+    assert sent < 10_000 * 2**16
+    assert digits.infer(request(images(1))).status_code == 200
+
+
+def test_a_body_that_arrives_byte_by_byte_is_answered_and_holds_up_nobody(
+    digits: Worker, reference: LiteRTExecutor
+) -> None:
+    array = images(1)
+    body = json.dumps(request(array)).encode()
+    host, port = digits.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as slow:
+        slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        slow.sendall(
+            b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        for byte in body:
+            slow.sendall(b"1\r\n%c\r\n" % byte)
+        assert digits.infer(request(array)).status_code == 200
+        slow.sendall(b"0\r\n\r\n")
+        answer = b""
+        while b"]}]}" not in answer:
+            answer += slow.recv(65536)
+    data = json.loads(answer.partition(b"\r\n\r\n")[2])["outputs"][0]["data"]
+    assert np.array(data, "float32").tobytes() == reference.run([array])[0].tobytes()
+
+
+def test_a_sender_that_stops_is_told_so_and_cut_off(artifacts: Path, tmp_path: Path) -> None:
+    with worker(artifacts / "seed-int8", tmp_path, request_timeout_seconds=1) as running:
+        host, port = running.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as slow:
+            slow.sendall(b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            answer = b""
+            while chunk := slow.recv(65536):
+                answer += chunk
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"the body did not arrive within 1 seconds" in answer
+
+
+def test_a_deadline_is_504(artifacts: Path, tmp_path: Path) -> None:
+    options = {"request_timeout_seconds": 1, "max_batch_delay_milliseconds": 20_000}
+    with worker(artifacts / "seed-int8", tmp_path, **options) as running:
+        answer = running.infer(request(images(1)))
+        assert answer.status_code == 504
+        assert answer.json() == {"error": "no answer within 1 seconds"}
+
+
+def test_a_full_queue_is_429_and_what_was_taken_is_answered(
+    artifacts: Path, models: Path, tmp_path: Path
+) -> None:
+    array = examples(models / "slow-float32.tflite", 1)[0].repeat(256, axis=0)
+    body = json.dumps({"instances": array.round(1).tolist()}).encode()
+    with worker(artifacts / "slow-float32", tmp_path, max_batch_size=1, max_request_bytes=2**22) as running:
+
+        def ask(_: int) -> httpx.Response:
+            return httpx.post(f"{running.url}/v1/models/digits:predict", content=body, timeout=60)
+
+        with ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(ask, range(12)))
+        assert {answer.status_code for answer in answers} == {200, 429}
+        assert all(answer.headers["retry-after"] == "1" for answer in answers if answer.status_code == 429)
+        predictions = {answer.text for answer in answers if answer.status_code == 200}
+        assert len(predictions) == 1
+        assert running.metric("modelpress_queue_rows") == 0
+
+
+def test_work_of_a_caller_that_left_is_dropped(artifacts: Path, tmp_path: Path) -> None:
+    with worker(artifacts / "seed-int8", tmp_path, max_batch_delay_milliseconds=3000) as running:
+        with pytest.raises(httpx.ReadTimeout):
+            running.client.post(
+                "/v2/models/digits/infer", json=request(images(5)), timeout=httpx.Timeout(5, read=0.2)
+            )
+        assert running.infer(request(images(2))).status_code == 200
+        assert running.metric("modelpress_batch_rows_sum") == 2
+        codes = [line for line in running.client.get("/metrics").text.splitlines() if 'code="499"' in line]
+        assert codes
+
+
+def test_concurrent_requests_share_batches_and_each_gets_its_own_rows(
+    artifacts: Path, models: Path, tmp_path: Path
+) -> None:
+    reference = LiteRTExecutor(models / "slow-int8.tflite")
+    arrays = [examples(models / "slow-int8.tflite", 1 + number % 5, seed=number)[0] for number in range(24)]
+    with worker(artifacts / "slow-int8", tmp_path, max_batch_delay_milliseconds=50) as running:
+
+        def ask(array: Any) -> Any:
+            body = {"inputs": [tensor("features", array)]}
+            answer = httpx.post(f"{running.url}/v2/models/digits/infer", json=body, timeout=60)
+            return output(answer).tobytes()
+
+        with ThreadPoolExecutor(24) as pool:
+            for array, answer in zip(arrays, pool.map(ask, arrays), strict=True):
+                assert answer == reference.run([array])[0].tobytes()
+        assert running.metric("modelpress_batch_rows_count") < 24
+        assert running.metric("modelpress_requests_total") == 24
+
+
+@pytest.mark.parametrize(("data", "pipeline"), [(2, 1), (1, 3), (2, 2)])
+def test_a_spread_model_answers_the_same_bits(
+    artifacts: Path, reference: LiteRTExecutor, tmp_path: Path, data: int, pipeline: int
+) -> None:
+    with worker(artifacts / "seed-int8", tmp_path, data=data, pipeline=pipeline) as running:
+        for rows in (1, 2, 31, 65):
+            array = images(rows)
+            assert output(running.infer(request(array))).tobytes() == reference.run([array])[0].tobytes()
+
+
+def test_integer_inputs_and_several_outputs(artifacts: Path, models: Path, tmp_path: Path) -> None:
+    path = models / "integers-int8.tflite"
+    pixels, shift = examples(path, 5)
+    features, best = LiteRTExecutor(path).run([pixels, shift])
+    with worker(artifacts / "integers-int8", tmp_path, name="bytes") as running:
+        answer = running.infer({"inputs": [tensor("pixels", pixels), tensor("shift", shift)]}, "bytes")
+        assert output(answer, 0).tobytes() == features.tobytes()
+        assert output(answer, 1).tobytes() == best.tobytes()
+        rows = [{"pixels": p.tolist(), "shift": int(s)} for p, s in zip(pixels, shift, strict=True)]
+        predictions = running.predict({"instances": rows}, "bytes").json()["predictions"]
+        assert [row["best"] for row in predictions] == best.tolist()
+
+
+def test_metrics_name_the_model_and_count_by_protocol_and_code(digits: Worker) -> None:
+    digits.infer(request(images(1)))
+    digits.client.post("/v1/models/digits:predict", content=b"no")
+    text = digits.client.get("/metrics").text
+    assert 'modelpress_model_info{digest="sha256:' in text
+    assert 'revision="digits-1"' in text
+    assert 'modelpress_requests_total{code="200",protocol="oip-rest"}' in text
+    assert 'modelpress_requests_total{code="400",protocol="tfserving-rest"}' in text
+    for name in ("request_seconds", "batch_rows", "queue_seconds", "compute_seconds"):
+        assert f"modelpress_{name}_bucket" in text
+    assert digits.metric("modelpress_in_flight") == 0
+
+
+def test_memory_stays_below_100_megabytes(digits: Worker) -> None:
+    for _ in range(200):
+        digits.infer(request(images(8)))
+    assert psutil.Process(digits.process.pid).memory_info().rss < 100e6
+
+
+def test_tensorflow_and_the_cluster_clients_are_never_imported() -> None:
+    program = (
+        "import sys, modelpress.serving.worker, modelpress.serving.executors.stages\n"
+        "print([name for name in ('tensorflow', 'keras', 'kopf', 'kubernetes', 'fsspec', 'oras')"
+        " if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_sigterm_under_load_loses_no_request(artifacts: Path, tmp_path: Path) -> None:
+    process, url, _, log = start(artifacts / "slow-int8", tmp_path)
+    body = json.dumps({"instances": np.zeros((4, 512)).tolist()}).encode()
+    answers: list[int] = []
+    lost: list[str] = []
+
+    def hammer(keep_alive: bool) -> None:
+        with httpx.Client(timeout=30) as client:
+            post = client.post if keep_alive else httpx.post
+            while True:
+                try:
+                    answers.append(post(f"{url}/v1/models/digits:predict", content=body).status_code)
+                except httpx.ConnectError:  # nobody listens any more: never accepted
+                    return
+                except httpx.TransportError as error:
+                    lost.append(repr(error))
+                    return
+
+    def answered(count: int) -> None:
+        deadline = time.monotonic() + 60
+        while len(answers) < count and not lost and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    with httpx.Client(base_url=url, timeout=30) as client:
+        wait_ready(client, process, log)
+        threads = [threading.Thread(target=hammer, args=(number % 2 == 0,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        answered(50)
+        process.send_signal(signal.SIGTERM)
+        while client.get("/v2/health/ready").status_code == 200:
+            time.sleep(0.01)
+        before = len(answers)
+        assert client.get("/v2/health/live").headers["connection"] == "close"
+        answered(before + 50)  # not ready, and still answering
+        assert process.poll() is None
+        for thread in threads:
+            thread.join(60)
+    assert process.wait(30) == 0
+    assert not lost
+    assert len(answers) >= before + 50
+    assert set(answers) == {200}
+
+
+def test_an_idle_worker_ends_soon_after_sigterm(artifacts: Path, tmp_path: Path) -> None:
+    process, url, _, log = start(artifacts / "seed-int8", tmp_path)
+    with httpx.Client(base_url=url) as client:  # its kept connection must not hold the worker
+        wait_ready(client, process, log)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def failure(process: subprocess.Popen[bytes], termination: Path, code: int) -> JobFailure:
+    assert process.wait(60) == code
+    return JobFailure.model_validate_json(termination.read_bytes())
+
+
+def test_a_flipped_byte_is_refused(artifacts: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    for file in (artifacts / "seed-int8").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    data = bytearray((folder / "model.tflite").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "model.tflite").write_bytes(data)
+    process, _, termination, _ = start(folder, tmp_path)
+    found = failure(process, termination, 65)
+    assert found.reason == "ArtifactCorrupt"
+    assert "model.tflite: sha256 is" in found.message
+
+
+def test_more_stages_than_operators_are_refused(artifacts: Path, tmp_path: Path) -> None:
+    process, _, termination, log = start(artifacts / "seed-int8", tmp_path, pipeline=9)
+    found = failure(process, termination, 65)
+    assert found.reason == "UnsupportedModel"
+    assert found.message == "parallelism.pipeline is 9, but the model has 4 operators: at most 4 stages"
+    assert "Traceback" not in log.read_text()
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    process, _, termination, _ = start(tmp_path / "nothing", tmp_path)
+    assert failure(process, termination, 66).reason == "ArtifactLost"
+
+
+def test_an_address_in_use_is_said_in_one_line(artifacts: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process, _, termination, log = start(artifacts / "seed-int8", tmp_path, port=port)
+        found = failure(process, termination, 69)
+    assert found.message == f"cannot listen on 127.0.0.1 port {port}: Address already in use"
+    assert "Traceback" not in log.read_text()
+
+
+def test_log_lines_are_json(digits: Worker) -> None:
+    lines = [line for line in digits.log.read_text().splitlines() if not line.startswith("INFO: Created")]
+    assert {"time", "level", "logger", "message"} <= set(json.loads(lines[0]))
+    assert all(json.loads(line)["level"] == "INFO" for line in lines)
