@@ -86,12 +86,19 @@ def _is_quantity(text: Any) -> Any:
 
 
 def _equal(left: Any, right: Any) -> Any:
-    """Equality of CEL: values of different types differ, except that numbers compare by value."""
-    types = _celpy().celtypes
+    """Equality of CEL: values of two types differ, but numbers compare by value; errors pass through."""
+    celpy = _celpy()
+    for side in (left, right):
+        if isinstance(side, celpy.CELEvalError):
+            return side
+    types = celpy.celtypes
     numbers = (types.IntType, types.UintType, types.DoubleType)
-    comparable = type(left) is type(right) or (isinstance(left, numbers) and isinstance(right, numbers))
-    return types.BoolType(comparable and left == right)
+    if type(left) is type(right):
+        return types.BoolType(left == right)
+    both = isinstance(left, numbers) and isinstance(right, numbers)
+    return types.BoolType(both and float(left) == float(right))
 
 
 def _unequal(left: Any, right: Any) -> Any:
-    return _celpy().celtypes.BoolType(not _equal(left, right))
+    equal = _equal(left, right)
+    return equal if isinstance(equal, _celpy().CELEvalError) else _celpy().celtypes.BoolType(not equal)

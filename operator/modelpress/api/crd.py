@@ -51,13 +51,10 @@ _NAME_RULE = rule(
 
 
 class _StructuralSchema(GenerateJsonSchema):
-    """Pydantic's JSON schema in the dialect of Kubernetes: no titles, no null, CEL rules, int formats."""
+    """Pydantic's JSON schema in the dialect of Kubernetes: no null, int formats, CEL rules."""
 
     def sort(self, value: JsonSchemaValue, parent_key: str | None = None) -> JsonSchemaValue:
         return value  # as written in the types
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        return False
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
@@ -76,14 +73,8 @@ class _StructuralSchema(GenerateJsonSchema):
             result["default"] = self.encode_default(default)
         return result
 
-    def enum_schema(self, schema: core_schema.EnumSchema) -> JsonSchemaValue:
-        result = super().enum_schema(schema)
-        result.pop("title", None)
-        return result
-
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         result = super().model_schema(schema)
-        result.pop("title", None)
         rules = getattr(schema["cls"], "cel", ())
         return {**result, RULES: list(rules)} if rules else result
 
@@ -201,7 +192,7 @@ def _model(model: type[ApiModel]) -> Schema:
 
 
 def _inline(node: Any, definitions: Mapping[str, Schema]) -> Any:
-    """Replace each `$ref` by what it points to; keys beside it (description, default) win."""
+    """Replace each `$ref` by what it points to (keys beside it win), and drop pydantic's titles."""
     if isinstance(node, list):
         return [_inline(item, definitions) for item in node]
     if not isinstance(node, dict):
@@ -209,7 +200,10 @@ def _inline(node: Any, definitions: Mapping[str, Schema]) -> Any:
     if "$ref" in node:
         target = definitions[node["$ref"].removeprefix("#/$defs/")]
         node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
-    return {key: _inline(value, definitions) for key, value in node.items()}
+    titled = isinstance(node.get("title"), str)  # else it is a field of that name
+    return {
+        key: _inline(value, definitions) for key, value in node.items() if not (titled and key == "title")
+    }
 
 
 def _tidy(schema: Schema) -> Schema:

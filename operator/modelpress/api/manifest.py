@@ -95,7 +95,8 @@ def _validate(body: Body, schema: structural.Schema) -> Verdict:
     fresh = {key: value for key, value in body.items() if key != "status"}  # a create drops the status
     filled = structural.with_defaults(fresh, schema)
     filled.pop("status", None)
-    found = list(metadata.errors(filled.get("metadata") or {}))
+    filled["metadata"] = _with_generated_name(filled.get("metadata") or {})
+    found = list(metadata.errors(filled["metadata"]))
     found += structural.errors(filled, schema)
     warnings: tuple[str, ...] = ()
     if any(error.blocking for error in found):
@@ -103,6 +104,12 @@ def _validate(body: Body, schema: structural.Schema) -> Verdict:
     else:
         found += cel.errors(filled, schema)
     return Verdict(tuple(dict.fromkeys(str(error) for error in found)), warnings)
+
+
+def _with_generated_name(meta: Body) -> Body:
+    """Return the metadata with the name that the server would make of generateName: five characters more."""
+    prefix = meta.get("generateName")
+    return meta if meta.get("name") or not prefix else {**meta, "name": f"{prefix[:58]}00000"}
 
 
 def _with_stand_ins(body: Body) -> Body:

@@ -48,14 +48,17 @@ _LABEL_MESSAGE = (
     f"'{_LABEL}')"
 )
 _NAME_PART_MESSAGE = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-    "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
-    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    f"character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{_NAME_PART}')"
+)
+_QUALIFIED_NAME_MESSAGE = (
+    f"a qualified name {_NAME_PART_MESSAGE} with an optional DNS subdomain prefix and '/' "
+    "(e.g. 'example.com/MyName')"
 )
 _VALUE_MESSAGE = (
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must "
     "start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used "
-    "for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+    f"for validation is '{_VALUE}')"
 )
 _GO_KINDS = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
 
@@ -63,22 +66,20 @@ _GO_KINDS = {bool: "bool", int: "number", float: "number", str: "string", list: 
 def decoding_errors(metadata: Any) -> Iterator[str]:
     """Yield what keeps kubectl from reading the metadata: values of a wrong type."""
     if not isinstance(metadata, dict):
-        yield f"metadata: {_cannot(metadata, 'metadata', 'v1.ObjectMeta')}"
+        yield _cannot(metadata, "metadata", "v1.ObjectMeta")
         return
     for field in _STRINGS:
         value = metadata.get(field)
         if value is not None and not isinstance(value, str):
-            yield f"metadata.{field}: {_cannot(value, f'ObjectMeta.metadata.{field}', 'string')}"
+            yield _cannot(value, f"ObjectMeta.metadata.{field}", "string")
     for field in _MAPS:
-        value = metadata.get(field) or {}
-        where = f"ObjectMeta.metadata.{field}"
-        if not isinstance(value, dict):
-            yield f"metadata.{field}: {_cannot(value, where, 'map[string]string')}"
+        value = metadata.get(field)
+        if value is None:
             continue
-        for item in value.values():
-            if item is not None and not isinstance(item, str):
-                yield f"metadata.{field}: {_cannot(item, where, 'string')}"
-                break
+        if not isinstance(value, dict):
+            yield _cannot(value, f"ObjectMeta.metadata.{field}", "map[string]string")
+        elif strange := [item for item in value.values() if not isinstance(item, str | None)]:
+            yield _cannot(strange[0], f"ObjectMeta.metadata.{field}", "string")
 
 
 def _cannot(value: Any, field: str, kind: str) -> str:
@@ -91,10 +92,7 @@ def errors(metadata: Mapping[str, Any]) -> Iterator[FieldError]:
     if not name:
         yield required("metadata.name", "name or generateName is required")
     else:
-        if len(name) > 253:
-            yield invalid("metadata.name", name, "must be no more than 253 characters")
-        if not re.fullmatch(_SUBDOMAIN, name):
-            yield invalid("metadata.name", name, _SUBDOMAIN_MESSAGE)
+        yield from (invalid("metadata.name", name, problem) for problem in _subdomain_problems(name))
     namespace = metadata.get("namespace") or ""
     if namespace and not (len(namespace) <= 63 and re.fullmatch(_LABEL, namespace)):
         yield invalid("metadata.namespace", namespace, _LABEL_MESSAGE)
@@ -102,12 +100,19 @@ def errors(metadata: Mapping[str, Any]) -> Iterator[FieldError]:
     yield from _annotation_errors(metadata.get("annotations") or {})
 
 
+def _subdomain_problems(value: str) -> Iterator[str]:
+    if len(value) > 253:
+        yield "must be no more than 253 characters"
+    if not re.fullmatch(_SUBDOMAIN, value):
+        yield _SUBDOMAIN_MESSAGE
+
+
 def _label_errors(labels: Mapping[str, str | None]) -> Iterator[FieldError]:
     for key, value in labels.items():
         yield from _key_errors("metadata.labels", key, key)
         text = value or ""
         if len(text) > 63:
-            yield invalid("metadata.labels", text, "must be no more than 63 bytes")
+            yield invalid("metadata.labels", text, "must be no more than 63 characters")
         if not re.fullmatch(_VALUE, text):
             yield invalid("metadata.labels", text, _VALUE_MESSAGE)
 
@@ -123,15 +128,22 @@ def _annotation_errors(annotations: Mapping[str, str | None]) -> Iterator[FieldE
 
 
 def _key_errors(path: str, key: str, written: str) -> Iterator[FieldError]:
-    """Check a qualified name: an optional DNS prefix, a slash and a name of at most 63 characters."""
-    prefix, slash, name = key.rpartition("/")
-    if slash and not prefix:
-        yield invalid(path, written, "prefix part must be non-empty")
-    elif slash and not re.fullmatch(_SUBDOMAIN, prefix):
-        yield invalid(path, written, f"prefix part {_SUBDOMAIN_MESSAGE}")
+    yield from (invalid(path, written, problem) for problem in _qualified_name_problems(key))
+
+
+def _qualified_name_problems(key: str) -> Iterator[str]:
+    """Check an optional DNS prefix with a slash, and a name of at most 63 characters."""
+    *prefixes, name = key.split("/")
+    if len(prefixes) > 1:
+        yield _QUALIFIED_NAME_MESSAGE
+        return
+    if prefixes == [""]:
+        yield "prefix part must be non-empty"
+    elif prefixes:
+        yield from (f"prefix part {problem}" for problem in _subdomain_problems(prefixes[0]))
     if not name:
-        yield invalid(path, written, "name part must be non-empty")
-    if len(name) > 63:
-        yield invalid(path, written, "name part must be no more than 63 bytes")
+        yield "name part must be non-empty"
+    elif len(name) > 63:
+        yield "name part must be no more than 63 characters"
     if not re.fullmatch(_NAME_PART, name):
-        yield invalid(path, written, _NAME_PART_MESSAGE)
+        yield f"name part {_NAME_PART_MESSAGE}"

@@ -1,0 +1,66 @@
+"""What of the API this release does not do yet: refused with NotSupportedYet, never ignored.
+
+A value leaves this list in the change that implements it. This module is pure.
+"""
+
+from collections.abc import Iterator
+
+from modelpress.api.spec import Compression, Data, DeviceType, Granularity, Parallelism, Scheme, Source, Spec
+
+_SCHEMES = (Scheme.INT8_DYNAMIC, Scheme.FLOAT16)
+_URI_SCHEMES = ("gs", "az", "hf", "pvc")  # those of the CRD that no source reads yet
+
+
+def unsupported(spec: Spec) -> list[str]:
+    """Return one line, `spec.path: ...`, for each setting that this release does not implement."""
+    settings = [
+        *_sources(spec),
+        *_compression(spec.compression),
+        *_optimization(spec),
+        *_parallelism(spec.parallelism),
+        *_devices(spec),
+    ]
+    return [f"{line} is part of the API and not implemented in this release" for line in settings]
+
+
+def _sources(spec: Spec) -> Iterator[str]:
+    data = spec.data or Data()
+    sources: dict[str, Source | None] = {
+        "model": spec.model,
+        "data.training": data.training,
+        "data.calibration": data.calibration,
+        "data.evaluation": data.evaluation,
+    }
+    for path, source in sources.items():
+        scheme = source.uri.partition("://")[0] if source else ""
+        if scheme in _URI_SCHEMES:
+            yield f"spec.{path}.uri: {scheme}://"
+
+
+def _compression(compression: Compression | None) -> Iterator[str]:
+    if compression is None:
+        return
+    quantization, pruning = compression.quantization, compression.pruning
+    if quantization and quantization.scheme not in _SCHEMES:
+        yield f"spec.compression.quantization.scheme: {quantization.scheme.value}"
+    if pruning and pruning.l0_penalty is not None:
+        yield "spec.compression.pruning.l0Penalty: it"
+    if pruning and pruning.granularity is Granularity.CHANNEL:
+        yield "spec.compression.pruning.granularity: Channel"
+
+
+def _optimization(spec: Spec) -> Iterator[str]:
+    if spec.optimization and spec.optimization.fine_tuning:
+        yield "spec.optimization.fineTuning: it"
+
+
+def _parallelism(parallelism: Parallelism) -> Iterator[str]:
+    if parallelism.tensor > 1:
+        yield "spec.parallelism.tensor: a value above 1"
+    if parallelism.pods_per_replica > 1:
+        yield "spec.parallelism.podsPerReplica: a value above 1"
+
+
+def _devices(spec: Spec) -> Iterator[str]:
+    if spec.devices.type is DeviceType.GPU:
+        yield "spec.devices.type: GPU"

@@ -1,0 +1,72 @@
+"""What this release does not implement is named, field by field."""
+
+from typing import Any
+
+import pytest
+
+from modelpress.api.spec import Scheme, Spec
+from modelpress.api.support import unsupported
+
+BASE: dict[str, Any] = {"model": {"uri": "s3://models/m"}, "devices": {"type": "CPU"}}
+NOT_YET = "is part of the API and not implemented in this release"
+DONE = {Scheme.INT8_DYNAMIC, Scheme.FLOAT16}
+
+
+def lines(**fields: Any) -> list[str]:
+    return unsupported(Spec.model_validate({**BASE, **fields}))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"compression": {"quantization": {"scheme": "Int8Dynamic"}, "pruning": {"sparsity": "50%"}}},
+        {"compression": {"quantization": {"scheme": "Float16"}}},
+        {"optimization": {"weightClipping": {"min": "-1", "max": "1"}}},
+        {"parallelism": {"data": 2, "pipeline": 3}},
+        {"devices": {"type": "CPU", "resourceName": "example.com/slot"}},
+        {"model": {"uri": "https://models.example.com/m.keras"}},
+        {"model": {"uri": "file:///models/m.keras"}, "data": {"evaluation": {"uri": "eval.npz"}}},
+        {"storage": {"uri": "oci://r/m"}, "worker": {"image": "w"}, "job": {"backoffLimit": 1}},
+        {"evaluation": {"metric": "R2", "maxDrop": "1%"}, "suspend": True},
+    ],
+    ids=str,
+)
+def test_what_this_release_does(fields: dict[str, Any]) -> None:
+    assert lines(**fields) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"devices": {}}, "spec.devices.type: GPU"),
+        ({"parallelism": {"tensor": 2}}, "spec.parallelism.tensor: a value above 1"),
+        (
+            {"parallelism": {"pipeline": 2, "podsPerReplica": 2}},
+            "spec.parallelism.podsPerReplica: a value above 1",
+        ),
+        ({"compression": {"pruning": {"l0Penalty": "0.1"}}}, "spec.compression.pruning.l0Penalty: it"),
+        (
+            {"compression": {"pruning": {"sparsity": "5%", "granularity": "Channel"}}},
+            "spec.compression.pruning.granularity: Channel",
+        ),
+        ({"optimization": {"fineTuning": {"epochs": 1}}}, "spec.optimization.fineTuning: it"),
+        ({"model": {"uri": "hf://org/model"}}, "spec.model.uri: hf://"),
+        ({"data": {"training": {"uri": "gs://d/t"}}}, "spec.data.training.uri: gs://"),
+        ({"data": {"calibration": {"uri": "pvc://d/t"}}}, "spec.data.calibration.uri: pvc://"),
+        ({"data": {"evaluation": {"uri": "az://d/t"}}}, "spec.data.evaluation.uri: az://"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_it_does_not_do_yet(fields: dict[str, Any], line: str) -> None:
+    assert lines(**fields) == [f"{line} {NOT_YET}"]
+
+
+@pytest.mark.parametrize("scheme", [scheme for scheme in Scheme if scheme not in DONE])
+def test_other_schemes(scheme: Scheme) -> None:
+    said = lines(compression={"quantization": {"scheme": scheme.value}})
+    assert said == [f"spec.compression.quantization.scheme: {scheme.value} {NOT_YET}"]
+
+
+def test_everything_is_said_at_once() -> None:
+    assert len(lines(devices={}, parallelism={"tensor": 2}, model={"uri": "gs://m/m"})) == 3
