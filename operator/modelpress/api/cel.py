@@ -22,6 +22,10 @@ from modelpress.api.structural import Schema, child_schema
 _QUANTITY = re.compile(r"[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?")
 
 
+class RuleFault(Exception):
+    """A rule has no answer for a value, such as a division by zero; the API server then refuses the value."""
+
+
 def errors(value: Any, schema: Schema, path: str = "") -> Iterator[FieldError]:
     """Yield one error for each rule of the schema that the value breaks."""
     if value is None:
@@ -46,10 +50,6 @@ def _rule_errors(rule: Mapping[str, str], value: Any, schema: Schema, path: str)
         return
     if not holds:
         yield invalid((path + rule.get("fieldPath", "")).lstrip("."), kind, rule["message"])
-
-
-class RuleFault(Exception):
-    """A rule has no answer for a value, such as a division by zero; the API server then refuses the value."""
 
 
 @cache

@@ -109,7 +109,7 @@ def to_yaml() -> str:
 
 def root_schema() -> Schema:
     """Return a fresh copy of the schema of a whole ModelDeployment (openAPIV3Schema)."""
-    return _tidy(_root())
+    return deepcopy(_root())
 
 
 def _version() -> dict[str, Any]:
@@ -157,16 +157,13 @@ def _root() -> Schema:
     conditions = status["properties"]["conditions"]
     conditions["x-kubernetes-list-type"] = "map"
     conditions["x-kubernetes-list-map-keys"] = ["type"]
-    return {
+    root = {
         "description": "A trained model: how to compress it, what quality it must keep, and how to serve it.",
         "type": "object",
         RULES: [_NAME_RULE],
         "required": ["spec"],
         "properties": {
-            "apiVersion": {
-                "description": "Version of this schema.",
-                "type": "string",
-            },
+            "apiVersion": {"description": "Version of this schema.", "type": "string"},
             "kind": {"description": "ModelDeployment.", "type": "string"},
             "metadata": {  # Kubernetes describes it; only the name may be spoken of here
                 "type": "object",
@@ -182,6 +179,7 @@ def _root() -> Schema:
             "status": status,
         },
     }
+    return _tidy(root)
 
 
 def _model(model: type[ApiModel]) -> Schema:
@@ -207,9 +205,9 @@ def _inline(node: Any, definitions: Mapping[str, Schema]) -> Any:
 
 
 def _tidy(schema: Schema) -> Schema:
-    """Return a deep copy in which the keys of every schema have one order."""
+    """Return a copy in which the keys of every schema have one order."""
     order = sorted(schema, key=lambda key: (_KEYS.index(key) if key in _KEYS else len(_KEYS), key))
-    copy = {key: deepcopy(schema[key]) for key in order}
+    copy = {key: schema[key] for key in order}
     for key in ("items", "additionalProperties"):
         if key in copy:
             copy[key] = _tidy(copy[key])
