@@ -149,7 +149,8 @@ def _layer(folder: Path, names: list[str], path: Path) -> tuple[Blob, str]:
     """Write the files as a gzip tar to `path`; return the blob and the digest of the tar itself."""
     with path.open("wb") as file:
         packed = _Hashing(file)
-        with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=packed, mtime=0) as zipped:
+        # level 4: half-pruned int8 weights 2% larger than at level 6, in a third of the time
+        with gzip.GzipFile(filename="", mode="wb", compresslevel=4, fileobj=packed, mtime=0) as zipped:
             plain = _Hashing(zipped)
             with tarfile.open(fileobj=plain, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_PIECE) as tar:
                 for name in names:
