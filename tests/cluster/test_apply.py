@@ -8,7 +8,7 @@ import pytest
 from tests.cluster.api import Json
 from tests.cluster.controlplane import tally, wait_until
 from tests.cluster.environment import Cluster
-from tests.cluster.helpers import SLOT, Deployed, now, predict
+from tests.cluster.helpers import SLOT, Deployed, now, percent, predict
 from tests.cluster.oracle import serving_form
 
 from modelpress.api import names
@@ -58,10 +58,9 @@ def test_the_status_says_all_that_the_design_promises(cluster: Cluster, digits: 
     assert float(sizes["ratio"]) == pytest.approx(sizes["originalBytes"] / sizes["compressedBytes"], abs=0.01)
     scores = status["evaluation"]
     assert (scores["metric"], scores["passed"]) == ("Accuracy", True)
-    assert float(scores["compressed"]) >= 90
-    assert float(scores["drop"]) == pytest.approx(
-        float(scores["original"]) - float(scores["compressed"]), abs=0.011
-    )
+    assert percent(scores["compressed"]) >= 90
+    drop = percent(scores["original"]) - percent(scores["compressed"])
+    assert percent(scores["drop"]) == pytest.approx(drop, abs=1e-5)
 
 
 def test_one_job_made_one_revision_and_its_deployment_requests_the_devices(digits: Deployed) -> None:
@@ -100,7 +99,7 @@ def test_the_served_accuracy_is_the_one_in_the_status(cluster: Cluster, digits: 
     (address,) = digits.addresses()
     answers = predict(address, "digits", cluster.sources.test_x).argmax(axis=-1)
     accuracy = 100 * float((answers == cluster.sources.test_y).mean())
-    assert float(digits.status["evaluation"]["compressed"]) == pytest.approx(accuracy, abs=0.01)
+    assert percent(digits.status["evaluation"]["compressed"]) == pytest.approx(accuracy, abs=1e-5)
 
 
 def test_kubectl_get_shows_the_columns(cluster: Cluster, digits: Deployed) -> None:
@@ -195,15 +194,12 @@ def test_editing_a_child_restores_it(digits: Deployed, edit: str) -> None:
     (before,) = digits.children(plural)
     digits.api.patch(plural, digits.namespace, before["metadata"]["name"], change)
 
-    def restored() -> Any:
-        (after,) = digits.children(plural)
-        return (
-            after["spec"] == before["spec"]
-            and after["metadata"]["labels"] == before["metadata"]["labels"]
-            and after["metadata"]["ownerReferences"] == before["metadata"]["ownerReferences"]
-        )
+    def essence(body: Json) -> list[Any]:
+        return [body["spec"], *(body["metadata"].get(key) for key in ("labels", "ownerReferences"))]
 
-    digits.wait("restored", restored)
+    digits.wait(
+        "restored", lambda: [essence(after) for after in digits.children(plural)] == [essence(before)]
+    )
     digits.wait("pods ready again", lambda: digits.ready_pods() and digits.kstatus() == "Current")
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from tests.cluster.api import Json
 from tests.cluster.environment import Cluster
-from tests.cluster.helpers import JOB_SECONDS, Deployed, Traffic, predict
+from tests.cluster.helpers import JOB_SECONDS, Deployed, Traffic, percent, predict
 
 from modelpress.api import names
 
@@ -109,7 +109,7 @@ def test_an_evaluation_failure_leaves_the_old_revision_and_relaxed_limits_need_n
     status = digits.status
     assert status["current"] == before
     assert status["evaluation"]["passed"] is False
-    assert float(status["evaluation"]["compressed"]) < 90
+    assert percent(status["evaluation"]["compressed"]) < 90
     assert digits.condition("Available")["status"] == "True"
     assert digits.condition("Ready")["status"] == "False"
     assert traffic.failures == []

@@ -172,18 +172,35 @@ class KubernetesCluster:
     def _server_side_apply(self, body: Body) -> Mapping[str, Any]:
         resource, metadata = BY_KIND[body["kind"]], body["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
-        if not self._is_known(body):
+        known = self._is_known(body)
+        if not known:
             self._check_name(body)
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        applied = self._rest.send(Request("patch", resource, namespace, name, query=query, body=body))
+        try:
+            applied = self._rest.send(Request("patch", resource, namespace, name, query=query, body=body))
+        except ApiError as error:
+            if error.status != 422 or not known:
+                raise
+            # What another manager added to our lists may clash with ours: two ports of one name.
+            applied = self._replace(body, self._rest.send(Request("get", resource, namespace, name)))
         if differs(body, applied):
             # Applying leaves what another manager added to our lists; replacing does not.
-            version = applied["metadata"]["resourceVersion"]
-            exact = {**body, "metadata": {**metadata, "resourceVersion": version}}
-            query = {"fieldManager": FIELD_MANAGER}
-            applied = self._rest.send(Request("update", resource, namespace, name, query=query, body=exact))
+            applied = self._replace(body, applied)
         self._remember(applied)
         return applied
+
+    def _replace(self, body: Body, existing: Mapping[str, Any]) -> Mapping[str, Any]:
+        metadata = {**body["metadata"], "resourceVersion": existing["metadata"]["resourceVersion"]}
+        return self._rest.send(
+            Request(
+                "update",
+                BY_KIND[body["kind"]],
+                metadata["namespace"],
+                metadata["name"],
+                query={"fieldManager": FIELD_MANAGER},
+                body={**body, "metadata": metadata},
+            )
+        )
 
     def _is_known(self, body: Body) -> bool:
         """Return whether the planner saw an object of this name, and so decided that it is ours."""
