@@ -189,7 +189,7 @@ class KubernetesCluster:
         self._remember(applied)
         return applied
 
-    def _replace(self, body: Body, existing: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _replace(self, body: Body, existing: Mapping[str, Any]) -> dict[str, Any]:
         metadata = {**body["metadata"], "resourceVersion": existing["metadata"]["resourceVersion"]}
         return self._rest.send(
             Request(
