@@ -7,6 +7,7 @@ Request: {"graph": FILE, "inputs": [NAME], "outputs": [NAME], "scheme": "none|In
 "target": FILE}. Answer: {"error": null}, or {"error": TEXT, "operations": [NAME]}.
 """
 
+import itertools
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from typing import IO, Any
 
 FLOAT32 = "none"
 _OPERATIONS = re.compile(r"^\s*(?:Flex|Custom|Some) ops: (.+)$", re.MULTILINE)
+_OPERATION = re.compile(r"error: '?tf\.(\w+)'? op")
 
 
 def main() -> None:
@@ -47,6 +49,7 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
 def operations(message: str) -> list[str]:
     """Return the operations that the converter's message says it has no built-in operator for."""
     found = (name.strip() for names in _OPERATIONS.findall(message) for name in names.split(","))
+    found = itertools.chain(found, _OPERATION.findall(message))
     return sorted({name for name in found if name.isidentifier()})
 
 

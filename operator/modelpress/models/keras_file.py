@@ -5,6 +5,7 @@ sizes (`hdf5`), the sizes that the structure asks for against the weights that a
 it in safe mode and without its compile settings.
 """
 
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import h5py
 import keras
 import tensorflow as tf
 
+from modelpress.api.errors import ModelPressError
 from modelpress.models import archive, hdf5, keras_config
 from modelpress.models.graph_model import GraphModel, Signature
 from modelpress.models.limits import SMALL
@@ -75,27 +77,24 @@ def _named(path: Path, suffix: str, work_dir: Path) -> Path:
 def _load(path: Path, config: dict[str, Any], weight_bytes: int, name: str) -> GraphModel:
     try:
         _check_size(name, config, weight_bytes)
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        with warnings.catch_warnings():  # Keras only warns where weights are missing from the file
+            warnings.filterwarnings("error", message=".*freshly-initialized.*")
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
         return _graph(model, name)
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        IndexError,
-        OSError,
-        RuntimeError,
-        ImportError,
-    ) as error:
+    except (MemoryError, ModelPressError):
+        raise
+    except Exception as error:  # a damaged file can make Keras raise anything
         raise invalid(f"{name}: Keras cannot load it: {first_line(error)}") from error
 
 
 def _check_size(name: str, config: dict[str, Any], weight_bytes: int) -> None:
     """Refuse a structure that asks for more memory than the weights fill, before it is allocated."""
     with keras.StatelessScope():  # variables get a shape here and no memory
-        model = keras_config.build(config)
-        needed = sum(_bytes(variable) for variable in model.variables)
-        keras.utils.clear_session()  # or leaving the scope would allocate them
+        try:
+            model = keras_config.build(config)
+            needed = sum(_bytes(variable) for variable in model.variables)
+        finally:
+            keras.utils.clear_session()  # or leaving the scope would allocate them
     if needed > weight_bytes + SMALL:
         raise invalid(f"{name}: the layers need {needed} bytes of weights, the file has {weight_bytes}")
 

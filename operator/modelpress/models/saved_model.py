@@ -28,15 +28,9 @@ def load_saved_model(folder: Path, work_dir: Path, name: str) -> GraphModel:
         folder = _with_graph(folder, work_dir / "without_slots", message)
     try:
         loaded = tf.saved_model.load(str(folder), tags=[saved_model_check.SERVE])
-    except (
-        tf.errors.OpError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        TypeError,
-        RuntimeError,
-        OSError,
-    ) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file can make TensorFlow raise anything
         raise invalid(f"{name}: TensorFlow cannot load it: {first_line(error)}") from error
     return _graph(_signature(dict(loaded.signatures), name), name, loaded)
 
