@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _BACKOFF = (0.5, 60.0)  # seconds
-_CHATTY = ("kopf.objects", "kopf.activities", "aiohttp.access")  # loggers with a line for each event or probe
+# loggers with a line for each event, probe or attempt
+_CHATTY = ("kopf.objects", "kopf.activities", "aiohttp.access", "urllib3.connectionpool")
 _CRD_POLL_SECONDS = 2.0
 _LISTS_FAILED_SECONDS = 300.0  # then the liveness probe fails
 
@@ -74,7 +75,7 @@ def run(options: OperatorOptions) -> int:
 
 async def _run(options: OperatorOptions) -> int:
     for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)
     rest = Rest(load_configuration())
     await _wait_for_crd(rest, options)
     store = Store()
