@@ -157,8 +157,8 @@ class LocalCluster:
 
     def close(self, grace: float) -> None:
         """Stop everything; returns when no process and no listener is left."""
-        for proxy in self._proxies.values():
-            proxy.close()
+        while self._proxies:
+            self._proxies.popitem()[1].close()
         stops = [threading.Thread(target=pod.process.stop, args=(grace,)) for pod in self._pods]
         for stop in stops:
             stop.start()

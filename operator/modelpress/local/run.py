@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from modelpress.controllers.reconcile import reconcile
 from modelpress.local import documents, reports
 from modelpress.local.cluster import Hooks, LocalCluster
 from modelpress.local.display import Display
+from modelpress.local.environment import LOOPBACK
 from modelpress.local.outcome import error_of, job_result
 from modelpress.planning import objects
 from modelpress.planning.types import Body, EventNote, Key, Settings
@@ -41,6 +43,7 @@ def run(options: RunOptions) -> int:
     """Serve until a signal; return the exit code. Raises ModelPressError where the model cannot be served."""
     found = documents.read(options.manifest)
     body = documents.checked(found)
+    _check_port(options.port)
     with Display(verbose=options.verbose) as display:
         if found.others:
             display.say(f"not used here: documents of kind {', '.join(found.others)}")
@@ -49,6 +52,17 @@ def run(options: RunOptions) -> int:
         name = body["metadata"]["name"]
         with _own_folder(options.state / "runs", name) as folder:
             return _Run(options, display, folder).serve(body, found.secrets)
+
+
+def _check_port(port: int) -> None:
+    """Raise UsageError where the port is taken: better now than after the compression."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+            probe.listen()
+        except OSError as error:
+            raise UsageError(Reason.NAME_CONFLICT, f"--port {port}: {error.strerror}") from error
 
 
 @contextmanager

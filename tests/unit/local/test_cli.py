@@ -1,0 +1,208 @@
+"""The command line: help, verdicts, errors of one line, exit codes."""
+
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from tests.support import manifest_table
+
+from modelpress import cli
+from modelpress.api.crd import to_yaml
+from modelpress.api.errors import UsageError
+from modelpress.local import documents
+
+ROOT = Path(__file__).resolve().parents[3]
+COMMANDS = ("run", "plan", "compress", "serve", "report", "crd", "operator", "job", "fetch")
+GOOD = manifest_table.manifest()
+
+
+def modelpress(*arguments: str, env: dict[str, str] | None = None) -> Result:
+    return CliRunner().invoke(cli.main, arguments, prog_name="modelpress", env=env)
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "manifest.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_there_are_no_other_commands() -> None:
+    assert sorted(cli.main.commands) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str) -> None:
+    result = modelpress(command, "--help")
+    assert result.exit_code == 0
+    assert "Example:" in result.output
+    assert f"modelpress {command}" in result.output.split("Example:")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["press"], "No such command 'press'."),
+        (["plan"], "Missing option '-f' / '--filename'."),
+        (["crd", "extra"], "Got unexpected extra argument (extra)"),
+        (
+            ["run", "-f", "x", "--port", "http"],
+            "Invalid value for '--port': 'http' is not a valid integer range.",
+        ),
+        (
+            ["serve", "d", "--data", "17"],
+            "Invalid value for '--data' (env var: 'MODELPRESS_DATA'): 17 is not in",
+        ),
+        (["serve"], "Missing argument 'DIRECTORY'."),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_64(arguments: list[str], message: str) -> None:
+    result = modelpress(*arguments)
+    assert result.exit_code == 64
+    assert result.stderr.startswith(f"error: {message}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_missing_file_is_66(tmp_path: Path) -> None:
+    for command in (["plan"], ["run"], ["compress", "-o", str(tmp_path / "out")]):
+        result = modelpress(*command, "-f", str(tmp_path / "none.yaml"))
+        assert result.exit_code == 66
+        assert result.stderr == f"error: {tmp_path / 'none.yaml'}: no such file\n"
+
+
+def test_crd_prints_the_crd() -> None:
+    assert modelpress("crd").output == to_yaml()
+
+
+@pytest.mark.parametrize("row", manifest_table.rows(), ids=lambda row: row.title)
+def test_plan_gives_the_verdict_of_the_table(row: manifest_table.Row, tmp_path: Path) -> None:
+    path = write(tmp_path, row.text)
+    result = modelpress("plan", "-f", path)
+    assert result.exit_code == (64 if row.errors else 0), result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert errors == [f"error: {path}: {line}" for line in row.errors]
+    assert bool(result.stdout) != bool(row.errors)
+
+
+def test_plan_prints_the_objects(tmp_path: Path) -> None:
+    result = modelpress("plan", "-f", write(tmp_path, GOOD))
+    bodies = list(yaml.safe_load_all(result.stdout))
+    assert {"Job", "Deployment", "Service", "ControllerRevision"} <= {body["kind"] for body in bodies}
+    assert {body["metadata"]["namespace"] for body in bodies} == {"default"}
+    assert "&id" not in result.stdout
+
+
+def test_plan_warns_of_what_is_not_supported_yet(tmp_path: Path) -> None:
+    result = modelpress("plan", "-f", write(tmp_path, manifest_table.manifest(base=manifest_table.GPU)))
+    assert result.exit_code == 0
+    assert "NotSupportedYet: spec.devices.type: GPU is part of the API" in result.stderr
+
+
+def test_plan_refuses_local_paths_and_says_where_they_work(tmp_path: Path) -> None:
+    result = modelpress("plan", "-f", write(tmp_path, GOOD.replace("s3://models/", "./")))
+    assert result.exit_code == 64
+    assert "paths of this machine are for `modelpress run` and `compress`" in result.stderr
+
+
+def test_plan_reads_the_sample() -> None:
+    result = modelpress("plan", "-f", str(ROOT / "manifests/samples/digits.yaml"))
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_several_documents(tmp_path: Path) -> None:
+    other = GOOD.replace("digits", "letters")
+    secret = "kind: Secret\napiVersion: v1\nmetadata: {name: s}\n"
+    path = write(tmp_path, f"{secret}---\n{GOOD}---\n{other}")
+    assert modelpress("plan", "-f", path).exit_code == 0
+    result = modelpress("run", "-f", path)
+    assert result.exit_code == 64
+    assert result.stderr == f"error: {path}: holds 2 documents of kind ModelDeployment, needed is one\n"
+
+
+def test_run_refuses_an_invalid_manifest_before_it_starts_anything(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD + "  replica: 2\n")
+    result = modelpress("run", "-f", path, "--state", str(tmp_path / "state"))
+    assert result.exit_code == 64
+    assert result.stderr == f'error: {path}: unknown field "spec.replica"\n'
+    assert not (tmp_path / "state").exists()
+
+
+def test_compress_refuses_what_is_not_supported_yet(tmp_path: Path) -> None:
+    path = write(tmp_path, manifest_table.manifest(base=manifest_table.GPU))
+    result = modelpress("compress", "-f", path, "-o", str(tmp_path / "out"))
+    assert result.exit_code == 64
+    assert result.stderr.startswith(f"error: {path}: spec.devices.type: GPU")
+
+
+def test_report_and_serve_of_no_artifact(tmp_path: Path) -> None:
+    for command in ("report", "serve"):
+        missing = modelpress(command, str(tmp_path / "none"))
+        assert (missing.exit_code, missing.stderr) == (66, f"error: {tmp_path / 'none'}: no such folder\n")
+    empty = modelpress("report", str(tmp_path))
+    assert empty.exit_code == 66
+    assert empty.stderr == f"error: {tmp_path / 'report.json'}: no such file; it is not an artifact\n"
+
+
+def test_fetch_without_its_environment_is_64() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "modelpress", "fetch"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={},
+    )
+    assert result.returncode == 64
+    assert "MODELPRESS_ARTIFACT_DIGEST is not set" in result.stderr
+
+
+def test_commands_import_only_what_they_need() -> None:
+    program = (
+        "import sys; from modelpress.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'tensorflow', 'kopf', 'kubernetes', 'rich', 'uvicorn', 's3fs'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_relative_paths_are_relative_to_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "with space"
+    folder.mkdir()
+    spec = "data: {evaluation: {uri: ../e.npz}}\nevaluation: {minScore: 90%}"
+    write(folder, manifest_table.manifest(spec=spec).replace("s3://models/", ""))
+    monkeypatch.chdir(tmp_path)
+    body = documents.checked(documents.read(Path("with space/manifest.yaml")))
+    assert body["spec"]["model"]["uri"] == f"file://{tmp_path}/with%20space/digits.keras"
+    assert body["spec"]["data"]["evaluation"]["uri"] == f"file://{tmp_path}/e.npz"
+    assert body["spec"]["replicas"] == 1
+
+
+def test_secrets_of_a_manifest(tmp_path: Path) -> None:
+    encoded = base64.b64encode(b"\x00binary").decode()
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
+    content = {"data": {"a": encoded, "b": encoded}, "stringData": {"b": "plain"}}
+    path = Path(write(tmp_path, json.dumps(secret | content) + f"\n---\n{GOOD}"))
+    found = documents.read(path)
+    assert found.secrets == {"s": {"a": b"\x00binary", "b": b"plain"}}
+    assert found.only()["metadata"]["name"] == "digits"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"data": {"a": "not base64!"}}, "Secret s: data.a is not base64; plain text is stringData"),
+        ({"stringData": {"a": 1}}, "Secret s: stringData.a is not a string"),
+    ],
+)
+def test_broken_secrets(tmp_path: Path, content: dict[str, object], message: str) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
+    with pytest.raises(UsageError, match=message):
+        documents.read(Path(write(tmp_path, json.dumps(secret | content))))
