@@ -5,6 +5,7 @@ scaling of the current revision is no rollout.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from modelpress.api import names
 from modelpress.api.conditions import ConditionType, Reason
@@ -99,8 +100,10 @@ def _failure(view: View, goal: Revision, current: Revision | None) -> Failure | 
     template = objects.dig(deployment, "spec", "template")
     if deployment is None or objects.label(template, names.REVISION_LABEL) != goal.name:
         return None
-    crashes = [why for pod in _pods(view, goal) if (why := reasons.keeps_crashing(pod)) is not None]
-    late = _is_late(view, deployment)
+    began = _began(view) if current else None  # without one, the pods of an earlier try stay
+    pods = [pod for pod in _pods(view, goal) if not _is_before(_created(pod), began)]
+    crashes = [why for pod in pods if (why := reasons.keeps_crashing(pod)) is not None]
+    late = _is_late(deployment, began)
     if not (crashes or late):
         return None
     cause = next(iter(crashes), None) or _trouble(view, goal)
@@ -116,19 +119,30 @@ def _failure(view: View, goal: Revision, current: Revision | None) -> Failure | 
     )
 
 
-def _is_late(view: View, deployment: Body) -> bool:
-    """Return whether this rollout passed its deadline.
+def _began(view: View) -> datetime | None:
+    """Return the time before which pods and conditions speak of an earlier try of the same revision.
 
-    The condition of an earlier try of the same revision stays until the Deployment makes progress: one that
-    is older than the last change of Stalled says nothing about this try.
+    Those stay for a moment after a failed try was undone; a new try begins with a change of Stalled.
     """
+    stalled = objects.condition(view.resource, ConditionType.STALLED)
+    return objects.parse_time(objects.dig(stalled, "lastTransitionTime"))
+
+
+def _is_late(deployment: Body, began: datetime | None) -> bool:
+    """Return whether this rollout passed its deadline."""
     progressing = objects.condition(deployment, "Progressing")
     if progressing is None or progressing.get("reason") != "ProgressDeadlineExceeded":
         return False
-    stalled = objects.condition(view.resource, ConditionType.STALLED)
-    began = objects.parse_time(objects.dig(stalled, "lastTransitionTime"))
     updated = objects.parse_time(progressing.get("lastUpdateTime"))
-    return _is_observed(deployment) and not (began and updated and updated < began)
+    return _is_observed(deployment) and not _is_before(updated, began)
+
+
+def _created(pod: Body) -> datetime | None:
+    return objects.parse_time(objects.dig(pod, "metadata", "creationTimestamp"))
+
+
+def _is_before(moment: datetime | None, began: datetime | None) -> bool:
+    return moment is not None and began is not None and moment < began
 
 
 def _moving(view: View, goal: Revision) -> Note:

@@ -411,6 +411,30 @@ def test_a_deadline_of_an_earlier_try_is_not_one_of_this_try() -> None:
     assert world.says("Stalled") == ("True", "RolloutFailed")
 
 
+def test_crashed_pods_of_an_earlier_try_are_none_of_this_try() -> None:
+    world = rolling_world()
+    world.crashing_worker("worker", 3, world.terminated(1))
+    world.settle()
+    world.wait(1)
+    world.annotate(names.RETRY_ANNOTATION, "1")
+    assert world.settle() == [["apply Deployment digits", "status"]]
+    assert world.says("Stalled")[0] == "False"
+
+
+def test_a_retry_of_a_first_rollout_whose_pods_still_crash_is_stalled_again() -> None:
+    world = compressing_world()
+    world.job_succeeds()
+    world.settle()
+    world.crashing_worker("worker", 3, world.terminated(1))
+    world.observe_deployment(replicas=2, updatedReplicas=2)
+    world.settle()
+    world.wait(1)
+    world.annotate(names.RETRY_ANNOTATION, "1")
+    world.settle()
+    assert world.says("Stalled") == ("True", "RolloutFailed")
+    assert world.status["failed"]["retry"] == "1"
+
+
 def test_failures_that_a_container_calls_temporary_wait_for_the_deadline() -> None:
     world = rolling_world()
     world.crashing_worker("fetch", 7, world.terminated(69, said("StoreUnavailable", "connection refused")))
