@@ -7,7 +7,6 @@ Request: {"graph": FILE, "inputs": [NAME], "outputs": [NAME], "scheme": "none|In
 "target": FILE}. Answer: {"error": null}, or {"error": TEXT, "operations": [NAME]}.
 """
 
-import itertools
 import json
 import os
 import re
@@ -48,9 +47,8 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
 
 def operations(message: str) -> list[str]:
     """Return the operations that the converter's message says it has no built-in operator for."""
-    found = (name.strip() for names in _OPERATIONS.findall(message) for name in names.split(","))
-    found = itertools.chain(found, _OPERATION.findall(message))
-    return sorted({name for name in found if name.isidentifier()})
+    listed = {name.strip() for names in _OPERATIONS.findall(message) for name in names.split(",")}
+    return sorted(name for name in listed.union(_OPERATION.findall(message)) if name.isidentifier())
 
 
 def _convert(request: dict[str, Any]) -> None:

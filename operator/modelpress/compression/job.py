@@ -37,7 +37,7 @@ def main() -> NoReturn:
     """Run the Job that the environment describes (api.contract), write its termination message, exit."""
     logs.configure()
     _exit_on_sigterm()
-    message, code = _outcome()
+    message, code = outcome()
     if path := os.environ.get(contract.TERMINATION_MESSAGE):
         Path(path).write_text(message, encoding="utf-8")
     sys.exit(code)
@@ -95,20 +95,20 @@ def _result(request: JobRequest, made: ArtifactManifest, digest: str, *, reused:
     )
 
 
-def _outcome() -> tuple[str, int]:
+def outcome() -> tuple[str, int]:
     """Return the termination message and the exit code."""
     try:
         result = _run_environment()
     except ModelPressError as error:
         _log.error("%s: %s", error.reason, error.message)
-        return _failure(error.reason, error.message), error.exit_code
+        return failure(error.reason, error.message), error.exit_code
     except MemoryError:
         _log.exception("Out of memory.")
-        return _failure(Reason.OUT_OF_MEMORY, "the Job needs more memory than it may use"), _INTERNAL
+        return failure(Reason.OUT_OF_MEMORY, "the Job needs more memory than it may use"), _INTERNAL
     except Exception as error:
         _log.exception("Unexpected error.")  # the traceback stays in the log
         text = f"unexpected {type(error).__name__}; the Job's log has more"
-        return _failure(Reason.JOB_FAILED, text), _INTERNAL
+        return failure(Reason.JOB_FAILED, text), _INTERNAL
     _log.info("The Job is done.", extra={"result": result.to_wire()})
     return result.model_dump_json(by_alias=True, exclude_none=True), 0
 
@@ -141,7 +141,7 @@ def _folder(secrets: Path | None, name: str) -> Path | None:
     return folder if folder and folder.is_dir() else None
 
 
-def _failure(reason: Reason, message: str) -> str:
+def failure(reason: Reason, message: str) -> str:
     """Return a JobFailure that fits into a termination message, which counts bytes."""
     line = " ".join(message.split())[:_MESSAGE]
     while True:

@@ -6,7 +6,7 @@ Must not import TensorFlow: passes and metrics are plain numpy and are tested wi
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]  # of any number type
 Arrays = Mapping[str, Array]
 
 

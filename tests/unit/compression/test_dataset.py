@@ -43,7 +43,7 @@ def one_line(error: DataError) -> str:
     return error.message
 
 
-def images(rows: int = 4, dtype: str = "float32") -> np.ndarray:  # type: ignore[type-arg]
+def images(rows: int = 4, dtype: str = "float32") -> np.ndarray:
     return np.arange(rows * 64).reshape(rows, 8, 8, 1).astype(dtype)
 
 
@@ -61,7 +61,12 @@ def test_arrays_are_mapped_and_not_held_in_memory(tmp_path: Path) -> None:
 
 
 def test_names_of_inputs_and_outputs_are_keys(tmp_path: Path) -> None:
-    arrays = {"image": images(), "tokens": np.ones((4, 3), np.int64), "digit": np.arange(4), "other": np.ones(4)}
+    arrays = {
+        "image": images(),
+        "tokens": np.ones((4, 3), np.int64),
+        "digit": np.arange(4),
+        "other": np.ones(4),
+    }
     other = TensorSpec("other", (-1, 1), "float32")
     data = read(tmp_path, arrays, inputs=(IMAGE, TOKENS), outputs=(DIGIT, other))
     assert set(data.inputs) == {"image", "tokens"}

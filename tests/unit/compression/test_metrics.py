@@ -12,7 +12,7 @@ from modelpress.compression import metrics
 random = np.random.default_rng(3)
 
 
-def accuracy(labels: np.ndarray, outputs: np.ndarray) -> float:  # type: ignore[type-arg]
+def accuracy(labels: np.ndarray, outputs: np.ndarray) -> float:
     wanted = metrics.label_decisions(labels, outputs.shape)
     return float(metrics.agreement(wanted, metrics.decisions(outputs)).mean())
 
@@ -58,7 +58,7 @@ def test_further_axes_count_as_positions() -> None:
 )
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
 def test_labels_that_are_no_decisions_are_refused(
-    labels: np.ndarray,  # type: ignore[type-arg]
+    labels: np.ndarray,
     shape: tuple[int, ...],
     text: str,
 ) -> None:
@@ -110,7 +110,7 @@ def test_rows_without_numbers_are_counted() -> None:
 def test_the_interval_of_a_drop_contains_the_true_drop_about_95_times_in_100() -> None:
     hits = 0
     for _ in range(300):
-        before = 100.0 * (random.random(400) < 0.95)
+        before = np.where(random.random(400) < 0.95, 100.0, 0.0)
         after = np.where(random.random(400) < 0.02, 0.0, before)
         interval = metrics.drop_interval(before, after)
         assert interval is not None

@@ -55,8 +55,8 @@ def test_exactly_the_given_share_goes_and_the_rest_stays(size: int, share: float
     assert zeros.sum() == int(size * share)
     assert np.array_equal(pruned[~zeros], values[~zeros])
     if 0 < zeros.sum() < size:
-        assert np.abs(values[zeros]).max() <= np.abs(values[~zeros]).min()  # type: ignore[type-var]
-        assert facts["threshold"] == pytest.approx(float(np.abs(values[zeros]).max()))  # type: ignore[arg-type]
+        assert np.abs(values[zeros]).max() <= np.abs(values[~zeros]).min()
+        assert facts["threshold"] == pytest.approx(float(np.abs(values[zeros]).max()))
 
 
 def test_of_equal_magnitudes_the_first_go() -> None:
@@ -103,7 +103,9 @@ def test_pruned_zeros_survive_clipping() -> None:
     assert tensor.value.tolist() == [[-1, 0, 1, 0]]
 
 
-@pytest.mark.parametrize("step", [ElementPruning("50%"), WeightClipping("-1", "1")], ids=lambda step: step.name)
+@pytest.mark.parametrize(
+    "step", [ElementPruning("50%"), WeightClipping("-1", "1")], ids=lambda step: step.name
+)
 def test_a_model_without_kernels_cannot_be_changed(step: Any) -> None:
     with pytest.raises(DataError) as caught:
         step.apply(model_of(Tensor("b", Role.BIAS, np.ones(3, np.float32))))

@@ -9,12 +9,12 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from tests.support.models import DigitsModels
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.models.load import load
 from modelpress.models.types import Kind, Role, original_bytes
-from tests.support.models import DigitsModels
 
 Edit = Callable[[dict[str, Any]], None]
 
@@ -73,7 +73,9 @@ def test_h5_and_keras_and_saved_model_predict_the_same(digits_models: DigitsMode
     np.testing.assert_allclose(saved, functional, atol=1e-6)
 
 
-def test_a_download_without_a_suffix_is_known_by_its_content(digits_models: DigitsModels, tmp_path: Path) -> None:
+def test_a_download_without_a_suffix_is_known_by_its_content(
+    digits_models: DigitsModels, tmp_path: Path
+) -> None:
     for source in (digits_models.functional, digits_models.functional_h5):
         nameless = tmp_path / f"download{source.suffix[1]}"
         nameless.write_bytes(source.read_bytes())
@@ -87,7 +89,9 @@ def test_batch_normalization_is_told_from_kernels(digits_models: DigitsModels, t
     assert roles["batch_normalization/moving_mean"] is Role.STATISTICS
 
 
-def test_a_subclassed_model_is_refused_with_how_to_export_it(digits_models: DigitsModels, tmp_path: Path) -> None:
+def test_a_subclassed_model_is_refused_with_how_to_export_it(
+    digits_models: DigitsModels, tmp_path: Path
+) -> None:
     message = refused(digits_models.subclassed, tmp_path, Reason.UNSUPPORTED_MODEL)
     assert 'model.export("model_dir")' in message
     assert "DigitsNet" in message
@@ -214,7 +218,9 @@ def test_a_file_of_weights_only_is_refused(tmp_path: Path) -> None:
     assert "model.save" in refused(tmp_path / "w.h5", tmp_path / "w")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04" + bytes(50), b"\x1f\x8b" * 9])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04" + bytes(50), b"\x1f\x8b" * 9]
+)
 def test_files_of_another_kind_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "m.keras"
     path.write_bytes(content)
@@ -222,8 +228,15 @@ def test_files_of_another_kind_are_refused(tmp_path: Path, content: bytes) -> No
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
-def test_files_that_are_cut_off_are_refused(digits_models: DigitsModels, tmp_path: Path, share: float) -> None:
-    for source in (digits_models.functional, digits_models.functional_h5, digits_models.zipped, digits_models.tarred):
+def test_files_that_are_cut_off_are_refused(
+    digits_models: DigitsModels, tmp_path: Path, share: float
+) -> None:
+    for source in (
+        digits_models.functional,
+        digits_models.functional_h5,
+        digits_models.zipped,
+        digits_models.tarred,
+    ):
         data = source.read_bytes()
         path = tmp_path / source.name
         path.write_bytes(data[: int(len(data) * share)])

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.models import DigitsModels
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.models.load import load
 from modelpress.models.types import Kind, Role
-from tests.support.models import DigitsModels
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,9 @@ def test_slot_variables_of_an_optimizer_are_no_weights(tf: Any, tmp_path: Path) 
     assert [weight.name for weight in load(tmp_path / "m", tmp_path / "w").weights] == ["w"]
 
 
-@pytest.mark.parametrize("operation", ["ReadFile", "WriteFile", "MatchingFiles", "EagerPyFunc", "LoadDataset"])
+@pytest.mark.parametrize(
+    "operation", ["ReadFile", "WriteFile", "MatchingFiles", "EagerPyFunc", "LoadDataset"]
+)
 def test_operations_that_touch_the_outside_are_refused(
     tf: Any, digits_models: DigitsModels, tmp_path: Path, operation: str
 ) -> None:
@@ -146,7 +148,9 @@ def test_operations_that_touch_the_outside_are_refused(
 
 def test_a_signature_that_really_reads_a_file_is_refused(tf: Any, tmp_path: Path) -> None:
     def leak(w: Any, x: Any) -> Any:
-        return tf.cast(tf.io.decode_raw(tf.io.read_file("/etc/passwd"), tf.uint8), tf.float32)[None] + x[:, :1]
+        return (
+            tf.cast(tf.io.decode_raw(tf.io.read_file("/etc/passwd"), tf.uint8), tf.float32)[None] + x[:, :1]
+        )
 
     assert "ReadFile" in refused(saved(tf, tmp_path / "m", leak), tmp_path / "w")
 
@@ -168,7 +172,9 @@ def test_the_saver_made_callable_is_refused(digits_models: DigitsModels, tmp_pat
     refused(edited(digits_models.saved_model, tmp_path / "m", edit), tmp_path / "w")
 
 
-def test_a_small_constant_that_unfolds_to_a_huge_one_is_refused(digits_models: DigitsModels, tmp_path: Path) -> None:
+def test_a_small_constant_that_unfolds_to_a_huge_one_is_refused(
+    digits_models: DigitsModels, tmp_path: Path
+) -> None:
     def edit(message: Any) -> None:
         node = message.meta_graphs[0].graph_def.node.add(name="bomb", op="Const")
         node.attr["dtype"].type = 1
@@ -182,7 +188,9 @@ def test_a_small_constant_that_unfolds_to_a_huge_one_is_refused(digits_models: D
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "missing.txt", ""])
-def test_assets_outside_of_the_model_are_refused(digits_models: DigitsModels, tmp_path: Path, name: str) -> None:
+def test_assets_outside_of_the_model_are_refused(
+    digits_models: DigitsModels, tmp_path: Path, name: str
+) -> None:
     def edit(message: Any) -> None:
         message.meta_graphs[0].asset_file_def.add(filename=name)
 
@@ -229,7 +237,9 @@ def test_a_graph_that_is_cut_off_is_refused(digits_models: DigitsModels, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["variables/variables.index", "variables/variables.data-00000-of-00001"])
-def test_a_checkpoint_that_is_damaged_is_refused(digits_models: DigitsModels, tmp_path: Path, name: str) -> None:
+def test_a_checkpoint_that_is_damaged_is_refused(
+    digits_models: DigitsModels, tmp_path: Path, name: str
+) -> None:
     missing = edited(digits_models.saved_model, tmp_path / "missing", lambda message: None)
     (missing / name).unlink()
     refused(missing, tmp_path / "w")
@@ -253,7 +263,21 @@ def test_the_accepted_operations_exist_and_keep_no_state_but_variables(tf: Any) 
 
     definitions = {name: op_def_registry.get(name) for name in allowed_ops.COMPUTE | allowed_ops.SAVER}
     assert [name for name, definition in definitions.items() if definition is None] == []
-    stateless = allowed_ops.ELEMENTWISE | allowed_ops.REDUCTIONS | allowed_ops.LINEAR_ALGEBRA | allowed_ops.NETWORKS
+    stateless = (
+        allowed_ops.ELEMENTWISE | allowed_ops.REDUCTIONS | allowed_ops.LINEAR_ALGEBRA | allowed_ops.NETWORKS
+    )
     assert [name for name in stateless if definitions[name].is_stateful] == []
-    outside = ("File", "Dataset", "Reader", "PyFunc", "Socket", "Rpc", "Url", "Print", "Summary", "Table", "Session")
+    outside = (
+        "File",
+        "Dataset",
+        "Reader",
+        "PyFunc",
+        "Socket",
+        "Rpc",
+        "Url",
+        "Print",
+        "Summary",
+        "Table",
+        "Session",
+    )
     assert [name for name in allowed_ops.COMPUTE if any(word in name for word in outside)] == []

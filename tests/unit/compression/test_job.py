@@ -1,0 +1,185 @@
+"""The Job as the process that a pod runs, against a layout directory."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.models import DigitsModels
+
+from modelpress.api import contract
+from modelpress.api.contract import JobFailure, JobRequest, JobResult
+from modelpress.artifacts import manifest as manifests
+from modelpress.artifacts.stores import open_store
+from modelpress.compression import job
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    message: str
+    log: str
+
+    def failure(self) -> JobFailure:
+        return JobFailure.model_validate_json(self.message)
+
+
+class Pod:
+    """The folders and the environment of a Job's container."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = f"file://{folder}/store"
+        self.message = folder / "termination-log"
+
+    def start(self, request: dict[str, Any] | str) -> subprocess.Popen[str]:
+        text = request if isinstance(request, str) else json.dumps(request)
+        self.message.write_text("")
+        environment = {
+            **os.environ,
+            contract.REQUEST: text,
+            contract.STORE: self.store,
+            contract.WORK_DIR: str(self.folder / "work"),
+            contract.TERMINATION_MESSAGE: str(self.message),
+            contract.LOG_FORMAT: "json",
+        }
+        command = [sys.executable, "-m", "modelpress.compression.job"]
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+    def run(self, request: dict[str, Any] | str) -> Ended:
+        process = self.start(request)
+        _, log = process.communicate(timeout=280)
+        return Ended(process.returncode, self.message.read_text(), log)
+
+
+@pytest.fixture
+def pod(tmp_path: Path) -> Pod:
+    return Pod(tmp_path)
+
+
+def request(path: Path, data: Path | None = None, **fields: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "name": "digits",
+        "namespace": "default",
+        "recipeHash": "1" * 64,
+        "deviceType": "CPU",
+        "model": {"uri": path.as_uri()},
+        "compression": {"pruning": {"sparsity": "50%"}, "quantization": {"scheme": "Int8Dynamic"}},
+        "optimization": {"weightClipping": {"min": "-1", "max": "1"}},
+    }
+    if data:
+        base |= {"data": {"evaluation": {"uri": data.as_uri()}}, "evaluation": {"minScore": "100%"}}
+    return {**base, **fields}
+
+
+def test_the_second_run_finds_the_artifact_of_the_first(pod: Pod, digits_models: DigitsModels) -> None:
+    asked = request(digits_models.saved_model, digits_models.flat_data)
+    first = pod.run(asked)
+    assert first.code == 0, first.log
+    made = JobResult.model_validate_json(first.message)
+    assert not made.reused
+    assert made.original_bytes == 26_280
+    assert made.scores is not None
+    assert made.scores.original > 95
+    assert len(first.message.encode()) <= contract.TERMINATION_MESSAGE_LIMIT
+
+    lines = [json.loads(line) for line in first.log.splitlines() if line.startswith("{")]
+    steps = {line["progress"]["step"] for line in lines if "progress" in line}
+    assert {"compress", "evaluate the original", "evaluate the result"} <= steps
+    others = [line for line in first.log.splitlines() if not line.startswith("{")]
+    assert all("XNNPACK" in line for line in others), others
+
+    second = pod.run({**asked, "recipeHash": "2" * 64})
+    assert second.code == 0, second.log
+    found = JobResult.model_validate_json(second.message)
+    assert found == made.model_copy(update={"reused": True, "recipe_hash": "2" * 64})
+    assert "evaluate" not in second.log
+
+    open_store(pod.store).pull(made.artifact_digest, pod.folder / "pulled")
+    assert manifests.load_verified(pod.folder / "pulled").artifact_key == made.artifact_key
+
+
+def test_a_subclassed_keras_file_is_final_and_says_how_to_export(
+    pod: Pod, digits_models: DigitsModels
+) -> None:
+    ended = pod.run(request(digits_models.subclassed))
+    assert ended.code == 65
+    assert ended.failure().reason == "UnsupportedModel"
+    assert 'model.export("model_dir")' in ended.failure().message
+
+
+def test_a_missing_model_is_final(pod: Pod) -> None:
+    ended = pod.run(request(pod.folder / "none.keras"))
+    assert ended.code == 66
+    assert ended.failure().reason == "SourceNotFound"
+
+
+def test_a_wrong_pin_is_final(pod: Pod, digits_models: DigitsModels) -> None:
+    pinned = {"uri": digits_models.functional.as_uri(), "sha256": "0" * 64}
+    ended = pod.run(request(digits_models.functional, model=pinned))
+    assert ended.code == 65
+    assert ended.failure().reason == "DigestMismatch"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "x"}'])
+def test_a_request_that_is_none_is_final(pod: Pod, text: str) -> None:
+    ended = pod.run(text)
+    assert ended.code == 64
+    assert ended.failure().reason == "InvalidSpec"
+
+
+def test_what_is_not_implemented_is_refused_before_any_download(pod: Pod) -> None:
+    ended = pod.run(request(pod.folder / "none.keras", compression={"quantization": {"scheme": "Auto"}}))
+    assert ended.code == 64
+    assert ended.failure().reason == "NotSupportedYet"
+
+
+def test_sigterm_ends_the_job_at_once(pod: Pod, digits_models: DigitsModels) -> None:
+    process = pod.start(request(digits_models.cnn, digits_models.image_data, optimization=None))
+    assert process.stderr is not None
+    for line in process.stderr:
+        if '"compress"' in line:
+            break
+    start = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+    assert time.monotonic() - start < 30
+    process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(MemoryError("x"), "OutOfMemory"), (ZeroDivisionError("internal text"), "JobFailed")],
+)
+def test_errors_of_our_own_show_no_internals(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, reason: str
+) -> None:
+    """The error is planted: the real ones are bugs, or need a machine without memory."""
+
+    def fail(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(job, "run", fail)
+    asked = JobRequest.model_validate(request(tmp_path / "m.keras"))
+    monkeypatch.setenv(contract.REQUEST, asked.model_dump_json(by_alias=True))
+    monkeypatch.setenv(contract.STORE, f"file://{tmp_path}/store")
+    monkeypatch.setenv(contract.WORK_DIR, str(tmp_path))
+    message, code = job.outcome()
+    failure = JobFailure.model_validate_json(message)
+    assert code == 70
+    assert failure.reason == reason
+    assert "internal text" not in failure.message
+
+
+def test_a_long_failure_fits_into_the_termination_message() -> None:
+    from modelpress.api.conditions import Reason
+
+    text = job.failure(Reason.INVALID_MODEL, 'ü"\n' * 5000)
+    assert len(text.encode()) <= contract.TERMINATION_MESSAGE_LIMIT
+    assert "\n" not in JobFailure.model_validate_json(text).message
