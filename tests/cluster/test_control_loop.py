@@ -45,7 +45,7 @@ def operator(
     running = new_operator(control_plane, ARGUMENTS, tmp_path_factory.mktemp("loop") / "operator")
     running.start()
     yield running
-    assert running.stop() == 0
+    running.stop()
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_the_liveness_endpoint_counts_the_requests(operator: Operator) -> None:
 
 
 def test_an_operator_of_one_namespace_needs_no_rights_beyond_it(
-    control_plane: ControlPlane, crd: str, namespace: str, tmp_path: Path
+    control_plane: ControlPlane, operator: Operator, namespace: str, tmp_path: Path
 ) -> None:
     kubectl = control_plane.kubectl
     kubectl("-n", namespace, "create", "serviceaccount", "local-operator")
@@ -186,13 +186,16 @@ def test_an_operator_of_one_namespace_needs_no_rights_beyond_it(
     user = f"system:serviceaccount:{namespace}:local-operator"
     arguments = [*ARGUMENTS, f"--namespace={namespace}"]
     running = Operator(kubeconfig, user, arguments, tmp_path / "operator")
+    assert operator.stop() == 0
     running.start()
     try:
         digits = Deployed(control_plane, namespace, "digits")
         bring_up(digits)
         assert [r for r in control_plane.audit(user=user) if r.code in (401, 403)] == []
-    finally:
         assert running.stop() == 0
+    finally:
+        running.stop()
+        operator.start()
 
 
 def test_a_missing_login_is_one_line(tmp_path: Path) -> None:
