@@ -71,7 +71,7 @@ def main(min_score: str | None) -> None:
         answers = _ask(served.url, images, labels)
     with stored_files(FOLDER / "state" / "artifacts", served.digest) as folder:
         console.print(_table(original, answers, report.load(folder)))
-    console.print(f"artifact {served.digest}", markup=False, soft_wrap=True)
+    console.print(f"artifact {served.digest}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _trained(folder: Path) -> Original:

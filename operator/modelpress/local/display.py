@@ -37,6 +37,8 @@ class Display:
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[facts]}"),
                 console=self._console,
+                redirect_stdout=False,  # results must stay on standard output
+                redirect_stderr=False,
             )
 
     def __enter__(self) -> Self:
@@ -47,8 +49,14 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._progress:
-            self._progress.stop()
+        self.end_bars()
+
+    def end_bars(self) -> None:
+        """Leave the bars as they are; what follows is shown as lines."""
+        with self._lock:
+            if self._progress:
+                self._progress.stop()
+            self._progress = None
 
     def say(self, text: str) -> None:
         """Show a line of ours."""

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,28 +55,36 @@ def read(path: Path) -> Documents:
 def checked(documents: Documents) -> Body:
     """Return the one ModelDeployment as an API server would store it, its local paths made absolute.
 
-    Raises UsageError with one line for each error of the manifest.
+    Raises UsageError with one line for each error of the manifest, MissingError for a Secret that the file
+    does not hold: on this machine nobody will make it later.
     """
     body = documents.only()
     errors = manifest.check(body, local=True).errors
     if errors:
         raise UsageError(Reason.INVALID_SPEC, "\n".join(f"{documents.path}: {error}" for error in errors))
+    for field, source in _sources(body["spec"]).items():
+        name = (source.get("secretRef") or {}).get("name")
+        if name is not None and name not in documents.secrets:
+            raise MissingError(
+                Reason.SECRET_NOT_FOUND,
+                f"{documents.path}: spec.{field}.secretRef: the file holds no Secret named {name}",
+            )
     return with_absolute_uris(manifest.apply_defaults(body), documents.path.resolve().parent)
 
 
 def with_absolute_uris(body: Body, folder: Path) -> Body:
     """Return a copy in which relative paths of the model and data are file:// URIs below `folder`."""
     copy = deepcopy(body)
-    for source in _sources(copy["spec"]):
+    for source in _sources(copy["spec"]).values():
         uri = source["uri"]
         if manifest.is_local_path(uri) and not uri.startswith("file://"):
             source["uri"] = (folder / Path(uri).expanduser()).resolve().as_uri()
     return copy
 
 
-def _sources(spec: Body) -> Iterator[Body]:
-    yield spec["model"]
-    yield from (spec.get("data") or {}).values()
+def _sources(spec: Body) -> dict[str, Body]:
+    data = {f"data.{name}": source for name, source in (spec.get("data") or {}).items() if source}
+    return {"model": spec["model"], **data}
 
 
 def _is_foreign(body: Body) -> bool:

@@ -146,9 +146,11 @@ class _Run:
         ready = objects.is_true(resource, ConditionType.READY)
         if ready and not self._serving and url:
             self._serving = True
+            self._display.end_bars()
             click.echo(_summary(resource, url))
         stalled = objects.condition(resource, ConditionType.STALLED) or {}
         if stalled.get("status") == "True" and not objects.dig(resource, "status", "current"):
+            self._display.end_bars()
             if self._result:
                 reports.show_stored(self._options.state / "artifacts", self._result.artifact_digest)
             else:

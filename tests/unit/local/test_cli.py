@@ -195,6 +195,13 @@ def test_secrets_of_a_manifest(tmp_path: Path) -> None:
     assert found.only()["metadata"]["name"] == "digits"
 
 
+def test_a_secret_that_the_file_lacks_is_missing(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD.replace('digits.keras"', 'digits.keras", secretRef: {name: keys}'))
+    result = modelpress("run", "-f", path, "--state", str(tmp_path / "state"))
+    assert result.exit_code == 66
+    assert result.stderr == f"error: {path}: spec.model.secretRef: the file holds no Secret named keys\n"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
