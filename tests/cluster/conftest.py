@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.cluster.controlplane import ControlPlane, wait_until
-from tests.cluster.environment import OPERATOR_ACCOUNT, Cluster, Sources, new_operator
-from tests.cluster.helpers import SLOT
+from tests.cluster.environment import Cluster, Sources, new_operator
+from tests.cluster.helpers import SLOT, now
 from tests.cluster.node import Node
 from tests.support import binaries
 from tests.support.servers import S3, Registry, registry, run_web, s3
@@ -89,7 +89,7 @@ def sources(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: other modules run an operator of their own
 def cluster(
     control_plane: ControlPlane,
     crd: str,
@@ -100,8 +100,9 @@ def cluster(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Cluster]:
     """A cluster with a node, a registry and the operator, installed by its manifests."""
-    control_plane.admin.create("namespaces", None, {"metadata": {"name": OPERATOR_ACCOUNT[0]}})
-    control_plane.kubectl("apply", "-k", str(PROJECT / "manifests" / "rbac"))
+    manifests = PROJECT / "manifests"
+    control_plane.kubectl("apply", "-f", str(manifests / "operator" / "namespace.yaml"))
+    control_plane.kubectl("apply", "-k", str(manifests / "rbac"))
     folder = tmp_path_factory.mktemp("operators")
     arguments = [
         f"--store=oci://{registry.host}/models",
@@ -112,6 +113,7 @@ def cluster(
         "--resync-interval=1",
     ]
     operator = new_operator(control_plane, arguments, folder / "operator")
+    since = now()
     operator.start()
     yield Cluster(
         control_plane=control_plane,
@@ -122,6 +124,7 @@ def cluster(
         facts=request.config.stash.setdefault(FACTS, []),
         arguments=arguments,
         folder=folder,
+        since=since,
     )
     operator.stop()
 

@@ -49,6 +49,7 @@ class Cluster:
     facts: list[str]  # shown at the end of the session
     arguments: list[str]
     folder: Path
+    since: str  # when the operator was started
 
     @property
     def repository(self) -> str:

@@ -174,7 +174,7 @@ class Deployed:
         try:
             return wait_until(what, check, seconds)
         except AssertionError as error:
-            raise AssertionError(f"{error}\nstatus: {yaml.safe_dump(self.status)}") from None
+            raise AssertionError(f"{error}\nstatus: {yaml.safe_dump(self.read().get('status'))}") from None
 
     def wait_current(self, seconds: float = ROLLOUT_SECONDS) -> Json:
         """Wait until the newest generation is done (kstatus Current); return the status.
@@ -213,14 +213,13 @@ def is_ready(pod: Json) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
-def predict(address: str, name: str, rows: np.ndarray, input_name: str | None = None) -> np.ndarray:
+def predict(address: str, name: str, rows: np.ndarray) -> np.ndarray:
     """Send rows over the Open Inference Protocol v2 and return the first output."""
     url = f"http://{address}/v2/models/{name}"
     with httpx.Client(timeout=30, trust_env=False) as http:
-        if input_name is None:
-            input_name = http.get(url).raise_for_status().json()["inputs"][0]["name"]
+        (source,) = http.get(url).raise_for_status().json()["inputs"]
         tensor = {
-            "name": input_name,
+            "name": source["name"],
             "datatype": "FP32",
             "shape": list(rows.shape),
             "data": rows.astype(np.float32).ravel().tolist(),
@@ -258,4 +257,4 @@ class Traffic:
                 self.failures.append(f"{now()} {error!r}")
             else:
                 self.answers += 1
-            time.sleep(0.02)
+            time.sleep(0.05)  # leaves the processor to the pods

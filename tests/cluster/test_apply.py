@@ -14,6 +14,7 @@ from tests.cluster.oracle import serving_form
 from modelpress.api import names
 
 RESYNCS = 10
+pytestmark = pytest.mark.timeout(600)  # the first test waits for all parts of the cluster and a Job
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +179,7 @@ def test_deleting_a_child_restores_it(digits: Deployed, plural: str) -> None:
 
 
 EDITS: dict[str, tuple[str, Json]] = {
-    "image": ("deployments", {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}),
+    "template": ("deployments", {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}),
     "replicas": ("deployments", {"spec": {"replicas": 2}}),
     "selector": ("services", {"spec": {"selector": {"another": "label"}}}),
     "port": ("services", {"spec": {"ports": [{"name": "http", "port": 81, "targetPort": "http"}]}}),
@@ -201,6 +202,16 @@ def test_editing_a_child_restores_it(digits: Deployed, edit: str) -> None:
         "restored", lambda: [essence(after) for after in digits.children(plural)] == [essence(before)]
     )
     digits.wait("pods ready again", lambda: digits.ready_pods() and digits.kstatus() == "Current")
+
+
+def test_a_finished_job_may_go(cluster: Cluster, digits: Deployed) -> None:
+    digits.wait_current()
+    (job,) = digits.job_names()
+    digits.api.delete("jobs", digits.namespace, job, propagationPolicy="Background")
+    wait_until("the Job gone", lambda: not digits.children("jobs"))
+    generation = digits.patch({"worker": {"labels": {"team": "vision"}}})
+    assert digits.wait_current()["observedGeneration"] == generation
+    assert digits.job_names() == set(), "the revision knows its artifact"
 
 
 def test_ten_resyncs_of_an_idle_operator_write_nothing(cluster: Cluster, digits: Deployed) -> None:

@@ -5,6 +5,7 @@ from tests.cluster.controlplane import wait_until
 from tests.cluster.environment import Cluster
 from tests.cluster.helpers import JOB_SECONDS, Deployed, now
 
+pytestmark = pytest.mark.timeout(600)  # the first test waits for all parts of the cluster and a Job
 CHILDREN = ("jobs", "controllerrevisions", "deployments", "services", "networkpolicies", "pods")
 
 
@@ -121,6 +122,6 @@ def test_too_few_devices_are_named(cluster: Cluster, namespace: str) -> None:
 
 
 def test_the_operator_was_never_refused(cluster: Cluster) -> None:
-    requests = cluster.control_plane.audit(user=cluster.operator.user)
+    requests = cluster.control_plane.audit(user=cluster.operator.user, since=cluster.since)
     assert requests
     assert [r for r in requests if r.code in (401, 403)] == []

@@ -9,6 +9,7 @@ from tests.cluster.helpers import JOB_SECONDS, Deployed, Traffic, percent, predi
 
 from modelpress.api import names
 
+pytestmark = pytest.mark.timeout(600)  # the first test waits for all parts of the cluster and a Job
 KEPT_REVISIONS = 4  # three old ones beside the current
 
 
@@ -89,6 +90,7 @@ def test_a_new_scheme_makes_a_new_job_while_the_old_pods_answer_every_request(
         assert digits.status["current"] == before["current"]
         answered_before = traffic.answers
         status = digits.wait_current(JOB_SECONDS)
+    cluster.facts.append(f"new scheme: {traffic.answers} requests during Job and rollout, none failed")
     assert traffic.answers > answered_before
     assert traffic.failures == []
     assert status["current"]["recipeHash"] != before["current"]["recipeHash"]
