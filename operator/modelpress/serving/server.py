@@ -7,10 +7,12 @@ second signal, skips the waiting.
 """
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
 import time
+from collections.abc import Generator
 
 import uvicorn
 
@@ -25,15 +27,28 @@ _STEP_SECONDS = 0.02
 logger = logging.getLogger(__name__)
 
 
-class HttpServer:
-    """One listening socket, one application, one event loop."""
+class _Uvicorn(uvicorn.Server):
+    """Leaves signals to HttpServer."""
 
-    def __init__(self, app: App, listener: socket.socket) -> None:
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Install no handlers."""
+        yield
+
+
+class HttpServer:
+    """One listening socket, one application, one event loop.
+
+    Whoever takes longer than `last_seconds` to read its last answer is cut off.
+    """
+
+    def __init__(self, app: App, listener: socket.socket, last_seconds: int) -> None:
         self._app = app
-        self._listener = listener
+        listener.setblocking(False)
+        self._listener = listener  # uvicorn gets a duplicate, so that this one outlives it
         self._hurry = False
         self._draining: asyncio.Task[None] | None = None
-        self._server = uvicorn.Server(
+        self._server = _Uvicorn(
             uvicorn.Config(
                 app,
                 http="httptools",
@@ -45,6 +60,7 @@ class HttpServer:
                 proxy_headers=False,
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=last_seconds,
             )
         )
 
@@ -54,8 +70,7 @@ class HttpServer:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
         try:
-            # not `serve`, which would install uvicorn's own signal handlers
-            await self._server._serve([self._listener])
+            await self._server.serve([self._listener.dup()])
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
@@ -78,12 +93,33 @@ class HttpServer:
         while not self._hurry and not self._quiet(start):
             await asyncio.sleep(_STEP_SECONDS)
         if self._server.started:
-            for server in self._server.servers:
-                server.close()
+            await self._stop_listening()
         deadline = time.monotonic() + _LAST_CONNECTIONS_SECONDS
         while self._server.server_state.connections and not self._hurry and time.monotonic() < deadline:
             await asyncio.sleep(_STEP_SECONDS)
         self.stop()
+
+    async def _stop_listening(self) -> None:
+        """Close the listening socket, after taking the connections that the kernel has queued for it.
+
+        Closing alone would reset them, and their callers have been told that they are connected.
+        """
+        for server in self._server.servers:
+            server.close()
+        queued = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                queued.append(self._listener.accept()[0])
+        self._listener.close()
+        for connection in queued:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        config = self._server.config
+        protocol: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]
+            config=config, server_state=self._server.server_state, app_state={}
+        )
+        return protocol
 
     def _quiet(self, start: float) -> bool:
         now = time.monotonic()

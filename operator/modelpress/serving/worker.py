@@ -72,7 +72,8 @@ async def _run(options: WorkerOptions) -> None:
         options.request_timeout_seconds,
     )
     app = App(options.name, bodies, metrics)
-    server = HttpServer(app, _listen(options.host, options.port))
+    listener = _listen(options.host, options.port)
+    server = HttpServer(app, listener, last_seconds=options.request_timeout_seconds + 2)
     serving = asyncio.create_task(server.run())
     try:
         batcher = await _load(options, app, metrics)
@@ -117,7 +118,7 @@ def _digest(manifest: ArtifactManifest) -> str:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises UnavailableError where the address cannot be had."""
+    """Return a socket at an address. Raises UnavailableError where the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
