@@ -10,7 +10,6 @@ Request: {"graph": FILE, "inputs": [NAME], "outputs": [NAME], "scheme": "none|In
 import json
 import os
 import re
-import signal
 import sys
 from pathlib import Path
 from typing import IO, Any
@@ -22,7 +21,6 @@ _OPERATION = re.compile(r"error: '?tf\.(\w+)'? op")
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, set())  # a parent that waits for signals blocks them
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever TensorFlow prints must not mix with the answers
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -50,8 +50,7 @@ def run(request: JobRequest, store: Store, work_dir: Path, secrets: Path | None)
     `secrets` is the folder of contract.SECRETS. Raises the errors of `api.errors`.
     """
     recipe.of(request)  # what this release cannot do is refused before anything is downloaded
-    needs_data = request.evaluation is not None and request.data is not None
-    data_source = request.data.evaluation if needs_data and request.data else None
+    data_source = request.data.evaluation if request.evaluation and request.data else None
     model = sources.fetch(
         request.model, work_dir / "source", secrets=_folder(secrets, contract.MODEL_SECRET), what="spec.model"
     )
@@ -156,10 +155,14 @@ def _exit_on_sigterm() -> None:
 
     As the first process of a container this one has no default action for the signal.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing)
+    signal.signal(signal.SIGTERM, lambda *_: None)  # or the wake-up would not be written
 
     def wait() -> None:
-        signal.sigwait({signal.SIGTERM})
+        while signal.SIGTERM not in os.read(reading, 64):
+            pass
         os._exit(_TERMINATED)
 
     threading.Thread(target=wait, name="sigterm", daemon=True).start()

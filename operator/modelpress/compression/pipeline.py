@@ -18,6 +18,7 @@ from modelpress.artifacts.manifest import MODEL_FILE, REPORT_FILE, ArtifactManif
 from modelpress.compression import dataset, evaluation, forms, latency, recipe, report
 from modelpress.compression.converter import Converter
 from modelpress.compression.dataset import Dataset
+from modelpress.compression.passes import quantize
 from modelpress.compression.report import EvaluationReport, PassReport, Report
 from modelpress.logs import progress
 from modelpress.models.load import load
@@ -178,10 +179,10 @@ def _warnings(passes: Sequence[PassReport], scores: EvaluationReport | None) -> 
         warnings.append(f"the compressed score does not count: {scores.invalid}")
     for step in passes:
         for tensor in step.tensors:
-            if tensor.formula and tensor.formula.elements_off:
-                warnings.append(
-                    f"{tensor.name}: {tensor.formula.elements_off} integers differ from the formula"
-                )
+            if tensor.formula and (off := tensor.formula.elements_off):
+                warnings.append(f"{tensor.name}: {off} integers differ from the formula")
+            if cut := tensor.facts.get(quantize.BEYOND_FLOAT16):
+                warnings.append(f"{tensor.name}: {cut:g} elements are beyond float16 and were cut to 65504")
     return warnings
 
 

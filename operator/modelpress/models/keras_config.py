@@ -25,6 +25,8 @@ REFUSED = {
     "StringLookup": "it can read files; look strings up before the model",
     "IntegerLookup": "it can read files; look integers up before the model",
     "TextVectorization": "it can read files; split text before the model",
+    "IndexLookup": "it can read files",
+    "FeatureSpace": "it can read files",
 }
 MODELS = ("Functional", "Sequential", "Model")
 _VALUES = (

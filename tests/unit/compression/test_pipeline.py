@@ -216,7 +216,7 @@ def test_float16_halves_the_weights_and_names_of_inputs_and_outputs_stay_with_th
     assert (weight.bytes_before, weight.bytes_after) == (64 * 64 * 4, 64 * 64 * 2)
 
 
-def test_weights_beyond_float16_fail_the_score_and_not_the_job(tmp_path: Path) -> None:
+def test_weights_beyond_float16_fail_the_score_and_not_the_job_and_are_told(tmp_path: Path) -> None:
     import tensorflow as tf
 
     spec = tf.TensorSpec((None, 64), tf.float32, name="x")
@@ -228,8 +228,8 @@ def test_weights_beyond_float16_fail_the_score_and_not_the_job(tmp_path: Path) -
         path, data, tmp_path, compression=scheme, evaluation={"metric": "Agreement", "minScore": "1%"}
     )
     assert made.manifest.scores is not None
-    assert made.manifest.scores.compressed == -9999
-    assert made.report.warnings
+    assert made.manifest.scores.compressed < 50
+    assert "4096 elements are beyond float16" in made.report.warnings[0]
 
 
 def test_an_operation_without_a_built_in_operator_is_named(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_a_custom_layer_is_refused_with_its_name(digits_models: DigitsModels, tm
         {"class_name": "__lambda__", "config": {"value": "x"}},
         {"module": "keras.layers", "class_name": "TFSMLayer", "config": {"filepath": "/x"}},
         {"module": "keras.layers", "class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}},
+        {"module": "keras.src.layers.preprocessing.index_lookup", "class_name": "IndexLookup", "config": {}},
         {"module": "keras.utils", "class_name": "get_file", "config": {"origin": "http://x"}},
         {"module": "keras.src.saving.saving_lib", "class_name": "load_model", "config": {}},
         {"module": "keras.config", "class_name": "enable_unsafe_deserialization", "config": {}},

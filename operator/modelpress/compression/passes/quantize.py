@@ -5,6 +5,7 @@ The converter does the work (`conversion_server`). The report compares the const
 with those of the float32 file that was converted from the same graph. Must not import TensorFlow.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
@@ -16,8 +17,10 @@ from modelpress.compression.report import Formula, PassReport, TensorReport
 from modelpress.compression.tflite_file import Constant
 from modelpress.models.types import Array, Weight
 
+BEYOND_FLOAT16 = "beyondFloat16"  # a fact: elements that float16 cannot hold
 SCHEMES = (Scheme.INT8_DYNAMIC, Scheme.FLOAT16)  # those that the converter is asked for
 _FEW = 1024  # elements; the converter's own bound for Int8Dynamic
+_LARGEST = 65504.0  # of float16
 
 
 def report(
@@ -49,10 +52,11 @@ def _counterpart(constant: Constant, after: Mapping[str, Constant]) -> Constant 
 def _close(found: Constant, values: Array) -> bool:
     """Whether `found` can be `values`, stored with less precision."""
     if found.dtype in ("float32", "float16"):
-        tolerance = 0.0 if found.dtype == "float32" else 1e-3
-        # values beyond float16 become infinite there
-        stored, wanted = found.values.astype(np.float32), values.astype(found.dtype).astype(np.float32)
-        return bool(np.allclose(stored, wanted, rtol=tolerance, atol=tolerance, equal_nan=True))
+        limit, tolerance = (_LARGEST, 1e-3) if found.dtype == "float16" else (np.inf, 0.0)
+        wanted = np.clip(values, -limit, limit)  # the converter cuts what float16 cannot hold
+        return bool(
+            np.allclose(found.values.astype(np.float32), wanted, tolerance, tolerance, equal_nan=True)
+        )
     return found.scale.size > 0 and formula.check(found, values).largest_error < 2
 
 
@@ -72,6 +76,8 @@ def _tensor(scheme: Scheme, before: Constant, after: Constant | None, weight: We
         update["skipped"] = _why(scheme, values)
     else:
         update["changed"] = values.size
+    if after.dtype == "float16" and (cut := int((np.abs(values) > _LARGEST).sum())):
+        update["facts"] = {BEYOND_FLOAT16: cut}
     if after.scale.size:
         update["formula"] = Formula(**asdict(formula.check(after, values)))
     return base.model_copy(update=update)
@@ -87,17 +93,13 @@ def _why(scheme: Scheme, values: Array) -> str:
 
 def _weight_names(constants: Sequence[Constant], weights: Sequence[Weight]) -> dict[str, Weight]:
     """Return the weight behind each constant: equal values, up to the axes that the converter swaps."""
-    by_size: dict[int, list[Weight]] = {}
-    for weight in weights:
-        by_size.setdefault(int(np.prod(weight.shape, dtype=np.int64)), []).append(weight)
-    found: dict[str, Weight] = {}
-    for constant in constants:
-        flat = constant.values.ravel()
-        for weight in by_size.get(flat.size, []):
-            if any(np.array_equal(flat, candidate) for candidate in _arrangements(weight.read())):
-                found[constant.name] = weight
-                break
-    return found
+    by_content = {_digest(values): weight for weight in weights for values in _arrangements(weight.read())}
+    found = ((constant.name, by_content.get(_digest(constant.values))) for constant in constants)
+    return {name: weight for name, weight in found if weight is not None}
+
+
+def _digest(values: Array) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(values).data).digest()
 
 
 def _arrangements(values: Array) -> Iterator[Array]:
