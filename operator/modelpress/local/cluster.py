@@ -165,10 +165,6 @@ class LocalCluster:
         for stop in stops:
             stop.join()
 
-    def logs(self) -> list[Path]:
-        """Return the log files of the pods that are still known."""
-        return sorted(self._folder.glob("*/*.log"))
-
     # objects
 
     def _of(self, kind: str) -> tuple[dict[str, Any], ...]:

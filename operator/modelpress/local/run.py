@@ -151,9 +151,9 @@ class _Run:
         stalled = objects.condition(resource, ConditionType.STALLED) or {}
         if stalled.get("status") == "True" and not objects.dig(resource, "status", "current"):
             self._display.end_bars()
-            if self._result:
+            if self._result and stalled["reason"] == Reason.EVALUATION_FAILED:
                 reports.show_stored(self._options.state / "artifacts", self._result.artifact_digest)
-            else:
+            elif any(self._folder.glob("*/*.log")):
                 self._display.say(f"logs are in {self._folder}")
             raise error_of(stalled["reason"], stalled["message"])
 
