@@ -33,5 +33,9 @@ def progress(logger: logging.Logger, step: str, done: int, total: int, **facts: 
     `facts` are shown behind the bar, such as loss=0.12.
     """
     logger.info(
-        "%s %d/%d", step, done, total, extra={"progress": {"step": step, "done": done, "total": total, **facts}}
+        "%s %d/%d",
+        step,
+        done,
+        total,
+        extra={"progress": {"step": step, "done": done, "total": total, **facts}},
     )

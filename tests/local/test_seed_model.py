@@ -69,9 +69,7 @@ def test_the_subclassed_keras_file_is_refused_with_one_line_that_says_how_to_exp
     assert "model.export(" in said[0]
 
 
-def _answers(
-    models: DigitsModels, model: Path, state: Path, parallelism: dict[str, int]
-) -> list[Outputs]:
+def _answers(models: DigitsModels, model: Path, state: Path, parallelism: dict[str, int]) -> list[Outputs]:
     with _running(models, model, state, parallelism) as url, httpx.Client(base_url=url, timeout=30) as client:
         name = client.get("/v2/models/seed").json()["inputs"][0]["name"]
         return [_infer(client, name, models.digits.test_x[:rows]) for rows in BATCHES]
@@ -86,9 +84,7 @@ def _infer(client: httpx.Client, name: str, rows: npt.NDArray[np.float32]) -> Ou
 
 
 @contextmanager
-def _running(
-    models: DigitsModels, model: Path, state: Path, parallelism: dict[str, int]
-) -> Iterator[str]:
+def _running(models: DigitsModels, model: Path, state: Path, parallelism: dict[str, int]) -> Iterator[str]:
     """Yield the URL of a `modelpress run`, ended with the context."""
     manifest = _manifest(state / "manifest.yaml", models, model, parallelism)
     command = [sys.executable, "-m", "modelpress", "run", "-f", str(manifest), "--state", str(state)]
