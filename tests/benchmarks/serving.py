@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import psutil
-from tests.unit.serving.artifacts import Worker, examples, make_artifact, worker
 
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.loading import Layout, load
 from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
+from tests.unit.serving.artifacts import Worker, examples, make_artifact, worker
 
 ROUNDS = 5
 

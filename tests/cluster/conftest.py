@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tests.cluster.controlplane import ControlPlane, wait_until
 from tests.cluster.environment import Cluster, Sources, new_operator
 from tests.cluster.helpers import SLOT, now

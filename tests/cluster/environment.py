@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from tests.cluster.api import Json
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.helpers import SLOT, Deployed, Operator, merge

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
-from tests.cluster.api import Api, ApiError, Json
 
 from modelpress.local.pods import PodProcess, remove_folder
+from tests.cluster.api import Api, ApiError, Json
 
 logger = logging.getLogger(__name__)
 

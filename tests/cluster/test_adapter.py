@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 from kubernetes import client, config
-from tests.cluster.controlplane import ControlPlane, wait_until
 
 from modelpress.api import names
 from modelpress.api.conditions import Reason
@@ -20,6 +19,7 @@ from modelpress.controllers.rest import Rest
 from modelpress.controllers.resync import GhostFound, Resync
 from modelpress.controllers.store import Entry, Store, owner_key, pack
 from modelpress.planning.types import EventNote, Key, Observed, Ref
+from tests.cluster.controlplane import ControlPlane, wait_until
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 SYSTEM = "modelpress-system"

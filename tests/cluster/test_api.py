@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+
+from modelpress.api import manifest
+from modelpress.api.crd import root_schema
 from tests.cluster.api import Api, ApiError, path
 from tests.cluster.controlplane import ControlPlane
 from tests.support import random_manifests
@@ -15,9 +18,6 @@ from tests.support.bounds import breaches
 from tests.support.manifest_table import Row, rows
 from tests.support.manifest_table import manifest as text_of
 from tests.support.yaml_scalars import SCALARS
-
-from modelpress.api import manifest
-from modelpress.api.crd import root_schema
 
 pytestmark = pytest.mark.usefixtures("crd")
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from modelpress.api import names
 from tests.cluster.api import Json
 from tests.cluster.controlplane import tally, wait_until
 from tests.cluster.environment import Cluster
 from tests.cluster.helpers import SLOT, Deployed, now, percent, predict
 from tests.cluster.oracle import serving_form
-
-from modelpress.api import names
 
 RESYNCS = 10
 pytestmark = pytest.mark.timeout(600)  # the first test waits for all parts of the cluster and a Job

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from modelpress.api import contract, names
 from tests.cluster.api import Json
 from tests.cluster.controlplane import ControlPlane, tally, wait_until
 from tests.cluster.environment import new_operator
 from tests.cluster.helpers import Deployed, Operator, now
-
-from modelpress.api import contract, names
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 DIGEST = "sha256:" + "a" * 64

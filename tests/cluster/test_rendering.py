@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.cluster.controlplane import ControlPlane
 
 from modelpress.planning.drift import differs
+from tests.cluster.controlplane import ControlPlane
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PLURALS = {

@@ -1,5 +1,5 @@
-"""The seed model, from its files to answers, as a user of local mode: pruned, clipped, quantized and served by
-one pod on one device, as two copies and as three stages.
+"""The seed model, from its files to answers, as a user of local mode: pruned, clipped, quantized and served
+by one pod on one device, as two copies and as three stages.
 """
 
 import re

@@ -22,6 +22,7 @@ import httpx
 import pytest
 import s3fs
 import yaml
+
 from tests.support.binaries import binary
 
 __all__ = ["protected_registry", "registry", "s3", "web"]

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.yaml_scalars import SCALARS
 
 from modelpress.api import kubeyaml
 from modelpress.api.errors import UsageError
+from tests.support.yaml_scalars import SCALARS
 
 
 def value(text: str) -> Any:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.servers import Registry, docker_secret, free_port
-from tests.unit.artifacts.artifacts import KEY, contents, make
 
 from modelpress.api import contract
 from modelpress.api.conditions import Reason
@@ -17,6 +15,8 @@ from modelpress.api.contract import JobFailure
 from modelpress.artifacts.image import pack
 from modelpress.artifacts.manifest import load_verified
 from modelpress.artifacts.stores import open_store
+from tests.support.servers import Registry, docker_secret, free_port
+from tests.unit.artifacts.artifacts import KEY, contents, make
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

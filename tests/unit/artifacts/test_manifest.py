@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.unit.artifacts.artifacts import make, manifest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError, MissingError
 from modelpress.artifacts.manifest import load, load_verified, parse
+from tests.unit.artifacts.artifacts import make, manifest
 
 
 def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path) -> None:

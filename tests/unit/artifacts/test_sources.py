@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.servers import S3, Web, free_port, run_web, write_secret
-from tests.unit.artifacts.artifacts import contents
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError, MissingError, PermissionDenied, UnavailableError, UsageError
 from modelpress.api.spec import Source
 from modelpress.artifacts.digests import directory_sha256
 from modelpress.artifacts.sources import Fetched, fetch
+from tests.support.servers import S3, Web, free_port, run_web, write_secret
+from tests.unit.artifacts.artifacts import contents
 
 CONTENT = b"a model\n" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.support.binaries import binary
-from tests.support.servers import Registry, docker_secret, free_port, run_registry
-from tests.support.token_server import run_token_server
-from tests.unit.artifacts.artifacts import KEY, contents, make
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError, MissingError, PermissionDenied, UnavailableError, UsageError
 from modelpress.artifacts.image import pack
 from modelpress.artifacts.manifest import load_verified
 from modelpress.artifacts.stores import Store, open_store, unpack_layout
+from tests.support.binaries import binary
+from tests.support.servers import Registry, docker_secret, free_port, run_registry
+from tests.support.token_server import run_token_server
+from tests.unit.artifacts.artifacts import KEY, contents, make
 
 
 @dataclass(frozen=True)

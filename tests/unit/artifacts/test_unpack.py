@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.unit.artifacts.artifacts import contents, make
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError, ModelPressError
@@ -22,6 +21,7 @@ from modelpress.artifacts.image import (
     sha256_digest,
 )
 from modelpress.artifacts.layout import LayoutStore
+from tests.unit.artifacts.artifacts import contents, make
 
 
 @dataclass

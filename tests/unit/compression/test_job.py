@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.models import DigitsModels
 
 from modelpress.api import contract
 from modelpress.api.contract import JobFailure, JobRequest, JobResult
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts.stores import open_store
 from modelpress.compression import job
+from tests.support.models import DigitsModels
 
 
 @dataclass(frozen=True)

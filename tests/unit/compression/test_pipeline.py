@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.models import DigitsModels
 
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobRequest
@@ -18,6 +17,7 @@ from modelpress.compression import formula, pipeline, recipe, report, report_tex
 from modelpress.compression.litert import LiteRTModel
 from modelpress.compression.report import Report
 from modelpress.models.types import TensorSpec
+from tests.support.models import DigitsModels
 
 PRUNE_AND_CLIP = {
     "compression": {"pruning": {"sparsity": "50%"}, "quantization": {"scheme": "Int8Dynamic"}},

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from tests.support import manifest_table
 
 from modelpress import cli
 from modelpress.api.crd import to_yaml
 from modelpress.api.errors import UsageError
 from modelpress.local import documents
+from tests.support import manifest_table
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = ("run", "plan", "compress", "serve", "report", "crd", "operator", "job", "fetch")

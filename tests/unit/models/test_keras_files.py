@@ -9,12 +9,12 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from tests.support.models import DigitsModels
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.models.load import load
 from modelpress.models.types import Kind, Role, original_bytes
+from tests.support.models import DigitsModels
 
 Edit = Callable[[dict[str, Any]], None]
 

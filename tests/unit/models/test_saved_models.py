@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.models import DigitsModels
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.models.load import load
 from modelpress.models.types import Kind, Role
+from tests.support.models import DigitsModels
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.planning.world import ARTIFACT, OTHER_ARTIFACT, SPEC, Json, World
 
 from modelpress.api import contract, names
 from modelpress.planning import jobs
 from modelpress.planning.types import Plan
+from tests.unit.planning.world import ARTIFACT, OTHER_ARTIFACT, SPEC, Json, World
 
 LOST = '{"reason": "ArtifactLost", "message": "gone"}'
 GOOD = {"metric": "Accuracy", "original": 97.5, "compressed": 97.25, "rows": 400}

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from tests.unit.planning.world import SPEC, World, ready_world
 
 from modelpress.api import names
 from modelpress.planning.types import Plan, Ref
+from tests.unit.planning.world import SPEC, World, ready_world
 
 OTHER_OWNER = {"apiVersion": "apps/v1", "kind": "Other", "name": "other", "uid": "other", "controller": True}
 OLD_OWNER = {

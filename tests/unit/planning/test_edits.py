@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from tests.unit.planning.world import OTHER_ARTIFACT, SPEC, World, ready_world
 
 from modelpress.api import names
 from modelpress.planning.types import Plan
+from tests.unit.planning.world import OTHER_ARTIFACT, SPEC, World, ready_world
 
 NEW_RECIPES: dict[str, dict[str, Any]] = {
     "model": {"model": {"uri": "s3://models/other.keras"}},

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from tests.unit.planning.world import ARTIFACT, OTHER_ARTIFACT, SPEC, World, ready_world
 
 from modelpress.api import identity, names
 from modelpress.planning.types import Plan
+from tests.unit.planning.world import ARTIFACT, OTHER_ARTIFACT, SPEC, World, ready_world
 
 FLOAT16 = {"quantization": {"scheme": "Float16"}}
 

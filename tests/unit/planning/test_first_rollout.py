@@ -1,10 +1,10 @@
 """From an empty namespace to Ready, step by step."""
 
 import pytest
-from tests.unit.planning.world import ARTIFACT, SOURCE, SPEC, World, ready_world
 
 from modelpress.api import identity
 from modelpress.planning.types import Plan
+from tests.unit.planning.world import ARTIFACT, SOURCE, SPEC, World, ready_world
 
 
 def test_the_steps_from_nothing_to_ready() -> None:

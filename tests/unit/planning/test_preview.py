@@ -1,9 +1,9 @@
 """What `modelpress plan` prints is what the planner would apply."""
 
 import pytest
-from tests.unit.planning.world import SETTINGS, SPEC, World
 
 from modelpress.planning.preview import PLACEHOLDER_DIGEST, preview
+from tests.unit.planning.world import SETTINGS, SPEC, World
 
 BODY = {
     "apiVersion": "modelpress.dev/v1alpha1",

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from tests.unit.planning.world import SPEC, Json, World, ready_world
 
 from modelpress.api.conditions import Reason
 from modelpress.planning import reasons
+from tests.unit.planning.world import SPEC, Json, World, ready_world
 
 NOT_READY = {"type": "Ready", "status": "False"}
 NO_SECRET = 'MountVolume.SetUp failed for volume "v" : secret "missing" not found'

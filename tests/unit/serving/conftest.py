@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.unit.serving.artifacts import Worker, make_artifact, worker
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.serving.artifacts import equal, examples
 
 from modelpress.serving.batching import Answer, Batcher, Limits, Request
 from modelpress.serving.devices import InLoop, OnThreads
@@ -13,6 +12,7 @@ from modelpress.serving.errors import BadRequest, DeadlineExceeded, Overloaded, 
 from modelpress.serving.executors.base import Arrays
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.parallelism import DataParallel, Done, Pipeline, Stage
+from tests.unit.serving.artifacts import equal, examples
 
 
 class HeldDevice:

@@ -7,7 +7,6 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.serving.artifacts import NAMES, SCHEMES, equal, examples
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
@@ -22,6 +21,7 @@ from modelpress.serving.executors.stages import (
     measure,
     pieces,
 )
+from tests.unit.serving.artifacts import NAMES, SCHEMES, equal, examples
 
 
 def compute(parts: list[Piece], inputs: Arrays) -> list[Any]:

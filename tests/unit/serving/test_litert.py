@@ -2,13 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.unit.serving.artifacts import NAMES, SCHEMES, equal, examples
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.artifacts.manifest import TensorSpec
 from modelpress.serving.executors.base import InputError
 from modelpress.serving.executors.litert import LiteRTExecutor, check_signature
+from tests.unit.serving.artifacts import NAMES, SCHEMES, equal, examples
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.serving.artifacts import equal, examples
 
 from modelpress.serving.executors.base import Arrays, InputError
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.loading import Layout, load
 from modelpress.serving.parallelism import DataParallel, Pipeline, Result, Stage, micro_batches, split
+from tests.unit.serving.artifacts import equal, examples
 
 
 def parallel(artifact: Path, data: int, pipeline: int) -> DataParallel:

@@ -16,10 +16,10 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from tests.unit.serving.artifacts import Worker, examples, start, wait_ready, worker
 
 from modelpress.api.contract import JobFailure
 from modelpress.serving.executors.litert import LiteRTExecutor
+from tests.unit.serving.artifacts import Worker, examples, start, wait_ready, worker
 
 
 def tensor(name: str, array: Any) -> dict[str, Any]:
