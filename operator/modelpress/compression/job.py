@@ -44,8 +44,7 @@ def main() -> NoReturn:
 
 
 def run(request: JobRequest, store: Store, work_dir: Path, secrets: Path | None) -> JobResult:
-    """Find or make the artifact of a request in `store`. `modelpress compress` calls this with a layout
-    directory.
+    """Find or make the artifact of a request in `store`; scratch files go to `work_dir`.
 
     `secrets` is the folder of contract.SECRETS. Raises the errors of `api.errors`.
     """
