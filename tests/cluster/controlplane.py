@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import httpx
 import yaml
 from kubernetes import client, config
+
 from tests.cluster.api import Api, ApiError
 from tests.cluster.certificates import Authority
 from tests.support import binaries
@@ -39,6 +40,7 @@ class Request:
     code: int
     at: str  # RFC 3339 with microseconds: sorts as text
     agent: str
+    message: str  # of an error
 
     @property
     def writes(self) -> bool:
@@ -271,6 +273,7 @@ def _request(entry: dict[str, Any]) -> Request:
         code=entry.get("responseStatus", {}).get("code", 0),
         at=entry["requestReceivedTimestamp"],
         agent=entry.get("userAgent", ""),
+        message=entry.get("responseStatus", {}).get("message", ""),
     )
 
 

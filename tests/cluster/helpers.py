@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 import numpy as np
 import yaml
+
+from modelpress.api import names
 from tests.cluster.api import Api, Json
 from tests.cluster.controlplane import ControlPlane, Request, free_port, wait_until
 from tests.cluster.node import ADDRESS_ANNOTATION
-
-from modelpress.api import names
 
 SLOT = "example.com/slot"
 JOB_SECONDS = 240  # deadline of what includes a compression Job, on a busy machine
@@ -58,6 +58,12 @@ class Operator:
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
+
+    def kill(self) -> None:
+        """Send SIGKILL: no time to put anything in order."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
 
     @property
     def running(self) -> bool:
