@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
@@ -19,28 +20,24 @@ from pydantic import ValidationError
 from modelpress import logs
 from modelpress.api import contract
 from modelpress.api.conditions import Reason
-from modelpress.api.contract import JobFailure, JobRequest, JobResult
+from modelpress.api.contract import JobRequest, JobResult
 from modelpress.api.errors import ModelPressError, UsageError
 from modelpress.artifacts import image, manifest, sources
 from modelpress.artifacts.key import artifact_key, key_recipe
 from modelpress.artifacts.manifest import ArtifactManifest
 from modelpress.artifacts.stores import Store, open_store
+from modelpress.artifacts.termination import required, run_reporting, write
 from modelpress.compression import recipe
 
 _log = logging.getLogger("modelpress.compression.job")  # also when run as a program
-_INTERNAL = 70  # EX_SOFTWARE
 _TERMINATED = 128 + signal.SIGTERM
-_MESSAGE = 3000  # characters, as JobFailure allows
 
 
 def main() -> NoReturn:
     """Run the Job that the environment describes (api.contract), write its termination message, exit."""
     logs.configure()
     _exit_on_sigterm()
-    message, code = outcome()
-    if path := os.environ.get(contract.TERMINATION_MESSAGE):
-        Path(path).write_text(message, encoding="utf-8")
-    sys.exit(code)
+    sys.exit(run_reporting(run_environment, unexpected=Reason.JOB_FAILED))
 
 
 def run(request: JobRequest, store: Store, work_dir: Path, secrets: Path | None) -> JobResult:
@@ -61,12 +58,8 @@ def run(request: JobRequest, store: Store, work_dir: Path, secrets: Path | None)
     )
     digests = {"evaluation": data.sha256} if data else {}
     key = artifact_key(model.sha256, digests, key_recipe(request), version("modelpress"))
-    if digest := store.find(key):
-        _log.info(
-            "Found a finished artifact of this key: nothing is compressed again.", extra={"digest": digest}
-        )
-        store.pull(digest, work_dir / "found")
-        return _result(request, manifest.load_verified(work_dir / "found"), digest, reused=True)
+    if found := _find(store, key, work_dir / "found"):
+        return _result(request, found.manifest, found.digest, reused=True)
 
     from modelpress.compression import pipeline  # noqa: PLC0415 - a found artifact does not wait for TensorFlow
 
@@ -78,6 +71,29 @@ def run(request: JobRequest, store: Store, work_dir: Path, secrets: Path | None)
         digest = store.push(packed, key)
     _log.info("Stored the artifact.", extra={"digest": digest, "key": key})
     return _result(request, made, digest, reused=False)
+
+
+@dataclass(frozen=True)
+class _Found:
+    digest: str
+    manifest: ArtifactManifest
+
+
+def _find(store: Store, key: str, target: Path) -> _Found | None:
+    """Return the finished artifact of this key; one that the store lost or damaged is made again."""
+    digest = store.find(key)
+    if digest is None:
+        return None
+    try:
+        store.pull(digest, target)
+        found = _Found(digest, manifest.load_verified(target))
+    except ModelPressError as error:
+        if error.reason not in (Reason.ARTIFACT_LOST, Reason.ARTIFACT_CORRUPT):
+            raise
+        _log.warning("%s: %s: the artifact is made again", error.reason, error.message)
+        return None
+    _log.info("Found a finished artifact of this key: nothing is compressed again.", extra={"digest": digest})
+    return found
 
 
 def _result(request: JobRequest, made: ArtifactManifest, digest: str, *, reused: bool) -> JobResult:
@@ -93,60 +109,28 @@ def _result(request: JobRequest, made: ArtifactManifest, digest: str, *, reused:
     )
 
 
-def outcome() -> tuple[str, int]:
-    """Return the termination message and the exit code."""
+def run_environment() -> None:
+    """Run what the environment describes, and write the JobResult as the termination message."""
     try:
-        result = _run_environment()
-    except ModelPressError as error:
-        _log.error("%s: %s", error.reason, error.message)
-        return failure(error.reason, error.message), error.exit_code
-    except MemoryError:
-        _log.exception("Out of memory.")
-        return failure(Reason.OUT_OF_MEMORY, "the Job needs more memory than it may use"), _INTERNAL
-    except Exception as error:
-        _log.exception("Unexpected error.")  # the traceback stays in the log
-        text = f"unexpected {type(error).__name__}; the Job's log has more"
-        return failure(Reason.JOB_FAILED, text), _INTERNAL
-    _log.info("The Job is done.", extra={"result": result.to_wire()})
-    return result.model_dump_json(by_alias=True, exclude_none=True), 0
-
-
-def _run_environment() -> JobResult:
-    try:
-        request = JobRequest.model_validate_json(_variable(contract.REQUEST))
+        request = JobRequest.model_validate_json(required(contract.REQUEST))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(Reason.INVALID_SPEC, f"{contract.REQUEST}: {where}: {first['msg']}") from error
     secrets = Path(os.environ[contract.SECRETS]) if os.environ.get(contract.SECRETS) else None
     store = open_store(
-        _variable(contract.STORE),
+        required(contract.STORE),
         plain_http_registry=os.environ.get(contract.PLAIN_HTTP_REGISTRY) or None,
         secrets=_folder(secrets, contract.STORAGE_SECRET),
     )
-    return run(request, store, Path(_variable(contract.WORK_DIR)), secrets)
-
-
-def _variable(name: str) -> str:
-    value = os.environ.get(name)
-    if not value:
-        raise UsageError(Reason.INVALID_SPEC, f"the environment variable {name} is not set")
-    return value
+    result = run(request, store, Path(required(contract.WORK_DIR)), secrets)
+    _log.info("The Job is done.", extra={"result": result.to_wire()})
+    write(result.model_dump_json(by_alias=True, exclude_none=True))
 
 
 def _folder(secrets: Path | None, name: str) -> Path | None:
     folder = secrets / name if secrets else None
     return folder if folder and folder.is_dir() else None
-
-
-def failure(reason: Reason, message: str) -> str:
-    """Return a JobFailure that fits into a termination message, which counts bytes."""
-    line = " ".join(message.split())[:_MESSAGE]
-    while True:
-        text = JobFailure(reason=reason, message=line).model_dump_json(by_alias=True)
-        if len(text.encode()) <= contract.TERMINATION_MESSAGE_LIMIT:
-            return text
-        line = line[: len(line) * 3 // 4]
 
 
 def _exit_on_sigterm() -> None:

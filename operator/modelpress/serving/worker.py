@@ -14,9 +14,10 @@ import uvloop
 
 from modelpress import logs
 from modelpress.api.conditions import Reason
-from modelpress.api.contract import TERMINATION_MESSAGE, TERMINATION_MESSAGE_LIMIT, JobFailure
+from modelpress.api.contract import ARTIFACT_DIGEST
 from modelpress.api.errors import DataError, ModelPressError, UnavailableError
 from modelpress.artifacts.manifest import ArtifactManifest
+from modelpress.artifacts.termination import run_reporting
 from modelpress.serving.batching import Batcher, Limits
 from modelpress.serving.loading import Layout, load, place
 from modelpress.serving.protocols.app import App
@@ -57,11 +58,9 @@ def main(options: WorkerOptions) -> None:
     the log.
     """
     logs.configure()
-    try:
-        uvloop.run(_run(options))
-    except ModelPressError as error:
-        _report(error)
-        raise SystemExit(error.exit_code) from None
+    code = run_reporting(lambda: uvloop.run(_run(options)))
+    if code:
+        raise SystemExit(code)
 
 
 async def _run(options: WorkerOptions) -> None:
@@ -114,7 +113,8 @@ def _limits(options: WorkerOptions) -> Limits:
 
 
 def _digest(manifest: ArtifactManifest) -> str:
-    return f"sha256:{manifest.files[manifest.model_file]}"
+    """Return the artifact's image digest where the pod knows it, else the digest of the model's file."""
+    return os.environ.get(ARTIFACT_DIGEST) or f"sha256:{manifest.files[manifest.model_file]}"
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -130,12 +130,3 @@ def _listen(host: str, port: int) -> socket.socket:
             Reason.POD_CRASHED, f"cannot listen on {host} port {port}: {error.strerror}"
         ) from error
     return listener
-
-
-def _report(error: ModelPressError) -> None:
-    """Write the reason where the kubelet puts it into the pod's status, and log it."""
-    logger.error("%s: %s", error.reason, error.message)
-    path = os.environ.get(TERMINATION_MESSAGE)
-    if path:
-        text = JobFailure(reason=error.reason, message=error.message[:3000]).model_dump_json(by_alias=True)
-        Path(path).write_bytes(text.encode()[:TERMINATION_MESSAGE_LIMIT])

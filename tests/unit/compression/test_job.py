@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from modelpress.api import contract
+from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobFailure, JobRequest, JobResult
 from modelpress.artifacts import manifest as manifests
+from modelpress.artifacts import termination
 from modelpress.artifacts.stores import open_store
 from modelpress.compression import job
 from tests.support.models import DigitsModels
@@ -78,7 +80,9 @@ def request(path: Path, data: Path | None = None, **fields: Any) -> dict[str, An
     return {**base, **fields}
 
 
-def test_the_second_run_finds_the_artifact_of_the_first(pod: Pod, digits_models: DigitsModels) -> None:
+def test_the_second_run_finds_the_artifact_of_the_first_unless_it_is_damaged(
+    pod: Pod, digits_models: DigitsModels
+) -> None:
     asked = request(digits_models.saved_model, digits_models.flat_data)
     first = pod.run(asked)
     assert first.code == 0, first.log
@@ -103,6 +107,19 @@ def test_the_second_run_finds_the_artifact_of_the_first(pod: Pod, digits_models:
 
     open_store(pod.store).pull(made.artifact_digest, pod.folder / "pulled")
     assert manifests.load_verified(pod.folder / "pulled").artifact_key == made.artifact_key
+
+    blobs = sorted(
+        (pod.folder / "store" / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size
+    )
+    damaged = bytearray(blobs[-1].read_bytes())
+    damaged[-20] ^= 1
+    blobs[-1].write_bytes(damaged)
+    third = pod.run(asked)
+    assert third.code == 0, third.log
+    assert "ArtifactCorrupt" in third.log
+    again = JobResult.model_validate_json(third.message)
+    assert (again.reused, again.artifact_key) == (False, made.artifact_key)
+    open_store(pod.store).pull(again.artifact_digest, pod.folder / "pulled again")
 
 
 def test_a_subclassed_keras_file_is_final_and_says_how_to_export(
@@ -170,16 +187,9 @@ def test_errors_of_our_own_show_no_internals(
     monkeypatch.setenv(contract.REQUEST, asked.model_dump_json(by_alias=True))
     monkeypatch.setenv(contract.STORE, f"file://{tmp_path}/store")
     monkeypatch.setenv(contract.WORK_DIR, str(tmp_path))
-    message, code = job.outcome()
-    failure = JobFailure.model_validate_json(message)
-    assert code == 70
+    told = tmp_path / "termination-log"
+    monkeypatch.setenv(contract.TERMINATION_MESSAGE, str(told))
+    assert termination.run_reporting(job.run_environment, unexpected=Reason.JOB_FAILED) == 70
+    failure = JobFailure.model_validate_json(told.read_text())
     assert failure.reason == reason
     assert "internal text" not in failure.message
-
-
-def test_a_long_failure_fits_into_the_termination_message() -> None:
-    from modelpress.api.conditions import Reason
-
-    text = job.failure(Reason.INVALID_MODEL, 'ü"\n' * 5000)
-    assert len(text.encode()) <= contract.TERMINATION_MESSAGE_LIMIT
-    assert "\n" not in JobFailure.model_validate_json(text).message

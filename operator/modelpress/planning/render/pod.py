@@ -89,7 +89,9 @@ def worker_template(view: View, artifact: Artifact, revision: str, image: str) -
     } | _resources(_plain(settings.resources))
     worker = {
         **_container("worker", ["modelpress", "serve"], image),
-        "env": _environment(_worker_variables(view, revision), settings),
+        "env": _environment(
+            _worker_variables(view, revision) | {contract.ARTIFACT_DIGEST: artifact.artifact_digest}, settings
+        ),
         "ports": [{"name": "http", "containerPort": contract.HTTP_PORT, "protocol": "TCP"}],
         "volumeMounts": [_WORK_VOLUME_MOUNT],
         **_PROBES,
