@@ -178,7 +178,9 @@ def _table(original: Original, answers: Answers, found: Report) -> Table:
     table.add_row("bytes", f"{sizes.original_bytes:,}", f"{sizes.compressed_bytes:,}", ratio)
     for entry in found.latency:
         first, second = f"{entry.original / 1e3:.3f} ms", f"{entry.compressed / 1e3:.3f} ms"
-        table.add_row(f"a call of LiteRT, batch {entry.batch}", first, second, f"{entry.speedup:.2f}x faster")
+        table.add_row(
+            f"a call of LiteRT, batch {entry.batch}", first, second, f"{entry.speedup:.2f}x the speed"
+        )
     for rows, took in original.milliseconds.items():
         table.add_row(f"a call of Keras, batch {rows}", f"{took:.2f} ms")
     for batch, took in answers.milliseconds.items():
