@@ -127,7 +127,7 @@ def cluster(
         folder=folder,
         since=since,
     )
-    operator.stop()
+    assert operator.stop() == 0
 
 
 @pytest.fixture

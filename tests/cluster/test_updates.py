@@ -49,7 +49,7 @@ def test_worker_env_makes_a_new_revision_without_a_job(cluster: Cluster, digits:
     assert after["name"] != before["name"]
     assert after["artifactDigest"] == before["artifactDigest"]
     assert {_variables(pod).get("GREETING") for pod in digits.ready_pods()} == {"hello"}
-    assert digits.job_names() == jobs
+    assert digits.job_names() <= jobs
     assert traffic.answers > 0
     assert traffic.failures == []
 
@@ -74,7 +74,7 @@ def test_a_bad_worker_env_is_rolled_back_and_the_recipe_stays_usable(
     digits.patch({"worker": {"env": [{"name": "GREETING", "value": "again"}]}})
     digits.wait_current()
     assert {_variables(pod).get("GREETING") for pod in digits.ready_pods()} == {"again"}
-    assert digits.job_names() == jobs
+    assert digits.job_names() <= jobs
     assert not digits.status.get("failed")
 
 
@@ -84,7 +84,7 @@ def test_a_new_scheme_makes_a_new_job_while_the_old_pods_answer_every_request(
     jobs, before = digits.job_names(), digits.status
     with Traffic(digits, cluster.sources.test_x[:3]) as traffic:
         digits.patch({"compression": {"quantization": {"scheme": "Float16"}}})
-        digits.wait("the new Job runs", lambda: digits.job_names() > jobs)
+        digits.wait("the new Job runs", lambda: digits.job_names() - jobs)
         digits.wait("compressing", lambda: digits.condition("Ready")["status"] == "False")
         assert digits.kstatus() == "InProgress"
         assert digits.status["current"] == before["current"]
@@ -123,7 +123,7 @@ def test_an_evaluation_failure_leaves_the_old_revision_and_relaxed_limits_need_n
     assert status["current"]["recipeHash"] != before["recipeHash"]
     assert status["evaluation"]["passed"] is True
     assert not status.get("failed")
-    assert digits.job_names() == jobs | failed_job
+    assert digits.job_names() <= jobs | failed_job
 
 
 def test_a_wrong_pin_is_final(cluster: Cluster, digits: Deployed) -> None:
@@ -140,12 +140,13 @@ def test_a_wrong_pin_is_final(cluster: Cluster, digits: Deployed) -> None:
     assert answer.shape == (10,)
 
     digits.annotate(names.RETRY_ANNOTATION, "once more")
-    digits.wait("one more Job", lambda: len(digits.job_names() - jobs) == 2)
+    digits.wait("one more Job", lambda: digits.job_names() - jobs - {name})
     digits.wait_stalled("DigestMismatch", JOB_SECONDS)
+    jobs |= digits.job_names()
 
     digits.patch({"model": {"sha256": None}})
     digits.wait_current()
-    assert len(digits.job_names() - jobs) == 2
+    assert digits.job_names() <= jobs, "the recipe before the pin has its artifact"
 
 
 def test_the_right_pin_and_the_first_recipe_serve_again(cluster: Cluster, digits: Deployed) -> None:
@@ -158,7 +159,7 @@ def test_the_right_pin_and_the_first_recipe_serve_again(cluster: Cluster, digits
     )
     status = digits.wait_current(JOB_SECONDS)
     assert status["evaluation"]["passed"] is True
-    assert len(digits.children("controllerrevisions")) <= KEPT_REVISIONS
+    digits.wait("old revisions gone", lambda: len(digits.children("controllerrevisions")) <= KEPT_REVISIONS)
 
 
 def test_a_restart_annotation_makes_a_new_revision_of_the_same_artifact(digits: Deployed) -> None:
@@ -167,4 +168,4 @@ def test_a_restart_annotation_makes_a_new_revision_of_the_same_artifact(digits: 
     digits.wait("a new revision", lambda: digits.status["current"]["name"] != before["name"])
     status = digits.wait_current()
     assert status["current"]["artifactDigest"] == before["artifactDigest"]
-    assert digits.job_names() == jobs
+    assert digits.job_names() <= jobs

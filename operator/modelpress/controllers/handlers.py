@@ -38,12 +38,16 @@ def settings() -> kopf.OperatorSettings:
 
 
 def registry(
-    store: Store, changed: Callable[[Key], None], healthy: Callable[[], Mapping[str, Any]]
+    store: Store,
+    changed: Callable[[Key], None],
+    healthy: Callable[[], Mapping[str, Any]],
+    ending: Callable[[], object],
 ) -> kopf.OperatorRegistry:
     """Return the registrations.
 
     `changed` is called on the event loop for each watch event, after the index holds it. `healthy` returns
-    facts for the liveness endpoint, or raises kopf.PermanentError.
+    facts for the liveness endpoint, or raises kopf.PermanentError. `ending` is called when the watches end:
+    from then on the indexes are out of date.
     """
     made = kopf.OperatorRegistry()
     for resource in WATCHED:
@@ -52,6 +56,10 @@ def registry(
     @kopf.on.startup(registry=made)
     async def bind(**kwargs: Any) -> None:
         store.bind({resource.kind: kwargs[resource.kind] for resource in WATCHED})
+
+    @kopf.on.cleanup(registry=made)
+    async def end(**_: Any) -> None:
+        ending()
 
     @kopf.on.probe(id="operator", registry=made)
     async def probe(**_: Any) -> Mapping[str, Any]:

@@ -84,13 +84,11 @@ async def _run(options: OperatorOptions) -> int:
     )
     queue = WorkQueue(partial(_step, cluster, options.settings()), backoff=_BACKOFF)
     resync = Resync(rest, store, options.namespaces)
-    tasks = [
-        asyncio.create_task(queue.run(options.workers), name="queue"),
-        asyncio.create_task(resync.run(options.resync_interval), name="resync"),
-    ]
+    resyncs = asyncio.create_task(resync.run(options.resync_interval), name="resync")
+    tasks = [asyncio.create_task(queue.run(options.workers), name="queue"), resyncs]
     watches = asyncio.create_task(
         kopf.operator(
-            registry=handlers.registry(store, queue.add, partial(_health, rest, resync)),
+            registry=handlers.registry(store, queue.add, partial(_health, rest, resync), resyncs.cancel),
             settings=handlers.settings(),
             standalone=True,
             clusterwide=not options.namespaces,
@@ -111,7 +109,7 @@ async def _run(options: OperatorOptions) -> int:
 
 def _exit_code(done: set[asyncio.Task[None]]) -> int:
     """Return 0 where the watches ended as asked; log why not otherwise."""
-    errors = [task.exception() for task in done]
+    errors = [task.exception() for task in done if not task.cancelled()]
     for error in errors:
         if isinstance(error, GhostFound):
             logger.error("%s: restart to build the indexes anew", error)
