@@ -1,6 +1,6 @@
 """A model of either kind as one TensorFlow function with its variables."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,16 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from modelpress.models import roles
-from modelpress.models.types import Array, Arrays, FrozenGraph, Kind, Role, TensorSpec, unsupported
+from modelpress.models.types import (
+    Array,
+    Arrays,
+    FrozenGraph,
+    Kind,
+    Role,
+    TensorSpec,
+    TrainingGraph,
+    unsupported,
+)
 
 _DTYPES = ("float16", "float32", "int8", "uint8", "int16", "int32", "int64", "bool")
 
@@ -30,15 +39,15 @@ class Variable:
         self.role = role
         self.shape = tuple(int(size) for size in variable.shape)
         self.dtype: str = variable.dtype.name
-        self._variable = variable
+        self.variable = variable
 
     def read(self) -> Array:
         """Return a copy of the value."""
-        return np.array(self._variable.numpy())
+        return np.array(self.variable.numpy())
 
     def write(self, value: Array) -> None:
         """Replace the value."""
-        self._variable.assign(value)
+        self.variable.assign(value)
 
 
 class GraphModel:
@@ -52,6 +61,8 @@ class GraphModel:
             _check_spec(spec)
         self.kind = kind
         self.owner: object = None  # what must live as long as the model
+        self.training_forward: Callable[..., Any] | None = None  # positional tensors; None: only inference
+        self.random_states: tuple[Any, ...] = ()  # that training_forward draws from
         self.inputs = signature.inputs
         self.outputs = signature.outputs
         self._function = function
@@ -78,6 +89,20 @@ class GraphModel:
             raise unsupported("the model's weights are over 2 GiB, the limit of a .tflite file") from error
         names = [tuple(tensor.name for tensor in tensors) for tensors in (frozen.inputs, frozen.outputs)]
         return FrozenGraph(data, *names)
+
+
+    def training_graph(self) -> TrainingGraph:
+        """Return the function, or the layers in training mode, over the variables."""
+        training = self.training_forward
+
+        def inference(tensors: Sequence[Any]) -> Sequence[Any]:
+            return list(self._function(*tensors))
+
+        def forward(tensors: Sequence[Any]) -> Sequence[Any]:
+            return list(training(*tensors)) if training else inference(tensors)
+
+        variables = tuple(weight.variable for weight in self.weights)
+        return TrainingGraph(forward, inference, variables, self.random_states, training is not None)
 
 
 def _check_spec(spec: TensorSpec) -> None:

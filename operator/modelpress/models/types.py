@@ -3,7 +3,7 @@
 Must not import TensorFlow: passes and metrics are plain numpy and are tested without it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -58,6 +58,17 @@ class FrozenGraph:
     data: bytes
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrainingGraph:
+    """What gradients need of a model. The calls take and return TensorFlow tensors in the model's order."""
+
+    forward: Callable[[Sequence[Any]], Sequence[Any]]  # as in training, where the model has such a mode
+    inference: Callable[[Sequence[Any]], Sequence[Any]]
+    variables: tuple[Any, ...]  # the TensorFlow variables of `LoadedModel.weights`, in that order
+    random_states: tuple[Any, ...]  # of layers such as Dropout: shape (2,), the first number is the seed
+    training_mode: bool  # False: `forward` is `inference`, normalization statistics do not move
 
 
 class Weight(Protocol):
@@ -126,6 +137,10 @@ class LoadedModel(Protocol):
 
     def frozen_graph(self) -> "FrozenGraph":
         """Return the computation with the current weights as constants."""
+        ...
+
+    def training_graph(self) -> "TrainingGraph":
+        """Return the computation for training, over the weights themselves."""
         ...
 
 
