@@ -16,9 +16,10 @@ import tensorflow as tf
 
 from modelpress.api.errors import ModelPressError
 from modelpress.models import archive, hdf5, keras_config
-from modelpress.models.graph_model import GraphModel, Signature
+from modelpress.models.graph_model import Signature
+from modelpress.models.layers_model import LayersModel
 from modelpress.models.limits import SMALL
-from modelpress.models.types import Kind, TensorSpec, first_line, invalid, unsupported
+from modelpress.models.types import TensorSpec, first_line, invalid, unsupported
 
 _WEIGHTS = "model.weights.h5"
 _MEMBERS = {"metadata.json", "config.json", _WEIGHTS}
@@ -33,7 +34,7 @@ def is_keras(path: Path) -> bool:
         return path.suffix == ".keras"
 
 
-def load_keras(path: Path, work_dir: Path) -> GraphModel:
+def load_keras(path: Path, work_dir: Path) -> LayersModel:
     """Load a .keras file; `work_dir` is an empty folder. Raises InvalidModel, UnsupportedModel."""
     name = path.name
     try:
@@ -53,7 +54,7 @@ def load_keras(path: Path, work_dir: Path) -> GraphModel:
     return _load(_named(path, ".keras", work_dir), config, hdf5.check(work_dir / _WEIGHTS, name), name)
 
 
-def load_h5(path: Path, work_dir: Path) -> GraphModel:
+def load_h5(path: Path, work_dir: Path) -> LayersModel:
     """Load a whole-model .h5 file. Raises InvalidModel, UnsupportedModel."""
     size = hdf5.check(path, path.name)
     with h5py.File(path, "r") as file:
@@ -74,7 +75,7 @@ def _named(path: Path, suffix: str, work_dir: Path) -> Path:
     return link
 
 
-def _load(path: Path, config: dict[str, Any], weight_bytes: int, name: str) -> GraphModel:
+def _load(path: Path, config: dict[str, Any], weight_bytes: int, name: str) -> LayersModel:
     try:
         _check_size(name, config, weight_bytes)
         with warnings.catch_warnings():  # Keras only warns where weights are missing from the file
@@ -106,7 +107,7 @@ def _bytes(variable: Any) -> int:
     return count * int(tf.as_dtype(variable.dtype).size)
 
 
-def _graph(model: keras.Model, name: str) -> GraphModel:
+def _graph(model: keras.Model, name: str) -> LayersModel:
     if not model.inputs:
         raise unsupported(f"{name}: the model has no fixed input shape: start it with keras.Input")
     outputs = list(model.outputs)
@@ -119,15 +120,7 @@ def _graph(model: keras.Model, name: str) -> GraphModel:
             _spec(label, tensor) for label, tensor in zip(_output_names(model, flat), outputs, strict=True)
         ),
     )
-    arguments = [tf.TensorSpec(t.shape, t.dtype, name=f"input_{i}") for i, t in enumerate(model.inputs)]
-
-    def forward(*tensors: Any) -> Any:
-        return tf.nest.flatten(flat(list(tensors), training=False))
-
-    function = tf.function(forward, input_signature=arguments).get_concrete_function()
-    used = {id(variable) for variable in function.variables}  # not those that only training needs
-    variables = [variable.value for variable in flat.variables if id(variable.value) in used]
-    return GraphModel(Kind.LAYERS, signature, function, variables)
+    return LayersModel(flat, signature)
 
 
 def _spec(name: str, tensor: Any) -> TensorSpec:
