@@ -45,26 +45,37 @@ def load(
 ) -> Dataset:
     """Read a data set for a model; arrays are unpacked into the folder `folder`.
 
-    `labels`: whether y is needed. Raises DataError (InvalidData) with one line that names the file and the
+    `labels`: whether y is needed. Where it is not, labels that are there and fit are read all the same: the
+    report shows more with them. Raises DataError (InvalidData) with one line that names the file and the
     array.
     """
     try:
         with zipfile.ZipFile(path) as file:
             arrays = _Arrays(path, file, folder)
             found = {spec.name: _input(arrays, spec, len(inputs)) for spec in inputs}
-            wanted = _labels(arrays, outputs, len(inputs)) if labels else {}
+            rows = len(next(iter(found.values())))
+            wanted = _labels(arrays, outputs) if labels else _possible_labels(arrays, outputs, rows)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
         raise invalid(f"{path.name}: not a readable .npz file: {first_line(error)}") from error
-    rows = {
+    counts = {
         name: len(array) for name, array in (*found.items(), *((f"y of {k}", v) for k, v in wanted.items()))
     }
-    if len(set(rows.values())) != 1:
-        listed = ", ".join(f"{name} has {count}" for name, count in rows.items())
+    if len(set(counts.values())) != 1:
+        listed = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise invalid(f"{path.name}: all arrays need the same number of rows: {listed}")
-    count = next(iter(rows.values()))
-    if count == 0:
+    if rows == 0:
         raise invalid(f"{path.name}: has no rows")
-    return Dataset(found, wanted, tuple(inputs), count)
+    return Dataset(found, wanted, tuple(inputs), rows)
+
+
+def has_labels(path: Path, outputs: Sequence[TensorSpec]) -> bool:
+    """Return whether the file has y, or an array with the name of an output. Raises InvalidData."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            keys = {name.removesuffix(".npy") for name in file.namelist()}
+    except (zipfile.BadZipFile, OSError) as error:
+        raise invalid(f"{path.name}: not a readable .npz file: {first_line(error)}") from error
+    return not keys.isdisjoint({"y", *(spec.name for spec in outputs)})
 
 
 def invalid(message: str) -> DataError:
@@ -140,7 +151,16 @@ def _input(arrays: _Arrays, spec: TensorSpec, count: int) -> Array:
     return array
 
 
-def _labels(arrays: _Arrays, outputs: Sequence[TensorSpec], input_count: int) -> dict[str, Array]:
+def _possible_labels(arrays: _Arrays, outputs: Sequence[TensorSpec], rows: int) -> dict[str, Array]:
+    """Return the labels where there are some for each output and row, else none."""
+    try:
+        labels = _labels(arrays, outputs)
+    except DataError:
+        return {}
+    return labels if all(len(array) == rows for array in labels.values()) else {}
+
+
+def _labels(arrays: _Arrays, outputs: Sequence[TensorSpec]) -> dict[str, Array]:
     labels = {}
     for spec in outputs:
         array = arrays.first("y", spec.name) if len(outputs) == 1 else arrays.first(spec.name)

@@ -11,14 +11,15 @@ from typing import Protocol
 import numpy as np
 
 from modelpress.api.spec import Metric
-from modelpress.compression import metrics
+from modelpress.compression import metrics, row_scores
 from modelpress.compression.dataset import Dataset, invalid
-from modelpress.compression.report import EvaluationReport, OutputScore
+from modelpress.compression.intervals import Interval
+from modelpress.compression.report import EvaluationReport, MetricScores, OutputScore
+from modelpress.compression.row_scores import NEEDS_LABELS, RowScores
 from modelpress.logs import progress
 from modelpress.models.types import Array, Arrays, TensorSpec
 from modelpress.models.types import invalid as invalid_model
 
-NEEDS_LABELS = (Metric.ACCURACY, Metric.R2)
 _log = logging.getLogger(__name__)
 _BATCH_BYTES = 64 * 2**20
 _MAX_BATCH = 256
@@ -84,73 +85,62 @@ def score(
                 f"the original model's output {name} is NaN or infinite for {broken} of {len(output)} rows"
                 " of data.evaluation"
             )
-    scored = {name: _output(metric, name, labels, original, compressed) for name in original}
-    worst = min(scored.values(), key=lambda item: (item[0].compressed, item[0].original))
     lost = {name: metrics.rows_without_numbers(output) for name, output in compressed.items()}
     reason = ", ".join(f"output {name} is NaN or infinite for {n} rows" for name, n in lost.items() if n)
-    outputs = tuple(item[0] for item in scored.values())
-    before = min(output.original for output in outputs)
-    # where the worst output changed, no row is paired with itself
-    interval = worst[1] if worst[0].original == before else None
-    return EvaluationReport(
+    scores = metric_scores(
+        metric,
+        {
+            name: row_scores.named(metric, name, labels.get(name), original[name], original[name])
+            for name in original
+        },
+        {
+            name: row_scores.named(metric, name, labels.get(name), original[name], compressed[name])
+            for name in original
+        },
+    )
+    return EvaluationReport(**dict(scores), rows=len(next(iter(original.values()))), invalid=reason or None)
+
+
+def metric_scores(
+    metric: Metric, before: Mapping[str, RowScores], after: Mapping[str, RowScores]
+) -> MetricScores:
+    """Return the scores of one metric from those of each output; the worst output counts.
+
+    The worst output of the original and that of the compressed model may differ: their rows are the same.
+    """
+    first = min(before.values(), key=lambda item: item.score)
+    worst = min(after, key=lambda name: (after[name].score, before[name].score))
+    relative = metric not in NEEDS_LABELS  # the original agrees with itself, without doubt
+    return MetricScores(
         metric=metric,
-        rows=len(next(iter(original.values()))),
-        original=before,
-        compressed=worst[0].compressed,
-        drop=before - worst[0].compressed,
-        drop_interval=(interval.low, interval.high) if interval else None,
-        outputs=outputs,
-        invalid=reason or None,
+        original=first.score,
+        original_interval=None if relative else _bounds(first.interval),
+        compressed=after[worst].score,
+        compressed_interval=_bounds(after[worst].interval),
+        drop=first.score - after[worst].score,
+        drop_interval=_bounds(drop := row_scores.drop_interval(first, after[worst])),
+        interval_method=_method(after[worst].interval, drop),
+        outputs=tuple(
+            OutputScore(
+                name=name,
+                original=before[name].score,
+                compressed=after[name].score,
+                compressed_interval=_bounds(after[name].interval),
+                drop_interval=_bounds(row_scores.drop_interval(before[name], after[name])),
+            )
+            for name in before
+        ),
     )
 
 
-def _output(
-    metric: Metric,
-    name: str,
-    labels: Mapping[str, Array],
-    original: Mapping[str, Array],
-    compressed: Mapping[str, Array],
-) -> tuple[OutputScore, metrics.Interval | None]:
-    before, after = original[name], compressed[name]
-    if metrics.rows_without_numbers(after):
-        baseline = _baseline(metric, name, labels, before)
-        return OutputScore(name=name, original=baseline, compressed=metrics.LOWEST), None
-    if metric is Metric.R2:
-        wanted = labels[name]
-        return OutputScore(
-            name=name, original=_r2(name, wanted, before), compressed=_r2(name, wanted, after)
-        ), None
-    rows_before = _rows(metric, name, labels, before, before)
-    rows_after = _rows(metric, name, labels, before, after)
-    result = OutputScore(name=name, original=float(rows_before.mean()), compressed=float(rows_after.mean()))
-    return result, metrics.drop_interval(rows_before, rows_after)
+def _bounds(interval: Interval | None) -> tuple[float, float] | None:
+    return interval.bounds if interval else None
 
 
-def _baseline(metric: Metric, name: str, labels: Mapping[str, Array], original: Array) -> float:
-    if metric is Metric.R2:
-        return _r2(name, labels[name], original)
-    return float(_rows(metric, name, labels, original, original).mean())
-
-
-def _rows(
-    metric: Metric, name: str, labels: Mapping[str, Array], original: Array, found: Array
-) -> metrics.Rows:
-    if metric is Metric.COSINE_SIMILARITY:
-        return metrics.cosine_similarity(original, found)
-    if metric is Metric.AGREEMENT:
-        return metrics.agreement(metrics.decisions(original), metrics.decisions(found))
-    try:
-        wanted = metrics.label_decisions(labels[name], found.shape)
-    except ValueError as error:
-        raise invalid(f"data.evaluation, output {name}: {error}") from error
-    return metrics.agreement(wanted, metrics.decisions(found))
-
-
-def _r2(name: str, labels: Array, outputs: Array) -> float:
-    try:
-        return metrics.r2(labels, outputs)
-    except ValueError as error:
-        raise invalid(f"data.evaluation, output {name}: {error}") from error
+def _method(score: Interval | None, drop: Interval | None) -> str | None:
+    if score is None or drop is None:
+        return None
+    return score.method if score.method == drop.method else f"{score.method}; drop: {drop.method}"
 
 
 def _fill(array: Array, rows: int) -> Array:

@@ -4,25 +4,13 @@ A decision is the argmax over the last axis, or > 0.5 where that axis has length
 positions. Scores by row make a paired comparison of two models on the same rows possible.
 """
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
-import numpy.typing as npt
 
+from modelpress.compression.intervals import Rows
 from modelpress.models.types import Array
 
-Rows = npt.NDArray[np.float64]  # one score from 0 to 100 for each row
 LOWEST = -9999.0  # of R2, which has no lower bound, and the score of outputs that are no numbers
 _CHUNK = 4096  # rows that are computed at once
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A 95 % confidence interval, in percentage points."""
-
-    low: float
-    high: float
 
 
 def decisions(outputs: Array) -> Array:
@@ -81,19 +69,31 @@ def cosine_similarity(original: Array, compressed: Array) -> Rows:
 def r2(labels: Array, outputs: Array) -> float:
     """Return the coefficient of determination, averaged over all columns; at least `LOWEST`.
 
-    As scikit-learn's r2_score: a column of equal labels scores 100 where it is met exactly, else 0.
     Raises ValueError where the shapes differ.
+    """
+    return max(LOWEST, float(r2_rows(labels, outputs).mean()))
+
+
+def r2_rows(labels: Array, outputs: Array) -> Rows:
+    """Return a number for each row whose mean is the coefficient of determination, over all columns.
+
+    As scikit-learn's r2_score: a column of equal labels scores 100 where it is met exactly, else 0. The
+    spread of the numbers is that of the score to first order (the infinitesimal jackknife, Efron 1982):
+    1 - E/S changes with row i by -(e_i - s_i E/S) / S, where E sums the squared errors e, and S the squared
+    distances s of the labels from their mean. Raises ValueError where the shapes differ.
     """
     size = _row_size(outputs)
     if len(labels) != len(outputs) or _row_size(labels) != size:
         raise ValueError(f"labels have shape {labels.shape}, the outputs {outputs.shape}")
     wanted = np.asarray(labels, dtype=np.float64).reshape(-1, size)
-    errors = ((wanted - np.asarray(outputs, dtype=np.float64).reshape(-1, size)) ** 2).sum(axis=0)
-    spread = ((wanted - wanted.mean(axis=0)) ** 2).sum(axis=0)
-    scores = np.where(errors == 0, 1.0, 0.0)
-    np.divide(errors, spread, out=errors, where=spread > 0)
-    scores = np.where(spread > 0, 1.0 - errors, scores)
-    return max(LOWEST, 100.0 * float(scores.mean()))
+    errors = (wanted - np.asarray(outputs, dtype=np.float64).reshape(-1, size)) ** 2
+    spread = (wanted - wanted.mean(axis=0)) ** 2
+    error, total = errors.mean(axis=0), spread.mean(axis=0)
+    varies = total > 0
+    scale = np.where(varies, total, 1.0)
+    share = error / scale
+    rows = np.where(varies, 1.0 - share - (errors - spread * share) / scale, np.where(error == 0, 1.0, 0.0))
+    return np.asarray(100.0 * rows.mean(axis=1))
 
 
 def rows_without_numbers(outputs: Array) -> int:
@@ -105,19 +105,6 @@ def rows_without_numbers(outputs: Array) -> int:
         np.isfinite(outputs[start : start + _CHUNK]).reshape(-1, _row_size(outputs)) for start in starts
     )
     return sum(int((~finite.all(axis=1)).sum()) for finite in chunks)
-
-
-def drop_interval(original: Rows, compressed: Rows) -> Interval | None:
-    """Return the confidence interval of the mean loss, from the paired differences on the same rows.
-
-    Normal approximation of the mean difference; None for a single row.
-    """
-    if len(original) < 2:
-        return None
-    lost = original - compressed
-    half = 1.96 * float(lost.std(ddof=1)) / math.sqrt(len(lost))
-    mean = float(lost.mean())
-    return Interval(mean - half, mean + half)
 
 
 def _row_size(values: Array) -> int:

@@ -15,7 +15,16 @@ from modelpress.api.contract import JobRequest, Scores
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts.digests import file_sha256
 from modelpress.artifacts.manifest import MODEL_FILE, REPORT_FILE, ArtifactManifest, PassSummary, TensorSpec
-from modelpress.compression import dataset, evaluation, forms, latency, recipe, report
+from modelpress.compression import (
+    dataset,
+    evaluation,
+    evaluation_details,
+    forms,
+    latency,
+    recipe,
+    report,
+    row_scores,
+)
 from modelpress.compression.converter import Converter
 from modelpress.compression.dataset import Dataset
 from modelpress.compression.passes import quantize
@@ -111,7 +120,7 @@ def _step(number: int) -> None:
 def _data(request: JobRequest, inputs: Inputs, model: LoadedModel, work_dir: Path) -> Dataset | None:
     if request.evaluation is None or inputs.evaluation is None:
         return None
-    labels = request.evaluation.metric in evaluation.NEEDS_LABELS
+    labels = request.evaluation.metric in row_scores.NEEDS_LABELS
     return dataset.load(inputs.evaluation, work_dir / "data", model.inputs, model.outputs, labels=labels)
 
 
@@ -140,7 +149,9 @@ def _score(
     found = evaluation.predict(
         form.model, measured.data, work_dir / "results", batch=measured.batch, step="evaluate the result"
     )
-    return evaluation.score(request.evaluation.metric, measured.data.labels, measured.outputs, found)
+    scores = evaluation.score(request.evaluation.metric, measured.data.labels, measured.outputs, found)
+    outputs = evaluation_details.Outputs(measured.data.labels, measured.outputs, found)
+    return evaluation_details.complete(scores, request.evaluation, outputs)
 
 
 def _sizes_and_weights(model: LoadedModel, inputs: Inputs) -> report.Source:
@@ -177,6 +188,8 @@ def _warnings(passes: Sequence[PassReport], scores: EvaluationReport | None) -> 
     warnings = []
     if scores and scores.invalid:
         warnings.append(f"the compressed score does not count: {scores.invalid}")
+    if scores:
+        warnings.extend(evaluation_details.unresolved(scores))
     for step in passes:
         for tensor in step.tensors:
             if tensor.formula and (off := tensor.formula.elements_off):

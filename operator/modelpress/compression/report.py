@@ -43,6 +43,14 @@ class TensorReport(ApiModel):
     formula: Formula | None = Field(None, description="Of integer tensors.")
 
 
+class ActivationReport(ApiModel):
+    """A tensor that the serving form computes in integers: x_q = round(x * scale + bias)."""
+
+    name: str = Field(description="Name in the serving form.")
+    scale: float = Field(description="One for the whole tensor.")
+    bias: int = Field(description="Zero point.")
+
+
 class PassReport(ApiModel):
     """What one pass did."""
 
@@ -50,6 +58,7 @@ class PassReport(ApiModel):
     parameters: dict[str, str] = Field(default_factory=dict, description="As in the spec.")
     note: str | None = Field(None, description="What a reader must know of it.")
     tensors: tuple[TensorReport, ...] = Field(description="All tensors, changed or not.")
+    activations: tuple[ActivationReport, ...] = Field((), description="Those computed in integers of a fixed scale.")
 
 
 class WeightReport(ApiModel):
@@ -82,27 +91,72 @@ class Sizes(ApiModel):
     ratio: float = Field(description="originalBytes / compressedBytes.")
 
 
+Bounds = tuple[float, float]  # of a 95 % confidence interval
+
+
 class OutputScore(ApiModel):
     """Scores of one output, in percent."""
 
     name: str = Field(description="The output.")
     original: float = Field(description="Score of the original.")
     compressed: float = Field(description="Score of the serving form.")
+    compressed_interval: Bounds | None = Field(None, description="95 % interval of the compressed score.")
+    drop_interval: Bounds | None = Field(None, description="95 % interval of the drop, paired by row.")
 
 
-class EvaluationReport(ApiModel):
-    """Scores on data.evaluation, in percent; those of the worst output count."""
+class MetricScores(ApiModel):
+    """Scores of one metric on data.evaluation, in percent; those of the worst output count."""
 
     metric: Metric = Field(description="The metric.")
-    rows: int = Field(description="Rows of the data.")
     original: float = Field(description="Score of the original.")
-    compressed: float = Field(description="Score of the serving form.")
-    drop: float = Field(description="original - compressed, in percentage points.")
-    drop_interval: tuple[float, float] | None = Field(
-        None, description="95 % interval of the drop, paired by row; unset for R2."
+    original_interval: Bounds | None = Field(
+        None, description="95 % interval; unset where the original is compared with itself."
     )
+    compressed: float = Field(description="Score of the serving form.")
+    compressed_interval: Bounds | None = Field(None, description="95 % interval of the compressed score.")
+    drop: float = Field(description="original - compressed, in percentage points.")
+    drop_interval: Bounds | None = Field(None, description="95 % interval of the drop, paired by row.")
+    interval_method: str | None = Field(None, description="How the intervals were computed.")
     outputs: tuple[OutputScore, ...] = Field(description="All outputs.")
+
+
+class NotMeasured(ApiModel):
+    """A metric that the data does not allow."""
+
+    metric: Metric = Field(description="The metric.")
+    reason: str = Field(description="Why it was not measured.")
+
+
+class Confusion(ApiModel):
+    """Decisions against labels of one output; rows are labels, columns are decisions."""
+
+    output: str = Field(description="The output.")
+    classes: tuple[str, ...] = Field(
+        max_length=25, description="The classes with most labels; `other` stands for all further ones."
+    )
+    original: tuple[tuple[int, ...], ...] = Field(description="Counts of the original.")
+    compressed: tuple[tuple[int, ...], ...] = Field(description="Counts of the serving form.")
+
+
+class Limits(ApiModel):
+    """Limits of the spec when the artifact was made; an artifact may be judged by others later."""
+
+    min_score: str | None = Field(None, description="As in the spec.")
+    max_drop: str | None = Field(None, description="As in the spec.")
+    max_size: str | None = Field(None, description="As in the spec.")
+
+
+class EvaluationReport(MetricScores):
+    """The metric that the gate judges, and all others that the data allows."""
+
+    rows: int = Field(description="Rows of the data.")
     invalid: str | None = Field(None, description="Why the compressed score does not count.")
+    limits: Limits | None = Field(None, description="The limits when the artifact was made.")
+    others: tuple[MetricScores, ...] = Field(
+        (), description="Scores of the other metrics; no limit is on them."
+    )
+    not_measured: tuple[NotMeasured, ...] = Field((), description="Metrics that the data does not allow.")
+    confusion: tuple[Confusion, ...] = Field((), description="Of outputs with labels that are classes.")
 
 
 class Latency(ApiModel):

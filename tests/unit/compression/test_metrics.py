@@ -105,20 +105,3 @@ def test_rows_without_numbers_are_counted() -> None:
     outputs[[3, 9_000], 1] = np.nan, np.inf
     assert metrics.rows_without_numbers(outputs) == 2
     assert metrics.rows_without_numbers(np.ones(3, np.int32)) == 0
-
-
-def test_the_interval_of_a_drop_contains_the_true_drop_about_95_times_in_100() -> None:
-    hits = 0
-    for _ in range(300):
-        before = np.where(random.random(400) < 0.95, 100.0, 0.0)
-        after = np.where(random.random(400) < 0.02, 0.0, before)
-        interval = metrics.drop_interval(before, after)
-        assert interval is not None
-        hits += interval.low <= 1.9 <= interval.high
-    assert 260 <= hits <= 300
-
-
-def test_equal_rows_have_no_interval_and_one_row_has_none() -> None:
-    same = metrics.drop_interval(np.ones(5), np.ones(5))
-    assert same == metrics.Interval(0, 0)
-    assert metrics.drop_interval(np.ones(1), np.ones(1)) is None
