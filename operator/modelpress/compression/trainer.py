@@ -1,0 +1,209 @@
+"""Training of a model's own variables by Adam, for both kinds of models.
+
+One step: gradients through the model's function, an Adam step, then either the fixed zeros are put back or
+the weights are thresholded (`passes.l0`). Everything that is random is seeded: the order of rows, and layers
+such as Dropout.
+
+Adam: Kingma and Ba, "Adam: a method for stochastic optimization", 2015.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from modelpress.api.conditions import Reason
+from modelpress.api.errors import UsageError
+from modelpress.compression import learning_rate, losses
+from modelpress.compression.training_data import TrainingData
+from modelpress.logs import progress
+from modelpress.models.types import Array, LoadedModel, first_line, unsupported
+
+_log = logging.getLogger(__name__)
+_FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-7  # Adam's beta 1, beta 2 and epsilon
+_SEED = 0
+_LINES = 100  # of progress
+_EVALUATED = 256  # rows of a batch without gradients
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step is done with; all are numbers that change from step to step."""
+
+    number: int  # from 1
+    rate: float
+    penalty: float
+
+
+# (new value of the weight, its step size: the rate divided by Adam's scale, of the same shape; penalty) -> kept
+Threshold = Callable[[Any, Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Course:
+    """How the training goes. `thresholds` has one entry for each weight of the model, None where it is
+    only trained; `zeros` says which weights keep their zeros.
+    """
+
+    epochs: int
+    batch: int
+    rate: float
+    zeros: Sequence[bool]
+    thresholds: Sequence[Threshold | None]
+    penalty: float = 0.0
+
+
+class Trainer:
+    """The state of a training: variables, Adam's moments, the number of the next step."""
+
+    def __init__(self, model: LoadedModel, data: TrainingData, trained: Sequence[bool], course: Course) -> None:
+        self._data = data
+        self._course = course
+        self._graph = model.training_graph()
+        self._names = [weight.name for weight in model.weights]
+        names = [spec.name for spec in model.outputs]
+        self._outputs = [names.index(name) for name in data.targets]
+        chosen = [i for i, wanted in enumerate(trained) if wanted]
+        self._variables = [self._graph.variables[i] for i in chosen]
+        self._thresholds = [course.thresholds[i] for i in chosen]
+        self._masks = [
+            tf.cast(self._graph.variables[i] != 0, self._graph.variables[i].dtype) if course.zeros[i] else None
+            for i in chosen
+        ]
+        self._moments = [[tf.Variable(tf.zeros_like(v)) for v in self._variables] for _ in range(2)]
+        self._fixed = max(spec.shape[0] for spec in model.inputs) > 0
+        self._random = np.random.default_rng(_SEED)
+        self._done = 0
+        self._factor = 1.0
+        self.steps = course.epochs * max(1, data.data.rows // course.batch)
+        signature = self._signature(model)
+        self._train = tf.function(self._train_step, input_signature=signature, reduce_retracing=True)
+        self._measure = tf.function(self._loss_of, input_signature=signature[:2])
+        for number, state in enumerate(self._graph.random_states):
+            state.assign(tf.constant([_SEED + number, 0], dtype=state.dtype))
+
+    @property
+    def rate(self) -> float:
+        """The learning rate before its decay; halved by `slow_down`."""
+        return self._course.rate * self._factor
+
+    def loss(self) -> float:
+        """Return the mean loss over all rows, in inference mode."""
+        rows = self._data.data.rows
+        batch = self._course.batch if self._fixed else min(_EVALUATED, rows)
+        sums = 0.0
+        counted = 0
+        for start in range(0, rows - (batch - 1 if self._fixed else 0), batch):
+            numbers = np.arange(start, min(start + batch, rows))
+            sums += len(numbers) * float(self._measure(*self._data.batch(numbers)))
+            counted += len(numbers)
+        return self._checked(sums / counted)
+
+    def epoch(self, step_name: str) -> None:
+        """Train on all rows once, in an order of its own; rows that fill no whole batch wait for another.
+
+        Raises UsageError (InvalidSpec) where the loss is no number, UnsupportedModel where an operation has
+        no gradient.
+        """
+        each = max(1, self.steps // _LINES)
+        for rows in self._batches():
+            step = self._next_step()
+            inputs, wanted = self._data.batch(rows)
+            numbers = [tf.constant(value, tf.float32) for value in (step.number, step.rate, step.penalty)]
+            loss = self._checked(float(self._traced(inputs, wanted, *numbers)))
+            self._done += 1
+            if self._done % each == 0 or self._done == self.steps:
+                progress(_log, step_name, self._done, self.steps, loss=round(loss, 6))
+
+    def state(self) -> list[Array]:
+        """Return copies of all variables and moments, for `restore`."""
+        return [variable.numpy() for variable in self._stored()]
+
+    def restore(self, state: Sequence[Array]) -> None:
+        """Go back to a state; the steps since then stay counted."""
+        for variable, value in zip(self._stored(), state, strict=True):
+            variable.assign(value)
+
+    def slow_down(self) -> None:
+        """Halve the rate of all further steps."""
+        self._factor /= 2
+
+    def _stored(self) -> Iterator[Any]:
+        yield from self._graph.variables
+        yield from self._moments[0]
+        yield from self._moments[1]
+
+    def _batches(self) -> Iterator[Array]:
+        order = self._random.permutation(self._data.data.rows)
+        batch = self._course.batch
+        for start in range(0, max(1, len(order) - batch + 1), batch):
+            yield np.sort(order[start : start + batch])  # sorted: the rows are read from a file
+
+    def _next_step(self) -> Step:
+        rate = self.rate * learning_rate.decay(self._done, self.steps)
+        penalty = self._course.penalty * learning_rate.ramp(self._done, self.steps)
+        return Step(self._done + 1, rate, penalty)
+
+    def _signature(self, model: LoadedModel) -> list[Any]:
+        batch = None if not self._fixed else self._course.batch
+        inputs = [
+            tf.TensorSpec((batch, *self._data.data.inputs[spec.name].shape[1:]), spec.dtype)
+            for spec in model.inputs
+        ]
+        wanted = [
+            tf.TensorSpec((batch, *target.values.shape[1:]), target.values.dtype)
+            for target in self._data.targets.values()
+        ]
+        return [inputs, wanted, *[tf.TensorSpec((), tf.float32)] * 3]
+
+    def _checked(self, loss: float) -> float:
+        if not np.isfinite(loss):
+            raise UsageError(
+                Reason.INVALID_SPEC,
+                f"spec.optimization.fineTuning: the loss became {loss} in step {self._done + 1} of {self.steps}"
+                f" at learning rate {self.rate:.3g}; choose a smaller learningRate",
+            )
+        return loss
+
+    def _traced(self, *arguments: Any) -> Any:
+        try:
+            return self._train(*arguments)
+        except LookupError as error:
+            raise unsupported(f"fineTuning: {first_line(error)}") from error
+
+    def _loss_of(self, inputs: Any, wanted: Any) -> Any:
+        return self._total(self._graph.inference(inputs), wanted)
+
+    def _total(self, outputs: Any, wanted: Any) -> Any:
+        chosen = [outputs[i] for i in self._outputs]
+        return losses.total(list(self._data.targets.values()), wanted, chosen)
+
+    def _train_step(self, inputs: Any, wanted: Any, number: Any, rate: Any, penalty: Any) -> Any:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self._variables)
+            loss = self._total(self._graph.forward(inputs), wanted)
+        gradients = tape.gradient(loss, self._variables)
+        if all(gradient is None for gradient in gradients):
+            raise unsupported("fineTuning: no gradient of the loss reaches any weight")
+        for i, gradient in enumerate(gradients):
+            if gradient is not None:
+                self._update(i, tf.convert_to_tensor(gradient), number, rate, penalty)
+        return loss
+
+    def _update(self, i: int, gradient: Any, number: Any, rate: Any, penalty: Any) -> None:
+        """Do Adam's step of one variable, then threshold it or put its zeros back."""
+        variable, mask, threshold = self._variables[i], self._masks[i], self._thresholds[i]
+        if mask is not None:
+            gradient *= mask
+        first, second = self._moments[0][i], self._moments[1][i]
+        first.assign(_FIRST * first + (1 - _FIRST) * gradient)
+        second.assign(_SECOND * second + (1 - _SECOND) * tf.square(gradient))
+        scale = tf.sqrt(second / (1 - _SECOND**number)) + _EPSILON
+        size = rate / scale
+        value = variable - size * first / (1 - _FIRST**number)
+        if threshold is not None:
+            value = threshold(value, size, penalty)
+        variable.assign(value if mask is None else value * mask)
