@@ -39,6 +39,7 @@ class TensorReport(ApiModel):
     skipped: str | None = Field(None, description="Why the pass left the tensor as it is.")
     bytes_before: int | None = Field(None, description="Bytes before the pass, where it changes them.")
     bytes_after: int | None = Field(None, description="Bytes after the pass.")
+    served_as: str | None = Field(None, description="Name in the serving form, where the pass makes it.")
     facts: dict[str, float] = Field(default_factory=dict, description="Such as threshold and sparsity.")
     formula: Formula | None = Field(None, description="Of integer tensors.")
 
@@ -51,14 +52,45 @@ class ActivationReport(ApiModel):
     bias: int = Field(description="Zero point.")
 
 
+class EpochReport(ApiModel):
+    """The state after one pass over data.training; epoch 0 is before the first."""
+
+    epoch: int = Field(description="Its number.")
+    learning_rate: float = Field(description="The rate before its decay over the last 30 % of the steps.")
+    loss: float = Field(description="L: mean loss over all rows, in inference mode.")
+    nonzero: int | None = Field(None, description="norm0 of kernels and embeddings; with l0Penalty only.")
+    objective: float | None = Field(None, description="L + lambda * norm0; with l0Penalty only.")
+    rejected_objective: float | None = Field(
+        None, description="The objective had risen to this: the epoch was taken back, the rate halved."
+    )
+
+
+class TrainingReport(ApiModel):
+    """How weights were trained: the learning rate with what it follows from, and the loss."""
+
+    learning_rate: float = Field(description="alpha.")
+    by_formula: bool = Field(
+        description="0.01 * batch^-0.5 * layers^-0.25 * parameters^-0.1; false: the spec sets it."
+    )
+    batch: int = Field(description="Rows of a training batch.")
+    layers: int = Field(description="Kernels and embeddings that are trained.")
+    parameters: int = Field(description="Elements that are trained.")
+    rows: int = Field(description="Rows of data.training.")
+    losses: dict[str, str] = Field(description="The loss of each output that is trained.")
+    epochs: tuple[EpochReport, ...] = Field(description="Before the first epoch, and after each.")
+
+
 class PassReport(ApiModel):
     """What one pass did."""
 
-    name: str = Field(description="pruning, weightClipping or quantization.")
+    name: str = Field(description="pruning, fineTuning, weightClipping or quantization.")
     parameters: dict[str, str] = Field(default_factory=dict, description="As in the spec.")
     note: str | None = Field(None, description="What a reader must know of it.")
+    training: TrainingReport | None = Field(None, description="Of fineTuning, and of pruning by l0Penalty.")
     tensors: tuple[TensorReport, ...] = Field(description="All tensors, changed or not.")
-    activations: tuple[ActivationReport, ...] = Field((), description="Those computed in integers of a fixed scale.")
+    activations: tuple[ActivationReport, ...] = Field(
+        (), description="Those computed in integers of a fixed scale."
+    )
 
 
 class WeightReport(ApiModel):
@@ -80,6 +112,31 @@ class Source(ApiModel):
     inputs: tuple[TensorSpec, ...] = Field(description="Its inputs.")
     outputs: tuple[TensorSpec, ...] = Field(description="Its outputs.")
     weights: tuple[WeightReport, ...] = Field(description="Its variables.")
+
+
+class LayerSize(ApiModel):
+    """Bytes of one layer; all layers together are those of the whole model."""
+
+    name: str = Field(description="Name of the layer, or what else takes bytes in brackets.")
+    before: int = Field(description="Bytes of its weights in float32.")
+    after: int = Field(description="Bytes in the serving form.")
+
+
+class TensorHistogram(ApiModel):
+    """How the values of a kernel or embedding lie, in equal bins from `low` to `high`.
+
+    Of tensors with more than a million elements an evenly spaced sample is counted.
+    """
+
+    name: str = Field(description="Name in the model.")
+    low: float = Field(description="Smallest value of the original.")
+    high: float = Field(description="Largest value of the original.")
+    before: tuple[int, ...] = Field(max_length=48, description="Elements of the original in each bin.")
+    after: tuple[int, ...] | None = Field(
+        None,
+        max_length=48,
+        description="Elements of the serving form; those beyond the range are in the outermost bins.",
+    )
 
 
 class Sizes(ApiModel):
@@ -182,6 +239,10 @@ class Report(ApiModel):
     passes: tuple[PassReport, ...] = Field(description="What was done, in order.")
     evaluation: EvaluationReport | None = Field(None, description="Unset without evaluation.")
     latency: tuple[Latency, ...] = Field((), description="For batches of 1 and 32 rows.")
+    layers: tuple[LayerSize, ...] = Field((), description="Where the bytes are, before and after.")
+    histograms: tuple[TensorHistogram, ...] = Field(
+        (), max_length=60, description="Values of the largest kernels and embeddings."
+    )
     warnings: tuple[str, ...] = Field((), description="What a reader should know.")
 
     def to_json(self) -> str:
@@ -199,7 +260,7 @@ def load(folder: Path) -> Report:
     """Read the report.json of `folder`. Raises MissingError (ArtifactLost), DataError (ArtifactCorrupt)."""
     path = folder / REPORT_FILE
     try:
-        return Report.model_validate_json(path.read_text(encoding="utf-8"))
+        report = Report.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise MissingError(Reason.ARTIFACT_LOST, f"{path}: no such file; it is not an artifact") from error
     except ValidationError as error:
@@ -208,3 +269,20 @@ def load(folder: Path) -> Report:
         raise DataError(Reason.ARTIFACT_CORRUPT, f"{path}: {where}: {first['msg']}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(Reason.ARTIFACT_CORRUPT, f"{path}: cannot be read as text") from error
+    if report.schema_version > SCHEMA_VERSION:
+        raise DataError(
+            Reason.ARTIFACT_CORRUPT,
+            f"{path}: schemaVersion {report.schema_version} was written by a newer release;"
+            f" this one reads up to {SCHEMA_VERSION}",
+        )
+    return report
+
+
+def schema() -> str:
+    """Return the JSON schema of report.json, docs/report.schema.json."""
+    found = Report.model_json_schema(by_alias=True, mode="serialization")
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"https://modelpress.dev/schemas/report-v{SCHEMA_VERSION}.json",
+    }
+    return json.dumps({**head, **found}, indent=2) + "\n"

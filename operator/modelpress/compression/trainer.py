@@ -38,7 +38,7 @@ class Step:
     penalty: float
 
 
-# (new value of the weight, its step size: the rate divided by Adam's scale, of the same shape; penalty) -> kept
+# (new value, its step sizes: the rate divided by Adam's scale, of the same shape; penalty) -> what is kept
 Threshold = Callable[[Any, Any, Any], Any]
 
 
@@ -59,24 +59,29 @@ class Course:
 class Trainer:
     """The state of a training: variables, Adam's moments, the number of the next step."""
 
-    def __init__(self, model: LoadedModel, data: TrainingData, trained: Sequence[bool], course: Course) -> None:
+    def __init__(
+        self, model: LoadedModel, data: TrainingData, trained: Sequence[bool], course: Course
+    ) -> None:
         self._data = data
         self._course = course
         self._graph = model.training_graph()
-        self._names = [weight.name for weight in model.weights]
         names = [spec.name for spec in model.outputs]
-        self._outputs = [names.index(name) for name in data.targets]
+        self._outputs = [names.index(target.output) for target in data.targets]
         chosen = [i for i, wanted in enumerate(trained) if wanted]
+        self._names = [model.weights[i].name for i in chosen]
         self._variables = [self._graph.variables[i] for i in chosen]
         self._thresholds = [course.thresholds[i] for i in chosen]
         self._masks = [
-            tf.cast(self._graph.variables[i] != 0, self._graph.variables[i].dtype) if course.zeros[i] else None
+            tf.cast(self._graph.variables[i] != 0, self._graph.variables[i].dtype)
+            if course.zeros[i]
+            else None
             for i in chosen
         ]
         self._moments = [[tf.Variable(tf.zeros_like(v)) for v in self._variables] for _ in range(2)]
         self._fixed = max(spec.shape[0] for spec in model.inputs) > 0
         self._random = np.random.default_rng(_SEED)
         self._done = 0
+        self.unreached: set[str] = set()  # names of weights without a gradient; known after the first step
         self._factor = 1.0
         self.steps = course.epochs * max(1, data.data.rows // course.batch)
         signature = self._signature(model)
@@ -155,7 +160,7 @@ class Trainer:
         ]
         wanted = [
             tf.TensorSpec((batch, *target.values.shape[1:]), target.values.dtype)
-            for target in self._data.targets.values()
+            for target in self._data.targets
         ]
         return [inputs, wanted, *[tf.TensorSpec((), tf.float32)] * 3]
 
@@ -163,8 +168,8 @@ class Trainer:
         if not np.isfinite(loss):
             raise UsageError(
                 Reason.INVALID_SPEC,
-                f"spec.optimization.fineTuning: the loss became {loss} in step {self._done + 1} of {self.steps}"
-                f" at learning rate {self.rate:.3g}; choose a smaller learningRate",
+                f"spec.optimization.fineTuning: the loss became {loss} at step {self._done} of {self.steps}"
+                f" with learning rate {self.rate:.3g}; choose a smaller learningRate",
             )
         return loss
 
@@ -179,7 +184,7 @@ class Trainer:
 
     def _total(self, outputs: Any, wanted: Any) -> Any:
         chosen = [outputs[i] for i in self._outputs]
-        return losses.total(list(self._data.targets.values()), wanted, chosen)
+        return losses.total(self._data.targets, wanted, chosen)
 
     def _train_step(self, inputs: Any, wanted: Any, number: Any, rate: Any, penalty: Any) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -189,7 +194,9 @@ class Trainer:
         if all(gradient is None for gradient in gradients):
             raise unsupported("fineTuning: no gradient of the loss reaches any weight")
         for i, gradient in enumerate(gradients):
-            if gradient is not None:
+            if gradient is None:
+                self.unreached.add(self._names[i])
+            else:
                 self._update(i, tf.convert_to_tensor(gradient), number, rate, penalty)
         return loss
 

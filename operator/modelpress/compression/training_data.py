@@ -1,11 +1,12 @@
 """data.training, and what a model should compute for it: labels, or the original's outputs without any.
 
 The loss of an output follows from its labels: whole numbers or one-hot rows are classes, other numbers are
-values to meet. Without labels the original model is the teacher (distillation). Must not import TensorFlow.
+values to meet. Without labels the original model is the teacher; with labels it can be a part of the loss
+(distillation: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015). Must not
+import TensorFlow.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.compression import dataset, evaluation, metrics
 from modelpress.compression.dataset import Dataset
-from modelpress.models.types import Array, LoadedModel, TensorSpec, unsupported
+from modelpress.models.types import Array, LoadedModel, unsupported
 
 KEY = "data.training"
 _CHUNK = 4096  # rows that are checked at once
@@ -33,37 +34,41 @@ class Loss(StrEnum):
 
 @dataclass(frozen=True)
 class Target:
-    """What one output should be."""
+    """What one output should be. An output with labels and a teacher has two targets."""
 
+    output: str
     loss: Loss
     from_logits: bool  # of CLASSES and BINARY: the outputs are no probabilities
     values: Array  # CLASSES: int64 (N, ...) without the last axis; otherwise float32 of the output's shape
     distilled: bool  # the values are outputs of the original
+    share: float = 1.0  # factor in the sum of all losses
 
     def describe(self) -> str:
         """Return the loss in words, for the report."""
         source = "the original's outputs" if self.distilled else "labels"
-        return f"{self.loss.value}{' on logits' if self.from_logits else ''}, against {source}"
+        share = f"{self.share:g} x " if self.share != 1 else ""
+        return f"{share}{self.loss.value}{' on logits' if self.from_logits else ''}, against {source}"
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Rows to train on; `targets` has the outputs that are trained."""
+    """Rows to train on, and the targets of the outputs that are trained."""
 
     data: Dataset
-    targets: Mapping[str, Target]
+    targets: tuple[Target, ...]
 
     def batch(self, rows: Array) -> tuple[list[Array], list[Array]]:
         """Return the inputs, in the model's order, and the targets' values of the rows with these numbers."""
         inputs = [
             np.asarray(self.data.inputs[spec.name][rows]).astype(spec.dtype) for spec in self.data.specs
         ]
-        return inputs, [np.asarray(target.values[rows]) for target in self.targets.values()]
+        return inputs, [np.asarray(target.values[rows]) for target in self.targets]
 
 
-def load(path: Path, folder: Path, model: LoadedModel) -> TrainingData:
+def load(path: Path, folder: Path, model: LoadedModel, *, distillation: float = 0.0) -> TrainingData:
     """Read data.training for a model that is still the original; arrays are unpacked into `folder`.
 
+    `distillation`, from 0 to 1, is the share of the original's outputs in the loss where there are labels.
     Raises InvalidData, naming data.training, and UnsupportedModel where no output can be trained.
     """
     trained = [spec for spec in model.outputs if np.dtype(spec.dtype).kind == "f"]
@@ -79,14 +84,14 @@ def load(path: Path, folder: Path, model: LoadedModel) -> TrainingData:
     fixed = max(spec.shape[0] for spec in model.inputs)
     if data.rows < fixed:
         raise _invalid(f"has {data.rows} rows, the model takes batches of {fixed}")
-    outputs = _outputs(model, data, folder, everything=not labels)
-    targets = {
-        spec.name: _target(spec, data.labels[spec.name], outputs[spec.name], data.rows)
-        if labels
-        else _taught(outputs[spec.name])
-        for spec in trained
-    }
-    return TrainingData(data, targets)
+    outputs = _outputs(model, data, folder, everything=not labels or distillation > 0)
+    taught = distillation if labels else 1.0
+    targets = [_taught(spec.name, outputs[spec.name], taught) for spec in trained] if taught else []
+    if labels and distillation < 1:
+        for spec in trained:
+            target = _target(spec.name, data.labels[spec.name], outputs[spec.name], data.rows)
+            targets.append(replace(target, share=1 - distillation))
+    return TrainingData(data, tuple(targets))
 
 
 def _outputs(model: LoadedModel, data: Dataset, folder: Path, *, everything: bool) -> dict[str, Array]:
@@ -97,38 +102,37 @@ def _outputs(model: LoadedModel, data: Dataset, folder: Path, *, everything: boo
     for name, values in found.items():
         if broken := metrics.rows_without_numbers(values):
             raise _invalid(
-                f"output {name} of the original model is NaN or infinite for {broken} of its first {rows} rows"
+                f"output {name} of the original model is NaN or infinite for {broken} of {rows} rows"
             )
     return found
 
 
-def _target(spec: TensorSpec, labels: Array, outputs: Array, rows: int) -> Target:
+def _target(name: str, labels: Array, outputs: Array, rows: int) -> Target:
     shape = (rows, *outputs.shape[1:])
     if labels.dtype.kind == "f" and not _one_hot(labels, shape):
-        wanted = _reshaped(spec.name, labels, shape)
-        return Target(Loss.SQUARES, False, wanted.astype(np.float32), distilled=False)
+        wanted = _reshaped(name, labels, shape)
+        return Target(name, Loss.SQUARES, False, wanted.astype(np.float32), distilled=False)
     if _several(shape) and labels.shape == shape and not _one_hot(labels, shape):
         raise _invalid(
-            f"labels of output {spec.name} have its shape {shape} and are neither one-hot nor of a float dtype"
+            f"labels of output {name} have its shape {shape} and are neither one-hot nor of a float dtype"
         )
     try:
         decisions = metrics.label_decisions(labels, shape)
     except ValueError as error:
         hint = "; values to meet need a float dtype"
-        raise _invalid(f"labels of output {spec.name}: {error}{hint}") from error
+        raise _invalid(f"labels of output {name}: {error}{hint}") from error
     if _several(shape):
-        return Target(Loss.CLASSES, not probabilities(outputs), decisions, distilled=False)
+        return Target(name, Loss.CLASSES, not probabilities(outputs), decisions, distilled=False)
     wanted = decisions.reshape(shape).astype(np.float32)
-    return Target(Loss.BINARY, not probabilities(outputs), wanted, distilled=False)
+    return Target(name, Loss.BINARY, not probabilities(outputs), wanted, distilled=False)
 
 
-def _taught(outputs: Array) -> Target:
-    values = outputs.astype(np.float32, copy=False)
+def _taught(name: str, outputs: Array, share: float) -> Target:
+    loss = Loss.SQUARES
     if probabilities(outputs):
-        return Target(
-            Loss.TEACHER if _several(outputs.shape) else Loss.BINARY, False, values, distilled=True
-        )
-    return Target(Loss.SQUARES, False, values, distilled=True)
+        loss = Loss.TEACHER if _several(outputs.shape) else Loss.BINARY
+    values = outputs.astype(np.float32, copy=False)
+    return Target(name, loss, False, values, distilled=True, share=share)
 
 
 def probabilities(outputs: Array) -> bool:

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from modelpress.compression.report import PassReport, TensorReport
+from modelpress.compression.training_data import TrainingData
 from modelpress.models.types import Array, LoadedModel, Role, Weight, unsupported
 
 EDITABLE = (Role.KERNEL, Role.EMBEDDING)
@@ -33,6 +34,19 @@ class WeightPass(Protocol):
 
     def apply(self, model: LoadedModel) -> PassReport:
         """Change the weights and report every tensor. Raises UnsupportedModel where none can be."""
+        ...
+
+
+class TrainingPass(Protocol):
+    """A pass that trains the weights of a model on data.training."""
+
+    @property
+    def name(self) -> str:
+        """As the field of the spec."""
+        ...
+
+    def train(self, model: LoadedModel, data: TrainingData) -> PassReport:
+        """Change the weights and report every tensor. Raises UnsupportedModel, UsageError (InvalidSpec)."""
         ...
 
 

@@ -1,0 +1,120 @@
+"""`pruning.l0Penalty`: the weights that make L(W) + lambda * (number of weights that are not zero) small.
+
+Iterative hard thresholding during fine-tuning, a proximal gradient method: after each step of size a the
+penalty's proximal operator keeps a weight w where w^2 > 2 * a * lambda, and makes it zero otherwise. The
+steps are Adam's, so a is the step size of the single weight: learning rate / (sqrt(v) + epsilon), with v
+Adam's mean square of its gradient. A weight that hardly moves the loss has a large step and goes first. A
+zero comes back where a step takes it beyond the threshold.
+
+Sources: Blumensath and Davies, "Iterative thresholding for sparse approximations", 2008; for steps of
+adaptive methods: Yun, Lozano and Yang, "A general family of stochastic proximal gradient methods for deep
+learning", 2020.
+
+The penalty rises over the first 70 % of the steps (`learning_rate.ramp`). An epoch after which the objective
+is higher than before is taken back, and the next ones are done at half the rate: it never rises.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modelpress.api.spec import FineTuning
+from modelpress.api.values import parse_decimal
+from modelpress.compression.passes.finetune import Tuning
+from modelpress.compression.passes.weights import EDITABLE
+from modelpress.compression.report import EpochReport, PassReport
+from modelpress.compression.training_data import TrainingData
+from modelpress.models.types import LoadedModel, unsupported
+
+if TYPE_CHECKING:
+    from modelpress.compression.trainer import Trainer
+
+NOTE = (
+    "A weight w is kept where w^2 > 2*a*lambda; a is its own step size, learning rate / (sqrt(v) + epsilon)"
+    " of Adam. Zeros of single elements save stored bytes only: the served size and latency stay."
+)
+
+
+@dataclass(frozen=True)
+class L0Penalty:
+    """`pruning.l0Penalty` with granularity Element; `penalty` is lambda, a decimal."""
+
+    penalty: str
+    settings: FineTuning
+    name: str = "pruning"
+
+    def train(self, model: LoadedModel, data: TrainingData) -> PassReport:
+        """Train and threshold the weights in place. Raises as `MaskedFineTuning.train`."""
+        from modelpress.compression.trainer import Course, Trainer  # noqa: PLC0415 - imports TensorFlow
+
+        editable = [weight.role in EDITABLE for weight in model.weights]
+        if not any(editable):
+            raise unsupported("pruning: the model has no variables that are kernels or embeddings")
+        tuning = Tuning.of(model, data, self.settings)
+        before = [weight.read() for weight in model.weights]
+        course = Course(
+            epochs=self.settings.epochs,
+            batch=tuning.rate.batch,
+            rate=tuning.rate.value,
+            zeros=[False] * len(editable),
+            thresholds=[hard_threshold if chosen else None for chosen in editable],
+            penalty=parse_decimal(self.penalty),
+        )
+        trainer = Trainer(model, data, tuning.trained, course)
+        epochs = run_epochs(model, trainer, self.settings.epochs, course.penalty)
+        return PassReport(
+            name=self.name,
+            parameters={
+                "l0Penalty": self.penalty,
+                "granularity": "Element",
+                **tuning.parameters(self.settings),
+            },
+            note=" ".join(tuning.notes([NOTE])),
+            tensors=tuning.tensors(model, before, trainer.unreached),
+            training=tuning.report(data, epochs),
+        )
+
+
+def run_epochs(
+    model: LoadedModel, trainer: "Trainer", epochs: int, penalty: float
+) -> tuple[EpochReport, ...]:
+    """Train; return the objective before the first epoch and after each, which never rises.
+
+    The objective is measured on all rows in inference mode, with the whole penalty.
+    """
+    reports = [_measured(model, trainer, 0, penalty)]
+    for number in range(1, epochs + 1):
+        kept, rate = trainer.state(), trainer.rate
+        trainer.epoch("fine-tune with the L0 penalty")
+        found = _measured(model, trainer, number, penalty).model_copy(update={"learning_rate": rate})
+        if objective(found) > objective(reports[-1]):
+            trainer.restore(kept)
+            trainer.slow_down()
+            again = {"epoch": number, "learning_rate": rate, "rejected_objective": found.objective}
+            found = reports[-1].model_copy(update=again)
+        reports.append(found)
+    return tuple(reports)
+
+
+def objective(report: EpochReport) -> float:
+    """Return L + lambda * norm0 of an epoch with the penalty."""
+    return np.inf if report.objective is None else report.objective
+
+
+def hard_threshold(value: Any, size: Any, penalty: Any) -> Any:
+    """Return the proximal point of `penalty` * norm0 for steps of `size`: w where w^2 > 2 * size * penalty.
+
+    `value` and `size` are tensors of one shape, `penalty` is a scalar.
+    """
+    import tensorflow as tf  # noqa: PLC0415 - the recipe is made without it
+
+    return tf.where(tf.square(value) > 2.0 * size * penalty, value, tf.zeros_like(value))
+
+
+def _measured(model: LoadedModel, trainer: "Trainer", number: int, penalty: float) -> EpochReport:
+    count = sum(int(np.count_nonzero(weight.read())) for weight in model.weights if weight.role in EDITABLE)
+    loss = trainer.loss()
+    return EpochReport(
+        epoch=number, learning_rate=0, loss=loss, nonzero=count, objective=loss + penalty * count
+    )
