@@ -7,7 +7,13 @@ from collections.abc import Iterator
 
 from modelpress.api.spec import Compression, Data, DeviceType, Granularity, Parallelism, Scheme, Source, Spec
 
-_SCHEMES = (Scheme.INT8_DYNAMIC, Scheme.FLOAT16)
+_SCHEMES = (
+    Scheme.INT8_DYNAMIC,
+    Scheme.INT8_STATIC,
+    Scheme.INT4_DYNAMIC,
+    Scheme.INT8_WEIGHTS,
+    Scheme.FLOAT16,
+)
 _URI_SCHEMES = ("gs", "az", "hf", "pvc")  # those of the CRD that no source reads yet
 
 
@@ -16,7 +22,6 @@ def unsupported(spec: Spec) -> list[str]:
     settings = [
         *_sources(spec),
         *_compression(spec.compression),
-        *_optimization(spec),
         *_parallelism(spec.parallelism),
         *_devices(spec),
     ]
@@ -43,15 +48,8 @@ def _compression(compression: Compression | None) -> Iterator[str]:
     quantization, pruning = compression.quantization, compression.pruning
     if quantization and quantization.scheme not in _SCHEMES:
         yield f"spec.compression.quantization.scheme: {quantization.scheme.value}"
-    if pruning and pruning.l0_penalty is not None:
-        yield "spec.compression.pruning.l0Penalty: it"
-    if pruning and pruning.granularity is Granularity.CHANNEL:
-        yield "spec.compression.pruning.granularity: Channel"
-
-
-def _optimization(spec: Spec) -> Iterator[str]:
-    if spec.optimization and spec.optimization.fine_tuning:
-        yield "spec.optimization.fineTuning: it"
+    if pruning and pruning.granularity is Granularity.CHANNEL and pruning.l0_penalty is not None:
+        yield "spec.compression.pruning.l0Penalty: it with granularity: Channel"
 
 
 def _parallelism(parallelism: Parallelism) -> Iterator[str]:

@@ -3,18 +3,26 @@
 A process of its own, because the converter can crash: measured with recurrent models. It stays for several
 conversions, because importing TensorFlow takes longer than most of them.
 
-Request: {"graph": FILE, "inputs": [NAME], "outputs": [NAME], "scheme": "none|Int8Dynamic|Float16",
-"target": FILE}. Answer: {"error": null}, or {"error": TEXT, "operations": [NAME]}.
+Request: {"graph": FILE, "inputs": [NAME], "outputs": [NAME], "scheme": "none" or one of api.spec.Scheme,
+"target": FILE}; Int8Static takes "calibration": FILE and "batch": ROWS (compression.calibration) as well, and
+Int8Weights and Int4Dynamic take "float32": FILE, the converted model. Answer: {"error": null}, or
+{"error": TEXT, "operations": [NAME]}.
 """
 
 import json
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
+from modelpress.compression import edge_quantizer
+
 FLOAT32 = "none"
+INT8_STATIC = "Int8Static"
 _OPERATIONS = re.compile(r"^\s*(?:Flex|Custom|Some) ops: (.+)$", re.MULTILINE)
 _OPERATION = re.compile(r"error: '?tf\.(\w+)'? op")
 
@@ -50,6 +58,9 @@ def operations(message: str) -> list[str]:
 
 
 def _convert(request: dict[str, Any]) -> None:
+    if request["scheme"] in edge_quantizer.SCHEMES:
+        edge_quantizer.quantize(Path(request["float32"]), request["scheme"], Path(request["target"]))
+        return
     import tensorflow as tf  # noqa: PLC0415 - this module is also imported for its protocol
 
     graph = tf.compat.v1.GraphDef.FromString(Path(request["graph"]).read_bytes())
@@ -61,7 +72,17 @@ def _convert(request: dict[str, Any]) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if request["scheme"] == "Float16":
         converter.target_spec.supported_types = [tf.float16]
+    if request["scheme"] == INT8_STATIC:
+        converter.representative_dataset = lambda: _batches(Path(request["calibration"]), request["batch"])
     Path(request["target"]).write_bytes(converter.convert())
+
+
+def _batches(path: Path, rows: int) -> Iterator[list[Any]]:
+    """Yield the rows of a calibration file as the inputs of calls, in order."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = [file[str(place)] for place in range(len(file.files))]
+    for start in range(0, len(arrays[0]), rows):
+        yield [array[start : start + rows] for array in arrays]
 
 
 def _reason(error: Exception) -> str:

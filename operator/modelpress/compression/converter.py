@@ -8,15 +8,20 @@ import logging
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from modelpress.compression import tflite_file
+from modelpress.compression.calibration import Calibration
 from modelpress.compression.conversion_server import FLOAT32
 from modelpress.models.types import FrozenGraph, unsupported
 
-__all__ = ["FLOAT32", "Converter", "StoredGraph"]
+__all__ = ["FLOAT32", "Converter", "Material", "StoredGraph"]
 _log = logging.getLogger(__name__)
+_CONTROL_FLOW = ("WHILE", "IF", "CALL")  # operators that crashed the converter, measured
 
 
 class StoredGraph:
@@ -27,6 +32,14 @@ class StoredGraph:
         self.path = path
         self.inputs = graph.inputs
         self.outputs = graph.outputs
+
+
+@dataclass(frozen=True)
+class Material:
+    """What some schemes need besides the graph: the converted float32 file, and data for calibration."""
+
+    float32: Path
+    calibration: Calibration | None = None
 
 
 class Converter:
@@ -52,19 +65,28 @@ class Converter:
             self._process.communicate()
             self._process = None
 
-    def convert(self, graph: StoredGraph, scheme: str, target: Path) -> None:
-        """Write `graph` as a .tflite file.
+    def convert(
+        self, graph: StoredGraph, scheme: str, target: Path, material: Material | None = None
+    ) -> None:
+        """Write `graph` as a .tflite file; every scheme but none and Float16 needs `material`.
 
         Raises UnsupportedModel, naming the operations without a built-in operator, and MemoryError where the
         process was killed.
         """
-        request = {
+        request: dict[str, Any] = {
             "graph": str(graph.path),
             "inputs": graph.inputs,
             "outputs": graph.outputs,
             "scheme": scheme,
             "target": str(target),
         }
+        if material:
+            request["float32"] = str(material.float32)
+        if material and material.calibration:
+            request |= {
+                "calibration": str(material.calibration.path),
+                "batch": material.calibration.batch,
+            }
         answer = self._ask(request)
         if answer["error"] is None:
             return
@@ -95,6 +117,7 @@ class Converter:
             raise MemoryError("the converter was killed")
         raise unsupported(
             f"the model cannot be converted with scheme {request['scheme']}: the converter crashed"
+            f"{_control_flow(request)}"
         )
 
     def _start(self) -> subprocess.Popen[str]:
@@ -107,6 +130,14 @@ class Converter:
                 text=True,
             )
         return self._process
+
+
+def _control_flow(request: Mapping[str, Any]) -> str:
+    """Return the usual cause of a crash where the model has it."""
+    path = request.get("float32")
+    names = tflite_file.read(Path(path)).operators if path else ()
+    found = [name for name in _CONTROL_FLOW if name in names]
+    return f" (its operators {', '.join(found)}: export recurrent layers with unroll=True)" if found else ""
 
 
 def _hint(names: list[str]) -> str:

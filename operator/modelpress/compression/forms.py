@@ -11,7 +11,8 @@ import numpy as np
 
 from modelpress.api.spec import Scheme
 from modelpress.compression import metrics, tflite_file
-from modelpress.compression.converter import FLOAT32, Converter, StoredGraph
+from modelpress.compression.calibration import Calibration
+from modelpress.compression.converter import FLOAT32, Converter, Material, StoredGraph
 from modelpress.compression.litert import LiteRTModel
 from modelpress.compression.passes import quantize
 from modelpress.compression.report import PassReport
@@ -28,6 +29,14 @@ class Form:
 
     path: Path
     model: LiteRTModel
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """What to quantize to; `calibration` is for Int8Static."""
+
+    scheme: Scheme
+    calibration: Calibration | None = None
 
 
 def float32(
@@ -51,13 +60,19 @@ def float32(
 
 
 def quantized(
-    model: LoadedModel, converter: Converter, plain: tuple[StoredGraph, Form], scheme: Scheme, target: Path
+    model: LoadedModel,
+    converter: Converter,
+    plain: tuple[StoredGraph, Form],
+    wanted: Quantization,
+    target: Path,
 ) -> tuple[Form, PassReport]:
-    """Convert the graph of a checked float32 form with `scheme`; return it with the report of the pass."""
+    """Convert the graph of a checked float32 form as `wanted`; return it with the report of the pass."""
     graph, before = plain
-    converter.convert(graph, scheme.value, target)
-    constants = [tflite_file.read(path).constants for path in (before.path, target)]
-    report = quantize.report(scheme, constants[0], constants[1], model.weights)
+    converter.convert(graph, wanted.scheme.value, target, Material(before.path, wanted.calibration))
+    files = [tflite_file.read(path) for path in (before.path, target)]
+    report = quantize.report(wanted.scheme, files[0], files[1], model.weights)
+    if wanted.calibration:
+        report = report.model_copy(update={"note": wanted.calibration.describe()})
     return Form(target, LiteRTModel(target, model.inputs, model.outputs)), report
 
 

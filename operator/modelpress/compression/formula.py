@@ -41,8 +41,7 @@ def check(quantized: Constant, original: Array) -> Formula:
         np.float64
     ).reshape(shape)
     # weights beyond the range of the integers are stored as its ends
-    limits = np.iinfo(quantized.values.dtype.name)
-    errors = np.abs(np.clip(exact, limits.min, limits.max) - quantized.values.astype(np.float64))
+    errors = np.abs(np.clip(exact, *quantized.limits) - quantized.values.astype(np.float64))
     return Formula(
         axis=axis,
         scale=tuple(float(value) for value in scale),

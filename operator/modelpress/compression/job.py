@@ -45,18 +45,15 @@ def run(request: JobRequest, store: Store, work_dir: Path, secrets: Path | None)
 
     `secrets` is the folder of contract.SECRETS. Raises the errors of `api.errors`.
     """
-    recipe.of(request)  # what this release cannot do is refused before anything is downloaded
-    data_source = request.data.evaluation if request.evaluation and request.data else None
+    plan = recipe.of(request)  # what this release cannot do is refused before anything is downloaded
     model = sources.fetch(
         request.model, work_dir / "source", secrets=_folder(secrets, contract.MODEL_SECRET), what="spec.model"
     )
-    data = data_source and sources.fetch(
-        data_source,
-        work_dir / "evaluation",
-        secrets=_folder(secrets, "evaluation"),
-        what="spec.data.evaluation",
-    )
-    digests = {"evaluation": data.sha256} if data else {}
+    data = {
+        role: sources.fetch(source, work_dir / role, secrets=_folder(secrets, role), what=f"spec.data.{role}")
+        for role, source in plan.data.items()
+    }
+    digests = {role: found.sha256 for role, found in data.items()}
     key = artifact_key(model.sha256, digests, key_recipe(request), version("modelpress"))
     if found := _find(store, key, work_dir / "found"):
         return _result(request, found.manifest, found.digest, reused=True)
@@ -65,7 +62,15 @@ def run(request: JobRequest, store: Store, work_dir: Path, secrets: Path | None)
 
     out = work_dir / "artifact"
     shutil.rmtree(out, ignore_errors=True)  # of an earlier try in the same folder
-    inputs = pipeline.Inputs(model.path, data.path if data else None, f"sha256:{model.sha256}", key)
+    paths = {role: found.path for role, found in data.items()}
+    inputs = pipeline.Inputs(
+        model=model.path,
+        evaluation=paths.get("evaluation"),
+        source_digest=f"sha256:{model.sha256}",
+        artifact_key=key,
+        calibration=paths.get("calibration"),
+        training=paths.get("training"),
+    )
     made = pipeline.compress(request, inputs, out, work_dir / "scratch")
     with image.pack(out) as packed:
         digest = store.push(packed, key)

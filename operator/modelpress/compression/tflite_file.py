@@ -21,16 +21,19 @@ _DTYPES = {
     schema.TensorType.INT32: "int32",
     schema.TensorType.INT64: "int64",
     schema.TensorType.BOOL: "bool",
+    schema.TensorType.INT4: "int4",
 }
 _OPERATORS = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_INT4 = (-8, 7)
 _STATE = ("READ_VARIABLE", "VAR_HANDLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A tensor whose value is in the file. `values` is a view of the file's bytes.
+    """A tensor whose value is in the file. `values` is a view of the file's bytes, for int4 unpacked to int8.
 
     scale and zero_point are empty for floats; `axis` is the channel axis where they have several elements.
+    `dtype` is the stored one and `stored_bytes` the bytes in the file: two int4 share one.
     """
 
     name: str
@@ -38,19 +41,35 @@ class Constant:
     scale: Array
     zero_point: Array
     axis: int
+    dtype: str
+    stored_bytes: int
 
     @property
-    def dtype(self) -> str:
-        """The stored dtype."""
-        return self.values.dtype.name
+    def limits(self) -> tuple[int, int]:
+        """Smallest and largest integer that the dtype holds."""
+        if self.dtype == "int4":
+            return _INT4
+        found = np.iinfo(self.dtype)
+        return int(found.min), int(found.max)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A tensor that is computed in integers: its value is x = (q - zero_point) * scale."""
+
+    name: str
+    dtype: str
+    scale: float
+    zero_point: int
 
 
 @dataclass(frozen=True)
 class TfliteFile:
-    """Operators and constants of all subgraphs."""
+    """Operators, constants and integer activations of all subgraphs."""
 
     operators: tuple[str, ...]
     constants: tuple[Constant, ...]
+    activations: tuple[Activation, ...]
 
 
 def read(path: Path) -> TfliteFile:
@@ -66,9 +85,20 @@ def read(path: Path) -> TfliteFile:
         raise unsupported(
             f"the model keeps state between calls ({', '.join(stateful)}), which cannot be served"
         )
-    tensors = (graph.Tensors(i) for graph in graphs for i in range(graph.TensorsLength()))
+    tensors = [graph.Tensors(i) for graph in graphs for i in range(graph.TensorsLength())]
     constants = (_constant(model, tensor) for tensor in tensors)
-    return TfliteFile(operators, tuple(constant for constant in constants if constant is not None))
+    activations = (_activation(model, tensor) for tensor in tensors)
+    return TfliteFile(
+        operators,
+        tuple(constant for constant in constants if constant is not None),
+        tuple(activation for activation in activations if activation is not None),
+    )
+
+
+def unpack_int4(packed: Array, size: int) -> Array:
+    """Return `size` signed 4-bit integers as int8; the first of a byte is in its lower half."""
+    pairs = np.stack([packed & 15, packed >> 4], axis=-1).reshape(-1)[:size].astype(np.int8)
+    return np.where(pairs > 7, pairs - 16, pairs).astype(np.int8)
 
 
 def _constant(model: Any, tensor: Any) -> Constant | None:
@@ -80,10 +110,23 @@ def _constant(model: Any, tensor: Any) -> Constant | None:
     scale = quantization.ScaleAsNumpy() if quantization and quantization.ScaleLength() else np.empty(0)
     zero = quantization.ZeroPointAsNumpy() if quantization and quantization.ZeroPointLength() else np.empty(0)
     shape = tensor.ShapeAsNumpy() if tensor.ShapeLength() else ()
+    values = unpack_int4(data, int(np.prod(shape, dtype=np.int64))) if dtype == "int4" else data.view(dtype)
     return Constant(
         name=tensor.Name().decode(),
-        values=data.view(dtype).reshape(shape),
+        values=values.reshape(shape),
         scale=np.asarray(scale, dtype=np.float64),
         zero_point=np.asarray(zero, dtype=np.int64),
         axis=int(quantization.QuantizedDimension()) if quantization else 0,
+        dtype=dtype,
+        stored_bytes=len(data),
     )
+
+
+def _activation(model: Any, tensor: Any) -> Activation | None:
+    data = model.Buffers(tensor.Buffer()).DataAsNumpy()
+    quantization, dtype = tensor.Quantization(), _DTYPES.get(tensor.Type())
+    constant = not isinstance(data, int) and len(data) > 0
+    if constant or dtype is None or quantization is None or quantization.ScaleLength() != 1:
+        return None
+    zero = int(quantization.ZeroPoint(0)) if quantization.ZeroPointLength() else 0
+    return Activation(tensor.Name().decode(), dtype, float(quantization.Scale(0)), zero)

@@ -246,10 +246,7 @@ def test_an_operation_without_a_built_in_operator_is_named(tmp_path: Path) -> No
     ("fields", "name"),
     [
         ({"compression": {"quantization": {"scheme": "Auto"}}}, "scheme: Auto"),
-        ({"compression": {"quantization": {"scheme": "Int8Static"}}}, "scheme: Int8Static"),
-        ({"compression": {"pruning": {"l0Penalty": "0.1"}}}, "l0Penalty"),
         ({"compression": {"pruning": {"sparsity": "5%", "granularity": "Channel"}}}, "Channel"),
-        ({"optimization": {"fineTuning": {"epochs": 1}}}, "fineTuning"),
         ({"deviceType": "GPU"}, "GPU"),
     ],
 )

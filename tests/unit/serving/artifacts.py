@@ -20,7 +20,7 @@ from modelpress.artifacts.digests import file_sha256
 from modelpress.artifacts.manifest import ArtifactManifest, Form, TensorSpec, save
 from modelpress.serving.executors.litert import LiteRTExecutor
 
-SCHEMES = ("float32", "int8", "float16")
+SCHEMES = ("float32", "int8", "float16", "static", "int4", "weights")
 NAMES = ("seed", "skip", "two", "integers", "lengths", "slow")
 _OUTPUTS = {
     "seed": ["probabilities"],

@@ -13,7 +13,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with NAME-SCHEME.tflite of every model, converted by TensorFlow in another process."""
     folder = tmp_path_factory.mktemp("models")
     program = Path(__file__).with_name("convert_models.py")
-    subprocess.run([sys.executable, str(program), str(folder)], check=True, timeout=240, capture_output=True)
+    subprocess.run([sys.executable, str(program), str(folder)], check=True, capture_output=True)
     return folder
 
 

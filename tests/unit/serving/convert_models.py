@@ -5,7 +5,7 @@ Usage: python convert_models.py FOLDER. Each model becomes FOLDER/NAME-SCHEME.tf
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-SCHEMES = ("float32", "int8", "float16")
+from modelpress.compression import edge_quantizer
+
+SCHEMES = ("float32", "int8", "float16", "static")
+EDGE_SCHEMES = {"weights": edge_quantizer.INT8_WEIGHTS, "int4": edge_quantizer.INT4_DYNAMIC}
 
 
 def main(folder: Path) -> None:
@@ -111,7 +114,27 @@ def save(folder: Path, name: str, compute: Callable[..., Any], inputs: list[Any]
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if scheme == "float16":
             converter.target_spec.supported_types = [tf.float16]
+        if scheme == "static":
+            converter.representative_dataset = lambda: calibration(inputs)
         (folder / f"{name}-{scheme}.tflite").write_bytes(converter.convert())
+    for scheme, quantization in EDGE_SCHEMES.items():
+        edge_quantizer.quantize(
+            folder / f"{name}-float32.tflite", quantization, folder / f"{name}-{scheme}.tflite"
+        )
+
+
+def calibration(inputs: list[Any]) -> Iterator[list[Any]]:
+    """Yield random inputs, half of the floats zero."""
+    random = np.random.default_rng(5)
+    for _ in range(20):
+        arrays = []
+        for spec in inputs:
+            shape = (4, *(5 if size is None else size for size in spec.shape[1:]))
+            if spec.dtype.is_floating:
+                arrays.append((random.random(shape) * (random.random(shape) < 0.5)).astype("float32"))
+            else:
+                arrays.append(random.integers(0, 100, shape).astype(spec.dtype.as_numpy_dtype))
+        yield arrays
 
 
 if __name__ == "__main__":

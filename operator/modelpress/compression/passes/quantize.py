@@ -13,28 +13,63 @@ import numpy as np
 
 from modelpress.api.spec import Scheme
 from modelpress.compression import formula
-from modelpress.compression.report import Formula, PassReport, TensorReport
-from modelpress.compression.tflite_file import Constant
+from modelpress.compression.report import ActivationReport, Formula, PassReport, TensorReport
+from modelpress.compression.tflite_file import Constant, TfliteFile
 from modelpress.models.types import Array, Weight
 
 BEYOND_FLOAT16 = "beyondFloat16"  # a fact: elements that float16 cannot hold
-SCHEMES = (Scheme.INT8_DYNAMIC, Scheme.FLOAT16)  # those that the converter is asked for
+SCHEMES = (
+    Scheme.INT8_DYNAMIC,
+    Scheme.INT8_STATIC,
+    Scheme.INT4_DYNAMIC,
+    Scheme.INT8_WEIGHTS,
+    Scheme.FLOAT16,
+)  # those that the converter is asked for
+NAME = "quantization"
+UNMATCHED = "made by the converter"
 _FEW = 1024  # elements; the converter's own bound for Int8Dynamic
 _LARGEST = 65504.0  # of float16
 
 
 def report(
-    scheme: Scheme, float32: Sequence[Constant], quantized: Sequence[Constant], weights: Sequence[Weight]
+    scheme: Scheme, float32: TfliteFile, quantized: TfliteFile, weights: Sequence[Weight]
 ) -> PassReport:
-    """Return what quantization did to each float constant of the converted model."""
-    after = {constant.name: constant for constant in quantized}
-    names = _weight_names(float32, weights)
-    tensors = (
-        _tensor(scheme, constant, _counterpart(constant, after), names.get(constant.name))
-        for constant in float32
-        if constant.dtype == "float32"
+    """Return what quantization did to each float constant of the converted model.
+
+    An integer constant that none of them became is listed as well: it could not be compared.
+    """
+    after = {constant.name: constant for constant in quantized.constants}
+    names = _weight_names(float32.constants, weights)
+    before = [constant for constant in float32.constants if constant.dtype == "float32"]
+    pairs = [(constant, _counterpart(constant, after)) for constant in before]
+    matched = {id(found) for _, found in pairs}
+    return PassReport(
+        name=NAME,
+        parameters={"scheme": scheme.value},
+        tensors=(
+            *(_tensor(scheme, constant, found, names.get(constant.name)) for constant, found in pairs),
+            *(
+                _unmatched(item)
+                for item in quantized.constants
+                if item.scale.size and id(item) not in matched
+            ),
+        ),
+        activations=tuple(
+            ActivationReport(name=item.name, scale=1 / item.scale, bias=item.zero_point)
+            for item in quantized.activations
+            if item.scale > 0
+        ),
     )
-    return PassReport(name="quantization", parameters={"scheme": scheme.value}, tensors=tuple(tensors))
+
+
+def _unmatched(constant: Constant) -> TensorReport:
+    return TensorReport(
+        name=constant.name,
+        shape=constant.values.shape,
+        elements=constant.values.size,
+        bytes_after=constant.stored_bytes,
+        skipped=f"{UNMATCHED}: no tensor of the float32 form has these values",
+    )
 
 
 def _counterpart(constant: Constant, after: Mapping[str, Constant]) -> Constant | None:
@@ -71,7 +106,7 @@ def _tensor(scheme: Scheme, before: Constant, after: Constant | None, weight: We
     )
     if after is None:
         return base.model_copy(update={"skipped": "merged into another tensor by the converter"})
-    update: dict[str, object] = {"bytes_after": after.values.nbytes}
+    update: dict[str, object] = {"bytes_after": after.stored_bytes, "served_as": after.name}
     if after.dtype == "float32":
         update["skipped"] = _why(scheme, values)
     else:

@@ -1,0 +1,129 @@
+"""Int8Weights and Int4Dynamic: a float32 .tflite file is quantized without TensorFlow, by ai-edge-quantizer.
+
+That library leaves lookup tables (embeddings) in float32: they are stored as int8 here, with one scale and a
+DEQUANTIZE behind the lookup, as the TFLite converter does it. Runs in the converter's process.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+INT8_WEIGHTS = "Int8Weights"
+INT4_DYNAMIC = "Int4Dynamic"
+SCHEMES = (INT8_WEIGHTS, INT4_DYNAMIC)
+FEW = 1024  # elements; smaller tables stay float32, as in the TFLite converter
+_LARGEST = 127
+_GATHER_INT8 = 2  # first version of the operator that takes int8
+_DEQUANTIZE_INT8 = 2
+_DEQUANTIZE = schema.BuiltinOperator.DEQUANTIZE
+_GATHER = schema.BuiltinOperator.GATHER
+
+
+def quantize(float32: Path, scheme: str, target: Path) -> None:
+    """Write `float32` with the weights of `scheme`; inputs and outputs stay as they are.
+
+    Raises ValueError or RuntimeError of the library for a model that it cannot quantize.
+    """
+    from ai_edge_quantizer import qtyping, quantizer  # noqa: PLC0415 - imports slowly, and only some need it
+
+    every, dense = qtyping.TFLOperationName.ALL_SUPPORTED, qtyping.TFLOperationName.FULLY_CONNECTED
+    work = quantizer.Quantizer(str(float32))
+    if scheme == INT8_WEIGHTS:
+        work.add_weight_only_config(".*", every, 8)
+    else:
+        work.add_dynamic_config(".*", every, 8)
+        work.add_dynamic_config(".*", dense, 4)  # int4 convolutions fall to a reference kernel
+    made = work.quantize(enable_progress_report=False, enable_progress_bar=False).quantized_model
+    target.write_bytes(tables_to_int8(bytes(made)))
+
+
+def tables_to_int8(data: bytes) -> bytes:
+    """Return the .tflite file `data` with the float32 tables of its GATHER operators as int8.
+
+    q = round(x / s) with s = max|x| / 127 and the zero point 0. A table that another operator reads as well
+    stays float32.
+    """
+    model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+    for graph in model.subgraphs:
+        for place in [place for place, _ in _tables(model, graph)]:
+            _to_int8(model, graph, place)
+    builder = flatbuffers.Builder(len(data))
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def _tables(model: Any, graph: Any) -> Iterator[tuple[int, Any]]:
+    """Yield the places of constant float32 tensors that only GATHER reads, as its table."""
+    for place, tensor in enumerate(graph.tensors):
+        values = model.buffers[tensor.buffer].data
+        if tensor.type != schema.TensorType.FLOAT32 or values is None or len(values) < 4 * FEW:
+            continue
+        readers = [operator for operator in graph.operators if place in operator.inputs]
+        lookups = [op for op in readers if _code(model, op) == _GATHER and op.inputs[0] == place]
+        shared = sum(other.buffer == tensor.buffer for each in model.subgraphs for other in each.tensors) > 1
+        if lookups and len(lookups) == len(readers) and place not in graph.outputs and not shared:
+            yield place, tensor
+
+
+def _to_int8(model: Any, graph: Any, place: int) -> None:
+    table = graph.tensors[place]
+    values = np.frombuffer(bytes(model.buffers[table.buffer].data), np.float32)
+    largest = float(np.abs(values).max())
+    if not np.isfinite(largest):
+        return
+    scale = np.float32(largest / _LARGEST) if largest else np.float32(1)
+    stored = np.clip(np.rint(values.astype(np.float64) / float(scale)), -_LARGEST, _LARGEST)
+    model.buffers[table.buffer].data = stored.astype(np.int8).view(np.uint8)
+    table.type, table.quantization = schema.TensorType.INT8, _parameters(scale)
+    operators = []
+    for operator in graph.operators:
+        operators.append(operator)
+        if place in operator.inputs:
+            operators.append(_dequantized(model, graph, operator, scale))
+    graph.operators = operators
+
+
+def _dequantized(model: Any, graph: Any, gather: Any, scale: np.float32) -> Any:
+    """Make `gather` give int8, and return the operator that makes its old output of that."""
+    output = int(gather.outputs[0])
+    before = graph.tensors[output]
+    found = schema.TensorT()
+    found.name = bytes(before.name) + b"/int8"
+    found.shape, found.shapeSignature, found.hasRank = before.shape, before.shapeSignature, before.hasRank
+    found.type, found.quantization = schema.TensorType.INT8, _parameters(scale)
+    found.buffer = 0  # the empty buffer of every model
+    graph.tensors.append(found)
+    gather.opcodeIndex = _opcode(model, _GATHER, _GATHER_INT8)
+    gather.outputs = [len(graph.tensors) - 1]
+    operator = schema.OperatorT()
+    operator.opcodeIndex = _opcode(model, _DEQUANTIZE, _DEQUANTIZE_INT8)
+    operator.inputs, operator.outputs = [len(graph.tensors) - 1], [output]
+    operator.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
+    operator.builtinOptions = schema.DequantizeOptionsT()
+    return operator
+
+
+def _parameters(scale: np.float32) -> Any:
+    parameters = schema.QuantizationParametersT()
+    parameters.scale, parameters.zeroPoint = [float(scale)], [0]
+    return parameters
+
+
+def _code(model: Any, operator: Any) -> int:
+    code = model.operatorCodes[operator.opcodeIndex]
+    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
+
+
+def _opcode(model: Any, builtin: int, version: int) -> int:
+    """Return the place of an operator code of at least `version`, which is added where it is missing."""
+    for place, code in enumerate(model.operatorCodes):
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.version >= version:
+            return place
+    code = schema.OperatorCodeT()
+    code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, builtin, version
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
