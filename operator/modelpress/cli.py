@@ -146,17 +146,20 @@ def compress(manifest: Path, output: Path, verbose: bool) -> int:
     return compress_manifest(manifest, output, verbose=verbose)
 
 
-@main.command(epilog=_example("modelpress report artifact", "modelpress report artifact --json"))
+@main.command(epilog=_example("modelpress report artifact", "modelpress report artifact --html report.html"))
 @click.argument("directory", type=_FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def report(directory: Path, as_json: bool) -> None:
+@click.option("--html", type=_FILE, metavar="FILE", help="Write the report as one HTML page, with charts.")
+def report(directory: Path, as_json: bool, html: Path | None) -> None:
     """Show what was done to a model, tensor by tensor, and how good and how large it is.
 
     DIRECTORY is an OCI image layout or a folder with an artifact's files.
     """
     from modelpress.local.reports import show  # noqa: PLC0415
 
-    show(directory, as_json=as_json)
+    if as_json and html:
+        raise click.UsageError("--json and --html cannot be used together")
+    show(directory, as_json=as_json, html=html)
 
 
 @main.command(epilog=_example("modelpress crd | kubectl apply --server-side -f -"))

@@ -4,7 +4,15 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from modelpress.compression.report import EvaluationReport, PassReport, Report, TensorReport
+from modelpress.compression.report import (
+    Bounds,
+    EvaluationReport,
+    MetricScores,
+    PassReport,
+    Report,
+    TensorReport,
+)
+from modelpress.compression.report_format import bounds_text, percent, points
 
 
 def render(report: Report) -> RenderableType:
@@ -14,6 +22,8 @@ def render(report: Report) -> RenderableType:
         parts.append(_scores(report.evaluation))
     if report.latency:
         parts.append(_latency(report))
+    if report.layers:
+        parts.append(_layers(report))
     parts.extend(_pass(step) for step in report.passes)
     parts.extend(Text(f"Warning: {warning}", style="yellow") for warning in report.warnings)
     return Group(*parts)
@@ -45,21 +55,56 @@ def _summary(report: Report) -> Table:
 
 
 def _scores(scores: EvaluationReport) -> Table:
-    table = Table(title=f"{scores.metric.value} on {scores.rows} rows", title_justify="left")
-    for column in ("output", "original", "compressed", "drop", "95 % interval"):
-        table.add_column(column, justify="left" if column == "output" else "right")
-    for output in scores.outputs:
-        drop = output.original - output.compressed
-        table.add_row(
-            Text(output.name), f"{output.original:.2f}%", f"{output.compressed:.2f}%", f"{drop:+.2f}", ""
-        )
-    interval = (
-        f"{scores.drop_interval[0]:+.2f} to {scores.drop_interval[1]:+.2f}" if scores.drop_interval else ""
+    table = Table(
+        title=f"Scores on {scores.rows:,} rows, with 95 % intervals",
+        title_justify="left",
+        caption=_not_measured(scores),
+        caption_justify="left",
     )
-    compressed = "no numbers" if scores.invalid else f"{scores.compressed:.2f}%"
+    for column in ("metric", "original", "compressed", "drop"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    lost = scores.invalid is not None
+    _add_metric(table, scores, "bold", lost=lost)
+    if len(scores.outputs) > 1:
+        for output in scores.outputs:
+            table.add_row(
+                Text(f"  {output.name}"),
+                percent(output.original),
+                _cell(percent(output.compressed), output.compressed_interval),
+                _cell(points(output.original - output.compressed), output.drop_interval, signed=True),
+            )
+    for other in scores.others:
+        _add_metric(table, other, "", lost=lost)
+    return table
+
+
+def _add_metric(table: Table, scores: MetricScores, style: str, *, lost: bool) -> None:
     table.add_row(
-        "worst", f"{scores.original:.2f}%", compressed, f"{scores.drop:+.2f}", interval, style="bold"
+        scores.metric.value,
+        _cell(percent(scores.original), scores.original_interval),
+        "no numbers" if lost else _cell(percent(scores.compressed), scores.compressed_interval),
+        "" if lost else _cell(points(scores.drop), scores.drop_interval, signed=True),
+        style=style,
     )
+
+
+def _cell(value: str, bounds: Bounds | None, *, signed: bool = False) -> str:
+    """Return a value with its interval below it: a terminal has no room for both in a line."""
+    return f"{value}\n{bounds_text(bounds, signed=signed)}" if bounds else value
+
+
+def _not_measured(scores: EvaluationReport) -> Text | None:
+    lines = [f"{item.metric.value} was not measured: {item.reason}" for item in scores.not_measured]
+    return Text("\n".join(lines)) if lines else None
+
+
+def _layers(report: Report) -> Table:
+    table = Table(title="Bytes by layer", title_justify="left")
+    for column in ("layer", "float32", "serving form", "smaller"):
+        table.add_column(column, justify="left" if column == "layer" else "right")
+    for layer in report.layers:
+        ratio = f"{layer.before / layer.after:.2f}x" if layer.before and layer.after else ""
+        table.add_row(Text(layer.name), f"{layer.before:,}", f"{layer.after:,}", ratio)
     return table
 
 
@@ -82,12 +127,13 @@ def _pass(step: PassReport) -> Table:
     for tensor in step.tensors:
         changed = "-" if tensor.skipped else f"{tensor.changed:,} of {tensor.elements:,}"
         table.add_row(
-            Text(tensor.name), "x".join(map(str, tensor.shape)) or "scalar", changed, Text(_what(tensor))
+            Text(tensor.name), "x".join(map(str, tensor.shape)) or "scalar", changed, Text(describe(tensor))
         )
     return table
 
 
-def _what(tensor: TensorReport) -> str:
+def describe(tensor: TensorReport) -> str:
+    """Return what a pass did to a tensor, or why it did not."""
     if tensor.skipped:
         return f"skipped: {tensor.skipped}"
     parts = [f"{key}={value:.4g}" for key, value in tensor.facts.items()]

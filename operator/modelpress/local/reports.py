@@ -4,16 +4,28 @@ from pathlib import Path
 
 import click
 
+from modelpress.api.conditions import Reason
+from modelpress.api.contract import Scores
+from modelpress.api.errors import UsageError
+from modelpress.api.spec import Evaluation
 from modelpress.artifacts.manifest import REPORT_FILE
-from modelpress.compression import report, report_text
+from modelpress.compression import report, report_html, report_text
+from modelpress.compression.report import Report
+from modelpress.compression.report_html import Verdict
 from modelpress.local.folders import artifact_files, stored_files
+from modelpress.planning import gate
 
 
-def show(directory: Path, *, as_json: bool) -> None:
-    """Print the report of an artifact's folder or layout. Raises MissingError, DataError."""
+def show(directory: Path, *, as_json: bool, html: Path | None = None) -> None:
+    """Print the report of an artifact's folder or layout, or write it as a page into the file `html`.
+
+    Raises MissingError and DataError for the artifact, UsageError where the file cannot be written.
+    """
     with artifact_files(directory) as folder:
         found = report.load(folder)
-        if as_json:
+        if html is not None:
+            _write(html, report_html.render(found, verdict(found)))
+        elif as_json:
             click.echo((folder / REPORT_FILE).read_bytes(), nl=False)
         else:
             report_text.show(found)
@@ -23,3 +35,31 @@ def show_stored(layout: Path, digest: str) -> None:
     """Print the report of an artifact in an OCI layout. Raises MissingError, DataError."""
     with stored_files(layout, digest) as folder:
         report_text.show(report.load(folder))
+
+
+def verdict(found: Report) -> Verdict | None:
+    """Judge the report by the limits that it was made with; None where it has none."""
+    scores = found.evaluation
+    if scores is None or scores.limits is None:
+        return None
+    limits = Evaluation(
+        metric=scores.metric,
+        min_score=scores.limits.min_score,
+        max_drop=scores.limits.max_drop,
+        max_size=scores.limits.max_size,
+    )
+    measured = gate.measured(
+        Scores(metric=scores.metric, original=scores.original, compressed=scores.compressed, rows=scores.rows)
+    )
+    missed = gate.judge(limits, measured, found.sizes.compressed_bytes)
+    return Verdict(missed.message if missed else None)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            Reason.INVALID_SPEC, f"--html {path}: {error.strerror}; give a file that can be written"
+        ) from error
+    click.echo(f"wrote {path}")
