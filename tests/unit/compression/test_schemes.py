@@ -1,8 +1,6 @@
 """Every quantization scheme of the CPU on four models of different kinds."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +9,11 @@ from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobRequest
 from modelpress.api.errors import DataError, UsageError
 from modelpress.api.spec import Scheme
-from modelpress.artifacts.manifest import ArtifactManifest
-from modelpress.compression import calibration, pipeline, recipe, report, tflite_file
+from modelpress.compression import calibration, recipe, tflite_file
 from modelpress.compression.formula import TOLERANCE
 from modelpress.compression.passes import quantize
-from modelpress.compression.report import PassReport, Report
 from tests.support import small_models
+from tests.support.compressed import Made, compress
 from tests.support.models import DigitsModels
 from tests.support.small_models import TrainedModel
 
@@ -37,37 +34,6 @@ RATIOS = {
     "text": {"Int8Dynamic": 2.9, "Int8Static": 3.0, "Int4Dynamic": 3.4, "Int8Weights": 3.1, "Float16": 1.8},
 }
 DROPS = {"Int4Dynamic": 4.0}  # percentage points; 2 for the others, where 539 rows have an error of 0.6
-
-
-@dataclass(frozen=True)
-class Made:
-    path: Path
-    manifest: ArtifactManifest
-    report: Report
-
-    @property
-    def quantization(self) -> PassReport:
-        return self.report.passes[-1]
-
-
-def compress(model: TrainedModel, scheme: Scheme, folder: Path, **fields: Any) -> Made:
-    request = JobRequest.model_validate(
-        {
-            "name": "digits",
-            "namespace": "default",
-            "recipeHash": "1" * 64,
-            "deviceType": "CPU",
-            "model": {"uri": model.path.as_uri()},
-            "data": {"calibration": {"uri": model.calibration.as_uri()}},
-            "compression": {"quantization": {"scheme": scheme.value}},
-            "evaluation": {"minScore": "50%"},
-            **fields,
-        }
-    )
-    data = model.calibration if "calibration" in recipe.of(request).data else None
-    inputs = pipeline.Inputs(model.path, model.evaluation, f"sha256:{'2' * 64}", "3" * 64, data)
-    made = pipeline.compress(request, inputs, folder / "out", folder / "work")
-    return Made(folder / "out" / "model.tflite", made, report.load(folder / "out"))
 
 
 @pytest.fixture(scope="module")
@@ -210,3 +176,19 @@ def test_calibration_rows_that_are_no_numbers_are_refused(
 )
 def test_calibration_rows_are_bounded(rows: int, row_bytes: int, fixed: int, used: int) -> None:
     assert calibration.sample_size(rows, row_bytes, fixed) == used
+
+
+def test_a_loop_that_crashes_the_converter_is_named(tmp_path: Path) -> None:
+    """Static int8 of a recurrent layer that is not unrolled."""
+    import keras
+
+    series = keras.Input((8, 8), batch_size=4)
+    label = keras.layers.Dense(10, activation="softmax")(keras.layers.LSTM(8)(series))
+    path, data = tmp_path / "loop.keras", tmp_path / "data.npz"
+    keras.Model(series, label).save(path)
+    np.savez(data, x=np.random.default_rng(0).random((8, 8, 8), np.float32))
+    agreement = {"metric": "Agreement", "minScore": "1%"}
+    message = r"scheme Int8Static: the converter crashed \(its operators WHILE"
+    with pytest.raises(DataError, match=message) as caught:
+        compress(TrainedModel(path, data, data), Scheme.INT8_STATIC, tmp_path, evaluation=agreement)
+    assert caught.value.reason is Reason.UNSUPPORTED_MODEL
