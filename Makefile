@@ -45,6 +45,10 @@ lint: setup ## Format check, lint, types, layers, freshness of the CRD.
 crd: setup ## Write crds/ from the Python types.
 	$(BIN)/modelpress crd > crds/modelpress.dev_modeldeployments.yaml
 
+.PHONY: schema
+schema: setup ## Write docs/report.schema.json from the Python types.
+	$(BIN)/python -c 'from modelpress.compression.report import schema; print(schema(), end="")' > docs/report.schema.json
+
 .PHONY: verify
 verify: setup binaries ## Run all tests with the full counts of the sampled ones.
 	MODELPRESS_TEST_FULL=1 $(BIN)/python -m pytest

@@ -280,7 +280,7 @@ def load(folder: Path) -> Report:
 
 def schema() -> str:
     """Return the JSON schema of report.json, docs/report.schema.json."""
-    found = Report.model_json_schema(by_alias=True, mode="serialization")
+    found = Report.model_json_schema(by_alias=True, mode="validation")
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"https://modelpress.dev/schemas/report-v{SCHEMA_VERSION}.json",

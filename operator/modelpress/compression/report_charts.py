@@ -11,6 +11,7 @@ _WIDTH = 490.0
 _LABELS = 90.0  # of the rows of a dot plot
 _RIGHT = 28.0
 _ROW = 34.0
+_MANY = 40  # points that get a dot
 _HIGHEST = 1.5  # of a histogram, times the original's highest bin
 
 
@@ -142,6 +143,30 @@ def histogram(item: TensorHistogram) -> Element:
         zero = width * -item.low / (item.high - item.low)
         chart.append(tag("line", class_="zero", x1=zero, x2=zero, y1=base, y2=base + 4))
         chart.append(_text("0", zero, base + 14, "tick", "middle"))
+    return chart
+
+
+def curve(values: Sequence[float]) -> Element:
+    """Return a line through values that were measured after each epoch, the first before epoch 1."""
+    width, height, left = 490.0, 110.0, 64.0
+    low, high = min(values), max(values)
+    span = high - low or 1.0
+    chart = _svg(width, height + 26, "chart")
+    for tick in ticks(low, low + span):
+        y = 6 + (height - 6) * (1 - (tick - low) / span)
+        chart.append(tag("line", class_="grid", x1=left, x2=width - 8, y1=y, y2=y))
+        chart.append(_text(f"{tick:.4g}", left - 8, y + 4, "tick", "end"))
+    step = (width - 8 - left) / max(1, len(values) - 1)
+    points = [
+        (left + step * i, 6 + (height - 6) * (1 - (value - low) / span)) for i, value in enumerate(values)
+    ]
+    chart.append(
+        tag("polyline", class_="line compressed", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points))
+    )
+    if len(points) <= _MANY:
+        chart.extend(tag("circle", class_="dot compressed", cx=x, cy=y, r=3) for x, y in points)
+    for i in sorted({0, len(values) - 1}):
+        chart.append(_text(str(i), points[i][0], height + 20, "tick", "middle"))
     return chart
 
 

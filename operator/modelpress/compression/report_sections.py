@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from modelpress.compression import report_charts as charts
 from modelpress.compression.html import Element, tag
-from modelpress.compression.report import LayerSize, PassReport, Report, TensorReport
+from modelpress.compression.report import LayerSize, PassReport, Report, TensorReport, TrainingReport
 from modelpress.compression.report_format import duration, size
-from modelpress.compression.report_tables import legend, row_of, table
+from modelpress.compression.report_tables import figure, legend, row_of, table
 from modelpress.compression.report_text import describe
 
 MAX_LAYERS = 40  # that get a row; the others share one
@@ -129,9 +129,29 @@ def passed(step: PassReport) -> Element:
             f" {step.note}" if step.note else "",
             class_="hint",
         ),
+        _training(step.training) if step.training else None,
         table(("Tensor", "Shape", "Changed", "What"), rows) if rows else None,
         tag("p", f"{more} further tensors are in report.json.", class_="foot") if more > 0 else None,
         *_skipped(skipped),
+    )
+
+
+def _training(training: TrainingReport) -> Element:
+    rate = f"learning rate {training.learning_rate:.4g}"
+    if training.by_formula:
+        rate += (
+            f" = 0.01 x {training.batch}^-0.5 x {training.layers}^-0.25 x {training.parameters}^-0.1"
+            " (batch, layers, parameters)"
+        )
+    objectives = [epoch.objective for epoch in training.epochs if epoch.objective is not None]
+    complete = len(objectives) == len(training.epochs)
+    values = objectives if complete else [epoch.loss for epoch in training.epochs]
+    name = "Objective, loss + penalty" if complete and values else "Loss"
+    return tag(
+        "div",
+        tag("p", f"{training.rows:,} rows in batches of {training.batch}; {rate}.", class_="foot"),
+        figure(f"{name}, by epoch", charts.curve(values)) if len(values) > 1 else None,
+        class_="columns",
     )
 
 

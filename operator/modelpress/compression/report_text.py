@@ -11,6 +11,7 @@ from modelpress.compression.report import (
     PassReport,
     Report,
     TensorReport,
+    TrainingReport,
 )
 from modelpress.compression.report_format import bounds_text, percent, points
 
@@ -24,7 +25,10 @@ def render(report: Report) -> RenderableType:
         parts.append(_latency(report))
     if report.layers:
         parts.append(_layers(report))
-    parts.extend(_pass(step) for step in report.passes)
+    for step in report.passes:
+        if step.training:
+            parts.append(_training(step.name, step.training))
+        parts.append(_pass(step))
     parts.extend(Text(f"Warning: {warning}", style="yellow") for warning in report.warnings)
     return Group(*parts)
 
@@ -116,6 +120,23 @@ def _latency(report: Report) -> Table:
         table.add_row(
             str(item.batch), f"{item.original:,.1f} us", f"{item.compressed:,.1f} us", f"{item.speedup:.2f}x"
         )
+    return table
+
+
+def _training(name: str, training: TrainingReport) -> Table:
+    rate = "the formula's" if training.by_formula else "the spec's"
+    table = Table(
+        title=Text(f"{name}: {training.rows:,} rows in batches of {training.batch}, learning rate {rate}"),
+        title_justify="left",
+    )
+    for column in ("epoch", "learning rate", "loss", "nonzero", "objective"):
+        table.add_column(column, justify="right")
+    for epoch in training.epochs:
+        objective = "" if epoch.objective is None else f"{epoch.objective:.5g}"
+        if epoch.rejected_objective is not None:
+            objective += f" (not {epoch.rejected_objective:.5g})"
+        nonzero = "" if epoch.nonzero is None else f"{epoch.nonzero:,}"
+        table.add_row(str(epoch.epoch), f"{epoch.learning_rate:.4g}", f"{epoch.loss:.5g}", nonzero, objective)
     return table
 
 
