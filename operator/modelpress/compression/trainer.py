@@ -85,8 +85,8 @@ class Trainer:
         self._factor = 1.0
         self.steps = course.epochs * max(1, data.data.rows // course.batch)
         signature = self._signature(model)
-        self._train = tf.function(self._train_step, input_signature=signature, reduce_retracing=True)
-        self._measure = tf.function(self._loss_of, input_signature=signature[:2])
+        self._train = tf.function(self._train_step, input_signature=signature, autograph=False)
+        self._measure = tf.function(self._loss_of, input_signature=signature[:2], autograph=False)
         for number, state in enumerate(self._graph.random_states):
             state.assign(tf.constant([_SEED + number, 0], dtype=state.dtype))
 
