@@ -29,6 +29,6 @@ def test_the_rate_falls_and_the_penalty_rises_around_seventy_percent(steps: int)
     assert penalties == sorted(penalties)
     assert rates[0] == 1
     assert 0 < rates[-1] <= 1
-    assert 0 < penalties[0]
+    assert penalties[0] > 0
     assert penalties[-1] == 1
     assert all(rate == 1 for rate, penalty in zip(rates, penalties, strict=True) if penalty < 1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 
 from modelpress.api.conditions import Reason
+from modelpress.api.contract import JobRequest
 from modelpress.api.errors import DataError, UsageError
 from modelpress.api.spec import FineTuning
-from modelpress.compression import learning_rate, training_data
+from modelpress.compression import learning_rate, pipeline, recipe, report, training_data
 from modelpress.compression.passes.finetune import INFERENCE_NOTE, MaskedFineTuning
-from modelpress.compression.passes.l0 import L0Penalty
+from modelpress.compression.passes.l0 import L0Penalty, objective
 from modelpress.compression.passes.prune import ElementPruning, prune
 from modelpress.compression.passes.weights import EDITABLE
 from modelpress.compression.report import PassReport, TrainingReport
@@ -70,9 +72,9 @@ def opened(digits_models: DigitsModels, tmp_path: Path) -> Opener:
     return open_model
 
 
-def course(report: PassReport) -> TrainingReport:
-    assert report.training is not None
-    return report.training
+def course(made: PassReport) -> TrainingReport:
+    assert made.training is not None
+    return made.training
 
 
 @pytest.mark.parametrize("kind", ["saved_model", "functional", "cnn"])
@@ -84,16 +86,16 @@ def test_what_pruning_loses_comes_back_and_zeros_stay(
     ElementPruning("60%").apply(found.model)
     pruned = found.accuracy()
     zeros = [kernel == 0 for kernel in found.kernels()]
-    report = MaskedFineTuning(EPOCHS, keep_zeros=True).train(found.model, found.data)
+    made = MaskedFineTuning(EPOCHS, keep_zeros=True).train(found.model, found.data)
     assert pruned < original - 4
     assert found.accuracy() > original - 1.5
     for before, kernel in zip(zeros, found.kernels(), strict=True):
         assert np.array_equal(kernel == 0, before)
-    losses = [epoch.loss for epoch in course(report).epochs]
+    losses = [epoch.loss for epoch in course(made).epochs]
     assert len(losses) == EPOCHS.epochs + 1
     assert losses[-1] < losses[0] / 3
-    assert (INFERENCE_NOTE in (report.note or "")) == (kind == "saved_model")
-    assert {tensor.skipped for tensor in report.tensors} == {None}
+    assert (INFERENCE_NOTE in (made.note or "")) == (kind == "saved_model")
+    assert {tensor.skipped for tensor in made.tensors} == {None}
 
 
 def test_statistics_move_only_in_the_training_mode_of_layers(
@@ -104,8 +106,8 @@ def test_statistics_move_only_in_the_training_mode_of_layers(
     keras.saving.load_model(digits_models.cnn).export(tmp_path / "exported", verbose=False)
     for path, moves in ((digits_models.cnn, True), (tmp_path / "exported", False)):
         found = opened(path, rows=200)
-        report = MaskedFineTuning(FineTuning(epochs=1), keep_zeros=False).train(found.model, found.data)
-        statistics = [tensor for tensor in report.tensors if tensor.role == Role.STATISTICS]
+        made = MaskedFineTuning(FineTuning(epochs=1), keep_zeros=False).train(found.model, found.data)
+        statistics = [tensor for tensor in made.tensors if tensor.role == Role.STATISTICS]
         assert len(statistics) == 2
         for tensor in statistics:
             assert (tensor.changed > 0) == moves
@@ -116,12 +118,12 @@ def test_the_learning_rate_of_the_formula_is_reported_with_its_numbers(
     digits_models: DigitsModels, opened: Opener
 ) -> None:
     found = opened(digits_models.functional, rows=100)
-    report = MaskedFineTuning(FineTuning(epochs=1), keep_zeros=False).train(found.model, found.data)
-    training = course(report)
+    made = MaskedFineTuning(FineTuning(epochs=1), keep_zeros=False).train(found.model, found.data)
+    training = course(made)
     assert (training.batch, training.layers, training.parameters) == (32, 3, 6570)
     assert training.learning_rate == learning_rate.formula(32, 3, 6570)
     assert training.by_formula
-    assert report.parameters["learningRate"] == "0.000557684 (by the formula)"
+    assert made.parameters["learningRate"] == "0.000557684 (by the formula)"
     given = FineTuning(epochs=1, learning_rate="1e-3", batch_size=500)
     training = course(MaskedFineTuning(given, keep_zeros=False).train(found.model, found.data))
     assert (training.learning_rate, training.by_formula, training.batch) == (0.001, False, 100)
@@ -144,9 +146,9 @@ def test_without_labels_the_original_is_the_teacher(digits_models: DigitsModels,
     assert found.data.targets[0].distilled
     original = found.accuracy()
     ElementPruning("60%").apply(found.model)
-    report = MaskedFineTuning(EPOCHS, keep_zeros=True).train(found.model, found.data)
+    made = MaskedFineTuning(EPOCHS, keep_zeros=True).train(found.model, found.data)
     assert found.accuracy() > original - 1.5
-    assert "against the original's outputs" in course(report).losses["digit"]
+    assert "against the original's outputs" in course(made).losses["digit"]
 
 
 def test_a_loss_that_is_no_number_is_one_error(digits_models: DigitsModels, opened: Opener) -> None:
@@ -164,10 +166,10 @@ def test_the_objective_falls_and_a_larger_penalty_is_sparser_at_no_more_loss_tha
     sparsities = []
     for penalty in ("1e-4", "1e-2", "1"):
         found = opened(digits_models.functional)
-        report = L0Penalty(penalty, EPOCHS).train(found.model, found.data)
-        epochs = course(report).epochs
-        values = [epoch.objective for epoch in epochs]
-        assert all(after < before for before, after in zip(values, values[1:], strict=False))  # type: ignore[operator]
+        made = L0Penalty(penalty, EPOCHS).train(found.model, found.data)
+        epochs = course(made).epochs
+        values = [objective(epoch) for epoch in epochs]
+        assert all(after < before for before, after in pairwise(values))
         last = epochs[-1]
         assert last.nonzero is not None
         assert last.objective == pytest.approx(last.loss + float(penalty) * last.nonzero)
@@ -191,8 +193,8 @@ def test_an_epoch_that_raises_the_objective_is_taken_back(
     found = opened(digits_models.functional)
     settings = FineTuning(epochs=6, learning_rate="0.2")
     epochs = course(L0Penalty("1e-6", settings).train(found.model, found.data)).epochs
-    values = [epoch.objective for epoch in epochs]
-    assert values == sorted(values, reverse=True)  # type: ignore[type-var]
+    values = [objective(epoch) for epoch in epochs]
+    assert values == sorted(values, reverse=True)
     rejected = [epoch for epoch in epochs if epoch.rejected_objective is not None]
     assert rejected
     rates = [epoch.learning_rate for epoch in epochs[1:]]
@@ -204,14 +206,14 @@ def test_only_kernels_are_thresholded_and_a_saved_model_can_be(
 ) -> None:
     found = opened(digits_models.saved_model)
     original = found.accuracy()
-    report = L0Penalty("0.1", EPOCHS).train(found.model, found.data)
+    made = L0Penalty("0.1", EPOCHS).train(found.model, found.data)
     assert found.sparsity() > 0.3
     assert found.accuracy() > original - 1.5
     for weight in found.model.weights:
         if weight.role is Role.BIAS:
             assert np.count_nonzero(weight.read()) > 0.9 * weight.read().size
-    assert {tensor.role for tensor in report.tensors if "sparsity" in tensor.facts} == {"kernel"}
-    assert INFERENCE_NOTE in (report.note or "")
+    assert {tensor.role for tensor in made.tensors if "sparsity" in tensor.facts} == {"kernel"}
+    assert INFERENCE_NOTE in (made.note or "")
 
 
 def _saved(folder: Path, compute: Callable[..., Any]) -> Path:
@@ -232,3 +234,63 @@ def test_a_model_without_gradients_is_refused(opened: Opener, tmp_path: Path) ->
     with pytest.raises(DataError, match="no gradient of the loss reaches any weight") as caught:
         MaskedFineTuning(EPOCHS, keep_zeros=False).train(found.model, found.data)
     assert caught.value.reason is Reason.UNSUPPORTED_MODEL
+
+
+def _request(**fields: Any) -> JobRequest:
+    base = {"name": "a", "namespace": "b", "recipeHash": "c", "deviceType": "CPU"}
+    return JobRequest.model_validate({**base, "model": {"uri": "file:///x"}, **fields})
+
+
+def test_the_pipeline_prunes_trains_clips_and_quantizes_in_this_order(
+    digits_models: DigitsModels, tmp_path: Path
+) -> None:
+    train = tmp_path / "train.npz"
+    np.savez(train, x=digits_models.digits.train_x, y=digits_models.digits.train_y)
+    request = _request(
+        data={"training": {"uri": train.as_uri()}},
+        compression={"pruning": {"sparsity": "60%"}, "quantization": {"scheme": "Int8Dynamic"}},
+        optimization={"fineTuning": {"epochs": 3}, "weightClipping": {"min": "-0.8", "max": "0.8"}},
+        evaluation={"minScore": "90%"},
+    )
+    assert recipe.of(request).data.keys() == {"training"}
+    inputs = pipeline.Inputs(
+        digits_models.saved_model, digits_models.flat_data, "sha256:0", "1", training=train
+    )
+    made = pipeline.compress(request, inputs, tmp_path / "out", tmp_path / "work")
+    assert [step.name for step in made.passes] == [
+        "pruning",
+        "fineTuning",
+        "weightClipping",
+        "quantization",
+    ]
+    assert made.scores is not None
+    assert made.scores.compressed > made.scores.original - 2
+    told = course(report.load(tmp_path / "out").passes[1])
+    assert [epoch.epoch for epoch in told.epochs] == [0, 1, 2, 3]
+
+
+L0 = {"compression": {"pruning": {"l0Penalty": "0.1"}}}
+EPOCH = {"fineTuning": {"epochs": 1}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "said"),
+    [
+        (L0, Reason.INVALID_SPEC, "spec.compression.pruning.l0Penalty needs optimization.fineTuning"),
+        ({"optimization": EPOCH}, Reason.INVALID_SPEC, "spec.data: fineTuning needs data.training"),
+        (
+            {
+                "compression": {"pruning": {"l0Penalty": "0.1", "granularity": "Channel"}},
+                "optimization": EPOCH,
+            },
+            Reason.NOT_SUPPORTED_YET,
+            "spec.compression.pruning.l0Penalty with granularity: Channel",
+        ),
+    ],
+)
+def test_combinations_that_cannot_work_are_refused_by_name(
+    fields: dict[str, Any], reason: Reason, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        recipe.of(_request(**fields))
+    assert caught.value.reason is reason
