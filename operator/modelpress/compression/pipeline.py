@@ -16,19 +16,25 @@ from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts.digests import file_sha256
 from modelpress.artifacts.manifest import MODEL_FILE, REPORT_FILE, ArtifactManifest, PassSummary, TensorSpec
 from modelpress.compression import (
+    calibration,
     dataset,
     evaluation,
     evaluation_details,
     forms,
     latency,
+    layer_sizes,
     recipe,
     report,
     row_scores,
+    training_data,
+    weight_stats,
 )
+from modelpress.compression.channels.pruning import ChannelPruning
 from modelpress.compression.converter import Converter
 from modelpress.compression.dataset import Dataset
 from modelpress.compression.passes import quantize
 from modelpress.compression.report import EvaluationReport, PassReport, Report
+from modelpress.compression.training_data import TrainingData
 from modelpress.logs import progress
 from modelpress.models.load import load
 from modelpress.models.types import Array, LoadedModel, original_bytes
@@ -46,6 +52,8 @@ class Inputs:
     evaluation: Path | None  # the data set; None without evaluation
     source_digest: str  # sha256:...
     artifact_key: str
+    calibration: Path | None = None  # the data set of Int8Static
+    training: Path | None = None  # the data set of fineTuning
 
 
 @dataclass(frozen=True)
@@ -69,20 +77,24 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
     with Converter(work_dir) as converter:
         _step(0)
         model = load(inputs.model, work_dir / "model")
+        plan.check(model)
+        bytes_before = original_bytes(model)
         original = _sizes_and_weights(model, inputs)
+        histograms = weight_stats.before(model.weights)
         data = _data(request, inputs, model, work_dir)
         _step(1)
         measured = _measure_original(model, data, work_dir)
         sample = _sample(model, measured)
         before = plain = forms.float32(model, converter, sample, work_dir / "original")
         _step(2)
-        passes = [step.apply(model) for step in plan.weight_passes]
+        model, passes = _change(plan, model, _training(plan, inputs, model, work_dir))
         _step(3)
         if passes:
             plain = forms.float32(model, converter, sample, work_dir / "edited")
         target = out / MODEL_FILE
         if plan.scheme:
-            form, quantization = forms.quantized(model, converter, plain, plan.scheme, target)
+            wanted = forms.Quantization(plan.scheme, _calibration(inputs, model, work_dir))
+            form, quantization = forms.quantized(model, converter, plain, wanted, target)
             passes.append(quantization)
         else:
             shutil.copyfile(plain[1].path, target)
@@ -93,6 +105,7 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
         forms.check_numbers(form, sample)
     times = latency.measure(before[1].model, form.model, sample, latency.batches_of(model.inputs))
     _step(5)
+    sizes = _sizes(bytes_before, before[1].path, target)
     result = Report(
         name=request.name,
         recipe=plan.describe(),
@@ -100,10 +113,14 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
         artifact_key=inputs.artifact_key,
         versions=_versions(),
         source=original,
-        sizes=_sizes(model, before[1].path, target),
+        sizes=sizes,
         passes=tuple(passes),
         evaluation=scores,
         latency=times,
+        layers=_layers(original, model, passes, sizes),
+        histograms=weight_stats.compared(
+            histograms, weight_stats.served_values(model.weights, _quantization(passes), target)
+        ),
         warnings=tuple(_warnings(passes, scores)),
     )
     report.save(result, out)
@@ -122,6 +139,38 @@ def _data(request: JobRequest, inputs: Inputs, model: LoadedModel, work_dir: Pat
         return None
     labels = request.evaluation.metric in row_scores.NEEDS_LABELS
     return dataset.load(inputs.evaluation, work_dir / "data", model.inputs, model.outputs, labels=labels)
+
+
+def _training(plan: recipe.Recipe, inputs: Inputs, model: LoadedModel, work_dir: Path) -> TrainingData | None:
+    """Read data.training while the model is the original: without labels it is the teacher."""
+    if plan.training is None or inputs.training is None:
+        return None
+    return training_data.load(inputs.training, work_dir / "training data", model)
+
+
+def _change(
+    plan: recipe.Recipe, model: LoadedModel, training: TrainingData | None
+) -> tuple[LoadedModel, list[PassReport]]:
+    """Return the changed model, which is another one where channels were pruned, and the reports."""
+    passes = []
+    if isinstance(plan.pruning, ChannelPruning):
+        model, pruned = plan.pruning.rebuild(model)
+        passes.append(pruned)
+    elif plan.pruning:
+        passes.append(plan.pruning.apply(model))
+    if plan.training and training:
+        passes.append(plan.training.train(model, training))
+    if plan.clipping:
+        passes.append(plan.clipping.apply(model))
+    return model, passes
+
+
+def _calibration(inputs: Inputs, model: LoadedModel, work_dir: Path) -> calibration.Calibration | None:
+    if inputs.calibration is None:
+        return None
+    folder = work_dir / "calibration data"
+    data = dataset.load(inputs.calibration, folder, model.inputs, model.outputs, labels=False)
+    return calibration.prepare(data, work_dir / "calibration.npz")
 
 
 def _measure_original(model: LoadedModel, data: Dataset | None, work_dir: Path) -> _Measured | None:
@@ -161,21 +210,36 @@ def _sizes_and_weights(model: LoadedModel, inputs: Inputs) -> report.Source:
         digest=inputs.source_digest,
         inputs=_specs(model.inputs),
         outputs=_specs(model.outputs),
-        weights=tuple(
-            report.WeightReport(
-                name=weight.name,
-                role=weight.role.value,
-                shape=weight.shape,
-                dtype=weight.dtype,
-                bytes=4 * int(np.prod(weight.shape, dtype=np.int64)),
-            )
-            for weight in model.weights
-        ),
+        weights=_weights(model),
     )
 
 
-def _sizes(model: LoadedModel, float32: Path, target: Path) -> report.Sizes:
-    before, after = original_bytes(model), target.stat().st_size
+def _weights(model: LoadedModel) -> tuple[report.WeightReport, ...]:
+    return tuple(
+        report.WeightReport(
+            name=weight.name,
+            role=weight.role.value,
+            shape=weight.shape,
+            dtype=weight.dtype,
+            bytes=4 * int(np.prod(weight.shape, dtype=np.int64)),
+        )
+        for weight in model.weights
+    )
+
+
+def _quantization(passes: Sequence[PassReport]) -> PassReport | None:
+    return next((step for step in passes if step.name == quantize.NAME), None)
+
+
+def _layers(
+    source: report.Source, model: LoadedModel, passes: Sequence[PassReport], sizes: report.Sizes
+) -> tuple[report.LayerSize, ...]:
+    served = layer_sizes.served_tensors(_weights(model), _quantization(passes))
+    return layer_sizes.of(source.weights, served, sizes.original_bytes, sizes.compressed_bytes)
+
+
+def _sizes(before: int, float32: Path, target: Path) -> report.Sizes:
+    after = target.stat().st_size
     return report.Sizes(
         original_bytes=before,
         float32_bytes=float32.stat().st_size,
@@ -200,7 +264,7 @@ def _warnings(passes: Sequence[PassReport], scores: EvaluationReport | None) -> 
 
 
 def _versions() -> dict[str, str]:
-    names = ("modelpress", "keras", "ai-edge-litert", "numpy")
+    names = ("modelpress", "keras", "ai-edge-litert", "ai-edge-quantizer", "numpy")
     import tensorflow as tf  # noqa: PLC0415 - its package has two names
 
     return {**{name: version(name) for name in names}, "tensorflow": tf.__version__}

@@ -53,8 +53,8 @@ def test_what_this_release_does(fields: dict[str, Any]) -> None:
             "spec.parallelism.podsPerReplica: a value above 1",
         ),
         (
-            {"compression": {"pruning": {"sparsity": "5%", "granularity": "Channel"}}},
-            "spec.compression.pruning.granularity: Channel",
+            {"compression": {"pruning": {"l0Penalty": "0.1", "granularity": "Channel"}}},
+            "spec.compression.pruning.l0Penalty: it with granularity: Channel",
         ),
         ({"model": {"uri": "hf://org/model"}}, "spec.model.uri: hf://"),
         ({"data": {"training": {"uri": "gs://d/t"}}}, "spec.data.training.uri: gs://"),

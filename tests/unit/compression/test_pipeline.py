@@ -1,5 +1,6 @@
 """Whole compressions of real models: the seed model, the same as layers, a CNN, and odd ones."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,6 +175,44 @@ def test_the_report_is_shown_as_text_with_every_tensor(seed: Made) -> None:
     assert "540 rows" in text
 
 
+def test_the_report_measures_all_that_labels_allow(cnn: Made) -> None:
+    scores = cnn.report.evaluation
+    assert scores is not None
+    assert {item.metric.value for item in scores.others} == {"Agreement", "CosineSimilarity"}
+    assert [item.metric.value for item in scores.not_measured] == ["R2"]
+    assert scores.compressed_interval is not None
+    assert scores.compressed_interval[0] < scores.compressed < scores.compressed_interval[1]
+    assert scores.drop_interval is not None
+    assert sum(sum(row) for row in scores.confusion[0].compressed) == scores.rows
+
+
+def test_bytes_by_layer_add_up_and_name_the_layers(cnn: Made, seed: Made) -> None:
+    for made in (cnn, seed):
+        layers = made.report.layers
+        assert sum(layer.before for layer in layers) == made.report.sizes.original_bytes
+        assert sum(layer.after for layer in layers) == made.report.sizes.compressed_bytes
+    dense = next(layer for layer in cnn.report.layers if layer.name.startswith("dense"))
+    assert dense.before > 3.8 * dense.after
+
+
+def test_histograms_show_the_served_values_of_each_kernel(cnn: Made, seed: Made) -> None:
+    for made in (cnn, seed):
+        for item in made.report.histograms:
+            assert item.after is not None
+            assert sum(item.after) == sum(item.before)
+    pruned = seed.report.histograms[0]
+    assert pruned.after is not None
+    assert max(pruned.after) >= sum(pruned.after) / 2
+
+
+def test_reports_of_real_models_fit_the_published_schema(cnn: Made, seed: Made) -> None:
+    import jsonschema
+
+    for made in (cnn, seed):
+        body = json.loads((made.folder / "report.json").read_text(encoding="utf-8"))
+        jsonschema.Draft202012Validator(json.loads(report.schema())).validate(body)
+
+
 def _saved(folder: Path, compute: Callable[..., Any], *specs: Any) -> Path:
     import tensorflow as tf
 
@@ -246,7 +285,7 @@ def test_an_operation_without_a_built_in_operator_is_named(tmp_path: Path) -> No
     ("fields", "name"),
     [
         ({"compression": {"quantization": {"scheme": "Auto"}}}, "scheme: Auto"),
-        ({"compression": {"pruning": {"sparsity": "5%", "granularity": "Channel"}}}, "Channel"),
+        ({"compression": {"pruning": {"l0Penalty": "0.1", "granularity": "Channel"}}}, "Channel"),
         ({"deviceType": "GPU"}, "GPU"),
     ],
 )
