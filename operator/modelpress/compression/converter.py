@@ -68,7 +68,7 @@ class Converter:
     def convert(
         self, graph: StoredGraph, scheme: str, target: Path, material: Material | None = None
     ) -> None:
-        """Write `graph` as a .tflite file; every scheme but none and Float16 needs `material`.
+        """Write `graph` as a .tflite file; Int8Static, Int8Weights and Int4Dynamic need `material`.
 
         Raises UnsupportedModel, naming the operations without a built-in operator, and MemoryError where the
         process was killed.

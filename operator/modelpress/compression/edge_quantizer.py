@@ -48,12 +48,21 @@ def tables_to_int8(data: bytes) -> bytes:
     stays float32.
     """
     model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+    _inline(model, data)
     for graph in model.subgraphs:
         for place in [place for place, _ in _tables(model, graph)]:
             _to_int8(model, graph, place)
     builder = flatbuffers.Builder(len(data))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
+
+
+def _inline(model: Any, data: bytes) -> None:
+    """Read the buffers that the library wrote behind the flatbuffer, as it does for larger models."""
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # 0 and 1 stand for none
+            buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
 
 
 def _tables(model: Any, graph: Any) -> Iterator[tuple[int, Any]]:

@@ -62,9 +62,11 @@ def test_other_contents_or_another_compressor_have_another_key() -> None:
         key(request(), model="e" * 64),
         key(request(), data={}),
         key(request(), data={"training": "b" * 64}),
+        key(request(), data={**DATA, "calibration": "c" * 64}),
+        key(request(), data={**DATA, "calibration": "d" * 64}),
         key(request(), version="0.2.0"),
     }
-    assert len(keys) == 5
+    assert len(keys) == 7
 
 
 def test_the_limits_count_where_auto_chooses_by_them() -> None:
