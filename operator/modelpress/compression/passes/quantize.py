@@ -36,7 +36,8 @@ def report(
 ) -> PassReport:
     """Return what quantization did to each float constant of the converted model.
 
-    An integer constant that none of them became is listed as well: it could not be compared.
+    An integer constant that none of them became is listed as well, such as the second copy of a tensor that
+    two operators use; one that equals none of them could not be compared.
     """
     after = {constant.name: constant for constant in quantized.constants}
     names = _weight_names(float32.constants, weights)
@@ -49,7 +50,7 @@ def report(
         tensors=(
             *(_tensor(scheme, constant, found, names.get(constant.name)) for constant, found in pairs),
             *(
-                _unmatched(item)
+                _added(item, before)
                 for item in quantized.constants
                 if item.scale.size and id(item) not in matched
             ),
@@ -62,14 +63,21 @@ def report(
     )
 
 
-def _unmatched(constant: Constant) -> TensorReport:
-    return TensorReport(
+def _added(constant: Constant, before: Sequence[Constant]) -> TensorReport:
+    base = TensorReport(
         name=constant.name,
         shape=constant.values.shape,
         elements=constant.values.size,
         bytes_after=constant.stored_bytes,
-        skipped=f"{UNMATCHED}: no tensor of the float32 form has these values",
     )
+    same = (item.values for item in before if item.values.shape == constant.values.shape)
+    origin = next((values for values in same if _close(constant, values)), None)
+    if origin is None:
+        return base.model_copy(
+            update={"skipped": f"{UNMATCHED}: no tensor of the float32 form has these values"}
+        )
+    found = Formula(**asdict(formula.check(constant, origin)))
+    return base.model_copy(update={"changed": constant.values.size, "formula": found})
 
 
 def _counterpart(constant: Constant, after: Mapping[str, Constant]) -> Constant | None:
