@@ -8,9 +8,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from modelpress.api.base import ApiModel
 from modelpress.api.conditions import Reason
 from modelpress.api.spec import (
-    ApiModel,
     Compression,
     Data,
     DeviceType,

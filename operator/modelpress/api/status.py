@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from modelpress.api.spec import ApiModel, Metric
+from modelpress.api.base import ApiModel
+from modelpress.api.spec import Metric
 
 
 class Condition(ApiModel):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
+from modelpress.api.base import ApiModel
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError, MissingError
-from modelpress.api.spec import ApiModel, Metric
+from modelpress.api.spec import Metric
 from modelpress.artifacts.manifest import REPORT_FILE, TensorSpec
 
 SCHEMA_VERSION = 1
