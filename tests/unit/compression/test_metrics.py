@@ -118,7 +118,19 @@ def test_the_interval_of_a_drop_contains_the_true_drop_about_95_times_in_100() -
     assert 260 <= hits <= 300
 
 
-def test_equal_rows_have_no_interval_and_one_row_has_none() -> None:
-    same = metrics.drop_interval(np.ones(5), np.ones(5))
-    assert same == metrics.Interval(0, 0)
+def test_equal_decisions_do_not_make_the_drop_certain() -> None:
+    right = np.full(360, 100.0)
+    few, many = (
+        metrics.drop_interval(right, right),
+        metrics.drop_interval(np.tile(right, 9), np.tile(right, 9)),
+    )
+    assert few is not None
+    assert many is not None
+    assert few.low == -few.high
+    assert few.high == pytest.approx(100 * 1.96 / 362)  # by hand: sqrt(b + c) / (n + 2) with b = c = 1/2
+    assert 0 < many.high < few.high
+
+
+def test_equal_similarities_have_an_interval_without_width_and_one_row_has_none() -> None:
+    assert metrics.drop_interval(np.full(5, 99.9), np.full(5, 99.9)) == metrics.Interval(0, 0)
     assert metrics.drop_interval(np.ones(1), np.ones(1)) is None
