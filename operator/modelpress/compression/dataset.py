@@ -52,7 +52,7 @@ def load(
         with zipfile.ZipFile(path) as file:
             arrays = _Arrays(path, file, folder)
             found = {spec.name: _input(arrays, spec, len(inputs)) for spec in inputs}
-            wanted = _labels(arrays, outputs, len(inputs)) if labels else {}
+            wanted = _labels(arrays, outputs) if labels else {}
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
         raise invalid(f"{path.name}: not a readable .npz file: {first_line(error)}") from error
     rows = {
@@ -140,7 +140,7 @@ def _input(arrays: _Arrays, spec: TensorSpec, count: int) -> Array:
     return array
 
 
-def _labels(arrays: _Arrays, outputs: Sequence[TensorSpec], input_count: int) -> dict[str, Array]:
+def _labels(arrays: _Arrays, outputs: Sequence[TensorSpec]) -> dict[str, Array]:
     labels = {}
     for spec in outputs:
         array = arrays.first("y", spec.name) if len(outputs) == 1 else arrays.first(spec.name)

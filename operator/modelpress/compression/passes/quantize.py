@@ -18,6 +18,7 @@ from modelpress.compression.tflite_file import Constant
 from modelpress.models.types import Array, Weight
 
 BEYOND_FLOAT16 = "beyondFloat16"  # a fact: elements that float16 cannot hold
+NOTE = "Shapes are those of the serving form, in which a kernel's output channels come first."
 SCHEMES = (Scheme.INT8_DYNAMIC, Scheme.FLOAT16)  # those that the converter is asked for
 _FEW = 1024  # elements; the converter's own bound for Int8Dynamic
 _LARGEST = 65504.0  # of float16
@@ -34,7 +35,9 @@ def report(
         for constant in float32
         if constant.dtype == "float32"
     )
-    return PassReport(name="quantization", parameters={"scheme": scheme.value}, tensors=tuple(tensors))
+    return PassReport(
+        name="quantization", parameters={"scheme": scheme.value}, note=NOTE, tensors=tuple(tensors)
+    )
 
 
 def _counterpart(constant: Constant, after: Mapping[str, Constant]) -> Constant | None:
@@ -84,10 +87,10 @@ def _tensor(scheme: Scheme, before: Constant, after: Constant | None, weight: We
 
 
 def _why(scheme: Scheme, values: Array) -> str:
-    if scheme is Scheme.INT8_DYNAMIC and values.size < _FEW:
-        return f"fewer than {_FEW:,} elements stay float32"
     if values.ndim < 2:
         return "biases and vectors stay float32"
+    if scheme is Scheme.INT8_DYNAMIC and values.size < _FEW:
+        return f"fewer than {_FEW:,} elements stay float32"
     return "its operator computes in float32"
 
 
