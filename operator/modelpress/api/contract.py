@@ -29,7 +29,7 @@ LOG_FORMAT = "MODELPRESS_LOG_FORMAT"  # json or text
 # the Job
 REQUEST = "MODELPRESS_REQUEST"  # a JobRequest as JSON
 WORK_DIR = "MODELPRESS_WORK_DIR"  # scratch space
-# the worker; `modelpress serve --help` lists one variable for each of its options, MODELPRESS_SERVE_*
+# the worker; `modelpress serve --help` names those of its options
 ARTIFACT_DIGEST = "MODELPRESS_ARTIFACT_DIGEST"  # what the init container fetches
 MODEL_DIR = "MODELPRESS_MODEL_DIR"  # where it puts the artifact's files
 MODEL_NAME = "MODELPRESS_MODEL_NAME"
