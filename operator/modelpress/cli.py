@@ -89,7 +89,7 @@ def _manifest_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "manifest",
         type=_FILE,
         required=True,
-        help="Manifest file with a ModelDeployment.",
+        help="Manifest file with a ModelDeployment; - reads standard input.",
     )(command)
 
 
