@@ -189,6 +189,13 @@ def test_compress_writes_a_layout_that_report_and_serve_read(folder: Path, tmp_p
     assert strict.returncode == 65
     assert strict.stderr.splitlines()[-1].startswith("error: EvaluationFailed: minScore")
 
+    half = folder / "half.yaml"
+    half.write_text((folder / "good.yaml").read_text().replace("Int8Dynamic", "Float16"))
+    assert modelpress("compress", "-f", str(half), "-o", str(out)).returncode == 0
+    assert "Float16" in modelpress("report", str(out)).stdout
+    assert modelpress("compress", "-f", str(folder / "good.yaml"), "-o", str(out)).returncode == 0
+    assert "Int8Dynamic" in modelpress("report", str(out)).stdout, "a reused artifact is the newest"
+
     port = _free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "modelpress", "serve", str(out), "--name", "digits", "--port", port],
