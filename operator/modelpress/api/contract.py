@@ -73,6 +73,11 @@ class Scores(ApiModel):
     metric: Metric = Field(description="The metric.")
     original: float = Field(description="Score of the original model.")
     compressed: float = Field(description="Score of the form that serves.")
+    drop: float | None = Field(
+        None,
+        description="Largest loss of one output, in percentage points; unset: original - compressed. With "
+        "several outputs, the worst one of the original need not be that of the form that serves.",
+    )
     rows: int = Field(description="Rows of the evaluation data.")
 
 

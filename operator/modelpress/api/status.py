@@ -57,7 +57,9 @@ class EvaluationStatus(ApiModel):
     metric: Metric | None = Field(None, description="The metric.")
     original: str | None = Field(None, max_length=16, description="Score of the original model.")
     compressed: str | None = Field(None, max_length=16, description="Score of the form that serves.")
-    drop: str | None = Field(None, max_length=16, description="original - compressed, in percentage points.")
+    drop: str | None = Field(
+        None, max_length=16, description="Largest loss of one output, in percentage points."
+    )
     passed: bool | None = Field(None, description="Whether every limit was met.")
 
 

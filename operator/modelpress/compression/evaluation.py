@@ -75,6 +75,7 @@ def score(
 ) -> EvaluationReport:
     """Score the outputs of the original and of the compressed model; the worst output counts.
 
+    The drop is that of the output that lost most: of two outputs one may lose what the other hides.
     Outputs that are no numbers: of the original InvalidModel is raised, of the compressed model the score
     is the lowest there is. Labels that do not fit raise InvalidData.
     """
@@ -85,19 +86,16 @@ def score(
                 " of data.evaluation"
             )
     scored = {name: _output(metric, name, labels, original, compressed) for name in original}
-    worst = min(scored.values(), key=lambda item: (item[0].compressed, item[0].original))
+    outputs = tuple(item[0] for item in scored.values())
+    fallen, interval = max(scored.values(), key=lambda item: item[0].original - item[0].compressed)
     lost = {name: metrics.rows_without_numbers(output) for name, output in compressed.items()}
     reason = ", ".join(f"output {name} is NaN or infinite for {n} rows" for name, n in lost.items() if n)
-    outputs = tuple(item[0] for item in scored.values())
-    before = min(output.original for output in outputs)
-    # where the worst output changed, no row is paired with itself
-    interval = worst[1] if worst[0].original == before else None
     return EvaluationReport(
         metric=metric,
         rows=len(next(iter(original.values()))),
-        original=before,
-        compressed=worst[0].compressed,
-        drop=before - worst[0].compressed,
+        original=min(output.original for output in outputs),
+        compressed=min(output.compressed for output in outputs),
+        drop=fallen.original - fallen.compressed,
         drop_interval=(interval.low, interval.high) if interval else None,
         outputs=outputs,
         invalid=reason or None,

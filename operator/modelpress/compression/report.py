@@ -98,7 +98,7 @@ class EvaluationReport(ApiModel):
     rows: int = Field(description="Rows of the data.")
     original: float = Field(description="Score of the original.")
     compressed: float = Field(description="Score of the serving form.")
-    drop: float = Field(description="original - compressed, in percentage points.")
+    drop: float = Field(description="Largest original - compressed of one output, in percentage points.")
     drop_interval: tuple[float, float] | None = Field(
         None, description="95 % interval of the drop, paired by row; unset for R2."
     )
