@@ -173,7 +173,7 @@ def test_a_taken_port_is_said_before_anything_runs(folder: Path, tmp_path: Path)
 def test_compress_writes_a_layout_that_report_and_serve_read(folder: Path, tmp_path: Path) -> None:
     def modelpress(*arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "modelpress", *arguments]
-        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=800)
 
     out = tmp_path / "out"
     done = modelpress("compress", "-f", str(folder / "good.yaml"), "-o", str(out))
