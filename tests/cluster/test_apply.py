@@ -64,6 +64,16 @@ def test_the_status_says_all_that_the_design_promises(cluster: Cluster, digits: 
     assert percent(scores["drop"]) == pytest.approx(drop, abs=1e-5)
 
 
+def test_kubectl_get_shows_readiness_ratio_and_score(cluster: Cluster, digits: Deployed) -> None:
+    shown = cluster.control_plane.kubectl("get", "mdep", "digits", "-n", digits.namespace).stdout
+    cluster.facts.append(f"kubectl get mdep digits:\n{shown}")
+    header, row = (line.split() for line in shown.splitlines())
+    status = digits.status
+    assert header == ["NAME", "READY", "REASON", "DESIRED", "AVAILABLE", "RATIO", "SCORE", "AGE"]
+    assert row[:5] == ["digits", "True", "Available", "1", "1"]
+    assert row[5:7] == [status["compression"]["ratio"], status["evaluation"]["compressed"]]
+
+
 def test_one_job_made_one_revision_and_its_deployment_requests_the_devices(digits: Deployed) -> None:
     (job,) = digits.children("jobs")
     assert job["status"]["succeeded"] == 1
