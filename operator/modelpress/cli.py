@@ -40,9 +40,6 @@ class _Commands(click.Group):
         except ModuleNotFoundError as error:
             text = f"this command needs the package {error.name}: pip install 'modelpress[all]'"
             code = _complain(text, UnavailableError.exit_code)
-        except BrokenPipeError:  # the reader of our output has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = _OK
         except Exception as error:
             traceback.print_exc()
             code = _complain(f"unexpected {type(error).__name__}: {error}", ModelPressError.exit_code)
@@ -89,7 +86,7 @@ def _manifest_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "manifest",
         type=_FILE,
         required=True,
-        help="Manifest file with a ModelDeployment.",
+        help="Manifest file with a ModelDeployment; - reads standard input.",
     )(command)
 
 

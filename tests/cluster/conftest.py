@@ -76,7 +76,7 @@ def sources(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source
     folder = tmp_path_factory.mktemp("models")
     # in a process of its own: TensorFlow stays out of this one
     train = "import sys, pathlib; from tests.support import models; models.build(pathlib.Path(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", train, str(folder)], cwd=PROJECT, check=True, timeout=280)
+    subprocess.run([sys.executable, "-c", train, str(folder)], cwd=PROJECT, check=True, timeout=600)
     content = (folder / "functional.keras").read_bytes()
     with np.load(folder / "flat.npz") as data, run_web(folder) as web:
         yield Sources(

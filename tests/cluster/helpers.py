@@ -21,7 +21,7 @@ from tests.cluster.controlplane import ControlPlane, Request, free_port, wait_un
 from tests.cluster.node import ADDRESS_ANNOTATION
 
 SLOT = "example.com/slot"
-JOB_SECONDS = 240  # deadline of what includes a compression Job, on a busy machine
+JOB_SECONDS = 480  # deadline of what includes a compression Job, on a busy machine
 ROLLOUT_SECONDS = 120
 
 

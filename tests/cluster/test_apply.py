@@ -10,11 +10,11 @@ from modelpress.api import names
 from tests.cluster.api import Json
 from tests.cluster.controlplane import tally, wait_until
 from tests.cluster.environment import Cluster
-from tests.cluster.helpers import SLOT, Deployed, now, percent, predict
+from tests.cluster.helpers import JOB_SECONDS, SLOT, Deployed, now, percent, predict
 from tests.cluster.oracle import serving_form
 
 RESYNCS = 10
-pytestmark = pytest.mark.timeout(600)  # the first test waits for all parts of the cluster and a Job
+pytestmark = pytest.mark.timeout(1200)  # the first test waits for all parts of the cluster and a Job
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def digits(cluster: Cluster, module_namespace: str) -> Deployed:
     """A compressed classifier on two devices in each pod, ready."""
     deployed = cluster.deployed(module_namespace, "digits")
     since = deployed.apply(cluster.spec())
-    status = deployed.wait_current(300)
+    status = deployed.wait_current(JOB_SECONDS)
     until = next(c["lastTransitionTime"] for c in status["conditions"] if c["type"] == "Ready")
     requests = cluster.control_plane.audit(user=cluster.operator.user, since=since)
     mine = [r for r in requests if r.namespace == module_namespace]
@@ -62,6 +62,16 @@ def test_the_status_says_all_that_the_design_promises(cluster: Cluster, digits: 
     assert percent(scores["compressed"]) >= 90
     drop = percent(scores["original"]) - percent(scores["compressed"])
     assert percent(scores["drop"]) == pytest.approx(drop, abs=1e-5)
+
+
+def test_kubectl_get_shows_readiness_ratio_and_score(cluster: Cluster, digits: Deployed) -> None:
+    shown = cluster.control_plane.kubectl("get", "mdep", "digits", "-n", digits.namespace).stdout
+    cluster.facts.append(f"kubectl get mdep digits:\n{shown}")
+    header, row = (line.split() for line in shown.splitlines())
+    status = digits.status
+    assert header == ["NAME", "READY", "REASON", "DESIRED", "AVAILABLE", "RATIO", "SCORE", "AGE"]
+    assert row[:5] == ["digits", "True", "Available", "1", "1"]
+    assert row[5:7] == [status["compression"]["ratio"], status["evaluation"]["compressed"]]
 
 
 def test_one_job_made_one_revision_and_its_deployment_requests_the_devices(digits: Deployed) -> None:

@@ -8,7 +8,7 @@ from tests.cluster.controlplane import wait_until
 from tests.cluster.environment import Cluster
 from tests.cluster.helpers import JOB_SECONDS, Deployed, now
 
-pytestmark = pytest.mark.timeout(600)  # the first test waits for all parts of the cluster and a Job
+pytestmark = pytest.mark.timeout(1200)  # the first test waits for all parts of the cluster and a Job
 CHILDREN = ("jobs", "controllerrevisions", "deployments", "services", "networkpolicies", "pods")
 
 

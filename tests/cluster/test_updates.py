@@ -9,7 +9,7 @@ from tests.cluster.api import Json
 from tests.cluster.environment import Cluster
 from tests.cluster.helpers import JOB_SECONDS, Deployed, Traffic, percent, predict
 
-pytestmark = pytest.mark.timeout(600)  # the first test waits for all parts of the cluster and a Job
+pytestmark = pytest.mark.timeout(1200)  # the first test waits for all parts of the cluster and a Job
 KEPT_REVISIONS = 4  # three old ones beside the current
 
 

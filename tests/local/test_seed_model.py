@@ -61,7 +61,7 @@ def test_the_subclassed_keras_file_is_refused_with_one_line_that_says_how_to_exp
 ) -> None:
     manifest = _manifest(tmp_path / "manifest.yaml", digits_models, digits_models.subclassed, {})
     command = [sys.executable, "-m", "modelpress", "run", "-f", str(manifest), "--state", str(state)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=800)
     assert ended.returncode == DataError.exit_code
     said = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
     assert len(said) == 1

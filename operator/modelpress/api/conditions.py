@@ -32,7 +32,6 @@ class Reason(StrEnum):
     )
     WAITING_FOR_JOB_SLOT = "WaitingForJobSlot", "As many Jobs run as --max-concurrent-jobs allows."
     MINIMUM_REPLICAS_UNAVAILABLE = "MinimumReplicasUnavailable", "Fewer pods are ready than wanted."
-    DELETING = "Deleting", "The resource is being deleted."
     SETTLED = "Settled", "Nothing is left to do, or nothing is wrong."
     # the resource
     INVALID_SPEC = "InvalidSpec", "The spec breaks a rule of the CRD."

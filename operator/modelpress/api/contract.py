@@ -8,9 +8,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from modelpress.api.base import ApiModel
 from modelpress.api.conditions import Reason
 from modelpress.api.spec import (
-    ApiModel,
     Compression,
     Data,
     DeviceType,
@@ -29,7 +29,7 @@ LOG_FORMAT = "MODELPRESS_LOG_FORMAT"  # json or text
 # the Job
 REQUEST = "MODELPRESS_REQUEST"  # a JobRequest as JSON
 WORK_DIR = "MODELPRESS_WORK_DIR"  # scratch space
-# the worker; `modelpress serve --help` lists one variable for each of its options, MODELPRESS_SERVE_*
+# the worker; `modelpress serve --help` names those of its options
 ARTIFACT_DIGEST = "MODELPRESS_ARTIFACT_DIGEST"  # what the init container fetches
 MODEL_DIR = "MODELPRESS_MODEL_DIR"  # where it puts the artifact's files
 MODEL_NAME = "MODELPRESS_MODEL_NAME"
@@ -73,6 +73,11 @@ class Scores(ApiModel):
     metric: Metric = Field(description="The metric.")
     original: float = Field(description="Score of the original model.")
     compressed: float = Field(description="Score of the form that serves.")
+    drop: float | None = Field(
+        None,
+        description="Largest loss of one output, in percentage points; unset: original - compressed. With "
+        "several outputs, the worst one of the original need not be that of the form that serves.",
+    )
     rows: int = Field(description="Rows of the evaluation data.")
 
 

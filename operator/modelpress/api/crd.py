@@ -14,7 +14,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from modelpress.api import names
-from modelpress.api.spec import ApiModel, Spec
+from modelpress.api.base import ApiModel
+from modelpress.api.spec import Spec
 from modelpress.api.status import Status
 from modelpress.api.values import rule
 

@@ -5,17 +5,15 @@ schema: the API server and `modelpress plan` enforce them; these types only read
 """
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
+from modelpress.api.base import ApiModel, LocalReference
+from modelpress.api.pod_settings import JobSettings, PodSettings
 from modelpress.api.values import (
     DECIMAL,
     Bytes,
     DecimalString,
-    FreeList,
-    FreeObject,
     IntOrPercent,
     Name,
     OciUri,
@@ -24,21 +22,9 @@ from modelpress.api.values import (
     Score,
     Sha256,
     Sparsity,
-    StringMap,
     Uri,
     rule,
 )
-
-
-class ApiModel(BaseModel):
-    """Base of all resource types: frozen, camelCase on the wire, CEL rules in `cel`."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
-    cel: ClassVar[tuple[dict[str, str], ...]] = ()
-
-    def to_wire(self) -> dict[str, Any]:
-        """Return the set fields that differ from their defaults, in camelCase: stable across releases."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
 
 
 class Scheme(StrEnum):
@@ -82,12 +68,6 @@ class StrategyType(StrEnum):
 
     ROLLING_UPDATE = "RollingUpdate"
     RECREATE = "Recreate"
-
-
-class LocalReference(ApiModel):
-    """A reference to an object of the same namespace."""
-
-    name: Name = Field(description="Name of the object in the namespace of the ModelDeployment.")
 
 
 class Source(ApiModel):
@@ -282,41 +262,6 @@ class Storage(ApiModel):
     uri: OciUri = Field(description="Repository of the artifacts, oci://REGISTRY/REPOSITORY.")
     secret_ref: LocalReference | None = Field(
         None, description="Secret of type kubernetes.io/dockerconfigjson for the registry."
-    )
-
-
-class PodSettings(ApiModel):
-    """Settings of pods; Kubernetes checks affinity, tolerations, env and resources itself."""
-
-    labels: StringMap | None = Field(None, description="Labels added to the pods.")
-    annotations: StringMap | None = Field(None, description="Annotations added to the pods.")
-    image: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
-        None, description="Image to run instead of the operator's default."
-    )
-    image_pull_secrets: Annotated[list[LocalReference], Field(max_length=16)] | None = Field(
-        None, description="Secrets for pulling the image."
-    )
-    service_account_name: Name | None = Field(None, description="ServiceAccount; no API token is mounted.")
-    node_selector: StringMap | None = Field(None, description="Labels that a node must have.")
-    tolerations: FreeList | None = Field(None, description="Tolerations, as in a pod.")
-    affinity: FreeObject | None = Field(None, description="Affinity, as in a pod.")
-    topology_spread_constraints: FreeList | None = Field(
-        None, description="Topology spread constraints, as in a pod."
-    )
-    priority_class_name: Name | None = Field(None, description="PriorityClass of the pods.")
-    runtime_class_name: Name | None = Field(None, description="RuntimeClass of the pods.")
-    env: FreeList | None = Field(None, description="Environment variables of the container, as in a pod.")
-    resources: FreeObject | None = Field(
-        None, description="Requests and limits of the container, as in a pod. Devices are added to them."
-    )
-
-
-class JobSettings(PodSettings):
-    """Settings of the compression Job."""
-
-    backoff_limit: int = Field(2, ge=0, le=20, description="Retries after node and network faults.")
-    active_deadline_seconds: int = Field(
-        86400, ge=60, le=604800, description="After this the Job is stopped, in seconds."
     )
 
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from modelpress.api.spec import ApiModel, Metric
+from modelpress.api.base import ApiModel
+from modelpress.api.spec import Metric
 
 
 class Condition(ApiModel):
@@ -56,7 +57,9 @@ class EvaluationStatus(ApiModel):
     metric: Metric | None = Field(None, description="The metric.")
     original: str | None = Field(None, max_length=16, description="Score of the original model.")
     compressed: str | None = Field(None, max_length=16, description="Score of the form that serves.")
-    drop: str | None = Field(None, max_length=16, description="original - compressed, in percentage points.")
+    drop: str | None = Field(
+        None, max_length=16, description="Largest loss of one output, in percentage points."
+    )
     passed: bool | None = Field(None, description="Whether every limit was met.")
 
 

@@ -44,8 +44,7 @@ class LayoutStore:
                 _replace(self._path(image.digest), image.manifest)
                 entry = {**image.descriptor.to_wire(), "annotations": {_REF_NAME: key_tag(key)}}
                 others = [other for other in self._entries() if _tag(other) != key_tag(key)]
-                index = {"schemaVersion": 2, "mediaType": _INDEX_TYPE, "manifests": [*others, entry]}
-                _replace(self._folder / "index.json", canonical_json(index))
+                self._write_index([*others, entry])
         return image.digest
 
     def find(self, key: str) -> str | None:
@@ -63,8 +62,16 @@ class LayoutStore:
                         return digest
         return None
 
+    def renew(self, digest: str) -> None:
+        """Make an artifact the newest one, as if it had just been pushed."""
+        with self._errors(), FileLock(self._folder / ".lock"):
+            self._write_index(sorted(self._entries(), key=lambda entry: entry.get("digest") == digest))
+
     def newest(self) -> str:
-        """Return the digest of the artifact that was pushed last. Raises MissingError (ArtifactLost)."""
+        """Return the digest of the artifact that was pushed or renewed last.
+
+        Raises MissingError (ArtifactLost) where there is none.
+        """
         with self._errors():
             entries = self._entries()
         if not entries:
@@ -124,6 +131,10 @@ class LayoutStore:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise corrupt(f"{self._folder / 'index.json'}: is not an OCI image index") from error
         return entries
+
+    def _write_index(self, entries: list[dict[str, Any]]) -> None:
+        index = {"schemaVersion": 2, "mediaType": _INDEX_TYPE, "manifests": entries}
+        _replace(self._folder / "index.json", canonical_json(index))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -54,3 +54,8 @@ def unpack_layout(directory: Path, target: Path) -> str:
     digest = store.newest()
     store.pull(digest, target)
     return digest
+
+
+def renew_in_layout(directory: Path, digest: str) -> None:
+    """Make an artifact the newest one of a layout directory: one that was found there and not made again."""
+    LayoutStore(directory).renew(digest)

@@ -76,6 +76,7 @@ def score(
 ) -> EvaluationReport:
     """Score the outputs of the original and of the compressed model; the worst output counts.
 
+    The drop is that of the output that lost most: of two outputs one may lose what the other hides.
     Outputs that are no numbers: of the original InvalidModel is raised, of the compressed model the score
     is the lowest there is. Labels that do not fit raise InvalidData.
     """
@@ -104,11 +105,12 @@ def score(
 def metric_scores(
     metric: Metric, before: Mapping[str, RowScores], after: Mapping[str, RowScores]
 ) -> MetricScores:
-    """Return the scores of one metric from those of each output; the worst output counts.
+    """Return the scores of one metric from those of each output.
 
-    The worst output of the original and that of the compressed model may differ: their rows are the same.
+    The score is that of the worst output; the drop is that of the output that lost most.
     """
     first = min(before.values(), key=lambda item: item.score)
+    fallen = max(before, key=lambda name: before[name].score - after[name].score)
     worst = min(after, key=lambda name: (after[name].score, before[name].score))
     relative = metric not in NEEDS_LABELS  # the original agrees with itself, without doubt
     return MetricScores(
@@ -117,8 +119,8 @@ def metric_scores(
         original_interval=None if relative else _bounds(first.interval),
         compressed=after[worst].score,
         compressed_interval=_bounds(after[worst].interval),
-        drop=first.score - after[worst].score,
-        drop_interval=_bounds(drop := row_scores.drop_interval(first, after[worst])),
+        drop=before[fallen].score - after[fallen].score,
+        drop_interval=_bounds(drop := row_scores.drop_interval(before[fallen], after[fallen])),
         interval_method=_method(after[worst].interval, drop),
         outputs=tuple(
             OutputScore(

@@ -284,7 +284,11 @@ def _manifest(request: JobRequest, inputs: Inputs, result: Report, out: Path) ->
         original_bytes=result.sizes.original_bytes,
         compressed_bytes=result.sizes.compressed_bytes,
         scores=Scores(
-            metric=scores.metric, original=scores.original, compressed=scores.compressed, rows=scores.rows
+            metric=scores.metric,
+            original=scores.original,
+            compressed=scores.compressed,
+            drop=scores.drop if len(scores.outputs) > 1 else None,
+            rows=scores.rows,
         )
         if scores
         else None,

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
+from modelpress.api.base import ApiModel
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError, MissingError
-from modelpress.api.spec import ApiModel, Metric
+from modelpress.api.spec import Metric
 from modelpress.artifacts.manifest import REPORT_FILE, TensorSpec
 
 SCHEMA_VERSION = 1
@@ -171,7 +172,7 @@ class MetricScores(ApiModel):
     )
     compressed: float = Field(description="Score of the serving form.")
     compressed_interval: Bounds | None = Field(None, description="95 % interval of the compressed score.")
-    drop: float = Field(description="original - compressed, in percentage points.")
+    drop: float = Field(description="Largest original - compressed of one output, in percentage points.")
     drop_interval: Bounds | None = Field(None, description="95 % interval of the drop, paired by row.")
     interval_method: str | None = Field(None, description="How the intervals were computed.")
     outputs: tuple[OutputScore, ...] = Field(description="All outputs.")

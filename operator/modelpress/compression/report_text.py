@@ -40,6 +40,8 @@ def show(report: Report) -> None:
 
 def _summary(report: Report) -> Table:
     table = Table(title=Text(report.name), show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")  # a digest that is cut off is of no use
     sizes = report.sizes
     rows = (
         ("model", f"{report.source.file} ({report.source.kind})"),

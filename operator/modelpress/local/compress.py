@@ -12,6 +12,7 @@ from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobResult
 from modelpress.api.errors import UsageError
 from modelpress.api.spec import Spec
+from modelpress.artifacts.stores import renew_in_layout
 from modelpress.local import documents, reports
 from modelpress.local.display import Display
 from modelpress.local.outcome import error_of, job_error, job_result
@@ -36,6 +37,8 @@ def compress(manifest: Path, output: Path, *, verbose: bool) -> int:
     if refused:
         raise UsageError(Reason.NOT_SUPPORTED_YET, "\n".join(f"{manifest}: {line}" for line in refused))
     result = _run(_pod(body, output), found.secrets, verbose=verbose)
+    if result.reused:  # report and serve take the newest artifact
+        renew_in_layout(output, result.artifact_digest)
     reports.show_stored(output, result.artifact_digest)
     click.echo(f"artifact {result.artifact_digest} is in {output}")
     scores = gate.measured(result.scores) if result.scores else None

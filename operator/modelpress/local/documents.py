@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import sys
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,14 +35,17 @@ class Documents:
 
 
 def read(path: Path) -> Documents:
-    """Read a manifest file. Raises MissingError or UsageError."""
+    """Read a manifest file, or standard input where `path` is "-". Raises MissingError or UsageError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError) as error:
         raise MissingError(Reason.SOURCE_NOT_FOUND, f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(Reason.INVALID_SPEC, f"{path}: cannot be read as text") from error
-    bodies = manifest.load(text)
+    try:
+        bodies = manifest.load(text)
+    except UsageError as error:
+        raise UsageError(error.reason, f"{path}: {error.message}") from error
     secrets = [body for body in bodies if (body.get("apiVersion"), body.get("kind")) == ("v1", "Secret")]
     others = [body for body in bodies if body not in secrets and _is_foreign(body)]
     return Documents(
@@ -62,6 +66,11 @@ def checked(documents: Documents) -> Body:
     errors = manifest.check(body, local=True).errors
     if errors:
         raise UsageError(Reason.INVALID_SPEC, "\n".join(f"{documents.path}: {error}" for error in errors))
+    if not body["metadata"].get("name"):
+        raise UsageError(
+            Reason.INVALID_SPEC,
+            f"{documents.path}: metadata.name: needed on this machine, which makes none of generateName",
+        )
     for field, source in _sources(body["spec"]).items():
         name = (source.get("secretRef") or {}).get("name")
         if name is not None and name not in documents.secrets:

@@ -25,6 +25,8 @@ SETTINGS = Settings(
     plain_http_registry="modelpress-registry.modelpress-system.svc:5000",
 )
 
+_GENERATED = "xxxxx"  # the five characters that only the API server knows
+
 
 def plan(path: Path) -> int:
     """Print the objects as YAML documents; return 0. Raises UsageError with one line for each error."""
@@ -49,7 +51,13 @@ def plan(path: Path) -> int:
 
 
 def _print(path: Path, body: documents.Body) -> None:
-    body["metadata"].setdefault("namespace", "default")
+    metadata = body["metadata"]
+    metadata.setdefault("namespace", "default")
+    if not metadata.get("name"):
+        metadata["name"] = f"{metadata['generateName']}{_GENERATED}"
+        click.echo(
+            f"warning: {path}: metadata.generateName: printed with the name {metadata['name']}", err=True
+        )
     for line in support.unsupported(Spec.model_validate(body["spec"])):
         click.echo(f"warning: {path}: {Reason.NOT_SUPPORTED_YET}: {line}", err=True)
     for rendered in preview(body, SETTINGS):

@@ -90,7 +90,6 @@ class GraphModel:
         names = [tuple(tensor.name for tensor in tensors) for tensors in (frozen.inputs, frozen.outputs)]
         return FrozenGraph(data, *names)
 
-
     def training_graph(self) -> TrainingGraph:
         """Return the function, or the layers in training mode, over the variables."""
         training = self.training_forward

@@ -1,7 +1,7 @@
 """What the planner remembers of an artifact, in a ControllerRevision or in the status."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -51,6 +51,8 @@ class Artifact:
                 "original": str(self.scores.original),
                 "compressed": str(self.scores.compressed),
             }
+            if self.scores.output_drop is not None:
+                data["scores"]["drop"] = str(self.scores.output_drop)
         return {key: value for key, value in data.items() if value is not None}
 
 
@@ -86,7 +88,10 @@ def from_data(data: Mapping[str, Any]) -> Artifact:
         original_bytes=data.get("originalBytes"),
         compressed_bytes=data.get("compressedBytes"),
         scores=Measured(
-            Metric(scores["metric"]), gate.score(scores["original"]), gate.score(scores["compressed"])
+            Metric(scores["metric"]),
+            gate.score(scores["original"]),
+            gate.score(scores["compressed"]),
+            gate.points(scores["drop"]) if "drop" in scores else None,
         )
         if scores
         else None,
@@ -119,10 +124,12 @@ def _status_scores(status: Status) -> Measured | None:
     if not (shown and shown.metric and shown.original and shown.compressed):
         return None
     try:
-        return Measured(
+        scores = Measured(
             shown.metric,
             gate.score(shown.original.removesuffix("%")),
             gate.score(shown.compressed.removesuffix("%")),
         )
+        lost = gate.points(shown.drop.removesuffix("%")) if shown.drop else scores.drop
+        return scores if lost == scores.drop else replace(scores, output_drop=lost)
     except ValueError:
         return None

@@ -14,6 +14,7 @@ from modelpress.api.values import parse_bytes, parse_percent
 from modelpress.planning.note import Note, note
 
 _STEP = Decimal("0.000001")
+_MOST = Decimal(100_000)  # keeps what is shown within the bounds of the status
 _LOWEST = Decimal(-9999)  # R2 has no lower bound; the status does
 
 
@@ -24,27 +25,37 @@ class Measured:
     metric: Metric
     original: Decimal
     compressed: Decimal
+    output_drop: Decimal | None = None  # of the output that lost most, where there are several
 
     @property
     def drop(self) -> Decimal:
         """Return the lost score in percentage points; negative where the compressed model is better."""
-        return self.original - self.compressed
+        return self.original - self.compressed if self.output_drop is None else self.output_drop
 
 
 def measured(scores: Scores) -> Measured:
     """Return a Job's scores as exact decimals. Raises ValueError for NaN and infinity."""
-    return Measured(scores.metric, score(repr(scores.original)), score(repr(scores.compressed)))
+    lost = None if scores.drop is None else points(repr(scores.drop))
+    return Measured(scores.metric, score(repr(scores.original)), score(repr(scores.compressed)), lost)
 
 
 def score(text: str) -> Decimal:
     """Return a score that is written as a number, such as "97.5". Raises ValueError for anything else."""
+    value = points(text)
+    if value > 1000:
+        raise ValueError(f"{text!r} is not a score")
+    return max(value, _LOWEST.quantize(_STEP))
+
+
+def points(text: str) -> Decimal:
+    """Return percentage points that are written as a number. Raises ValueError for anything else."""
     try:
         value = Decimal(text)
     except ArithmeticError as error:
         raise ValueError(f"{text!r} is not a score") from error
-    if not value.is_finite() or value > 1000:
+    if not value.is_finite():
         raise ValueError(f"{text!r} is not a score")
-    return max(value, _LOWEST).quantize(_STEP)
+    return min(max(value, -_MOST), _MOST).quantize(_STEP)
 
 
 def percent(value: Decimal) -> str:
@@ -76,9 +87,15 @@ def _missed_scores(limits: Evaluation, scores: Measured | None) -> list[str]:
     if limits.max_drop is not None and scores.drop > parse_percent(limits.max_drop):
         missed.append(
             f"maxDrop: {scores.metric.value} drops by {percent(scores.drop)} "
-            f"(from {percent(scores.original)} to {percent(scores.compressed)}), more than {limits.max_drop}"
+            f"({_between(scores)}), more than {limits.max_drop}"
         )
     return missed
+
+
+def _between(scores: Measured) -> str:
+    if scores.drop != scores.original - scores.compressed:
+        return "the output that lost most"
+    return f"from {percent(scores.original)} to {percent(scores.compressed)}"
 
 
 def _missed_size(limits: Evaluation, size: int | None) -> list[str]:

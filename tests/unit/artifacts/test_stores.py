@@ -16,7 +16,7 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError, MissingError, PermissionDenied, UnavailableError, UsageError
 from modelpress.artifacts.image import pack
 from modelpress.artifacts.manifest import load_verified
-from modelpress.artifacts.stores import Store, open_store, unpack_layout
+from modelpress.artifacts.stores import Store, open_store, renew_in_layout, unpack_layout
 from tests.support.binaries import binary
 from tests.support.servers import Registry, docker_secret, free_port, run_registry
 from tests.support.token_server import run_token_server
@@ -298,6 +298,8 @@ def test_the_newest_artifact_of_a_layout_is_served(tmp_path: Path) -> None:
     assert unpack_layout(layout, tmp_path / "out") == second
     push(store, make(tmp_path / "a2", {"model.tflite": b"a"}))
     assert unpack_layout(layout, tmp_path / "out") == first
+    renew_in_layout(layout, second)
+    assert unpack_layout(layout, tmp_path / "out") == second
     assert len(json.loads((layout / "index.json").read_text())["manifests"]) == 2
 
 

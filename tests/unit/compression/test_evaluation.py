@@ -64,6 +64,15 @@ def test_the_worst_output_counts() -> None:
     assert [(output.name, output.compressed) for output in report.outputs] == [("a", 100), ("b", 50)]
 
 
+def test_an_output_that_loses_is_not_hidden_by_a_worse_one_that_gains() -> None:
+    labels = {"a": np.array([0, 1, 1, 0]), "b": np.array([0, 1, 1, 0])}
+    good, half, bad = np.eye(2)[[0, 1, 1, 0]], np.eye(2)[[0, 1, 0, 1]], np.eye(2)[[0, 0, 0, 1]]
+    report = evaluation.score(Metric.ACCURACY, labels, {"a": good, "b": bad}, {"a": half, "b": half})
+    assert (report.original, report.compressed, report.drop) == (25, 50, 50)
+    assert report.drop_interval is not None
+    assert report.drop_interval[0] < 50 < report.drop_interval[1]
+
+
 @pytest.mark.parametrize("metric", list(Metric))
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_outputs_that_are_no_numbers_get_the_lowest_score_and_valid_json(

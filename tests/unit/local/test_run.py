@@ -173,7 +173,7 @@ def test_a_taken_port_is_said_before_anything_runs(folder: Path, tmp_path: Path)
 def test_compress_writes_a_layout_that_report_and_serve_read(folder: Path, tmp_path: Path) -> None:
     def modelpress(*arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "modelpress", *arguments]
-        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=800)
 
     out = tmp_path / "out"
     done = modelpress("compress", "-f", str(folder / "good.yaml"), "-o", str(out))
@@ -188,6 +188,13 @@ def test_compress_writes_a_layout_that_report_and_serve_read(folder: Path, tmp_p
     strict = modelpress("compress", "-f", str(folder / "strict.yaml"), "-o", str(out))
     assert strict.returncode == 65
     assert strict.stderr.splitlines()[-1].startswith("error: EvaluationFailed: minScore")
+
+    half = folder / "half.yaml"
+    half.write_text((folder / "good.yaml").read_text().replace("Int8Dynamic", "Float16"))
+    assert modelpress("compress", "-f", str(half), "-o", str(out)).returncode == 0
+    assert "Float16" in modelpress("report", str(out)).stdout
+    assert modelpress("compress", "-f", str(folder / "good.yaml"), "-o", str(out)).returncode == 0
+    assert "Int8Dynamic" in modelpress("report", str(out)).stdout, "a reused artifact is the newest"
 
     port = _free_port()
     server = subprocess.Popen(

@@ -58,6 +58,13 @@ def test_every_missed_limit_is_named_in_one_message() -> None:
     )
 
 
+def test_the_drop_of_the_output_that_lost_most_counts() -> None:
+    scores = Scores(metric=Metric.ACCURACY, original=94, compressed=95, drop=4, rows=360)
+    verdict = gate.judge(Evaluation(max_drop="1%"), gate.measured(scores), 1)
+    assert verdict is not None
+    assert verdict.message == "maxDrop: Accuracy drops by 4% (the output that lost most), more than 1%"
+
+
 def test_a_limit_without_a_score_is_missed_and_no_limits_are_met() -> None:
     assert gate.judge(Evaluation(min_score="1%"), None, 1) is not None
     assert gate.judge(None, None, None) is None

@@ -34,6 +34,8 @@ class WeightClipping:
 
 
 def clip(values: Array, lower: float, upper: float) -> tuple[Array, dict[str, float]]:
-    """Return the clipped values, and the smallest and largest value before."""
+    """Return the clipped values, and the smallest and largest value before, where there are any."""
     clipped = np.clip(values, lower, upper).astype(values.dtype)
-    return clipped, {"smallest": float(values.min(initial=0)), "largest": float(values.max(initial=0))}
+    if not values.size:
+        return clipped, {}
+    return clipped, {"smallest": float(values.min()), "largest": float(values.max())}

@@ -27,6 +27,7 @@ SCHEMES = (
 )  # those that the converter is asked for
 NAME = "quantization"
 UNMATCHED = "made by the converter"
+NOTE = "Shapes are those of the serving form, in which a kernel's output channels come first."
 _FEW = 1024  # elements; the converter's own bound for Int8Dynamic
 _LARGEST = 65504.0  # of float16
 
@@ -47,6 +48,7 @@ def report(
     return PassReport(
         name=NAME,
         parameters={"scheme": scheme.value},
+        note=NOTE,
         tensors=(
             *(_tensor(scheme, constant, found, names.get(constant.name)) for constant, found in pairs),
             *(
@@ -127,10 +129,10 @@ def _tensor(scheme: Scheme, before: Constant, after: Constant | None, weight: We
 
 
 def _why(scheme: Scheme, values: Array) -> str:
-    if scheme is Scheme.INT8_DYNAMIC and values.size < _FEW:
-        return f"fewer than {_FEW:,} elements stay float32"
     if values.ndim < 2:
         return "biases and vectors stay float32"
+    if scheme is Scheme.INT8_DYNAMIC and values.size < _FEW:
+        return f"fewer than {_FEW:,} elements stay float32"
     return "its operator computes in float32"
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from modelpress.api import names
 from modelpress.api.errors import FINAL_EXIT_CODES
-from modelpress.api.spec import JobSettings
+from modelpress.api.pod_settings import JobSettings
 from modelpress.planning.render.common import metadata
 from modelpress.planning.render.pod import job_template, recipe_label
 from modelpress.planning.view import View

@@ -9,7 +9,8 @@ from typing import Any
 
 from modelpress.api import contract, names
 from modelpress.api.contract import JobRequest
-from modelpress.api.spec import DeviceType, PodSettings, Spec
+from modelpress.api.pod_settings import PodSettings
+from modelpress.api.spec import DeviceType, Spec
 from modelpress.api.values import parse_bytes
 from modelpress.planning.artifact import Artifact
 from modelpress.planning.view import View
