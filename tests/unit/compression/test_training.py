@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,7 @@ def test_the_objective_falls_and_a_larger_penalty_is_sparser_at_no_more_loss_tha
         once = opened(digits_models.functional)
         editable = [weight for weight in once.model.weights if weight.role in EDITABLE]
         for weight, kernel in zip(editable, found.kernels(), strict=True):
-            weight.write(prune(weight.read(), float((kernel == 0).mean()))[0])
+            weight.write(prune(weight.read(), Decimal(str((kernel == 0).mean())))[0])
         same = course(MaskedFineTuning(EPOCHS, keep_zeros=True).train(once.model, once.data))
         assert once.sparsity() == pytest.approx(found.sparsity(), abs=1e-3)
         assert last.loss <= same.epochs[-1].loss * 1.02
