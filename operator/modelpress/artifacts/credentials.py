@@ -10,6 +10,7 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import PermissionDenied
 
 DOCKER_CONFIG = ".dockerconfigjson"
+GS_KEY = "key.json"
 
 
 def read(secrets: Path | None, name: str) -> str | None:
@@ -51,6 +52,49 @@ def s3_options(secrets: Path | None, what: str) -> dict[str, Any]:
     if region := read(secrets, "AWS_REGION"):
         options["client_kwargs"] = {"region_name": region}
     return options
+
+
+def gs_service_account(secrets: Path | None) -> dict[str, Any] | None:
+    """Return the service account of a Secret's `key.json`, or None where it has no such key.
+
+    Raises PermissionDenied (SourceUnauthorized) where it is not the key file of a service account: other
+    kinds of Google credentials name files to read and programs to run.
+    """
+    if secrets is None or not (secrets / GS_KEY).exists():
+        return None
+    try:
+        account = json.loads((secrets / GS_KEY).read_text(encoding="utf-8"))
+        if account["type"] == "service_account":
+            return dict(account)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # said below: it is none
+    raise PermissionDenied(
+        Reason.SOURCE_UNAUTHORIZED, f"the Secret's {GS_KEY} is not the key file of a service account"
+    )
+
+
+def az_connection(secrets: Path | None, what: str) -> str | None:
+    """Return a connection string for a Secret's AZURE_STORAGE_* keys, or None where it has none of them.
+
+    An account without a credential is read anonymously. Raises PermissionDenied (SourceUnauthorized) where a
+    key or token comes without the account's name.
+    """
+    if connection := read(secrets, "AZURE_STORAGE_CONNECTION_STRING"):
+        return connection
+    account = read(secrets, "AZURE_STORAGE_ACCOUNT_NAME")
+    key, token = read(secrets, "AZURE_STORAGE_ACCOUNT_KEY"), read(secrets, "AZURE_STORAGE_SAS_TOKEN")
+    if account is None:
+        if key or token:
+            raise PermissionDenied(
+                Reason.SOURCE_UNAUTHORIZED, f"{what}: the Secret has no key AZURE_STORAGE_ACCOUNT_NAME"
+            )
+        return None
+    parts = [f"BlobEndpoint=https://{account}.blob.core.windows.net"]
+    if key:
+        parts += [f"AccountName={account}", f"AccountKey={key}"]
+    elif token:
+        parts += [f"SharedAccessSignature={token.removeprefix('?')}"]
+    return ";".join(parts)
 
 
 def http_authorization(secrets: Path | None) -> str | None:

@@ -4,8 +4,6 @@ Credentials come from the Secret. Without one, those of the environment are used
 (role of the pod, profile), and where there are none the request is anonymous, which public buckets accept.
 """
 
-import logging
-import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ from s3fs import S3FileSystem
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import (
-    DataError,
     MissingError,
     ModelPressError,
     PermissionDenied,
@@ -28,14 +25,11 @@ from modelpress.api.errors import (
     UsageError,
 )
 from modelpress.artifacts.credentials import s3_options
-from modelpress.artifacts.meter import Meter
 from modelpress.artifacts.meter_callback import MeterCallback
+from modelpress.artifacts.object_tree import download_tree
 from modelpress.artifacts.transfer import Transfer
 
-_log = logging.getLogger(__name__)
 _CONFIG = {"connect_timeout": 30, "read_timeout": 120, "retries": {"mode": "standard", "max_attempts": 3}}
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
-_MAX_FILES = 10_000
 
 
 def download(transfer: Transfer) -> None:
@@ -63,48 +57,10 @@ def _filesystem(options: dict[str, Any]) -> S3FileSystem:
 
 
 def _download(transfer: Transfer, filesystem: S3FileSystem) -> None:
-    root = transfer.uri.removeprefix("s3://").rstrip("/")
-    if not transfer.uri.endswith("/") and (info := filesystem.info(root))["type"] == "file":
-        pairs = [(root, transfer.target, int(info["size"]))]
-    else:
-        pairs = [
-            (f"{root}/{path}", transfer.target / path, size)
-            for path, size in _list(filesystem, root, transfer)
-        ]
-    meter = Meter(_log, f"download {transfer.what}", sum(size for _, _, size in pairs))
-    callback = MeterCallback(meter)
-    for key, target, size in pairs:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    def copy(key: str, target: Path, callback: MeterCallback) -> None:
         filesystem.get_file(key, str(target), callback=callback)
-        if target.stat().st_size != size:
-            raise UnavailableError(
-                Reason.SOURCE_UNAVAILABLE, f"{transfer.shown}: changed during the download"
-            )
-    meter.finish()
 
-
-def _list(filesystem: S3FileSystem, root: str, transfer: Transfer) -> list[tuple[str, int]]:
-    """Return (path below the prefix, bytes) of its objects; the markers of empty directories are left out."""
-    found = filesystem.find(root, detail=True)
-    prefix = f"{root}/"
-    files = [
-        (key.removeprefix(prefix), int(info["size"]))
-        for key, info in sorted(found.items())
-        if key.startswith(prefix) and not key.endswith("/") and info["type"] == "file"
-    ]
-    if not files:
-        raise MissingError(Reason.SOURCE_NOT_FOUND, f"{transfer.shown}: no object has this prefix")
-    if len(files) > _MAX_FILES:
-        raise DataError(Reason.INVALID_MODEL, f"{transfer.shown}: has more than {_MAX_FILES} objects")
-    for path, _ in files:
-        parts = path.split("/")
-        if _UNSAFE.search(path) or any(part in ("", ".", "..") for part in parts):
-            raise DataError(Reason.INVALID_MODEL, f"{transfer.shown}: the key {path!r} is no file name")
-    names = {path for path, _ in files}
-    for path in sorted(names):
-        if any(str(parent) in names for parent in Path(path).parents):
-            raise DataError(Reason.INVALID_MODEL, f"{transfer.shown}: {path!r} lies below another object")
-    return files
+    download_tree(transfer, filesystem, copy)
 
 
 def _explain(error: Exception, transfer: Transfer, had_credential: bool) -> ModelPressError:

@@ -1,6 +1,7 @@
-"""Downloads models and data sets: file://, http(s):// and s3://. Archives stay as they are.
+"""Downloads models and data sets: s3://, gs://, az://, hf://, http(s):// and file://.
 
-A source is a file or, over s3:// and file://, a directory (a SavedModel). What arrives is complete and has
+Archives stay as they are. A source is a file or, except over http(s)://, a directory (a SavedModel). What
+arrives is complete and has
 the pinned content, or nothing arrives. Raises, each with its own reason:
 - MissingError (SourceNotFound): no such object;
 - PermissionDenied (SourceUnauthorized): no credential was given, or it is refused;
@@ -10,6 +11,7 @@ the pinned content, or nothing arrives. Raises, each with its own reason:
 The protocol's module is imported when it is needed: object-store clients are slow to load.
 """
 
+import importlib
 import logging
 import shutil
 from collections.abc import Callable
@@ -24,6 +26,16 @@ from modelpress.artifacts.digests import path_sha256
 from modelpress.artifacts.transfer import Transfer, redact
 
 _log = logging.getLogger(__name__)
+_MODULES = {
+    "s3": "s3_source",
+    "gs": "gs_source",
+    "az": "az_source",
+    "hf": "hf_source",
+    "http": "http_source",
+    "https": "http_source",
+    "file": "local_source",
+}
+_URLS = ("http", "https", "file")  # in the others ? and # are part of a name
 
 
 @dataclass(frozen=True)
@@ -71,27 +83,21 @@ def _protocol(uri: str, what: str) -> Callable[[Transfer], None]:
         scheme = urlsplit(uri).scheme
     except ValueError as error:  # such as [ without ]
         raise UsageError(Reason.INVALID_SPEC, f"{what}: is not a URI: {error}") from error
-    if scheme == "s3":
-        from modelpress.artifacts.s3_source import download as s3_download  # noqa: PLC0415
-
-        return s3_download
-    if scheme in ("http", "https"):
-        from modelpress.artifacts.http_source import download as http_download  # noqa: PLC0415
-
-        return http_download
-    if scheme == "file":
-        from modelpress.artifacts.local_source import download as local_download  # noqa: PLC0415
-
-        return local_download
-    raise UsageError(
-        Reason.NOT_SUPPORTED_YET,
-        f"{what}: {redact(uri)}: scheme {scheme or 'none'!r}, supported are s3, http, https and file",
-    )
+    if scheme not in _MODULES:
+        raise UsageError(
+            Reason.NOT_SUPPORTED_YET,
+            f"{what}: {redact(uri)}: scheme {scheme or 'none'!r}, supported are {', '.join(_MODULES)}",
+        )
+    module = importlib.import_module(f"modelpress.artifacts.{_MODULES[scheme]}")
+    download: Callable[[Transfer], None] = module.download
+    return download
 
 
 def _last_name(uri: str) -> str:
     """Return the file name that a URI ends with: its suffix tells the format of a model."""
-    path = urlsplit(uri).path if not uri.startswith("s3://") else uri.removeprefix("s3://")
+    scheme, _, path = uri.partition("://")
+    if scheme in _URLS:
+        path = urlsplit(uri).path
     name = path.rstrip("/").rpartition("/")[2][-200:]
     return name if name.strip(".") else "source"
 

@@ -83,31 +83,24 @@ def ticks(low: float, high: float) -> list[float]:
     return [round((first + i) * step, 10) for i in range(int((high - first * step) / step + 1e-9) + 1)]
 
 
-def confusion(matrix: Confusion, counts: Sequence[Sequence[int]], title: str) -> Element:
+def confusion(matrix: Confusion, counts: Sequence[Sequence[int]]) -> Element:
     """Return a matrix: rows are labels, columns decisions; a cell is as dark as its share of the row."""
     size = len(matrix.classes)
-    cell = max(15.0, min(34.0, 340.0 / size))
-    left, top = 44.0, 40.0
-    chart = _svg(left + cell * size + 4, top + cell * size + 4, "matrix")
-    chart.append(_text(title, left, 13, "matrix-title", "start"))
-    chart.append(_text("decision", left + cell * size, 13, "tick", "end"))
-    middle = top + cell * size / 2
-    chart.append(
-        tag(
-            "text",
-            "label",
-            class_="tick",
-            x=10,
-            y=middle,
-            text_anchor="middle",
-            transform=f"rotate(-90 10 {middle:g})",
-        )
-    )
+    cell = max(15.0, min(48.0, 340.0 / size))
+    left, top = 52.0, 46.0
+    chart = _svg(left + cell * size + 16, top + cell * size + 4, "matrix")
+    across, down = left + cell * size / 2, top + cell * size / 2
+    chart.append(_text("decision", across, 11, "tick", "middle"))
+    chart.append(_turned("label", 9, down, -90, "middle"))
     for row, (name, values) in enumerate(zip(matrix.classes, counts, strict=True)):
         total = sum(values)
         y = top + cell * row
-        chart.append(_text(name, left - 6, y + cell / 2 + 3.5, "tick", "end"))
-        chart.append(_text(name, left + cell * (row + 0.5), top - 6, "tick", "middle"))
+        chart.append(_text(name[:8], left - 6, y + cell / 2 + 3.5, "tick", "end"))
+        x = left + cell * (row + 0.5)
+        if len(name) * 7 > cell:
+            chart.append(_turned(name[:8], x - 1, top - 5, -45, "start"))
+        else:
+            chart.append(_text(name[:8], x, top - 6, "tick", "middle"))
         for column, count in enumerate(values):
             share = count / total if total else 0.0
             chart.append(_cell((left + cell * column, y, cell), count, share, row == column))
@@ -183,11 +176,10 @@ def _cut_bins(shares: Sequence[float], highest: float, width: float) -> list[Ele
     peak = max(range(len(shares)), key=lambda i: shares[i])
     if shares[peak] <= highest:
         return []
-    x = width * (peak + 0.5) / len(shares)
-    right = x < width * 0.6
-    return [
-        _text(f"{100 * shares[peak]:.0f} %", x + (7 if right else -7), 15, "cut", "start" if right else "end")
-    ]
+    step = width / len(shares)
+    right = peak < 0.6 * len(shares)
+    x = (peak + 1) * step + 5 if right else peak * step - 5
+    return [_text(f"{100 * shares[peak]:.0f} %", x, 15, "cut", "start" if right else "end")]
 
 
 def _cell(place: tuple[float, float, float], count: int, share: float, right: bool) -> Element:
@@ -212,7 +204,9 @@ def _cell(place: tuple[float, float, float], count: int, share: float, right: bo
         shade = "count dark" if strength > 0.5 else "count"
         font = "count-small" if size < 24 or count > 999 else ""
         group.append(
-            _text(f"{count}", x + (size - 1) / 2, y + size / 2 + 3, f"{shade} {font}".strip(), "middle")
+            _text(
+                _short(count, size), x + (size - 1) / 2, y + size / 2 + 3, f"{shade} {font}".strip(), "middle"
+            )
         )
     return group
 
@@ -234,3 +228,14 @@ def _svg(width: float, height: float, kind: str) -> Element:
 
 def _text(text: str, x: float, y: float, kind: str, anchor: str) -> Element:
     return tag("text", text, class_=kind, x=x, y=y, text_anchor=anchor)
+
+
+def _turned(text: str, x: float, y: float, degrees: int, anchor: str) -> Element:
+    element = _text(text, x, y, "tick", anchor)
+    element.set("transform", f"rotate({degrees} {x:g} {y:g})")
+    return element
+
+
+def _short(count: int, size: float) -> str:
+    """Return a count that fits into a cell."""
+    return f"{count / 1000:.0f}k" if count > 999 and size < 24 else str(count)

@@ -19,9 +19,8 @@ def quality(scores: EvaluationReport) -> Element:
         hint += f" The worst of {len(scores.outputs)} outputs counts."
     columns = tag("div", *_quality_charts(scores), class_="columns") if not scores.invalid else None
     headings = ("Metric", "Original", "95 % interval", "Compressed", "95 % interval", "Drop", "95 % interval")
-    rows = [_score_row(scores, "main"), *(_score_row(other, "") for other in scores.others)]
-    if len(scores.outputs) > 1:
-        rows.extend(_output_rows(scores))
+    outputs = _output_rows(scores) if len(scores.outputs) > 1 else ()
+    rows = [_score_row(scores, "main"), *outputs, *(_score_row(other, "") for other in scores.others)]
     missing = [f"{item.metric.value} was not measured: {item.reason}." for item in scores.not_measured]
     return tag(
         "section",
@@ -101,7 +100,7 @@ def confusion(scores: EvaluationReport) -> Element | None:
         if len(scores.confusion) > 1:
             parts.append(tag("h3", "Output ", tag("code", matrix.output)))
         pair = (
-            tag("figure", charts.confusion(matrix, counts, title))
+            figure(title, charts.confusion(matrix, counts))
             for title, counts in (("Original", matrix.original), ("Compressed", matrix.compressed))
         )
         parts.append(tag("div", *pair, class_="columns"))

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from modelpress.compression import report_charts as charts
-from modelpress.compression.html import Element, tag
+from modelpress.compression.html import Child, Element, tag
 from modelpress.compression.report import LayerSize, PassReport, Report, TensorReport, TrainingReport
 from modelpress.compression.report_format import duration, size
 from modelpress.compression.report_tables import figure, legend, row_of, table
@@ -18,23 +18,9 @@ MAX_HISTOGRAMS = 12
 def sizes(report: Report) -> Element:
     """Return the bytes of each layer, before and after."""
     rows = folded(report.layers)
-    largest = max((max(layer.before, layer.after) for layer in rows), default=1) or 1
-    body = [
-        row_of(
-            (
-                tag("code", layer.name),
-                tag(
-                    "div",
-                    charts.bar(layer.before / largest, "original"),
-                    charts.bar(layer.after / largest, "compressed"),
-                ),
-                size(layer.before),
-                size(layer.after),
-                f"{layer.before / layer.after:.1f}x" if layer.before and layer.after else "",
-            )
-        )
-        for layer in rows
-    ]
+    names = {layer.name for layer in report.layers}
+    largest = max((max(layer.before, layer.after) for layer in report.layers), default=1) or 1
+    body = [_layer_row(layer, largest if layer.name in names else None) for layer in rows]
     total = report.sizes
     body.append(
         row_of(
@@ -45,6 +31,21 @@ def sizes(report: Report) -> Element:
     listed = table(("Layer", "", "Original", "Compressed", "Smaller"), body, right_from=2, bars=1)
     hint = "Bytes of the weights in float32, and in the file that serves."
     return tag("section", tag("h2", "Size by layer"), tag("p", hint, class_="hint"), legend(), listed)
+
+
+def _layer_row(layer: LayerSize, largest: int | None) -> Element:
+    """Return the row of a layer; without bars where it stands for many, which would dwarf the others."""
+    bars = (
+        tag(
+            "div",
+            charts.bar(layer.before / largest, "original"),
+            charts.bar(layer.after / largest, "compressed"),
+        )
+        if largest
+        else None
+    )
+    ratio = f"{layer.before / layer.after:.1f}x" if layer.before and layer.after else ""
+    return row_of((tag("code", layer.name), bars, size(layer.before), size(layer.after), ratio))
 
 
 def folded(layers: Sequence[LayerSize]) -> list[LayerSize]:
@@ -115,7 +116,7 @@ def passed(step: PassReport) -> Element:
     skipped = [tensor for tensor in step.tensors if tensor.skipped]
     settings = ", ".join(f"{key}: {value}" for key, value in step.parameters.items())
     summary = (
-        f"{sum(1 for tensor in changed if tensor.changed)} tensors changed, {len(skipped)} left as they are."
+        f"{_count(sum(1 for tensor in changed if tensor.changed))} changed, {len(skipped)} left as they are."
     )
     rows = [_tensor_row(tensor) for tensor in changed[:MAX_TENSORS]]
     more = len(changed) - len(rows)
@@ -137,19 +138,23 @@ def passed(step: PassReport) -> Element:
 
 
 def _training(training: TrainingReport) -> Element:
-    rate = f"learning rate {training.learning_rate:.4g}"
+    rate: list[Child] = [f"Learning rate {training.learning_rate:.4g}"]
     if training.by_formula:
-        rate += (
-            f" = 0.01 x {training.batch}^-0.5 x {training.layers}^-0.25 x {training.parameters}^-0.1"
-            " (batch, layers, parameters)"
-        )
+        factors = (("batch", training.batch, -0.5), ("layers", training.layers, -0.25))
+        rate.append(" = 0.01")
+        for name, value, exponent in (*factors, ("parameters", training.parameters, -0.1)):
+            rate += [f" \N{MULTIPLICATION SIGN} {value:,}", tag("sup", f"{exponent:g}"), f" ({name})"]
     objectives = [epoch.objective for epoch in training.epochs if epoch.objective is not None]
     complete = len(objectives) == len(training.epochs)
     values = objectives if complete else [epoch.loss for epoch in training.epochs]
     name = "Objective, loss + penalty" if complete and values else "Loss"
     return tag(
         "div",
-        tag("p", f"{training.rows:,} rows in batches of {training.batch}; {rate}.", class_="foot"),
+        tag(
+            "div",
+            tag("p", f"{training.rows:,} rows in batches of {training.batch}.", class_="foot"),
+            tag("p", *rate, class_="foot"),
+        ),
         figure(f"{name}, by epoch", charts.curve(values)) if len(values) > 1 else None,
         class_="columns",
     )
@@ -179,3 +184,7 @@ def _skipped(tensors: Sequence[TensorReport]) -> Iterator[Element]:
         rows.append(row_of((reason, str(len(names)), listed)))
     yield tag("h3", "Left as they are")
     yield table(("Why", "Tensors", "Which"), rows)
+
+
+def _count(tensors: int) -> str:
+    return f"{tensors} tensor{'' if tensors == 1 else 's'}"

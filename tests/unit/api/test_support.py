@@ -33,6 +33,8 @@ def lines(**fields: Any) -> list[str]:
         {"parallelism": {"data": 2, "pipeline": 3}},
         {"devices": {"type": "CPU", "resourceName": "example.com/slot"}},
         {"model": {"uri": "https://models.example.com/m.keras"}},
+        {"model": {"uri": "gs://bucket/m.keras"}, "data": {"evaluation": {"uri": "az://container/e.npz"}}},
+        {"model": {"uri": "hf://owner/name@main/m.keras"}},
         {"model": {"uri": "file:///models/m.keras"}, "data": {"evaluation": {"uri": "eval.npz"}}},
         {"storage": {"uri": "oci://r/m"}, "worker": {"image": "w"}, "job": {"backoffLimit": 1}},
         {"evaluation": {"metric": "R2", "maxDrop": "1%"}, "suspend": True},
@@ -56,10 +58,10 @@ def test_what_this_release_does(fields: dict[str, Any]) -> None:
             {"compression": {"pruning": {"l0Penalty": "0.1", "granularity": "Channel"}}},
             "spec.compression.pruning.l0Penalty: it with granularity: Channel",
         ),
-        ({"model": {"uri": "hf://org/model"}}, "spec.model.uri: hf://"),
-        ({"data": {"training": {"uri": "gs://d/t"}}}, "spec.data.training.uri: gs://"),
+        ({"model": {"uri": "pvc://claim/model"}}, "spec.model.uri: pvc://"),
+        ({"data": {"training": {"uri": "pvc://d/t"}}}, "spec.data.training.uri: pvc://"),
         ({"data": {"calibration": {"uri": "pvc://d/t"}}}, "spec.data.calibration.uri: pvc://"),
-        ({"data": {"evaluation": {"uri": "az://d/t"}}}, "spec.data.evaluation.uri: az://"),
+        ({"data": {"evaluation": {"uri": "pvc://d/t"}}}, "spec.data.evaluation.uri: pvc://"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -74,4 +76,4 @@ def test_other_schemes(scheme: Scheme) -> None:
 
 
 def test_everything_is_said_at_once() -> None:
-    assert len(lines(devices={}, parallelism={"tensor": 2}, model={"uri": "gs://m/m"})) == 3
+    assert len(lines(devices={}, parallelism={"tensor": 2}, model={"uri": "pvc://m/m"})) == 3

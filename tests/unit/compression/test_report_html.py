@@ -76,7 +76,9 @@ def test_the_page_tells_everything_and_loads_nothing() -> None:
         "12.0 ms",
         "fewer than 1,024 elements",
         "540 rows cannot tell it from the limit",
-        "0.01 x 32^-0.5 x 2^-0.25 x 4736^-0.1",
+        "Learning rate 0.0003",
+        "4,736",
+        "(parameters)",
         "merged by the converter",
         "81 %",
     ):
