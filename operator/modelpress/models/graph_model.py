@@ -61,7 +61,7 @@ class GraphModel:
             _check_spec(spec)
         self.kind = kind
         self.owner: object = None  # what must live as long as the model
-        self.training_forward: Callable[..., Any] | None = None  # positional tensors; None: only inference
+        self.training_forward: Callable[..., Any] = function  # positional tensors, as in training
         self.random_states: tuple[Any, ...] = ()  # that training_forward draws from
         self.inputs = signature.inputs
         self.outputs = signature.outputs
@@ -91,17 +91,20 @@ class GraphModel:
         return FrozenGraph(data, *names)
 
     def training_graph(self) -> TrainingGraph:
-        """Return the function, or the layers in training mode, over the variables."""
-        training = self.training_forward
+        """Return the computation over the variables, for gradients and without.
+
+        Gradients go through `training_forward`, which loaders set to something other than the function:
+        TensorFlow adds outputs to a function whose gradient is taken, and it could not be frozen any more.
+        """
 
         def inference(tensors: Sequence[Any]) -> Sequence[Any]:
             return list(self._function(*tensors))
 
         def forward(tensors: Sequence[Any]) -> Sequence[Any]:
-            return list(training(*tensors)) if training else inference(tensors)
+            return list(self.training_forward(*tensors))
 
         variables = tuple(weight.variable for weight in self.weights)
-        return TrainingGraph(forward, inference, variables, self.random_states, training is not None)
+        return TrainingGraph(forward, inference, variables, self.random_states, self.kind is Kind.LAYERS)
 
 
 def _check_spec(spec: TensorSpec) -> None:

@@ -87,6 +87,7 @@ def _graph(signature: Any, name: str, owner: Any) -> GraphModel:
         ),
     )
     model = GraphModel(Kind.SAVED_MODEL, specs, function, signature.variables)
+    model.training_forward = forward
     model.owner = owner  # TensorFlow frees the variables with the object that was loaded
     return model
 

@@ -68,7 +68,7 @@ class TrainingGraph:
     inference: Callable[[Sequence[Any]], Sequence[Any]]
     variables: tuple[Any, ...]  # the TensorFlow variables of `LoadedModel.weights`, in that order
     random_states: tuple[Any, ...]  # of layers such as Dropout: shape (2,), the first number is the seed
-    training_mode: bool  # False: `forward` is `inference`, normalization statistics do not move
+    training_mode: bool  # False: `forward` computes the same as `inference`
 
 
 class Weight(Protocol):

@@ -228,6 +228,14 @@ def _saved(folder: Path, compute: Callable[..., Any]) -> Path:
     return folder
 
 
+def test_a_trained_model_can_be_frozen_and_trained_again(digits_models: DigitsModels, opened: Opener) -> None:
+    found = opened(digits_models.saved_model, rows=100)
+    before = found.model.frozen_graph().outputs
+    for _ in range(2):
+        MaskedFineTuning(FineTuning(epochs=1), keep_zeros=False).train(found.model, found.data)
+    assert len(found.model.frozen_graph().outputs) == len(before) == 1
+
+
 def test_a_model_without_gradients_is_refused(opened: Opener, tmp_path: Path) -> None:
     import tensorflow as tf
 
@@ -238,7 +246,7 @@ def test_a_model_without_gradients_is_refused(opened: Opener, tmp_path: Path) ->
 
 
 def _request(**fields: Any) -> JobRequest:
-    base = {"name": "a", "namespace": "b", "recipeHash": "c", "deviceType": "CPU"}
+    base = {"name": "a", "namespace": "b", "recipeHash": "1" * 64, "deviceType": "CPU"}
     return JobRequest.model_validate({**base, "model": {"uri": "file:///x"}, **fields})
 
 
@@ -255,7 +263,7 @@ def test_the_pipeline_prunes_trains_clips_and_quantizes_in_this_order(
     )
     assert recipe.of(request).data.keys() == {"training"}
     inputs = pipeline.Inputs(
-        digits_models.saved_model, digits_models.flat_data, "sha256:0", "1", training=train
+        digits_models.saved_model, digits_models.flat_data, f"sha256:{'2' * 64}", "3" * 64, training=train
     )
     made = pipeline.compress(request, inputs, tmp_path / "out", tmp_path / "work")
     assert [step.name for step in made.passes] == [
