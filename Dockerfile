@@ -1,5 +1,6 @@
 # Four images from one file: docker build --target operator|compressor|worker|worker-gpu .
-# uv resolves the many clients of object stores in seconds. BASE needs Python 3.11 or newer and a package registry; GPU_BASE also the CUDA runtime libraries' driver stubs.
+# uv resolves the many clients of object stores in seconds. BASE needs Python 3.11 or newer and a package registry;
+# GPU_BASE also what the CUDA libraries need from the system.
 ARG BASE=python:3.13-slim
 ARG GPU_BASE=python:3.13-slim
 
