@@ -85,5 +85,5 @@ def test_a_gate_that_cannot_be_met_ends_the_demo_with_reason_and_report(
     assert first.returncode == 0
     assert refused.returncode == DataError.exit_code
     assert re.search(r"error: EvaluationFailed: minScore: Accuracy is [0-9.]+%, below 100%", refused.stderr)
-    assert "Accuracy on 360 rows" in refused.stdout
+    assert "Scores on 360 rows" in refused.stdout
     assert not _left(project)

@@ -59,6 +59,7 @@ def build(folder: Path) -> DigitsModels:
     import keras
 
     digits = load_digits()
+    keras.utils.clear_session()  # names of layers count from the start, whatever was built before
     keras.utils.set_random_seed(0)
     functional = _functional(keras)
     _train(functional, digits.train_x, digits.train_y, epochs=30)
