@@ -111,11 +111,6 @@ class ControlPlane:
                 process.kill()
                 process.wait()
 
-    def check_alive(self) -> None:
-        """Raise AssertionError where a program has ended, with the end of its log."""
-        for process in self._processes:
-            assert process.poll() is None, f"{process.args!r} ended: see {self.folder}"
-
     # for tests
 
     def kubectl(

@@ -70,11 +70,6 @@ class Node:
         for pod in pods:
             pod.join()
 
-    def set_capacity(self, capacity: Mapping[str, str]) -> None:
-        """Change what the node offers."""
-        self._capacity = dict(capacity)
-        self._report()
-
     # registration
 
     def _beat(self) -> None:

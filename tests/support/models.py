@@ -18,7 +18,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 @dataclass(frozen=True)
 class Digits:
-    """Images of 64 numbers from 0 to 1, and labels 0..9; 1,258 to train, 539 held out."""
+    """Images of 64 numbers from 0 to 1, and labels 0..9; 1,257 to train, 540 held out."""
 
     train_x: npt.NDArray[np.float32]
     train_y: npt.NDArray[np.int64]
@@ -38,8 +38,8 @@ class DigitsModels:
     functional_h5: Path
     subclassed: Path  # .keras that must be refused
     cnn: Path  # .keras, two convolutions with batch normalization
-    flat_data: Path  # .npz for the networks: x (539, 64), y
-    image_data: Path  # .npz for the CNN: x (539, 8, 8, 1), y
+    flat_data: Path  # .npz for the networks: x (540, 64), y
+    image_data: Path  # .npz for the CNN: x (540, 8, 8, 1), y
     digits: Digits
 
 
