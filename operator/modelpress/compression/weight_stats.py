@@ -43,18 +43,18 @@ def compared(
     return tuple(after.values())
 
 
-def served_values(
-    weights: Sequence[Weight], quantization: PassReport | None, path: Path
-) -> Iterator[tuple[str, Array]]:
+def own_values(weights: Sequence[Weight]) -> Iterator[tuple[str, Array]]:
+    """Yield the kernels and embeddings as they are: a form that is not quantized computes with them."""
+    for weight in weights:
+        if weight.role in _SHOWN:
+            yield weight.name, weight.read()
+
+
+def stored_values(quantization: PassReport, path: Path) -> Iterator[tuple[str, Array]]:
     """Yield each weight as the .tflite file `path` computes with it: integers as (q - bias) / scale.
 
-    Without quantization these are the weights themselves. Weights that the converter merged are left out.
+    Weights that the converter merged are left out.
     """
-    if quantization is None:
-        for weight in weights:
-            if weight.role in _SHOWN:
-                yield weight.name, weight.read()
-        return
     constants: Mapping[str, Constant] = {item.name: item for item in tflite_file.read(path).constants}
     for tensor in quantization.tensors:
         if tensor.served_as is not None and (constant := constants.get(tensor.served_as)) is not None:

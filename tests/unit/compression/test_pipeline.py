@@ -15,7 +15,7 @@ from modelpress.api.errors import DataError, UsageError
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts.manifest import ArtifactManifest
 from modelpress.compression import formula, pipeline, recipe, report, report_text, tflite_file
-from modelpress.compression.litert import LiteRTModel
+from modelpress.compression.forms.litert_model import LiteRTModel
 from modelpress.compression.report import Report
 from modelpress.models.types import TensorSpec
 from tests.support.models import DigitsModels

@@ -12,9 +12,9 @@ from modelpress.api.contract import JobRequest
 from modelpress.api.errors import DataError, UsageError
 from modelpress.api.spec import Metric, Scheme
 from modelpress.compression import calibration, dataset, evaluation, recipe, tflite_file
-from modelpress.compression import forms as forms_of
 from modelpress.compression.converter import Converter
-from modelpress.compression.forms import Form
+from modelpress.compression.forms.base import Form, Quantization
+from modelpress.compression.forms.litert import LiteRTForms
 from modelpress.compression.formula import TOLERANCE
 from modelpress.compression.passes import quantize
 from modelpress.compression.report import EvaluationReport, PassReport
@@ -75,10 +75,10 @@ class _Original:
         self.model = load(trained.path, folder / "model")
         specs = self.model.inputs, self.model.outputs
         self.data = dataset.load(trained.evaluation, folder / "evaluation", *specs, labels=True)
-        self.plain = forms_of.float32(self.model, converter, self.data.batch(0, 8), folder / "float32")
+        self.forms = LiteRTForms(self.model, converter, self.data.batch(0, 8), folder / "float32")
         rows = dataset.load(trained.calibration, folder / "calibration", *specs, labels=False)
         self.calibration = calibration.prepare(rows, folder / "calibration.npz")
-        self.outputs = self.predict(self.plain[1], folder / "original")
+        self.outputs = self.predict(self.forms.float32, folder / "original")
 
     def predict(self, form: Form, folder: Path) -> dict[str, Array]:
         return evaluation.predict(form.model, self.data, folder, batch=64, step="test")
@@ -102,12 +102,12 @@ class Forms:
     def _make(self, name: str, scheme: Scheme) -> Quantized:
         if name not in self._originals:
             self._originals[name] = _Original(self._models[name], self._converter, self._folder / name)
-        original, path = self._originals[name], self._folder / name / f"{scheme.value}.tflite"
-        wanted = forms_of.Quantization(scheme, original.calibration if scheme is Scheme.INT8_STATIC else None)
-        form, step = forms_of.quantized(original.model, self._converter, original.plain, wanted, path)
+        original = self._originals[name]
+        wanted = Quantization(scheme, original.calibration if scheme is Scheme.INT8_STATIC else None)
+        form, step = original.forms.quantized(wanted, self._folder / name / f"{scheme.value} form")
         found = original.predict(form, self._folder / name / scheme.value)
         scores = evaluation.score(Metric.ACCURACY, original.data.labels, original.outputs, found)
-        return Quantized(form, step, scores, original_bytes(original.model) / path.stat().st_size)
+        return Quantized(form, step, scores, original_bytes(original.model) / form.bytes)
 
 
 @pytest.fixture(scope="module")

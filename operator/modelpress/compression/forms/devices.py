@@ -1,0 +1,19 @@
+"""Which forms serve on which type of devices. Must not import TensorFlow."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from modelpress.api.spec import DeviceType
+from modelpress.compression.converter import Converter
+from modelpress.compression.forms.base import Maker
+from modelpress.compression.forms.litert import LiteRTMaker
+
+
+@contextmanager
+def maker(device: DeviceType, work_dir: Path) -> Iterator[Maker]:
+    """Yield what makes the forms of a type of devices; what it starts ends with the context."""
+    if device is not DeviceType.CPU:
+        raise AssertionError(f"recipe.of lets no {device} pass")
+    with Converter(work_dir) as converter:
+        yield LiteRTMaker(converter)

@@ -1,0 +1,70 @@
+"""The form of CPU workers: a .tflite file, first in float32 and compared with TensorFlow, then as asked for.
+
+Must not import TensorFlow (the model does, and the converter's process).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from modelpress.artifacts import manifest
+from modelpress.artifacts.manifest import MODEL_FILE
+from modelpress.compression import tflite_file, weight_stats
+from modelpress.compression.converter import FLOAT32, Converter, Material, StoredGraph
+from modelpress.compression.forms.base import Form, Quantization, check_equal
+from modelpress.compression.forms.litert_model import LiteRTModel
+from modelpress.compression.passes import quantize
+from modelpress.compression.report import PassReport
+from modelpress.models.types import Array, Arrays, LoadedModel
+
+TOLERANCE = 1e-4  # of the float32 form against TensorFlow
+
+
+class LiteRTForms:
+    """A `base.Forms` of .tflite files, which the converter makes."""
+
+    def __init__(self, model: LoadedModel, converter: Converter, sample: Arrays, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._model = model
+        self._converter = converter
+        self._graph = StoredGraph(model.frozen_graph(), folder / "frozen.pb")
+        converter.convert(self._graph, FLOAT32, folder / MODEL_FILE)
+        tflite_file.read(folder / MODEL_FILE)  # refuses a file that reads variables
+        self.float32 = self._form(folder)
+        check_equal(model.call(sample), self.float32.model.call(sample), TOLERANCE)
+
+    def quantized(self, wanted: Quantization, folder: Path) -> tuple[Form, PassReport]:
+        """Convert the graph of the checked float32 form as `wanted`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        before, target = self.float32.path, folder / MODEL_FILE
+        material = Material(before, wanted.calibration)
+        self._converter.convert(self._graph, wanted.scheme.value, target, material)
+        files = [tflite_file.read(path) for path in (before, target)]
+        report = quantize.report(wanted.scheme, files[0], files[1], self._model.weights)
+        if wanted.calibration:
+            report = report.model_copy(update={"note": wanted.calibration.describe()})
+        return self._form(folder), report
+
+    def values(self, form: Form, quantization: PassReport) -> Iterator[tuple[str, Array]]:
+        """Yield the constants of the file, as numbers."""
+        return weight_stats.stored_values(quantization, form.path)
+
+    def _form(self, folder: Path) -> Form:
+        model = LiteRTModel(folder / MODEL_FILE, self._model.inputs, self._model.outputs)
+        return Form(folder, (MODEL_FILE,), model)
+
+
+class LiteRTMaker:
+    """A `base.Maker` for CPU devices."""
+
+    kind = manifest.Form.TFLITE
+
+    def __init__(self, converter: Converter) -> None:
+        self._converter = converter
+
+    def forms(self, model: LoadedModel, sample: Arrays, folder: Path) -> LiteRTForms:
+        """Convert the model with its current weights.
+
+        Raises UnsupportedModel where an operation has no built-in operator, weights are missing from the
+        file, or outputs differ.
+        """
+        return LiteRTForms(model, self._converter, sample, folder)
