@@ -1,14 +1,14 @@
 """Training of a model's own variables by Adam, for both kinds of models.
 
 One step: gradients through the model's function, an Adam step, then either the fixed zeros are put back or
-the weights are thresholded (`passes.l0`). Everything that is random is seeded: the order of rows, and layers
-such as Dropout.
+the weights are thresholded (`passes.l0`, `channels.l0`). Everything that is random is seeded: the order of
+rows, and layers such as Dropout.
 
 Adam: Kingma and Ba, "Adam: a method for stochastic optimization", 2015.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,21 +38,21 @@ class Step:
     penalty: float
 
 
-# (new value, its step sizes: the rate divided by Adam's scale, of the same shape; penalty) -> what is kept
-Threshold = Callable[[Any, Any, Any], Any]
+Tensors = Mapping[int, Any]  # of trained weights, by their number in the model
+# (values after Adam's step; their step sizes, the rate divided by Adam's scale; penalty) -> what is kept.
+# Weights that no gradient reaches are not among them.
+Proximal = Callable[[Tensors, Tensors, Any], Tensors]
 
 
 @dataclass(frozen=True)
 class Course:
-    """How the training goes. `thresholds` has one entry for each weight of the model, None where it is
-    only trained; `zeros` says which weights keep their zeros.
-    """
+    """How the training goes. `zeros` says for each weight of the model whether it keeps its zeros."""
 
     epochs: int
     batch: int
     rate: float
     zeros: Sequence[bool]
-    thresholds: Sequence[Threshold | None]
+    proximal: Proximal | None = None  # of the penalty
     penalty: float = 0.0
 
 
@@ -68,9 +68,9 @@ class Trainer:
         names = [spec.name for spec in model.outputs]
         self._outputs = [names.index(target.output) for target in data.targets]
         chosen = [i for i, wanted in enumerate(trained) if wanted]
+        self._numbers = chosen
         self._names = [model.weights[i].name for i in chosen]
         self._variables = [self._graph.variables[i] for i in chosen]
-        self._thresholds = [course.thresholds[i] for i in chosen]
         self._masks = [
             tf.cast(self._graph.variables[i] != 0, self._graph.variables[i].dtype)
             if course.zeros[i]
@@ -193,16 +193,22 @@ class Trainer:
         gradients = tape.gradient(loss, self._variables)
         if all(gradient is None for gradient in gradients):
             raise unsupported("fineTuning: no gradient of the loss reaches any weight")
-        for i, gradient in enumerate(gradients):
-            if gradient is None:
-                self.unreached.add(self._names[i])
-            else:
-                self._update(i, tf.convert_to_tensor(gradient), number, rate, penalty)
+        reached = [i for i, gradient in enumerate(gradients) if gradient is not None]
+        self.unreached.update(name for i, name in enumerate(self._names) if i not in reached)
+        steps = [self._adam(i, tf.convert_to_tensor(gradients[i]), number, rate) for i in reached]
+        numbers = [self._numbers[i] for i in reached]
+        values: Tensors = dict(zip(numbers, (value for value, _ in steps), strict=True))
+        if self._course.proximal is not None:
+            sizes = dict(zip(numbers, (size for _, size in steps), strict=True))
+            values = self._course.proximal(values, sizes, penalty)
+        for i in reached:
+            value, mask = values[self._numbers[i]], self._masks[i]
+            self._variables[i].assign(value if mask is None else value * mask)
         return loss
 
-    def _update(self, i: int, gradient: Any, number: Any, rate: Any, penalty: Any) -> None:
-        """Do Adam's step of one variable, then threshold it or put its zeros back."""
-        variable, mask, threshold = self._variables[i], self._masks[i], self._thresholds[i]
+    def _adam(self, i: int, gradient: Any, number: Any, rate: Any) -> tuple[Any, Any]:
+        """Return the value of one variable after Adam's step, and its step sizes."""
+        mask = self._masks[i]
         if mask is not None:
             gradient *= mask
         first, second = self._moments[0][i], self._moments[1][i]
@@ -210,7 +216,4 @@ class Trainer:
         second.assign(_SECOND * second + (1 - _SECOND) * tf.square(gradient))
         scale = tf.sqrt(second / (1 - _SECOND**number)) + _EPSILON
         size = rate / scale
-        value = variable - size * first / (1 - _FIRST**number)
-        if threshold is not None:
-            value = threshold(value, size, penalty)
-        variable.assign(value if mask is None else value * mask)
+        return self._variables[i] - size * first / (1 - _FIRST**number), size

@@ -38,11 +38,16 @@ def removed(graph: Graph, groups: Groups, norms: Mapping[int, float], share: flo
     Groups are compared with those in the same layers only: then each layer keeps a round number, and no
     layer is emptied.
     """
-    classes: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
+    return frozenset(group for members in classes(graph, groups) for group in _weakest(members, norms, share))
+
+
+def classes(graph: Graph, groups: Groups) -> list[list[int]]:
+    """Return the groups that can go, together those that the same layers share."""
+    found: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
     for group, layers in _members(graph, groups).items():
         if group not in groups.frozen:
-            classes[tuple(sorted(layers.items()))].append(group)
-    return frozenset(group for members in classes.values() for group in _weakest(members, norms, share))
+            found[tuple(sorted(layers.items()))].append(group)
+    return list(found.values())
 
 
 def kept(count: int, share: float) -> int:

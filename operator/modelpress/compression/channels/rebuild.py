@@ -1,6 +1,8 @@
 """The smaller model: each layer again with fewer channels, and the weights that stay."""
 
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -12,7 +14,15 @@ from modelpress.compression.channels.ids import Groups
 from modelpress.compression.channels.trace import Trace
 
 
-def rebuild(trace: Trace, graph: Graph, groups: Groups, gone: AbstractSet[int]) -> keras.Model:
+@dataclass(frozen=True)
+class Rebuilt:
+    """A functional model, and from which variable each of its variables was made, both by identity."""
+
+    network: keras.Model
+    origins: Mapping[int, int]
+
+
+def rebuild(trace: Trace, graph: Graph, groups: Groups, gone: AbstractSet[int]) -> Rebuilt:
     """Return a functional model without the channels of the groups `gone`; the old one is not changed.
 
     All of its layers can be trained, also those that were frozen: what is left must adapt.
@@ -34,10 +44,13 @@ def rebuild(trace: Trace, graph: Graph, groups: Groups, gone: AbstractSet[int]) 
         outputs = layers[call.layer](*args, **kwargs)
         for old, new in zip(keras.tree.flatten(recorded.outputs), keras.tree.flatten(outputs), strict=True):
             tensors[trace.key(old)] = new
+    origins: dict[int, int] = {}
     for i, (operation, layer) in enumerate(zip(trace.operations, layers, strict=True)):
         if isinstance(operation, keras.Layer):
             _copy_weights(operation, layer, graph.layers[i], (i, groups, gone))
-    return keras.Model(inputs, [tensors[trace.key(tensor)] for tensor in trace.outputs])
+            pairs = zip(layer.variables, operation.variables, strict=True)
+            origins.update({id(new.value): id(old.value) for new, old in pairs})
+    return Rebuilt(keras.Model(inputs, [tensors[trace.key(tensor)] for tensor in trace.outputs]), origins)
 
 
 def _channels(groups: Groups, gone: AbstractSet[int], layer: int) -> int | None:

@@ -49,7 +49,6 @@ class MaskedFineTuning:
             batch=tuning.rate.batch,
             rate=tuning.rate.value,
             zeros=zeros,
-            thresholds=[None] * len(zeros),
         )
         trainer = Trainer(model, data, tuning.trained, course)
         epochs = [EpochReport(epoch=0, learning_rate=0, loss=trainer.loss())]

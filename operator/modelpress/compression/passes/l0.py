@@ -15,6 +15,7 @@ is higher than before is taken back, and the next ones are done at half the rate
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from modelpress.compression.training_data import TrainingData
 from modelpress.models.types import LoadedModel, unsupported
 
 if TYPE_CHECKING:
-    from modelpress.compression.trainer import Trainer
+    from modelpress.compression.trainer import Tensors, Trainer
 
 NOTE = (
     "A weight w is kept where w^2 > 2*a*lambda; a is its own step size, learning rate / (sqrt(v) + epsilon)"
@@ -58,7 +59,7 @@ class L0Penalty:
             batch=tuning.rate.batch,
             rate=tuning.rate.value,
             zeros=[False] * len(editable),
-            thresholds=[hard_threshold if chosen else None for chosen in editable],
+            proximal=partial(_proximal, frozenset(i for i, chosen in enumerate(editable) if chosen)),
             penalty=parse_decimal(self.penalty),
         )
         trainer = Trainer(model, data, tuning.trained, course)
@@ -100,6 +101,13 @@ def run_epochs(
 def objective(report: EpochReport) -> float:
     """Return L + lambda * norm0 of an epoch with the penalty."""
     return np.inf if report.objective is None else report.objective
+
+
+def _proximal(editable: frozenset[int], values: "Tensors", sizes: "Tensors", penalty: Any) -> dict[int, Any]:
+    """A `trainer.Proximal`, with the numbers of the kernels and embeddings."""
+    return {
+        i: hard_threshold(value, sizes[i], penalty) if i in editable else value for i, value in values.items()
+    }
 
 
 def hard_threshold(value: Any, size: Any, penalty: Any) -> Any:

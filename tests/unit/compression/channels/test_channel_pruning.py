@@ -140,12 +140,12 @@ def test_each_kind_is_bit_equal_at_0_percent_and_equal_to_zeroing_at_50(
     traced = trace(model.network)
     graph = traced.graph()
     groups = ids.find(graph)
-    same = model.replaced(rebuild(traced, graph, groups, frozenset()))
+    same = model.replaced(rebuild(traced, graph, groups, frozenset()).network, {})
     assert np.array_equal(outputs(same, shape), outputs(model, shape))
 
     free = {g for ids_ in groups.sides.values() for g in ids_ if g not in groups.frozen}
     gone = {group for i, group in enumerate(sorted(free)) if i % 2}
-    smaller = model.replaced(rebuild(traced, graph, groups, gone))
+    smaller = model.replaced(rebuild(traced, graph, groups, gone).network, {})
     assert smaller.network.count_params() < model.network.count_params() or not gone
     # what reads a removed channel has no weight for it any more: the same as a weight of zero
     for number, (layer, operation) in enumerate(zip(graph.layers, traced.operations, strict=True)):
