@@ -6,7 +6,6 @@ so that memory does not grow with the data. Must not import TensorFlow.
 """
 
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ import numpy as np
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.models.types import Array, TensorSpec, first_line
+from modelpress.models import archive
+from modelpress.models.types import Array, TensorSpec, first_line, one_line
 
 MAX_BYTES = 64 * 2**30  # unpacked
 MAX_EXPANSION = 1100  # deflate reaches 1,032; images with much black come near
@@ -50,12 +50,12 @@ def load(
     array.
     """
     try:
-        with zipfile.ZipFile(path) as file:
+        with archive.open_zip(path) as file:
             arrays = _Arrays(path, file, folder)
             found = {spec.name: _input(arrays, spec, len(inputs)) for spec in inputs}
             rows = len(next(iter(found.values())))
             wanted = _labels(arrays, outputs) if labels else _possible_labels(arrays, outputs, rows)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+    except (*archive.BROKEN, OSError) as error:
         raise invalid(f"{path.name}: not a readable .npz file: {first_line(error)}") from error
     counts = {
         name: len(array) for name, array in (*found.items(), *((f"y of {k}", v) for k, v in wanted.items()))
@@ -71,16 +71,16 @@ def load(
 def has_labels(path: Path, outputs: Sequence[TensorSpec]) -> bool:
     """Return whether the file has y, or an array with the name of an output. Raises InvalidData."""
     try:
-        with zipfile.ZipFile(path) as file:
+        with archive.open_zip(path) as file:
             keys = {name.removesuffix(".npy") for name in file.namelist()}
-    except (zipfile.BadZipFile, OSError) as error:
+    except (*archive.BROKEN, OSError) as error:
         raise invalid(f"{path.name}: not a readable .npz file: {first_line(error)}") from error
     return not keys.isdisjoint({"y", *(spec.name for spec in outputs)})
 
 
 def invalid(message: str) -> DataError:
     """Return the error for a data set that cannot be used."""
-    return DataError(Reason.INVALID_DATA, message)
+    return DataError(Reason.INVALID_DATA, one_line(message))
 
 
 class _Arrays:
@@ -115,7 +115,7 @@ class _Arrays:
                 _copy(packed, unpacked, entry.file_size)
         try:
             array: Any = np.load(target, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
+        except Exception as error:  # a damaged header can make numpy raise anything
             raise invalid(f"{self.name}: array {key} cannot be read: {first_line(error)}") from error
         if array.dtype.kind not in "fiub":
             raise invalid(

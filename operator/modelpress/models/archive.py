@@ -2,35 +2,81 @@
 
 Checked before a byte is written: every name stays inside the target, entries are plain files and folders (no
 symbolic or hard links, no devices), their number, their total size and the ratio of unpacked to packed size
-are bounded. The sizes that an archive declares are enforced while it is unpacked. Must not import TensorFlow.
+are bounded. The sizes that an archive declares are enforced while it is unpacked, and no list of entries is
+read that would not fit in memory. Must not import TensorFlow.
 """
 
 import gzip
+import io
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
 
-from modelpress.models.limits import MAX_ENTRIES, MAX_EXPANSION, MAX_MODEL_BYTES, SMALL
+from modelpress.models import tar_stream
+from modelpress.models.limits import (
+    MAX_DIRECTORY_BYTES,
+    MAX_ENTRIES,
+    MAX_EXPANSION,
+    MAX_MODEL_BYTES,
+    SMALL,
+)
 from modelpress.models.types import first_line, invalid
 
 _CHUNK = 2**20
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, NotImplementedError)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others take memory that the archive chooses
+_ENCRYPTED = 1  # bit of an entry's flags
+
+# What the standard library raises for archives that are broken; RuntimeError: an encrypted entry.
+BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    gzip.BadGzipFile,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    IndexError,
+    struct.error,
+)
+
+
+class _BoundedFile(io.FileIO):
+    """A file that refuses to be read in one piece of more than MAX_DIRECTORY_BYTES.
+
+    `zipfile` reads the list of all entries in one piece, and keeps some hundred bytes for each.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read `size` bytes."""
+        if size is not None and size > MAX_DIRECTORY_BYTES:
+            raise zipfile.BadZipFile(f"its list of entries is larger than {MAX_DIRECTORY_BYTES} bytes")
+        return super().read(size) or b""
+
+
+@contextmanager
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a .zip, .keras or .npz that may be hostile. Raises one of `BROKEN`, or OSError."""
+    with _BoundedFile(path) as file, zipfile.ZipFile(file) as opened:
+        yield opened
 
 
 def unpack_zip(archive: Path, target: Path) -> None:
     """Unpack a .zip into the folder `target`. Raises InvalidModel for one that is broken or not safe."""
     try:
-        with zipfile.ZipFile(archive) as file:
+        with open_zip(archive) as file:
             check_zip(archive, file)
             for entry in file.infolist():
                 if not entry.is_dir():
                     with file.open(entry) as content:
                         _write(content, _inside(archive, target, entry.filename), entry.file_size)
-    except (*_BROKEN, RuntimeError) as error:  # RuntimeError: an encrypted entry
+    except BROKEN as error:
         raise invalid(f"{archive.name}: the archive cannot be unpacked: {first_line(error)}") from error
 
 
@@ -46,32 +92,30 @@ def check_zip(archive: Path, file: zipfile.ZipFile) -> None:
             raise invalid(
                 f"{archive.name}: entry {entry.filename!r} is a link or device: only files are accepted"
             )
+        if entry.flag_bits & _ENCRYPTED or entry.compress_type not in _METHODS:
+            raise invalid(
+                f"{archive.name}: entry {entry.filename!r} is encrypted or compressed by another method than "
+                "deflate, the one that is accepted"
+            )
 
 
 def unpack_tar_gz(archive: Path, target: Path) -> None:
     """Unpack a .tar.gz into the folder `target`. Raises InvalidModel for one that is broken or not safe."""
     total = 0
     try:
-        with tarfile.open(archive, "r:gz") as file:
-            for count, entry in enumerate(_entries(file), start=1):
+        with gzip.open(archive) as stream:
+            for count, entry in enumerate(tar_stream.entries(stream), start=1):
                 total += entry.size
                 _check_bounds(archive, count, total)
                 _check_name(archive, entry.name)
-                if not entry.isreg() and not entry.isdir():
+                if not entry.plain:
                     raise invalid(
                         f"{archive.name}: entry {entry.name!r} is a link or device: only files are accepted"
                     )
-                if content := file.extractfile(entry):  # None for a folder
-                    with content:
-                        _write(content, _inside(archive, target, entry.name), entry.size)
-    except _BROKEN as error:
+                if not entry.folder:
+                    _write(entry.content, _inside(archive, target, entry.name), entry.size)
+    except BROKEN as error:
         raise invalid(f"{archive.name}: the archive cannot be unpacked: {first_line(error)}") from error
-
-
-def _entries(file: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Read entry by entry: a bomb of a million headers is refused before it is listed."""
-    while entry := file.next():
-        yield entry
 
 
 def _check_bounds(archive: Path, entries: int, total: int) -> None:
@@ -86,7 +130,9 @@ def _check_bounds(archive: Path, entries: int, total: int) -> None:
 def _check_name(archive: Path, name: str) -> None:
     parts = PurePosixPath(name).parts
     if "\\" in name or "\0" in name or name.startswith("/") or ".." in parts or (parts and ":" in parts[0]):
-        raise invalid(f"{archive.name}: entry {name!r} points outside the archive")
+        raise invalid(f"{archive.name}: entry {name[:200]!r} points outside the archive")
+    if len(name) > 1000 or any(len(part.encode("utf-8", "surrogateescape")) > 255 for part in parts):
+        raise invalid(f"{archive.name}: entry {name[:50]!r}... has a name that is too long")
 
 
 def _inside(archive: Path, target: Path, name: str) -> Path:
@@ -95,11 +141,14 @@ def _inside(archive: Path, target: Path, name: str) -> Path:
         raise invalid(f"{archive.name}: entry {name!r} points outside the archive")
     if path.exists():
         raise invalid(f"{archive.name}: entry {name!r} occurs twice")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise invalid(f"{archive.name}: entry {name!r} lies in what is also a file") from error
     return path
 
 
-def _write(content: IO[bytes], path: Path, size: int) -> None:
+def _write(content: tar_stream.Reader, path: Path, size: int) -> None:
     """Copy exactly `size` bytes: a stream that yields more than the archive declares is refused."""
     with path.open("xb") as file:
         left = size

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from modelpress.models import roles
+from modelpress.models import roles, value_sizes
 from modelpress.models.types import (
     Array,
     Arrays,
@@ -53,12 +53,14 @@ class Variable:
 class GraphModel:
     """A `types.LoadedModel` over a concrete function with positional inputs and outputs.
 
-    Raises UnsupportedModel where an input or output has no batch axis or a type that cannot be served.
+    Raises UnsupportedModel where an input or output has no batch axis or a type that cannot be served, and
+    InvalidModel where a value inside is too large to compute.
     """
 
     def __init__(self, kind: Kind, signature: Signature, function: Any, variables: Sequence[Any]) -> None:
         for spec in (*signature.inputs, *signature.outputs):
             _check_spec(spec)
+        value_sizes.check(function)
         self.kind = kind
         self.owner: object = None  # what must live as long as the model
         self.training_forward: Callable[..., Any] = function  # positional tensors, as in training

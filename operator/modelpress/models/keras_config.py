@@ -1,8 +1,9 @@
 """The structure of a Keras model as JSON, checked before Keras reads it.
 
 Keras imports the modules and calls the classes that this JSON names, so every name is looked up here first:
-it must be a class of Keras itself that is a layer, operation, initializer, regularizer, constraint or dtype
-policy, and none of `REFUSED`. Nothing is imported by name.
+it must be an operation, initializer, regularizer, constraint or dtype policy of Keras itself, or a layer of
+`allowed_layers`. Nothing is imported by name. The settings of a compiled model (losses, metrics, optimizers),
+also of one inside another, are dropped.
 """
 
 import json
@@ -12,22 +13,14 @@ from typing import Any
 
 import keras
 
-from modelpress.models.limits import MAX_CONFIG_BYTES
+# What keras.saving.load_model does between reading a structure and reading weights has no public name.
+from keras.src.legacy.saving import json_utils, saving_options, saving_utils
+from keras.src.saving.serialization_lib import ObjectSharingScope, SafeModeScope
+
+from modelpress.models import allowed_layers
+from modelpress.models.limits import MAX_CONFIG_BYTES, MAX_CONFIG_OBJECTS, MAX_CONFIG_VALUES
 from modelpress.models.types import first_line, invalid, unsupported
 
-# Layers that run code or read files named in the model file.
-REFUSED = {
-    "Lambda": "it holds Python code, and code in a model file is never run",
-    "TFSMLayer": "it loads another model file",
-    "TorchModuleWrapper": "it holds code of another framework",
-    "JaxLayer": "it holds code of another framework",
-    "FlaxLayer": "it holds code of another framework",
-    "StringLookup": "it can read files; look strings up before the model",
-    "IntegerLookup": "it can read files; look integers up before the model",
-    "TextVectorization": "it can read files; split text before the model",
-    "IndexLookup": "it can read files",
-    "FeatureSpace": "it can read files",
-}
 MODELS = ("Functional", "Sequential", "Model")
 _VALUES = (
     "__keras_tensor__",
@@ -56,6 +49,7 @@ def parse(text: str | bytes, name: str) -> dict[str, Any]:
     """
     if len(text) > MAX_CONFIG_BYTES:
         raise invalid(f"{name}: the model's structure is larger than {MAX_CONFIG_BYTES} bytes")
+    _check_values(text, name)
     try:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -67,9 +61,10 @@ def parse(text: str | bytes, name: str) -> dict[str, Any]:
         raise unsupported(
             f"{name}: {kind} is a subclassed keras.Model, whose code is not in the file: {_HINT}"
         )
-    config.pop("compile_config", None)  # losses and metrics are never loaded
     try:
-        for entry in _objects(config):
+        for count, entry in enumerate(_objects(config), start=1):
+            if count > MAX_CONFIG_OBJECTS:
+                raise invalid(f"{name}: the model's structure has more than {MAX_CONFIG_OBJECTS} objects")
             _check(entry, name)
     except RecursionError as error:
         raise invalid(f"{name}: the model's structure is nested too deeply") from error
@@ -77,15 +72,34 @@ def parse(text: str | bytes, name: str) -> dict[str, Any]:
 
 
 def build(config: dict[str, Any]) -> keras.Model:
-    """Build the model that a checked structure describes."""
-    kind = keras.Sequential if config["class_name"] == "Sequential" else keras.Model
-    model: keras.Model = kind.from_config(config["config"])
+    """Build the model that the checked structure of a .keras file describes, with fresh weights."""
+    with ObjectSharingScope():
+        model: keras.Model = keras.saving.deserialize_keras_object(config, safe_mode=True)
     return model
+
+
+def build_legacy(config: dict[str, Any]) -> keras.Model:
+    """Build the model that the checked structure of an .h5 file describes, with fresh weights."""
+    decoded = json_utils.decode(json.dumps(config))
+    with saving_options.keras_option_scope(use_legacy_config=True), SafeModeScope(True):
+        model: keras.Model = saving_utils.model_from_config(decoded)
+    return model
+
+
+def _check_values(text: str | bytes, name: str) -> None:
+    """Bound what the text takes in memory once it is read: some bytes of it can become a hundred."""
+    if isinstance(text, str):
+        values = sum(text.count(mark) for mark in "[{,:")
+    else:
+        values = sum(text.count(mark) for mark in (b"[", b"{", b",", b":"))
+    if values > MAX_CONFIG_VALUES:
+        raise invalid(f"{name}: the model's structure has more than {MAX_CONFIG_VALUES} values")
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
     if isinstance(value, dict):
         if "class_name" in value:
+            value.pop("compile_config", None)
             yield value
         for item in value.values():
             yield from _objects(item)
@@ -101,8 +115,8 @@ def _check(entry: dict[str, Any], name: str) -> None:
     if class_name in _VALUES:
         return
     where = f"{name}: {_title(entry)}"
-    if class_name in REFUSED:
-        raise invalid(f"{where} is not accepted: {REFUSED[class_name]}")
+    if class_name in allowed_layers.REFUSED:
+        raise invalid(f"{where} is not accepted: {allowed_layers.REFUSED[class_name]}")
     if class_name == "__lambda__":
         raise invalid(f"{where} holds Python code, and code in a model file is never run")
     registered = entry.get("registered_name")
@@ -117,9 +131,15 @@ def _is_known(module: str | None, class_name: str) -> bool:
     # keras.src.* modules are all imported with keras: a name that is not there is none of its own
     places = _NAMESPACES if module is None else (sys.modules.get(module), _attribute(module))
     found = [getattr(place, class_name, None) for place in places]
-    if class_name in ("Functional", "Model"):
+    if class_name in MODELS:
         return True
-    return any(isinstance(item, type) and issubclass(item, _BASES) for item in found)
+    return any(isinstance(item, type) and _is_harmless(item) for item in found)
+
+
+def _is_harmless(kind: type) -> bool:
+    if issubclass(kind, keras.Layer):
+        return kind.__name__ in allowed_layers.ALLOWED
+    return issubclass(kind, _BASES)
 
 
 def _attribute(module: str) -> Any:

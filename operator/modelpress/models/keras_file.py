@@ -1,24 +1,26 @@
 """Loading of .keras and .h5 files (functional and sequential models) without running code of theirs.
 
 In this order: the archive's names and sizes, the structure's classes (`keras_config`), the weights' links and
-sizes (`hdf5`), the sizes that the structure asks for against the weights that are there; then Keras loads
-it in safe mode and without its compile settings.
+sizes (`hdf5`), the sizes that the structure asks for against the weights that are there; then Keras builds
+the model in safe mode from the structure that was checked, never from the file itself, and reads the weights.
 """
 
+import copy
 import warnings
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import keras
 import tensorflow as tf
+from keras.src.legacy.saving import legacy_h5_format
 
 from modelpress.api.errors import ModelPressError
-from modelpress.models import archive, hdf5, keras_config
+from modelpress.models import archive, hdf5, keras_config, keras_versions
 from modelpress.models.graph_model import Signature
 from modelpress.models.layers_model import LayersModel
-from modelpress.models.limits import SMALL
+from modelpress.models.limits import MAX_CONFIG_BYTES, SMALL
 from modelpress.models.types import TensorSpec, first_line, invalid, unsupported
 
 _WEIGHTS = "model.weights.h5"
@@ -28,9 +30,9 @@ _MEMBERS = {"metadata.json", "config.json", _WEIGHTS}
 def is_keras(path: Path) -> bool:
     """Return whether a zip file is a .keras file rather than an archive of a SavedModel."""
     try:
-        with zipfile.ZipFile(path) as file:
+        with archive.open_zip(path) as file:
             return "config.json" in file.namelist() or path.suffix == ".keras"
-    except zipfile.BadZipFile:
+    except archive.BROKEN:
         return path.suffix == ".keras"
 
 
@@ -38,49 +40,70 @@ def load_keras(path: Path, work_dir: Path) -> LayersModel:
     """Load a .keras file; `work_dir` is an empty folder. Raises InvalidModel, UnsupportedModel."""
     name = path.name
     try:
-        with zipfile.ZipFile(path) as file:
+        with archive.open_zip(path) as file:
             archive.check_zip(path, file)
             members = set(file.namelist())
             if missing := sorted(_MEMBERS - members):
                 raise invalid(f"{name}: not a .keras file: {missing[0]} is missing")
+            if file.getinfo("config.json").file_size > MAX_CONFIG_BYTES:
+                raise invalid(f"{name}: config.json is larger than {MAX_CONFIG_BYTES} bytes")
             config = keras_config.parse(file.read("config.json"), name)
             if extra := sorted(members - _MEMBERS):
                 raise invalid(
                     f"{name}: entry {extra[0]!r} is none of a .keras file's: {', '.join(sorted(_MEMBERS))}"
                 )
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+    except (*archive.BROKEN, OSError) as error:
         raise invalid(f"{name}: not a .keras file: {first_line(error)}") from error
     archive.unpack_zip(path, work_dir)
-    return _load(_named(path, ".keras", work_dir), config, hdf5.check(work_dir / _WEIGHTS, name), name)
+    weights = work_dir / _WEIGHTS
+    size = hdf5.check(weights, name)
+
+    def load() -> keras.Model:
+        keras_versions.modernize(config, name)
+        _check_size(name, keras_config.build, config, size)
+        keras_versions.widen(config)
+        model = keras_config.build(config)
+        model.load_weights(weights)
+        return model
+
+    return _loaded(load, name)
 
 
-def load_h5(path: Path, work_dir: Path) -> LayersModel:
+def load_h5(path: Path) -> LayersModel:
     """Load a whole-model .h5 file. Raises InvalidModel, UnsupportedModel."""
-    size = hdf5.check(path, path.name)
-    with h5py.File(path, "r") as file:
-        text = file.attrs.get("model_config")
-    if text is None:
-        raise invalid(f"{path.name}: holds weights and no model: write it with model.save, not save_weights")
-    if not isinstance(text, str | bytes):
-        raise invalid(f"{path.name}: attribute model_config is no text")
-    return _load(_named(path, ".h5", work_dir), keras_config.parse(text, path.name), size, path.name)
-
-
-def _named(path: Path, suffix: str, work_dir: Path) -> Path:
-    """Return the file under a name that tells Keras its format; downloads do not always keep their names."""
-    if path.suffix == suffix:
-        return path
-    link = work_dir / f"model{suffix}"
-    link.symlink_to(path.resolve())
-    return link
-
-
-def _load(path: Path, config: dict[str, Any], weight_bytes: int, name: str) -> LayersModel:
+    name = path.name
+    size = hdf5.check(path, name)
     try:
-        _check_size(name, config, weight_bytes)
+        with h5py.File(path, "r") as file:
+            text = file.attrs.get("model_config")
+    except Exception as error:  # a damaged file can make h5py raise anything
+        raise invalid(f"{name}: the HDF5 file cannot be read: {first_line(error)}") from error
+    if text is None:
+        raise invalid(f"{name}: holds weights and no model: write it with model.save, not save_weights")
+    if not isinstance(text, str | bytes):
+        raise invalid(f"{name}: attribute model_config is no text")
+    config = keras_config.parse(text, name)
+
+    def load() -> keras.Model:
+        keras_versions.modernize(config, name)
+        _check_size(name, keras_config.build_legacy, config, size)
+        keras_versions.widen(config)
+        model = keras_config.build_legacy(config)
+        with h5py.File(path, "r") as file:
+            if not isinstance(file.get("model_weights"), h5py.Group):
+                raise invalid(f"{name}: has no weights in the group model_weights")
+            legacy_h5_format.load_weights_from_hdf5_group(file["model_weights"], model)
+        return model
+
+    return _loaded(load, name)
+
+
+def _loaded(load: Callable[[], keras.Model], name: str) -> LayersModel:
+    """Run `load` on a checked file; it builds from the structure that was checked, and reads no other."""
+    try:
         with warnings.catch_warnings():  # Keras only warns where weights are missing from the file
             warnings.filterwarnings("error", message=".*freshly-initialized.*")
-            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+            model = load()
         return _graph(model, name)
     except (MemoryError, ModelPressError):
         raise
@@ -88,11 +111,13 @@ def _load(path: Path, config: dict[str, Any], weight_bytes: int, name: str) -> L
         raise invalid(f"{name}: Keras cannot load it: {first_line(error)}") from error
 
 
-def _check_size(name: str, config: dict[str, Any], weight_bytes: int) -> None:
+def _check_size(
+    name: str, build: Callable[[dict[str, Any]], keras.Model], config: dict[str, Any], weight_bytes: int
+) -> None:
     """Refuse a structure that asks for more memory than the weights fill, before it is allocated."""
     with keras.StatelessScope():  # variables get a shape here and no memory
         try:
-            model = keras_config.build(config)
+            model = build(copy.deepcopy(config))  # building takes settings out of it
             needed = sum(_bytes(variable) for variable in model.variables)
         finally:
             keras.utils.clear_session()  # or leaving the scope would allocate them

@@ -7,7 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from modelpress.models.types import LoadedModel, first_line, invalid
+from modelpress.api.errors import DataError
+from modelpress.models.types import LoadedModel, first_line, invalid, one_line
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
@@ -24,6 +25,15 @@ def load(path: Path, work_dir: Path) -> LoadedModel:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     work_dir.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="model-", dir=work_dir))
+    try:
+        return _load(path, scratch)
+    except DataError as error:
+        if error.message.startswith(path.name):
+            raise
+        raise DataError(error.reason, one_line(f"{path.name}: {error.message}")) from error
+
+
+def _load(path: Path, scratch: Path) -> LoadedModel:
     # imported here: the checks above a SavedModel need TensorFlow, a wrong path should not wait for it
     from modelpress.models import archive, keras_file, saved_model  # noqa: PLC0415
 
@@ -31,7 +41,7 @@ def load(path: Path, work_dir: Path) -> LoadedModel:
         return saved_model.load_saved_model(_saved_model_in(path, path.name), scratch, path.name)
     start = _start(path)
     if start.startswith(_HDF5):
-        return keras_file.load_h5(path, scratch)
+        return keras_file.load_h5(path)
     if start.startswith(_ZIP):
         if keras_file.is_keras(path):
             return keras_file.load_keras(path, scratch)
@@ -46,6 +56,8 @@ def load(path: Path, work_dir: Path) -> LoadedModel:
 
 
 def _start(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise invalid(f"{path.name}: is a device or pipe; accepted is {ACCEPTED}")
     try:
         with path.open("rb") as file:
             return file.read(8)

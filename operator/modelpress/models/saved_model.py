@@ -4,12 +4,12 @@ Code of the model's author is never needed: the signature is a graph. It is chec
 first.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from modelpress.api.errors import ModelPressError
 from modelpress.models import saved_model_check
 from modelpress.models.graph_model import GraphModel, Signature
 from modelpress.models.types import Kind, TensorSpec, first_line, invalid, unsupported
@@ -24,34 +24,35 @@ def load_saved_model(folder: Path, work_dir: Path, name: str) -> GraphModel:
     """
     saved_model_check.check_files(folder, name)
     message = saved_model_check.check_graph(folder, name)
-    if _clear_slots(message):
-        folder = _with_graph(folder, work_dir / "without_slots", message)
+    saved_model_check.clean(message)
+    folder = _with_graph(folder, work_dir / "checked", message)
+    del message  # as large as the file
     try:
         loaded = tf.saved_model.load(str(folder), tags=[saved_model_check.SERVE])
-    except MemoryError:
+        model = _graph(_signature(dict(loaded.signatures), name), name, loaded)
+    except (MemoryError, ModelPressError):
         raise
     except Exception as error:  # a damaged file can make TensorFlow raise anything
         raise invalid(f"{name}: TensorFlow cannot load it: {first_line(error)}") from error
-    return _graph(_signature(dict(loaded.signatures), name), name, loaded)
-
-
-def _clear_slots(message: Any) -> bool:
-    """Drop the optimizer's slot variables: they are not part of the model, and old ones fail to load."""
-    changed = False
-    for graph in message.meta_graphs:
-        for node in graph.object_graph_def.nodes:
-            if node.slot_variables:
-                del node.slot_variables[:]
-                changed = True
-    return changed
+    _check_values(model, name)
+    return model
 
 
 def _with_graph(folder: Path, target: Path, message: Any) -> Path:
-    shutil.copytree(
-        folder, target, ignore=shutil.ignore_patterns(saved_model_check.GRAPH_FILE, "fingerprint.pb")
-    )
+    """Make a folder of exactly what was checked; the checkpoint and the assets stay where they are."""
+    target.mkdir()
+    for part in ("variables", "assets"):
+        if (folder / part).is_dir():
+            (target / part).symlink_to((folder / part).resolve())
     (target / saved_model_check.GRAPH_FILE).write_bytes(message.SerializeToString())
     return target
+
+
+def _check_values(model: GraphModel, name: str) -> None:
+    """Refuse variables that the checkpoint has no value for."""
+    for weight in model.weights:
+        if not tf.raw_ops.VarIsInitializedOp(resource=weight.variable.handle):
+            raise invalid(f"{name}: the checkpoint has no value for the variable {weight.name}")
 
 
 def _signature(signatures: dict[str, Any], name: str) -> Any:

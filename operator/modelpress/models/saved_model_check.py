@@ -3,16 +3,19 @@
 - Files: plain files and folders only (no links), bounded in number and size.
 - saved_model.pb: a SavedModel of TensorFlow 2 with one graph for serving.
 - Operations: all nodes of the graph and of every function must be in `allowed_ops.COMPUTE`; `SAVER` only in
-what
-  the graph's own save and restore nodes call, and there only where no signature and no object can call it.
+  what the graph's own save and restore nodes call, and there only where nothing else can call it. A function
+  must not have the name of another one or of an operation.
+- Objects: no tables or other resources, which are made while a model is loaded.
 - Constants: bounded in size after a repeated value is written out.
 - Assets: paths inside the folder `assets`.
 - Checkpoint: not larger than its data files.
+
+`cleaned` then gives what TensorFlow reads: the message without the functions that save and restore.
 """
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import op_def_registry
 
 from modelpress.models import allowed_ops
 from modelpress.models.limits import (
@@ -33,6 +37,7 @@ from modelpress.models.types import first_line, invalid, unsupported
 
 GRAPH_FILE = "saved_model.pb"
 SERVE = "serve"
+_TEXT_BYTES = 24  # of an element of a text in memory, without its letters
 
 
 def check_files(folder: Path, name: str) -> None:
@@ -58,16 +63,45 @@ def check_graph(folder: Path, name: str) -> Any:
     """
     message = _read(folder / GRAPH_FILE, name)
     graphs = [graph for graph in message.meta_graphs if SERVE in graph.meta_info_def.tags]
-    if len(graphs) != 1:
-        raise invalid(f"{name}: has {len(graphs)} graphs with the tag {SERVE!r}, needs one")
+    if len(graphs) != 1 or len(message.meta_graphs) != 1:
+        raise invalid(
+            f"{name}: has {len(message.meta_graphs)} graphs, {len(graphs)} with the tag {SERVE!r}; needs one"
+        )
     graph = graphs[0]
     if not graph.HasField("object_graph_def"):
         raise unsupported(f"{name}: was saved by TensorFlow 1: load it and save it again with TensorFlow 2")
     _check_operations(graph, name)
+    _check_objects(graph, name)
     _check_constants(graph, name)
     _check_assets(graph, folder, name)
     _check_checkpoint(folder / "variables", name)
     return message
+
+
+def clean(message: Any) -> None:
+    """Take everything out of a checked message that loading it does not need.
+
+    What is not there cannot be called, whatever the check missed: the functions that save and restore, the
+    nodes of the graph itself (only constants of it are read), names of classes to make objects of. Also the
+    optimizer's slot variables: they are not part of the model, and old ones fail to load.
+    """
+    graph = message.meta_graphs[0]
+    functions = list(graph.graph_def.library.function)
+    del graph.graph_def.library.function[:]
+    graph.graph_def.library.function.extend(item for item in functions if not _saves(item))
+    constants = [node for node in graph.graph_def.node if node.op == "Const"]
+    del graph.graph_def.node[:]
+    graph.graph_def.node.extend(constants)
+    graph.ClearField("saver_def")
+    graph.ClearField("collection_def")
+    for item in graph.object_graph_def.nodes:
+        item.ClearField("slot_variables")
+        item.ClearField("registered_name")
+        item.ClearField("registered_saver")
+
+
+def _saves(function: Any) -> bool:
+    return any(node.op in allowed_ops.SAVER - allowed_ops.COMPUTE for node in function.node_def)
 
 
 def _read(path: Path, name: str) -> Any:
@@ -84,14 +118,17 @@ def _read(path: Path, name: str) -> Any:
 
 
 def _check_operations(graph: Any, name: str) -> None:
-    functions = {function.signature.name: function for function in graph.graph_def.library.function}
+    functions: dict[str, Any] = {}
+    for function in graph.graph_def.library.function:
+        label = function.signature.name
+        if label in functions or op_def_registry.get(label) is not None:
+            raise invalid(f"{name}: function {label[:100]!r} has the name of another function or operation")
+        functions[label] = function
     savers = {_node(graph.saver_def.save_tensor_name), _node(graph.saver_def.restore_op_name)} - {""}
     saving = _closure([node for node in graph.graph_def.node if node.name in savers], functions)
     others = _closure([node for node in graph.graph_def.node if node.name not in savers], functions)
-    callable_names = set(graph.object_graph_def.concrete_functions) & functions.keys()
-    others |= callable_names
-    for known in sorted(callable_names):
-        others |= _closure(functions[known].node_def, functions)
+    for known in sorted(_callable(graph) & functions.keys()):
+        others |= {known} | _closure(functions[known].node_def, functions)
     _refuse(graph.graph_def.node, allowed_ops.COMPUTE, name)
     for label, function in functions.items():
         saver_only = label in saving and label not in others
@@ -99,11 +136,30 @@ def _check_operations(graph: Any, name: str) -> None:
         _refuse(function.node_def, allowed, name)
 
 
+def _callable(graph: Any) -> set[str]:
+    """Return the functions that objects and gradients name."""
+    objects, library = graph.object_graph_def, graph.graph_def.library
+    names = set(objects.concrete_functions)
+    for item in objects.nodes:
+        names.update(item.function.concrete_functions)
+        names.add(item.bare_concrete_function.concrete_function_name)
+    names.update(gradient.gradient_func for gradient in library.gradient)
+    names.update(gradient.gradient_func for gradient in library.registered_gradients)
+    return names
+
+
+def _check_objects(graph: Any, name: str) -> None:
+    for item in graph.object_graph_def.nodes:
+        if item.WhichOneof("kind") == "resource":
+            raise invalid(f"{name}: holds a table or another resource; only variables are accepted")
+
+
 def _refuse(nodes: Iterable[Any], allowed: frozenset[str], name: str) -> None:
     for node in nodes:
         if node.op not in allowed:
             raise invalid(
-                f"{name}: operation {node.op} (node {node.name[:100]}) is not on the list of accepted ones"
+                f"{name}: operation {node.op[:100]} (node {node.name[:100]}) is not on the list of accepted "
+                "ones"
             )
 
 
@@ -137,15 +193,27 @@ def _check_constants(graph: Any, name: str) -> None:
     functions = graph.graph_def.library.function
     for nodes in (graph.graph_def.node, *(function.node_def for function in functions)):
         for node in nodes:
-            if node.op != "Const":
-                continue
-            tensor = node.attr["value"].tensor
-            sizes = [dim.size for dim in tensor.tensor_shape.dim]
-            if min(sizes, default=0) < 0 or tensor.tensor_shape.unknown_rank:
-                raise invalid(f"{name}: constant {node.name[:100]} has no shape")
-            total += int(np.prod(sizes, dtype=np.float64)) * 8
-            if total > 2 * MAX_CONSTANT_BYTES:  # counted at 8 bytes an element
-                raise invalid(f"{name}: the graph's constants are larger than {MAX_CONSTANT_BYTES} bytes")
+            for tensor in _tensors(node):
+                sizes = [dim.size for dim in tensor.tensor_shape.dim]
+                if min(sizes, default=0) < 0 or tensor.tensor_shape.unknown_rank:
+                    raise invalid(f"{name}: constant {node.name[:100]} has no shape")
+                total += int(np.prod(sizes, dtype=np.float64)) * _element_bytes(tensor)
+                if total > MAX_CONSTANT_BYTES:
+                    raise invalid(f"{name}: the graph's constants are larger than {MAX_CONSTANT_BYTES} bytes")
+
+
+def _tensors(node: Any) -> Iterator[Any]:
+    for attribute in node.attr.values():
+        kind = attribute.WhichOneof("value")
+        if kind == "tensor":
+            yield attribute.tensor
+        elif kind == "list":
+            yield from attribute.list.tensor
+
+
+def _element_bytes(tensor: Any) -> int:
+    kind = tf.as_dtype(tensor.dtype) if tensor.dtype else tf.float32
+    return _TEXT_BYTES if kind == tf.string else kind.size or _TEXT_BYTES
 
 
 def _check_assets(graph: Any, folder: Path, name: str) -> None:
@@ -168,7 +236,8 @@ def _check_checkpoint(folder: Path, name: str) -> None:
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
         raise invalid(f"{name}: the checkpoint cannot be read: {first_line(error)}") from error
     declared = sum(
-        int(np.prod(shape, dtype=np.float64)) * (0 if dtypes[key] == tf.string else dtypes[key].size)
+        # a text of no letters still has its length in the file
+        int(np.prod(shape, dtype=np.float64)) * (1 if dtypes[key] == tf.string else dtypes[key].size)
         for key, shape in shapes.items()
     )
     stored = sum(path.stat().st_size for path in folder.glob("variables.data-*"))

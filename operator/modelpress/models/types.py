@@ -153,12 +153,18 @@ def original_bytes(model: LoadedModel) -> int:
 
 def invalid(message: str) -> DataError:
     """Return the error for a model file that cannot be read or is not safe."""
-    return DataError(Reason.INVALID_MODEL, message)
+    return DataError(Reason.INVALID_MODEL, one_line(message))
 
 
 def unsupported(message: str) -> DataError:
     """Return the error for a model that can be read and not compressed or served as asked."""
-    return DataError(Reason.UNSUPPORTED_MODEL, message)
+    return DataError(Reason.UNSUPPORTED_MODEL, one_line(message))
+
+
+def one_line(text: str, limit: int = 1000) -> str:
+    """Return text as one printable line: it may quote names of a file that somebody else made."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in text[: limit + 1])
+    return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:
