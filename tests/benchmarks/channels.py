@@ -7,6 +7,7 @@ seeds show). One seed; five with MODELPRESS_TEST_FULL=1. `python -m tests.benchm
 
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,18 +127,26 @@ def pair(kind: str, seed: int) -> tuple[Result, Result]:
 
 
 def main() -> None:
-    """Print a line for each kind of model."""
+    """Print a line for each seed, and for each kind of model the mean of its seeds."""
     for kind, sparsity in CASES.items():
-        pairs = [pair(kind, seed) for seed in SEEDS]
-        drops = np.mean([100.0 * (whole.right.astype(int) - pruned.right) for pruned, whole in pairs], axis=0)
-        margin = 1.96 * drops.std(ddof=1) / np.sqrt(len(drops))
-        means = [float(np.mean([getattr(p, name) for p, _ in pairs])) for name in ("ratio", "speedup")]
-        scores = [100 * float(np.mean([item[i].right for item in pairs])) for i in (0, 1)]
-        print(
-            f"{kind} at {sparsity}, {len(pairs)} seeds: {means[0]:.2f}x smaller, {means[1]:.2f}x faster at"
-            f" batch 32, score {scores[0]:.2f}% (unpruned {scores[1]:.2f}%), drop {drops.mean():+.2f}"
-            f" ({drops.mean() - margin:+.2f} to {drops.mean() + margin:+.2f}) points"
-        )
+        pairs = []
+        for seed in SEEDS:
+            pairs.append(pair(kind, seed))
+            print(f"{kind} at {sparsity}, seed {seed}: {line(pairs[-1:])}", flush=True)
+        print(f"{kind} at {sparsity}, {len(pairs)} seeds: {line(pairs)}", flush=True)
+
+
+def line(pairs: Sequence[tuple[Result, Result]]) -> str:
+    """Return the means of pairs of results, with and without pruning."""
+    drops = np.mean([100.0 * (whole.right.astype(int) - pruned.right) for pruned, whole in pairs], axis=0)
+    margin = 1.96 * drops.std(ddof=1) / np.sqrt(len(drops))
+    ratio, speedup = (float(np.mean([getattr(p, name) for p, _ in pairs])) for name in ("ratio", "speedup"))
+    scores = [100 * float(np.mean([item[i].right for item in pairs])) for i in (0, 1)]
+    return (
+        f"{ratio:.2f}x smaller, {speedup:.2f}x faster at batch 32, score {scores[0]:.2f}% (unpruned"
+        f" {scores[1]:.2f}%), drop {drops.mean():+.2f} ({drops.mean() - margin:+.2f} to"
+        f" {drops.mean() + margin:+.2f}) points"
+    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ A value leaves this list in the change that implements it. This module is pure.
 
 from collections.abc import Iterator
 
-from modelpress.api.spec import Compression, Data, DeviceType, Granularity, Parallelism, Scheme, Source, Spec
+from modelpress.api.spec import Compression, Data, DeviceType, Parallelism, Scheme, Source, Spec
 
 _SCHEMES = (
     Scheme.INT8_DYNAMIC,
@@ -45,11 +45,9 @@ def _sources(spec: Spec) -> Iterator[str]:
 def _compression(compression: Compression | None) -> Iterator[str]:
     if compression is None:
         return
-    quantization, pruning = compression.quantization, compression.pruning
+    quantization = compression.quantization
     if quantization and quantization.scheme not in _SCHEMES:
         yield f"spec.compression.quantization.scheme: {quantization.scheme.value}"
-    if pruning and pruning.granularity is Granularity.CHANNEL and pruning.l0_penalty is not None:
-        yield "spec.compression.pruning.l0Penalty: it with granularity: Channel"
 
 
 def _parallelism(parallelism: Parallelism) -> Iterator[str]:

@@ -22,6 +22,7 @@ from modelpress.compression import (
     training_data,
     weight_stats,
 )
+from modelpress.compression.channels.l0 import ChannelL0Penalty
 from modelpress.compression.channels.pruning import ChannelPruning
 from modelpress.compression.dataset import Dataset
 from modelpress.compression.forms import devices
@@ -133,10 +134,11 @@ def _data(request: JobRequest, inputs: Inputs, model: LoadedModel, work_dir: Pat
 
 
 def _training(plan: recipe.Recipe, inputs: Inputs, model: LoadedModel, work_dir: Path) -> TrainingData | None:
-    """Read data.training while the model is the original: without labels it is the teacher."""
+    """Read data.training while the model is the original: it can be the teacher."""
     if plan.training is None or inputs.training is None:
         return None
-    return training_data.load(inputs.training, work_dir / "training data", model)
+    folder = work_dir / "training data"
+    return training_data.load(inputs.training, folder, model, distillation=plan.distillation)
 
 
 def _change(
@@ -150,7 +152,11 @@ def _change(
     elif plan.pruning:
         passes.append(plan.pruning.apply(model))
     if plan.training and training:
-        passes.append(plan.training.train(model, training))
+        if isinstance(plan.training, ChannelL0Penalty):
+            model, trained = plan.training.rebuild(model, training)
+        else:
+            trained = plan.training.train(model, training)
+        passes.append(trained)
     if plan.clipping:
         passes.append(plan.clipping.apply(model))
     return model, passes

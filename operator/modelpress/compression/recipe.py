@@ -10,7 +10,8 @@ from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobRequest
 from modelpress.api.errors import UsageError
 from modelpress.api.spec import Data, DeviceType, FineTuning, Granularity, Pruning, Scheme, Source
-from modelpress.compression.channels.pruning import ChannelPruning
+from modelpress.compression.channels.l0 import ChannelL0Penalty
+from modelpress.compression.channels.pruning import DISTILLATION, ChannelPruning
 from modelpress.compression.passes import quantize
 from modelpress.compression.passes.clip import WeightClipping
 from modelpress.compression.passes.finetune import MaskedFineTuning
@@ -25,15 +26,17 @@ class Recipe:
     """The passes over the weights in this order, then the scheme of the serving form; None is float32."""
 
     pruning: WeightPass | ChannelPruning | None
-    training: TrainingPass | None  # prunes too, with l0Penalty
+    training: TrainingPass | ChannelL0Penalty | None  # prunes too, with l0Penalty
     clipping: WeightPass | None
     scheme: Scheme | None
+    distillation: float  # share of the original's outputs in the loss of training where there are labels
     data: Mapping[str, Source]  # the data sets that it reads, by their role, such as evaluation
 
     def check(self, model: LoadedModel) -> None:
         """Refuse a model of a kind that a pass cannot work on, before any work. Raises UnsupportedModel."""
-        if isinstance(self.pruning, ChannelPruning):
-            self.pruning.check(model)
+        for step in (self.pruning, self.training):
+            if isinstance(step, ChannelPruning | ChannelL0Penalty):
+                step.check(model)
 
     def describe(self) -> dict[str, str]:
         """Return what was asked for, for the report."""
@@ -50,14 +53,13 @@ def of(request: JobRequest) -> Recipe:
         raise _not_yet("devices.type: GPU")
     if scheme is not None and scheme not in quantize.SCHEMES:
         raise _not_yet(f"compression.quantization.scheme: {scheme.value}")
-    if pruning and pruning.granularity is Granularity.CHANNEL and pruning.sparsity is None:
-        raise _not_yet("compression.pruning.l0Penalty with granularity: Channel")
     training = _training(pruning, optimization.fine_tuning if optimization else None)
     return Recipe(
         pruning=_pruning(pruning),
         training=training,
         clipping=WeightClipping(clipping.min, clipping.max) if clipping else None,
         scheme=scheme,
+        distillation=DISTILLATION if _of_channels(pruning) else 0.0,
         data=_data(request, scheme, training),
     )
 
@@ -65,25 +67,27 @@ def of(request: JobRequest) -> Recipe:
 def _pruning(pruning: Pruning | None) -> WeightPass | ChannelPruning | None:
     if pruning is None or pruning.sparsity is None:
         return None
-    if pruning.granularity is Granularity.CHANNEL:
+    if _of_channels(pruning):
         return ChannelPruning(pruning.sparsity)
     return ElementPruning(pruning.sparsity)
 
 
-def _keeps_zeros(pruning: Pruning | None) -> bool:
-    """Zeros are those of element pruning; a channel that went leaves none behind."""
-    return pruning is not None and pruning.granularity is Granularity.ELEMENT
+def _of_channels(pruning: Pruning | None) -> bool:
+    return pruning is not None and pruning.granularity is Granularity.CHANNEL
 
 
-def _training(pruning: Pruning | None, settings: FineTuning | None) -> TrainingPass | None:
+def _training(pruning: Pruning | None, settings: FineTuning | None) -> TrainingPass | ChannelL0Penalty | None:
     if pruning and pruning.l0_penalty is not None:
         if settings is None:
             raise _invalid("compression.pruning.l0Penalty needs optimization.fineTuning")
-        return L0Penalty(pruning.l0_penalty, settings)
-    return MaskedFineTuning(settings, keep_zeros=_keeps_zeros(pruning)) if settings else None
+        penalized = ChannelL0Penalty if _of_channels(pruning) else L0Penalty
+        return penalized(pruning.l0_penalty, settings)
+    # zeros are those of element pruning; a channel that went leaves none behind
+    zeros = pruning is not None and not _of_channels(pruning)
+    return MaskedFineTuning(settings, keep_zeros=zeros) if settings else None
 
 
-def _data(request: JobRequest, scheme: Scheme | None, training: TrainingPass | None) -> dict[str, Source]:
+def _data(request: JobRequest, scheme: Scheme | None, training: object) -> dict[str, Source]:
     data, found = request.data or Data(), {}
     if request.evaluation and data.evaluation:
         found["evaluation"] = data.evaluation

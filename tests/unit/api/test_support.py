@@ -30,6 +30,7 @@ def lines(**fields: Any) -> list[str]:
         {"compression": {"quantization": {"scheme": "Float16"}}},
         {"optimization": {"weightClipping": {"min": "-1", "max": "1"}}},
         {"optimization": {"fineTuning": {"epochs": 1}}, "compression": {"pruning": {"l0Penalty": "0.1"}}},
+        {"compression": {"pruning": {"l0Penalty": "0.1", "granularity": "Channel"}}},
         {"parallelism": {"data": 2, "pipeline": 3}},
         {"devices": {"type": "CPU", "resourceName": "example.com/slot"}},
         {"model": {"uri": "https://models.example.com/m.keras"}},
@@ -53,10 +54,6 @@ def test_what_this_release_does(fields: dict[str, Any]) -> None:
         (
             {"parallelism": {"pipeline": 2, "podsPerReplica": 2}},
             "spec.parallelism.podsPerReplica: a value above 1",
-        ),
-        (
-            {"compression": {"pruning": {"l0Penalty": "0.1", "granularity": "Channel"}}},
-            "spec.compression.pruning.l0Penalty: it with granularity: Channel",
         ),
         ({"model": {"uri": "pvc://claim/model"}}, "spec.model.uri: pvc://"),
         ({"data": {"training": {"uri": "pvc://d/t"}}}, "spec.data.training.uri: pvc://"),

@@ -287,7 +287,6 @@ def test_an_operation_without_a_built_in_operator_is_named(tmp_path: Path) -> No
     ("fields", "name"),
     [
         ({"compression": {"quantization": {"scheme": "Auto"}}}, "scheme: Auto"),
-        ({"compression": {"pruning": {"l0Penalty": "0.1", "granularity": "Channel"}}}, "Channel"),
         ({"deviceType": "GPU"}, "GPU"),
     ],
 )

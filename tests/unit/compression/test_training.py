@@ -287,14 +287,6 @@ EPOCH = {"fineTuning": {"epochs": 1}}
     [
         (L0, Reason.INVALID_SPEC, "spec.compression.pruning.l0Penalty needs optimization.fineTuning"),
         ({"optimization": EPOCH}, Reason.INVALID_SPEC, "spec.data: fineTuning needs data.training"),
-        (
-            {
-                "compression": {"pruning": {"l0Penalty": "0.1", "granularity": "Channel"}},
-                "optimization": EPOCH,
-            },
-            Reason.NOT_SUPPORTED_YET,
-            "spec.compression.pruning.l0Penalty with granularity: Channel",
-        ),
     ],
 )
 def test_combinations_that_cannot_work_are_refused_by_name(

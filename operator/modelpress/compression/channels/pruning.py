@@ -10,6 +10,7 @@ from modelpress.compression.channels import choice
 from modelpress.compression.report import PassReport
 from modelpress.models.types import Kind, LoadedModel, unsupported
 
+DISTILLATION = 0.5  # share of the original's outputs in the loss, where there are labels too
 NEEDS_LAYERS = "granularity: Channel needs layers: bring a .keras or .h5 file"
 
 
