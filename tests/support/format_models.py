@@ -1,7 +1,7 @@
 """Small models in every format and of every layer kind that ModelPress promises, written as users would.
 
-Weights are random and seeded, and outputs are linear: a softmax over random weights is nearly the same for all
-inputs, and would hide differences. Each function writes one model into a folder and returns its path.
+Weights are random and seeded, and outputs are linear: a softmax over random weights is nearly the same for
+all inputs, and would hide differences. Each function writes one model into a folder and returns its path.
 """
 
 import shutil

@@ -1,9 +1,9 @@
 """Edits of a checked Keras structure: settings of Keras 2 that Keras 3 refuses, and float16 computation.
 
-Keras 2 wrote `time_major` into the structure of every LSTM and GRU; Keras 3 raises on it. Mixed precision keeps
-float32 weights and computes in float16 or bfloat16, which a CPU and LiteRT's operators do not: the layers
-compute in float32 instead, in which the weights are exact and a loss needs no scaling. Must not import
-TensorFlow.
+Keras 2 wrote `time_major` into the structure of every LSTM and GRU; Keras 3 raises on it. Mixed precision
+keeps float32 weights and computes in float16 or bfloat16, which a CPU and LiteRT's operators do not: the
+layers compute in float32 instead, in which the weights are exact and a loss needs no scaling. Must not
+import TensorFlow.
 """
 
 from collections.abc import Iterator
@@ -16,19 +16,19 @@ _POLICIES = ("DTypePolicy", "Policy", "FloatDTypePolicy")  # of Keras 3, of Kera
 
 
 def modernize(config: dict[str, Any], name: str) -> None:
-    """Drop what Keras 3 does not know, in place. Raises UnsupportedModel where that would change the model."""
+    """Drop what Keras 3 does not know, in place. Raises UnsupportedModel where that changes the model."""
     for layer in _layers(config):
         settings = layer["config"]
         if settings.get("time_major"):
             raise unsupported(
-                f"{name}: {layer['class_name']} {settings.get('name')!r} has time_major=True, which Keras 3 has"
-                " not: put a Permute((2, 1)) before it and save the model again"
+                f"{name}: {layer['class_name']} {settings.get('name')!r} has time_major=True, which Keras 3"
+                " does not know: put a Permute before it and save the model again"
             )
         settings.pop("time_major", None)
 
 
 def widen(config: dict[str, Any]) -> None:
-    """Let layers compute in float32 that compute in float16 or bfloat16, in place. Inputs keep their dtype."""
+    """Let layers compute in float32 instead of float16 or bfloat16, in place; inputs keep their dtype."""
     for layer in _layers(config):
         if layer["class_name"] != "InputLayer" and _policy(layer["config"].get("dtype")) in _HALF:
             layer["config"]["dtype"] = "float32"
