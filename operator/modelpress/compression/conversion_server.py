@@ -5,7 +5,8 @@ conversions, because importing TensorFlow takes longer than most of them.
 
 Request: {"graph": FILE, "inputs": [NAME], "outputs": [NAME], "scheme": "none" or one of api.spec.Scheme,
 "target": FILE}; Int8Static takes "calibration": FILE and "batch": ROWS (compression.calibration) as well, and
-Int8Weights and Int4Dynamic take "float32": FILE, the converted model. Answer: {"error": null}, or
+Int8Weights and Int4Dynamic take "float32": FILE, the converted model; with "exceptions": {SCOPE: scheme} that
+file is quantized with any scheme of `edge_quantizer`. Answer: {"error": null}, or
 {"error": TEXT, "operations": [NAME]}.
 """
 
@@ -58,8 +59,11 @@ def operations(message: str) -> list[str]:
 
 
 def _convert(request: dict[str, Any]) -> None:
-    if request["scheme"] in edge_quantizer.SCHEMES:
-        edge_quantizer.quantize(Path(request["float32"]), request["scheme"], Path(request["target"]))
+    exceptions = request.get("exceptions")
+    if exceptions or request["scheme"] in edge_quantizer.SCHEMES:
+        edge_quantizer.quantize(
+            Path(request["float32"]), request["scheme"], Path(request["target"]), exceptions
+        )
         return
     import tensorflow as tf  # noqa: PLC0415 - this module is also imported for its protocol
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -36,10 +36,14 @@ class StoredGraph:
 
 @dataclass(frozen=True)
 class Material:
-    """What some schemes need besides the graph: the converted float32 file, and data for calibration."""
+    """What some schemes need besides the graph: the converted float32 file, and data for calibration.
+
+    `exceptions` are the schemes of single operators (`edge_quantizer.quantize`).
+    """
 
     float32: Path
     calibration: Calibration | None = None
+    exceptions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Converter:
@@ -82,6 +86,7 @@ class Converter:
         }
         if material:
             request["float32"] = str(material.float32)
+            request["exceptions"] = dict(material.exceptions)
         if material and material.calibration:
             request |= {
                 "calibration": str(material.calibration.path),

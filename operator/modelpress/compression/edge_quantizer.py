@@ -1,10 +1,12 @@
-"""Int8Weights and Int4Dynamic: a float32 .tflite file is quantized without TensorFlow, by ai-edge-quantizer.
+"""Int8Weights, Int4Dynamic, and mixtures of schemes: ai-edge-quantizer makes them of a float32 .tflite file,
+without TensorFlow.
 
 That library leaves lookup tables (embeddings) in float32: they are stored as int8 here, with one scale and a
 DEQUANTIZE behind the lookup, as the TFLite converter does it. Runs in the converter's process.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+FLOAT32 = "none"
+INT8_DYNAMIC = "Int8Dynamic"
 INT8_WEIGHTS = "Int8Weights"
 INT4_DYNAMIC = "Int4Dynamic"
 SCHEMES = (INT8_WEIGHTS, INT4_DYNAMIC)
@@ -23,22 +27,35 @@ _DEQUANTIZE = schema.BuiltinOperator.DEQUANTIZE
 _GATHER = schema.BuiltinOperator.GATHER
 
 
-def quantize(float32: Path, scheme: str, target: Path) -> None:
+def quantize(float32: Path, scheme: str, target: Path, exceptions: Mapping[str, str] | None = None) -> None:
     """Write `float32` with the weights of `scheme`; inputs and outputs stay as they are.
 
-    Raises ValueError or RuntimeError of the library for a model that it cannot quantize.
+    `scheme` may also be Int8Dynamic, or FLOAT32. `exceptions` are the schemes of single operators, by scope:
+    the names of an operator's outputs, each with a semicolon behind it. Raises ValueError or RuntimeError of
+    the library for a model that it cannot quantize.
     """
-    from ai_edge_quantizer import qtyping, quantizer  # noqa: PLC0415 - imports slowly, and only some need it
+    from ai_edge_quantizer import quantizer  # noqa: PLC0415 - imports slowly, and only some need it
+
+    work = quantizer.Quantizer(str(float32))
+    _configure(work, ".*", scheme)
+    for scope, exception in (exceptions or {}).items():
+        _configure(work, f"^{re.escape(scope)}$", exception)  # a later pattern has precedence
+    made = bytes(work.quantize(enable_progress_report=False, enable_progress_bar=False).quantized_model)
+    target.write_bytes(made if scheme == FLOAT32 else tables_to_int8(made))
+
+
+def _configure(work: Any, scope: str, scheme: str) -> None:
+    from ai_edge_quantizer import qtyping  # noqa: PLC0415 - as above
 
     every, dense = qtyping.TFLOperationName.ALL_SUPPORTED, qtyping.TFLOperationName.FULLY_CONNECTED
-    work = quantizer.Quantizer(str(float32))
     if scheme == INT8_WEIGHTS:
-        work.add_weight_only_config(".*", every, 8)
-    else:
-        work.add_dynamic_config(".*", every, 8)
-        work.add_dynamic_config(".*", dense, 4)  # int4 convolutions fall to a reference kernel
-    made = work.quantize(enable_progress_report=False, enable_progress_bar=False).quantized_model
-    target.write_bytes(tables_to_int8(bytes(made)))
+        work.add_weight_only_config(scope, every, 8)
+    elif scheme in (INT8_DYNAMIC, INT4_DYNAMIC):
+        work.add_dynamic_config(scope, every, 8)
+        if scheme == INT4_DYNAMIC:
+            work.add_dynamic_config(scope, dense, 4)  # int4 convolutions fall to a reference kernel
+    elif scheme != FLOAT32:
+        raise ValueError(f"operators cannot have scheme {scheme}")
 
 
 def tables_to_int8(data: bytes) -> bytes:

@@ -5,10 +5,10 @@ type of devices. Must not import TensorFlow.
 """
 
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -56,6 +56,37 @@ class Quantization:
     calibration: Calibration | None = None
 
 
+@dataclass(frozen=True)
+class Operator:
+    """An operator of the float32 form with weights of its own, or several that share them."""
+
+    name: str
+    kind: str
+    scopes: tuple[str, ...]  # how a mixture is told which ones these are
+    bytes: int  # of the weights in float32
+
+    @property
+    def dense(self) -> bool:
+        """Whether its weights can be int4 without falling to a slow kernel."""
+        return self.kind == "FULLY_CONNECTED"
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """One scheme for all operators but some; None leaves the others in float32."""
+
+    base: Scheme | None
+    exceptions: Mapping[Operator, Scheme] = field(default_factory=dict)
+
+    def describe(self) -> dict[str, str]:
+        """Return the parameters of the pass: the scheme, and the operators of each other one."""
+        found = {"scheme": self.base.value if self.base else "none"}
+        for scheme in dict.fromkeys(self.exceptions.values()):
+            names = (item.name for item, other in self.exceptions.items() if other is scheme)
+            found[scheme.value] = ", ".join(names)
+        return found
+
+
 class Forms(Protocol):
     """The forms of one model with the weights that it had when these were made."""
 
@@ -71,8 +102,30 @@ class Forms(Protocol):
         """
         ...
 
+    def opened(self, folder: Path) -> Form:
+        """Load again what `quantized` made in the folder `folder`: a search does not keep all it made."""
+        ...
+
     def values(self, form: Form, quantization: PassReport) -> Iterator[tuple[str, Array]]:
         """Yield the values that a quantized form computes with, by the name of the weight."""
+        ...
+
+
+@runtime_checkable
+class MixableForms(Forms, Protocol):
+    """Forms whose operators can have different schemes: an ability that not every type of devices has."""
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        """The operators that a mixture can name."""
+        ...
+
+    def trial(self, mixture: Mixture, folder: Path) -> Form:
+        """Make a form for a measurement in the folder `folder`. Raises UnsupportedModel."""
+        ...
+
+    def mixed(self, mixture: Mixture, folder: Path) -> tuple[Form, PassReport]:
+        """Make a form as `quantized` does; the mixture has a base."""
         ...
 
 
@@ -82,6 +135,11 @@ class Maker(Protocol):
     @property
     def kind(self) -> manifest.Form:
         """How the artifact's manifest calls them."""
+        ...
+
+    @property
+    def schemes(self) -> tuple[Scheme, ...]:
+        """The schemes that they can have, in the order in which a search tries them."""
         ...
 
     def forms(self, model: LoadedModel, sample: Arrays, folder: Path) -> Forms:

@@ -6,11 +6,12 @@ Must not import TensorFlow (the model does, and the converter's process).
 from collections.abc import Iterator
 from pathlib import Path
 
+from modelpress.api.spec import Scheme
 from modelpress.artifacts import manifest
 from modelpress.artifacts.manifest import MODEL_FILE
-from modelpress.compression import tflite_file, weight_stats
+from modelpress.compression import tflite_file, tflite_operators, weight_stats
 from modelpress.compression.converter import FLOAT32, Converter, Material, StoredGraph
-from modelpress.compression.forms.base import Form, Quantization, check_equal
+from modelpress.compression.forms.base import Form, Mixture, Operator, Quantization, check_equal
 from modelpress.compression.forms.litert_model import LiteRTModel
 from modelpress.compression.passes import quantize
 from modelpress.compression.report import PassReport
@@ -29,7 +30,7 @@ class LiteRTForms:
         self._graph = StoredGraph(model.frozen_graph(), folder / "frozen.pb")
         converter.convert(self._graph, FLOAT32, folder / MODEL_FILE)
         tflite_file.read(folder / MODEL_FILE)  # refuses a file that reads variables
-        self.float32 = self._form(folder)
+        self.float32 = self.opened(folder)
         check_equal(model.call(sample), self.float32.model.call(sample), TOLERANCE)
 
     def quantized(self, wanted: Quantization, folder: Path) -> tuple[Form, PassReport]:
@@ -42,13 +43,38 @@ class LiteRTForms:
         report = quantize.report(wanted.scheme, files[0], files[1], self._model.weights)
         if wanted.calibration:
             report = report.model_copy(update={"note": wanted.calibration.describe()})
-        return self._form(folder), report
+        return self.opened(folder), report
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        """The operators of the float32 file that have weights."""
+        return tflite_operators.read(self.float32.path)
+
+    def trial(self, mixture: Mixture, folder: Path) -> Form:
+        """Quantize some operators of the float32 file."""
+        folder.mkdir(parents=True, exist_ok=True)
+        base = mixture.base.value if mixture.base else FLOAT32
+        exceptions = {
+            scope: scheme.value for item, scheme in mixture.exceptions.items() for scope in item.scopes
+        }
+        material = Material(self.float32.path, exceptions=exceptions)
+        self._converter.convert(self._graph, base, folder / MODEL_FILE, material)
+        return self.opened(folder)
+
+    def mixed(self, mixture: Mixture, folder: Path) -> tuple[Form, PassReport]:
+        """Quantize the operators of the float32 file as the mixture says."""
+        assert mixture.base is not None
+        form = self.trial(mixture, folder)
+        files = [tflite_file.read(path) for path in (self.float32.path, form.path)]
+        report = quantize.report(mixture.base, files[0], files[1], self._model.weights)
+        return form, report.model_copy(update={"parameters": mixture.describe()})
 
     def values(self, form: Form, quantization: PassReport) -> Iterator[tuple[str, Array]]:
         """Yield the constants of the file, as numbers."""
         return weight_stats.stored_values(quantization, form.path)
 
-    def _form(self, folder: Path) -> Form:
+    def opened(self, folder: Path) -> Form:
+        """Load a .tflite file."""
         model = LiteRTModel(folder / MODEL_FILE, self._model.inputs, self._model.outputs)
         return Form(folder, (MODEL_FILE,), model)
 
@@ -57,6 +83,7 @@ class LiteRTMaker:
     """A `base.Maker` for CPU devices."""
 
     kind = manifest.Form.TFLITE
+    schemes: tuple[Scheme, ...] = quantize.SCHEMES
 
     def __init__(self, converter: Converter) -> None:
         self._converter = converter
