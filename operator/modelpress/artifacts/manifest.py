@@ -57,7 +57,16 @@ class _Model(BaseModel):
 class Form(StrEnum):
     """How the model is stored for serving."""
 
-    TFLITE = "tflite"
+    TFLITE = "tflite"  # model.tflite, for CPU devices
+    TENSORFLOW = "tensorflow"  # structure.json or saved_model.pb, with weights.safetensors: for GPU devices
+
+
+class ComputeDtype(StrEnum):
+    """In what the layers of a TensorFlow form compute; fragile ones (`models.precision`) stay at float32."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
 
 
 class TensorSpec(_Model):
@@ -102,6 +111,10 @@ class ArtifactManifest(_Model):
         Annotated[str, Field(pattern=PLAIN_PATH)],
         Annotated[str, Field(pattern=_HEX)],
     ] = Field(description="SHA-256 of every file of the artifact but manifest.json.")
+    compute_dtype: ComputeDtype | None = Field(
+        None,
+        description="Of a TensorFlow form: what most layers compute in; its files say it layer by layer.",
+    )
     inputs: tuple[TensorSpec, ...] = Field(min_length=1, description="Inputs, in the model's order.")
     outputs: tuple[TensorSpec, ...] = Field(min_length=1, description="Outputs, in the model's order.")
     artifact_key: Annotated[str, Field(pattern=_HEX)] = Field(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from modelpress.artifacts import int4
 from modelpress.models.types import Array, unsupported
 
 _DTYPES = {
@@ -24,7 +25,6 @@ _DTYPES = {
     schema.TensorType.INT4: "int4",
 }
 _OPERATORS = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-_INT4 = (-8, 7)
 _STATE = ("READ_VARIABLE", "VAR_HANDLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 
 
@@ -48,7 +48,7 @@ class Constant:
     def limits(self) -> tuple[int, int]:
         """Smallest and largest integer that the dtype holds."""
         if self.dtype == "int4":
-            return _INT4
+            return int4.LOWEST, int4.LARGEST
         found = np.iinfo(self.dtype)
         return int(found.min), int(found.max)
 
@@ -95,12 +95,6 @@ def read(path: Path) -> TfliteFile:
     )
 
 
-def unpack_int4(packed: Array, size: int) -> Array:
-    """Return `size` signed 4-bit integers as int8; the first of a byte is in its lower half."""
-    pairs = np.stack([packed & 15, packed >> 4], axis=-1).reshape(-1)[:size].astype(np.int8)
-    return np.where(pairs > 7, pairs - 16, pairs).astype(np.int8)
-
-
 def _constant(model: Any, tensor: Any) -> Constant | None:
     data = model.Buffers(tensor.Buffer()).DataAsNumpy()
     dtype = _DTYPES.get(tensor.Type())
@@ -110,7 +104,7 @@ def _constant(model: Any, tensor: Any) -> Constant | None:
     scale = quantization.ScaleAsNumpy() if quantization and quantization.ScaleLength() else np.empty(0)
     zero = quantization.ZeroPointAsNumpy() if quantization and quantization.ZeroPointLength() else np.empty(0)
     shape = tensor.ShapeAsNumpy() if tensor.ShapeLength() else ()
-    values = unpack_int4(data, int(np.prod(shape, dtype=np.int64))) if dtype == "int4" else data.view(dtype)
+    values = int4.unpack(data, int(np.prod(shape, dtype=np.int64))) if dtype == "int4" else data.view(dtype)
     return Constant(
         name=tensor.Name().decode(),
         values=values.reshape(shape),
