@@ -209,6 +209,16 @@ def exported_lstm(folder: Path) -> Path:
     return folder / "model"
 
 
+def exported_mixed(folder: Path) -> Path:
+    _policy("mixed_float16").export(folder / "model", verbose=False)
+    return folder / "model"
+
+
+def exported_float16(folder: Path) -> Path:
+    _policy("float16").export(folder / "model", verbose=False)
+    return folder / "model"
+
+
 def zipped(folder: Path) -> Path:
     return Path(shutil.make_archive(str(folder / "archive"), "zip", folder, exported(folder).name))
 

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from modelpress.api.errors import ModelPressError
-from modelpress.models import saved_model_check
+from modelpress.models import half_precision, saved_model_check
 from modelpress.models.graph_model import GraphModel, Signature
 from modelpress.models.types import Kind, TensorSpec, first_line, invalid, unsupported
 
@@ -25,6 +25,7 @@ def load_saved_model(folder: Path, work_dir: Path, name: str) -> GraphModel:
     saved_model_check.check_files(folder, name)
     message = saved_model_check.check_graph(folder, name)
     saved_model_check.clean(message)
+    half_precision.widen(message, name)
     folder = _with_graph(folder, work_dir / "checked", message)
     del message  # as large as the file
     try:
