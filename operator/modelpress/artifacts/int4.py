@@ -9,7 +9,7 @@ LOWEST, LARGEST = -8, 7
 
 
 def pack(values: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
-    """Return int8 values from -8 to 7 as ceil(n / 2) bytes, in C order; the last half of an odd count is 0."""
+    """Return int8 values from -8 to 7 as ceil(n / 2) bytes, in C order; after an odd count comes a 0."""
     flat = values.reshape(-1).view(np.uint8) & 15
     if flat.size % 2:
         flat = np.append(flat, np.uint8(0))

@@ -222,9 +222,11 @@ def test_a_damaged_file_is_refused_or_read_whole(
     try:
         found = list(weights.read(path))
     except DataError as error:
-        assert error.reason is Reason.ARTIFACT_CORRUPT
+        reason, found = error.reason, []
     else:
-        assert [item.values().shape for item in found] == [(2, 3)]
+        reason = None
+    assert [item.values().shape for item in found] == ([(2, 3)] if reason is None else [])
+    assert reason in (None, Reason.ARTIFACT_CORRUPT)
 
 
 def test_a_missing_file_is_a_lost_artifact(tmp_path: Path) -> None:
