@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from modelpress.api.errors import ModelPressError
+from modelpress.models import hdf5_texts
 from modelpress.models.limits import MAX_ENTRIES, MAX_HDF5_STRUCTURE, SMALL
 from modelpress.models.types import first_line, invalid
 
@@ -31,8 +32,9 @@ def check(path: Path, name: str) -> int:
     arrays = attributes = 0
     try:
         with h5py.File(path, "r") as file:
+            shared = hdf5_texts.shares_long_texts(path, file)
             for key, item in _objects(name, file):
-                attributes += _attribute_bytes(name, key, item)
+                attributes += _attribute_bytes(name, key, item, shared=shared)
                 if attributes > size + SMALL:
                     raise invalid(f"{name}: declares more bytes of attributes than it has")
                 if isinstance(item, h5py.Dataset):
@@ -79,8 +81,11 @@ def _objects(name: str, file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5p
                 waiting.insert(0 if path == _OPTIMIZER else len(waiting), (path, inner))
 
 
-def _attribute_bytes(name: str, key: str, item: h5py.Group | h5py.Dataset) -> int:
-    """Return the bytes that the attributes of an object take, except those of a text of free length."""
+def _attribute_bytes(name: str, key: str, item: h5py.Group | h5py.Dataset, *, shared: bool) -> int:
+    """Return the bytes that the attributes of an object take, except those of a text of free length.
+
+    `shared`: a long text may be referred to more than once.
+    """
     total = 0
     unread = key.startswith(_OPTIMIZER)
     for label in item.attrs:
@@ -91,8 +96,9 @@ def _attribute_bytes(name: str, key: str, item: h5py.Group | h5py.Dataset) -> in
             raise invalid(f"{name}: attribute {label!r} of {key} is no number and no text")
         count = int(np.prod(attribute.shape or (1,), dtype=np.float64))
         if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str() and count > 1 and not unread:
-            # each of them could be the same long text, which the file holds once
-            raise invalid(f"{name}: attribute {label!r} of {key} is a list of texts of free length")
+            if shared:
+                raise invalid(f"{name}: attribute {label!r} of {key} can be the same long text many times")
+            total += count * hdf5_texts.LONG
         total += count * kind.get_size()
     return total
 

@@ -1,5 +1,6 @@
 """HDF5 files that refer to other files, or declare more than they hold."""
 
+import struct
 from pathlib import Path
 
 import h5py
@@ -82,3 +83,17 @@ def test_files_that_are_cut_off_are_refused(path: Path, length: int) -> None:
         file["a"] = np.arange(1000, dtype=np.float32)
     path.write_bytes(path.read_bytes()[:length])
     refused(path)
+
+
+def test_names_as_texts_of_free_length_are_accepted_and_one_long_text_named_often_is_not(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = ["first", "second"]  # what h5py makes of lists of texts
+        file.attrs["model_config"] = "x" * 5000
+        file.attrs["long"] = ["y" * 600, "z" * 600]
+    assert hdf5.check(path, "model.h5") == 0
+    content = path.read_bytes()
+    heap = content.rfind(b"GCOL")
+    found = [index for index in range(1, 9) if struct.pack("<QI", heap, index) in content]
+    first, second = (struct.pack("<QI", heap, index) for index in found[-2:])
+    path.write_bytes(content.replace(second, first))
+    assert "the same long text many times" in refused(path)

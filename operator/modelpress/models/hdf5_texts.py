@@ -1,0 +1,61 @@
+"""Texts of free length in an HDF5 file: how large a list of them can become when it is read.
+
+A list holds references into global heaps, and each can name the same long text, which the file holds once:
+64 KiB of references would become gigabytes. HDF5 shows a length only by reading, so the heaps are read here
+(HDF5 File Format Specification 3.0, section III.E): a text above LONG must be referred to once. Newer h5py
+writes the names of layers as such lists. Must not import TensorFlow.
+"""
+
+import mmap
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+
+LONG = 512  # bytes; names of layers and weights are shorter
+_MAX_LONG = 32  # such texts: a model's structure and its training settings are two
+_MAX_OBJECTS = 200_000
+_HEAP = b"GCOL\x01\x00\x00\x00"
+_OFFSET_SIZE = 8  # bytes of an address, as in all files above 4 GiB and in all that h5py writes
+
+
+def shares_long_texts(path: Path, file: h5py.File) -> bool:
+    """Return whether a text above LONG may be referred to more than once; in doubt it may."""
+    if file.userblock_size or file.id.get_create_plist().get_sizes()[0] != _OFFSET_SIZE:
+        return True  # addresses would look different
+    with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        found = 0
+        for count, (heap, index, size) in enumerate(_texts(data)):
+            if count >= _MAX_OBJECTS:
+                return True
+            if size > LONG:
+                found += 1
+                if found > _MAX_LONG or _is_repeated(data, struct.pack("<QI", heap, index)):
+                    return True
+    return False
+
+
+def _texts(data: mmap.mmap) -> Iterator[tuple[int, int, int]]:
+    """Yield address of the heap, index and bytes of each text."""
+    heap = data.find(_HEAP)
+    while heap >= 0:
+        (size,) = _unpack(data, "<Q", heap + 8)
+        place = heap + 16
+        while place + 16 <= min(heap + size, len(data)):
+            index, _, _, length = _unpack(data, "<HHIQ", place)
+            if index == 0:  # free space up to the end
+                break
+            yield heap, index, length
+            place += 16 + -(-length // 8) * 8
+        heap = data.find(_HEAP, heap + 1)
+
+
+def _unpack(data: mmap.mmap, layout: str, place: int) -> tuple[int, ...]:
+    size = struct.calcsize(layout)
+    return struct.unpack(layout, data[place : place + size].ljust(size, b"\0"))
+
+
+def _is_repeated(data: mmap.mmap, reference: bytes) -> bool:
+    first = data.find(reference)
+    return first >= 0 and data.find(reference, first + 1) >= 0
