@@ -111,6 +111,7 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
         passes=tuple(passes),
         evaluation=scores,
         latency=times,
+        latency_of=maker.measured_on,
         layers=result.layers(original, model, passes, sizes),
         histograms=histograms,
         warnings=result.warnings(passes, scores),

@@ -144,7 +144,7 @@ class Sizes(ApiModel):
     """How much smaller the model became."""
 
     original_bytes: int = Field(description="Bytes of the original weights in float32.")
-    float32_bytes: int = Field(description="Bytes of the original as a float32 .tflite file.")
+    float32_bytes: int = Field(description="Bytes of the original as a float32 serving form.")
     compressed_bytes: int = Field(description="Bytes of the serving form.")
     ratio: float = Field(description="originalBytes / compressedBytes.")
 
@@ -218,10 +218,10 @@ class EvaluationReport(MetricScores):
 
 
 class Latency(ApiModel):
-    """Median time of one call on one thread of the machine that compressed, in microseconds."""
+    """Median time of one call on the machine that compressed, in microseconds; see `latency_of`."""
 
     batch: int = Field(description="Rows of the call.")
-    original: float = Field(description="The original as a float32 .tflite file.")
+    original: float = Field(description="The original as a float32 serving form.")
     compressed: float = Field(description="The serving form.")
     speedup: float = Field(description="original / compressed.")
 
@@ -240,6 +240,7 @@ class Report(ApiModel):
     passes: tuple[PassReport, ...] = Field(description="What was done, in order.")
     evaluation: EvaluationReport | None = Field(None, description="Unset without evaluation.")
     latency: tuple[Latency, ...] = Field((), description="For batches of 1 and 32 rows.")
+    latency_of: str | None = Field(None, description="What computed while latency was measured.")
     layers: tuple[LayerSize, ...] = Field((), description="Where the bytes are, before and after.")
     histograms: tuple[TensorHistogram, ...] = Field(
         (), max_length=60, description="Values of the largest kernels and embeddings."

@@ -85,6 +85,7 @@ def manifest(request: JobRequest, made: Report, form: Form, kind: manifests.Form
     return ArtifactManifest(
         form=kind,
         model_file=form.files[0],
+        compute_dtype=form.compute_dtype,
         files={name: file_sha256(form.folder / name) for name in files},
         inputs=made.source.inputs,
         outputs=made.source.outputs,

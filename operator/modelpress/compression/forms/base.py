@@ -31,6 +31,7 @@ class Form:
     folder: Path
     files: tuple[str, ...]  # the first one is what a worker loads
     model: Model
+    compute_dtype: manifest.ComputeDtype | None = None  # of a TensorFlow form
 
     @property
     def path(self) -> Path:
@@ -140,6 +141,11 @@ class Maker(Protocol):
     @property
     def schemes(self) -> tuple[Scheme, ...]:
         """The schemes that they can have, in the order in which a search tries them."""
+        ...
+
+    @property
+    def measured_on(self) -> str:
+        """What computes when forms are called in this process; the report says it of latencies."""
         ...
 
     def forms(self, model: LoadedModel, sample: Arrays, folder: Path) -> Forms:
