@@ -2,7 +2,7 @@
 floats.
 
 A variable NAME is the tensor `value/NAME`. Integers q of int8 or int4 have `scale/NAME` (float32) and
-`bias/NAME` (int32, the zero point) beside it, one number for each channel of an axis or one for all:
+`bias/NAME` (int32, the zero point) beside it, each one number for each channel of an axis or one for all:
 x_q = round(x * scale + bias), and the value is (q - bias) * (1 / scale), computed in float32. Two int4 share
 a byte (`int4`), in a tensor of one dimension. The metadata entry `modelpress` is JSON with the storage, the
 shape and the axis of each variable, in the model's order.
@@ -98,7 +98,7 @@ class StoredTensor:
 
     `data` has the shape `shape`, but int4, which is packed: uint8 of one dimension. `scale` (float32) and
     `bias` (int32) are of quantized variables only: one number for each channel of `axis`, or one where `axis`
-    is None.
+    is None; one bias can also hold for all channels.
     """
 
     name: str
@@ -125,10 +125,14 @@ class StoredTensor:
         """Return the numbers that it stands for: float32 of integers, else in the stored dtype."""
         if self.scale is None or self.bias is None:
             return self.data
-        by_channel = channel_shape(self.shape, self.axis)
-        offset, step = self.bias.astype(np.float32), np.float32(1) / self.scale
-        return np.asarray(
-            (self.integers().astype(np.float32) - offset.reshape(by_channel)) * step.reshape(by_channel)
+        step, offset = np.float32(1) / self.scale, self.bias.astype(np.float32)
+        return np.asarray((self.integers().astype(np.float32) - self.aligned(offset)) * self.aligned(step))
+
+    def aligned(self, numbers: Array) -> Array:
+        """Return scales or zero points, one or one for each channel, in a shape that meets the variable's."""
+        channels = numbers.size > 1
+        return numbers.reshape(
+            [-1 if channels and place == self.axis else 1 for place in range(len(self.shape))]
         )
 
 
@@ -138,11 +142,6 @@ def plain(name: str, value: Array) -> StoredTensor:
     if kind not in _NAMES:
         raise DataError(Reason.UNSUPPORTED_MODEL, f"variable {name} has dtype {kind}, which cannot be stored")
     return StoredTensor(name, kind, value.shape, value)
-
-
-def channel_shape(shape: tuple[int, ...], axis: int | None) -> tuple[int, ...]:
-    """Return the shape in which scales meet a variable: ones, but the channels at `axis`."""
-    return tuple(size if place == axis else 1 for place, size in enumerate(shape))
 
 
 def save(tensors: Iterable[StoredTensor], path: Path) -> None:
@@ -215,7 +214,8 @@ def _tensor(file: Any, entry: _Entry, path: Path) -> StoredTensor:
         return StoredTensor(entry.name, entry.storage, entry.shape, data)
     channels = (1,) if entry.axis is None else (entry.shape[entry.axis],)
     scale = _array(file, f"scale/{entry.name}", "float32", channels, path)
-    bias = _array(file, f"bias/{entry.name}", "int32", channels, path)
+    one = tuple(file.get_slice(f"bias/{entry.name}").get_shape()) == (1,)
+    bias = _array(file, f"bias/{entry.name}", "int32", (1,) if one else channels, path)
     with np.errstate(divide="ignore", over="ignore"):
         if not (np.isfinite(scale).all() and (scale > 0).all() and np.isfinite(np.float32(1) / scale).all()):
             raise _corrupt(path, f"tensor scale/{entry.name} holds numbers that are no scale")

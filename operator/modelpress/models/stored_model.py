@@ -1,0 +1,222 @@
+"""A model of a stored structure and stored variables, ready to run: the form for GPU devices.
+
+The compression Job measures it with this code, and workers serve with it. Of layers, variables stay in memory
+as they are stored (int8, two int4 in a byte, float16, ...) and become floats inside the function, where a
+compiler fuses that into the operation that reads them. The variables of a SavedModel become floats when they
+are loaded: its graph reads them as such.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from modelpress.models import structure
+from modelpress.models.graph_model import Signature
+from modelpress.models.types import Array, Arrays, first_line, invalid, unsupported
+
+
+class StoredTensor(Protocol):
+    """A variable as it is stored: integers q with scale and bias, x_q = round(x * scale + bias), or floats.
+
+    `data` has the shape `shape`, but storage int4: two signed ones in a byte of a flat uint8 array, the first
+    in the lower half. `scale` (float32) and `bias` (int32) have one number for each channel of an axis, or
+    one for all.
+    """
+
+    @property
+    def name(self) -> str:
+        """Unique."""
+        ...
+
+    @property
+    def storage(self) -> str:
+        """int4, int8, or another numpy name."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the variable."""
+        ...
+
+    @property
+    def data(self) -> Array:
+        """The numbers that are stored."""
+        ...
+
+    @property
+    def scale(self) -> Array | None:
+        """None: not quantized."""
+        ...
+
+    @property
+    def bias(self) -> Array | None:
+        """The zero points."""
+        ...
+
+    def aligned(self, numbers: Array) -> Array:
+        """Return scales or zero points in a shape that meets the variable's."""
+        ...
+
+    def values(self) -> Array:
+        """Return the numbers that it stands for."""
+        ...
+
+
+class StoredModel:
+    """Inputs, outputs and a TensorFlow function between them.
+
+    `function` takes and returns lists of tensors in the order of `inputs` and `outputs`, with their dtypes; a
+    worker traces it anew to compile it. `variables` are what it keeps in the memory of the device.
+    """
+
+    def __init__(self, signature: Signature, function: Any, variables: Sequence[tf.Variable]) -> None:
+        self.owner: object = None  # what must live as long as the model
+        self.compute = "float32"  # what most layers compute in
+        self.inputs = signature.inputs
+        self.outputs = signature.outputs
+        self.variables = tuple(variables)
+        arguments = [
+            tf.TensorSpec([None if size < 0 else size for size in spec.shape], spec.dtype)
+            for spec in self.inputs
+        ]
+
+        def forward(*tensors: Any) -> list[Any]:
+            results = function(tensors)
+            return [tf.cast(result, spec.dtype) for result, spec in zip(results, self.outputs, strict=True)]
+
+        self.function = tf.function(forward, input_signature=arguments)
+
+    def call(self, inputs: Arrays) -> dict[str, Array]:
+        """Compute the outputs of one batch."""
+        tensors = [tf.constant(inputs[spec.name], dtype=spec.dtype) for spec in self.inputs]
+        results = self.function(*tensors)
+        return {spec.name: np.asarray(result) for spec, result in zip(self.outputs, results, strict=True)}
+
+
+def load(path: Path, tensors: Iterable[StoredTensor], signature: Signature) -> StoredModel:
+    """Build the model of a structure file with the variables stored for it.
+
+    `signature` has inputs and outputs in the order in which the structure was written. Raises InvalidModel
+    where structure, variables and signature do not belong together, UnsupportedModel where the layers cannot
+    compute in the dtype that the structure says.
+    """
+    if path.name == structure.LAYERS_FILE:
+        return _layers(path, tensors, signature)
+    return _graph(path, tensors, signature)
+
+
+class Held:
+    """A stored variable in the memory of the device."""
+
+    def __init__(self, tensor: StoredTensor) -> None:
+        self.shape = tensor.shape
+        self._packed = tensor.storage == "int4"
+        self._data = tf.Variable(tensor.data, trainable=False, name=tensor.name)
+        self._offset = self._step = None
+        if tensor.scale is not None and tensor.bias is not None:
+            step = tensor.aligned(np.float32(1) / tensor.scale)
+            self._step = tf.Variable(step, trainable=False, name=f"{tensor.name}/step")
+            if tensor.bias.any():
+                offset = tensor.aligned(tensor.bias.astype(np.float32))
+                self._offset = tf.Variable(offset, trainable=False, name=f"{tensor.name}/offset")
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """What it takes in memory."""
+        return [item for item in (self._data, self._step, self._offset) if item is not None]
+
+    def value(self) -> Any:
+        """Return the tensor that it stands for, inside a function: float32 of integers."""
+        if self._step is None:
+            return self._data.value()
+        values = tf.cast(self._integers(), tf.float32)
+        if self._offset is not None:
+            values -= self._offset
+        return values * self._step
+
+    def _integers(self) -> Any:
+        if not self._packed:
+            return self._data.value()
+        packed = self._data.value()
+        count = int(np.prod(self.shape, dtype=np.int64))
+        halves = tf.stack([tf.bitwise.bitwise_and(packed, 15), tf.bitwise.right_shift(packed, 4)], axis=-1)
+        flat = tf.reshape(halves, [-1])[:count]
+        return tf.reshape(tf.cast(tf.bitwise.bitwise_xor(flat, 8), tf.int8) - 8, self.shape)
+
+
+def _layers(path: Path, tensors: Iterable[StoredTensor], signature: Signature) -> StoredModel:
+    found = structure.read_layers(path)
+    wanted = {slot.tensor: slot.shape for slot in found.slots if slot.tensor is not None}
+    held: dict[str, Held] = {}
+    for tensor in tensors:
+        if wanted.get(tensor.name) != tensor.shape:
+            raise invalid(f"{path.name}: has no variable {tensor.name} of shape {list(tensor.shape)}")
+        held[tensor.name] = Held(tensor)
+    if missing := sorted(wanted.keys() - held.keys()):
+        raise invalid(f"{path.name}: nothing is stored for the variable {missing[0]}")
+    network = found.network
+    _check_count(path, len(network.inputs), len(network.outputs), signature)
+    places = {id(variable): slot for variable, slot in zip(network.variables, found.slots, strict=True)}
+
+    def value(variable: keras.Variable) -> Any:
+        name = places[id(variable)].tensor
+        return tf.zeros(variable.shape, variable.dtype) if name is None else held[name].value()
+
+    def function(inputs: Sequence[Any]) -> Any:
+        trainable = [value(variable) for variable in network.trainable_variables]
+        others = [value(variable) for variable in network.non_trainable_variables]
+        outputs, _ = network.stateless_call(trainable, others, list(inputs), training=False)
+        return tf.nest.flatten(outputs)
+
+    variables = [variable for item in held.values() for variable in item.variables]
+    model = StoredModel(signature, function, variables)
+    model.compute = found.compute
+    return _checked(path, model)
+
+
+def _graph(path: Path, tensors: Iterable[StoredTensor], signature: Signature) -> StoredModel:
+    loaded = structure.read_graph(path)
+    served = dict(loaded.signatures).get(structure.SIGNATURE)
+    variables = list(getattr(loaded, "stored", ()))
+    if served is None:
+        raise invalid(f"{path.name}: has no signature {structure.SIGNATURE}")
+    _check_count(path, len(served.structured_input_signature[1]), len(served.structured_outputs), signature)
+    count = 0
+    for tensor, variable in zip(tensors, variables, strict=False):
+        if tuple(variable.shape) != tensor.shape:
+            raise invalid(f"{path.name}: has no variable {tensor.name} of shape {list(tensor.shape)}")
+        variable.assign(tf.cast(tensor.values(), variable.dtype))
+        count += 1
+    if count < len(variables):
+        raise invalid(f"{path.name}: has {len(variables)} variables, {count} are stored")
+
+    def function(inputs: Sequence[Any]) -> Any:
+        results = served(**{f"input_{place}": value for place, value in enumerate(inputs)})
+        return [results[f"output_{place}"] for place in range(len(results))]
+
+    model = StoredModel(signature, function, variables)
+    model.owner = loaded  # TensorFlow frees the variables with the object that was loaded
+    return _checked(path, model)
+
+
+def _check_count(path: Path, inputs: int, outputs: int, signature: Signature) -> None:
+    if (inputs, outputs) != (len(signature.inputs), len(signature.outputs)):
+        raise invalid(
+            f"{path.name}: has {inputs} inputs and {outputs} outputs, the manifest"
+            f" {len(signature.inputs)} and {len(signature.outputs)}"
+        )
+
+
+def _checked(path: Path, model: StoredModel) -> StoredModel:
+    """Trace the function once, so that what does not fit is said now."""
+    try:
+        model.function.get_concrete_function()
+    except MemoryError:
+        raise
+    except Exception as error:  # a layer can raise anything, such as for a dtype
+        raise unsupported(f"{path.name}: the model cannot compute: {first_line(error)}") from error
+    return model
