@@ -3,28 +3,37 @@
 A value leaves this list in the change that implements it. This module is pure.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from modelpress.api.spec import Compression, Data, DeviceType, Parallelism, Scheme, Source, Spec
 
-_SCHEMES = (
+_SCHEMES = (  # which of them a type of devices has, the CRD's rules say
     Scheme.INT8_DYNAMIC,
     Scheme.INT8_STATIC,
     Scheme.INT4_DYNAMIC,
     Scheme.INT8_WEIGHTS,
+    Scheme.INT4_WEIGHTS,
     Scheme.FLOAT16,
+    Scheme.BFLOAT16,
 )
 _URI_SCHEMES = ("pvc",)  # those of the CRD that no source reads yet
 
 
 def unsupported(spec: Spec) -> list[str]:
     """Return one line, `spec.path: ...`, for each setting that this release does not implement."""
-    settings = [
-        *_sources(spec),
-        *_compression(spec.compression),
-        *_parallelism(spec.parallelism),
-        *_devices(spec),
+    return [
+        *not_compressed(spec),
+        *_lines(_parallelism(spec.parallelism)),
+        *_lines(_devices(spec)),
     ]
+
+
+def not_compressed(spec: Spec) -> list[str]:
+    """Return those of the lines of `unsupported` that hinder making an artifact, not only serving it."""
+    return [*_lines(_sources(spec)), *_lines(_compression(spec.compression))]
+
+
+def _lines(settings: Iterable[str]) -> list[str]:
     return [f"{line} is part of the API and not implemented in this release" for line in settings]
 
 
@@ -59,4 +68,4 @@ def _parallelism(parallelism: Parallelism) -> Iterator[str]:
 
 def _devices(spec: Spec) -> Iterator[str]:
     if spec.devices.type is DeviceType.GPU:
-        yield "spec.devices.type: GPU"
+        yield "spec.devices.type: GPU for serving"

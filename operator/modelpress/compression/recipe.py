@@ -12,13 +12,15 @@ from modelpress.api.errors import UsageError
 from modelpress.api.spec import Data, DeviceType, FineTuning, Granularity, Pruning, Scheme, Source
 from modelpress.compression.channels.l0 import ChannelL0Penalty
 from modelpress.compression.channels.pruning import DISTILLATION, ChannelPruning
-from modelpress.compression.passes import quantize
+from modelpress.compression.passes import quantize, stored_weights
 from modelpress.compression.passes.clip import WeightClipping
 from modelpress.compression.passes.finetune import MaskedFineTuning
 from modelpress.compression.passes.l0 import L0Penalty
 from modelpress.compression.passes.prune import ElementPruning
 from modelpress.compression.passes.weights import TrainingPass, WeightPass
 from modelpress.models.types import LoadedModel
+
+_SCHEMES = {DeviceType.CPU: quantize.SCHEMES, DeviceType.GPU: stored_weights.SCHEMES}
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,8 @@ def of(request: JobRequest) -> Recipe:
     pruning = compression.pruning if compression else None
     clipping = optimization.weight_clipping if optimization else None
     scheme = compression.quantization.scheme if compression and compression.quantization else None
-    if request.device_type is DeviceType.GPU:
-        raise _not_yet("devices.type: GPU")
-    if scheme is not None and scheme not in quantize.SCHEMES:
-        raise _not_yet(f"compression.quantization.scheme: {scheme.value}")
+    if scheme is not None:
+        _check_scheme(scheme, request.device_type)
     training = _training(pruning, optimization.fine_tuning if optimization else None)
     return Recipe(
         pruning=_pruning(pruning),
@@ -62,6 +62,16 @@ def of(request: JobRequest) -> Recipe:
         distillation=DISTILLATION if _of_channels(pruning) else 0.0,
         data=_data(request, scheme, training),
     )
+
+
+def _check_scheme(scheme: Scheme, device: DeviceType) -> None:
+    if not any(scheme in known for known in _SCHEMES.values()):
+        raise _not_yet(f"compression.quantization.scheme: {scheme.value}")
+    if scheme not in _SCHEMES[device]:
+        known = ", ".join(item.value for item in _SCHEMES[device])
+        raise _invalid(
+            f"compression.quantization.scheme: {scheme.value} is none of {device.value} devices ({known})"
+        )
 
 
 def _pruning(pruning: Pruning | None) -> WeightPass | ChannelPruning | None:

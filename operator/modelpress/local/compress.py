@@ -33,7 +33,7 @@ def compress(manifest: Path, output: Path, *, verbose: bool) -> int:
     body = documents.checked(found)
     body["spec"].pop("storage", None)
     spec = Spec.model_validate(body["spec"])
-    refused = support.unsupported(spec)
+    refused = support.not_compressed(spec)
     if refused:
         raise UsageError(Reason.NOT_SUPPORTED_YET, "\n".join(f"{manifest}: {line}" for line in refused))
     result = _run(_pod(body, output), found.secrets, verbose=verbose)

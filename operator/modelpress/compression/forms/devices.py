@@ -13,7 +13,10 @@ from modelpress.compression.forms.litert import LiteRTMaker
 @contextmanager
 def maker(device: DeviceType, work_dir: Path) -> Iterator[Maker]:
     """Yield what makes the forms of a type of devices; what it starts ends with the context."""
-    if device is not DeviceType.CPU:
-        raise AssertionError(f"recipe.of lets no {device} pass")
+    if device is DeviceType.GPU:
+        from modelpress.compression.forms.tensorflow import TensorFlowMaker  # noqa: PLC0415 - TensorFlow
+
+        yield TensorFlowMaker()
+        return
     with Converter(work_dir) as converter:
         yield LiteRTMaker(converter)
