@@ -67,6 +67,12 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         yield opened
 
 
+def read_whole(file: zipfile.ZipFile, name: str) -> bytes:
+    """Return the content of an entry, whose size was checked. Raises one of `BROKEN`, or OSError."""
+    with file.open(name) as content:
+        return b"".join(iter(lambda: content.read(_CHUNK), b""))
+
+
 def unpack_zip(archive: Path, target: Path) -> None:
     """Unpack a .zip into the folder `target`. Raises InvalidModel for one that is broken or not safe."""
     try:

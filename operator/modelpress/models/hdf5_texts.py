@@ -16,7 +16,7 @@ import h5py
 LONG = 512  # bytes; names of layers and weights are shorter
 _MAX_LONG = 32  # such texts: a model's structure and its training settings are two
 _MAX_OBJECTS = 200_000
-_HEAP = b"GCOL\x01\x00\x00\x00"
+_HEAP = b"GCOL"  # the bytes behind it are a version and reserved: a reader of HDF5 may ignore them
 _OFFSET_SIZE = 8  # bytes of an address, as in all files above 4 GiB and in all that h5py writes
 
 

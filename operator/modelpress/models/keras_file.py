@@ -7,7 +7,7 @@ the model in safe mode from the structure that was checked, never from the file 
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from modelpress.api.errors import ModelPressError
 from modelpress.models import archive, hdf5, keras_config, keras_versions
 from modelpress.models.graph_model import Signature
 from modelpress.models.layers_model import LayersModel
-from modelpress.models.limits import MAX_CONFIG_BYTES, SMALL
+from modelpress.models.limits import MAX_CONFIG_BYTES, MAX_ROW_BYTES, SMALL
 from modelpress.models.types import TensorSpec, first_line, invalid, unsupported
 
 _WEIGHTS = "model.weights.h5"
@@ -47,7 +47,7 @@ def load_keras(path: Path, work_dir: Path) -> LayersModel:
                 raise invalid(f"{name}: not a .keras file: {missing[0]} is missing")
             if file.getinfo("config.json").file_size > MAX_CONFIG_BYTES:
                 raise invalid(f"{name}: config.json is larger than {MAX_CONFIG_BYTES} bytes")
-            config = keras_config.parse(file.read("config.json"), name)
+            config = keras_config.parse(archive.read_whole(file, "config.json"), name)
             if extra := sorted(members - _MEMBERS):
                 raise invalid(
                     f"{name}: entry {extra[0]!r} is none of a .keras file's: {', '.join(sorted(_MEMBERS))}"
@@ -132,9 +132,23 @@ def _bytes(variable: Any) -> int:
     return count * int(tf.as_dtype(variable.dtype).size)
 
 
+def _row_bytes(tensor: Any) -> int:
+    count = 1
+    for size in tensor.shape:
+        count *= int(size or 1)
+    return count * max(int(tf.as_dtype(tensor.dtype).size), 1)
+
+
 def _graph(model: keras.Model, name: str) -> LayersModel:
     if not model.inputs:
         raise unsupported(f"{name}: the model has no fixed input shape: start it with keras.Input")
+    for layer, tensor in _values(model):
+        size = _row_bytes(tensor)
+        if size > MAX_ROW_BYTES:
+            raise invalid(
+                f"{name}: layer {layer} computes a value of {size} bytes for one row; accepted are "
+                f"{MAX_ROW_BYTES}"
+            )
     outputs = list(model.outputs)
     flat = keras.Model(list(model.inputs), outputs)  # one flat list in and out, whatever the structure
     signature = Signature(
@@ -146,6 +160,19 @@ def _graph(model: keras.Model, name: str) -> LayersModel:
         ),
     )
     return LayersModel(flat, signature)
+
+
+def _values(model: keras.Model) -> Iterator[tuple[str, Any]]:
+    """Yield each output of each layer, also of models inside, with the layer's name.
+
+    Keras knows sizes that TensorFlow's graph does not, such as those of RepeatVector.
+    """
+    for operation in model.operations:
+        for node in operation._inbound_nodes:  # `output` is only there for layers that are called once
+            for tensor in node.output_tensors:
+                yield operation.name, tensor
+        if isinstance(operation, keras.Model):
+            yield from _values(operation)
 
 
 def _spec(name: str, tensor: Any) -> TensorSpec:

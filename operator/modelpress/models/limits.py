@@ -12,5 +12,7 @@ MAX_CONFIG_OBJECTS = 30_000  # layers, initializers, policies in it; a network o
 MAX_HDF5_STRUCTURE = 32 * 2**20  # bytes of an HDF5 file that are no arrays
 MAX_GRAPH_BYTES = 2 * GIB - 1  # a protocol buffer cannot be larger
 MAX_CONSTANT_BYTES = 2 * GIB  # constants of a graph, after a repeated value is written out
+MAX_PARTS = 300_000  # nodes, functions and objects in a graph's file; each takes a hundred bytes or more
+MAX_NODES = 5_000_000  # of a graph whose calls are written out; a network of 1,000 layers has 20,000
 MAX_ROW_BYTES = 4 * GIB  # one value inside the model, for one row
 SMALL = 2**20  # files below this may have any ratio

@@ -16,6 +16,7 @@
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,13 +26,14 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
-from modelpress.models import allowed_ops
+from modelpress.models import allowed_ops, wire_count
 from modelpress.models.limits import (
     MAX_CONSTANT_BYTES,
     MAX_ENTRIES,
     MAX_GRAPH_BYTES,
     MAX_MODEL_BYTES,
-    SMALL,
+    MAX_NODES,
+    MAX_PARTS,
 )
 from modelpress.models.types import first_line, invalid, unsupported
 
@@ -108,9 +110,12 @@ def _read(path: Path, name: str) -> Any:
     if path.stat().st_size > MAX_GRAPH_BYTES:
         raise invalid(f"{name}: {GRAPH_FILE} is larger than {MAX_GRAPH_BYTES} bytes")
     message = saved_model_pb2.SavedModel()
+    data = path.read_bytes()
     try:
-        message.ParseFromString(path.read_bytes())
-    except DecodeError as error:
+        if wire_count.parts(memoryview(data), MAX_PARTS) > MAX_PARTS:
+            raise invalid(f"{name}: {GRAPH_FILE} holds more than {MAX_PARTS} nodes")
+        message.ParseFromString(data)
+    except (DecodeError, ValueError) as error:
         raise invalid(f"{name}: {GRAPH_FILE} is no SavedModel: it is cut off or of another kind") from error
     if not message.meta_graphs:
         raise invalid(f"{name}: {GRAPH_FILE} is no SavedModel: it holds no graph")
@@ -124,6 +129,7 @@ def _check_operations(graph: Any, name: str) -> None:
         if label in functions or op_def_registry.get(label) is not None:
             raise invalid(f"{name}: function {label[:100]!r} has the name of another function or operation")
         functions[label] = function
+    _check_calls(functions, name)
     savers = {_node(graph.saver_def.save_tensor_name), _node(graph.saver_def.restore_op_name)} - {""}
     saving = _closure([node for node in graph.graph_def.node if node.name in savers], functions)
     others = _closure([node for node in graph.graph_def.node if node.name not in savers], functions)
@@ -134,6 +140,26 @@ def _check_operations(graph: Any, name: str) -> None:
         saver_only = label in saving and label not in others
         allowed = allowed_ops.COMPUTE | allowed_ops.SAVER if saver_only else allowed_ops.COMPUTE
         _refuse(function.node_def, allowed, name)
+
+
+def _check_calls(functions: dict[str, Any], name: str) -> None:
+    """Refuse functions that call each other in a circle, or that are huge once calls are written out.
+
+    A function can call the next one twice, that one the next one twice, and so on.
+    """
+    calls = {
+        label: [inner for node in function.node_def for inner in _called(node) if inner in functions]
+        for label, function in functions.items()
+    }
+    try:
+        order = list(TopologicalSorter(calls).static_order())
+    except CycleError as error:
+        raise invalid(f"{name}: functions call each other in a circle") from error
+    sizes: dict[str, int] = {}
+    for label in order:
+        sizes[label] = len(functions[label].node_def) + sum(sizes[inner] for inner in calls[label])
+        if sizes[label] > MAX_NODES:
+            raise invalid(f"{name}: with calls written out, a function has more than {MAX_NODES} operations")
 
 
 def _callable(graph: Any) -> set[str]:
@@ -241,5 +267,5 @@ def _check_checkpoint(folder: Path, name: str) -> None:
         for key, shape in shapes.items()
     )
     stored = sum(path.stat().st_size for path in folder.glob("variables.data-*"))
-    if declared > stored + SMALL:
+    if declared > stored:
         raise invalid(f"{name}: the checkpoint declares {declared} bytes, its files hold {stored}")
