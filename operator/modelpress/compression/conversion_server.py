@@ -3,7 +3,7 @@
 A process of its own, because the converter can crash: measured with recurrent models. It stays for several
 conversions, because importing TensorFlow takes longer than most of them.
 
-Request: {"graph": FILE, "inputs": [NAME], "outputs": [NAME], "scheme": "none" or one of api.spec.Scheme,
+Request: {"model": FOLDER, "inputs": [NAME], "outputs": [NAME], "scheme": "none" or one of api.spec.Scheme,
 "target": FILE}; Int8Static takes "calibration": FILE and "batch": ROWS (compression.calibration) as well, and
 Int8Weights and Int4Dynamic take "float32": FILE, the converted model; with "exceptions": {SCOPE: scheme} that
 file is quantized with any scheme of `edge_quantizer`. Answer: {"error": null}, or
@@ -20,11 +20,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from modelpress.compression import edge_quantizer
+from modelpress.compression import edge_quantizer, tflite_file
 
 FLOAT32 = "none"
 INT8_STATIC = "Int8Static"
 _OPERATIONS = re.compile(r"^\s*(?:Flex|Custom|Some) ops: (.+)$", re.MULTILINE)
+_PLACE = re.compile(r"<unknown>:0: |loc\(.*\): ")  # where in the graph: long, and of no use to a reader
 _OPERATION = re.compile(r"error: '?tf\.(\w+)'? op")
 
 
@@ -54,8 +55,9 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
 
 def operations(message: str) -> list[str]:
     """Return the operations that the converter's message says it has no built-in operator for."""
-    listed = {name.strip() for names in _OPERATIONS.findall(message) for name in names.split(",")}
-    return sorted(name for name in listed.union(_OPERATION.findall(message)) if name.isidentifier())
+    text = _PLACE.sub("", message)
+    listed = {name.strip() for names in _OPERATIONS.findall(text) for name in names.split(",")}
+    return sorted(name for name in listed.union(_OPERATION.findall(text)) if name.isidentifier())
 
 
 def _convert(request: dict[str, Any]) -> None:
@@ -67,30 +69,29 @@ def _convert(request: dict[str, Any]) -> None:
         return
     import tensorflow as tf  # noqa: PLC0415 - this module is also imported for its protocol
 
-    graph = tf.compat.v1.GraphDef.FromString(Path(request["graph"]).read_bytes())
-    whole = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph, name=""), [])
-    function = whole.prune(request["inputs"], request["outputs"])
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    converter = tf.lite.TFLiteConverter.from_saved_model(request["model"])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if request["scheme"] != FLOAT32:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if request["scheme"] == "Float16":
         converter.target_spec.supported_types = [tf.float16]
     if request["scheme"] == INT8_STATIC:
-        converter.representative_dataset = lambda: _batches(Path(request["calibration"]), request["batch"])
+        converter.representative_dataset = lambda: _batches(request)
     Path(request["target"]).write_bytes(converter.convert())
+    tflite_file.reorder(Path(request["target"]), request["inputs"], request["outputs"])
 
 
-def _batches(path: Path, rows: int) -> Iterator[list[Any]]:
-    """Yield the rows of a calibration file as the inputs of calls, in order."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = [file[str(place)] for place in range(len(file.files))]
-    for start in range(0, len(arrays[0]), rows):
-        yield [array[start : start + rows] for array in arrays]
+def _batches(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a calibration file as the inputs of calls."""
+    with np.load(request["calibration"], allow_pickle=False) as file:
+        arrays = {name: file[str(place)] for place, name in enumerate(request["inputs"])}
+    rows, size = request["batch"], len(next(iter(arrays.values())))
+    for start in range(0, size, rows):
+        yield {name: array[start : start + rows] for name, array in arrays.items()}
 
 
 def _reason(error: Exception) -> str:
-    text = str(error).strip()
+    text = _PLACE.sub("", str(error)).strip()
     return text.splitlines()[0][:300] if text else type(error).__name__
 
 

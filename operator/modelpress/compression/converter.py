@@ -17,26 +17,16 @@ from typing import Any, Self
 from modelpress.compression import tflite_file
 from modelpress.compression.calibration import Calibration
 from modelpress.compression.conversion_server import FLOAT32
-from modelpress.models.types import FrozenGraph, unsupported
+from modelpress.models.types import ExportedModel, unsupported
 
-__all__ = ["FLOAT32", "Converter", "Material", "StoredGraph"]
+__all__ = ["FLOAT32", "Converter", "Material"]
 _log = logging.getLogger(__name__)
 _CONTROL_FLOW = ("WHILE", "IF", "CALL")  # operators that crashed the converter, measured
 
 
-class StoredGraph:
-    """A frozen graph in a file, for several conversions."""
-
-    def __init__(self, graph: FrozenGraph, path: Path) -> None:
-        path.write_bytes(graph.data)
-        self.path = path
-        self.inputs = graph.inputs
-        self.outputs = graph.outputs
-
-
 @dataclass(frozen=True)
 class Material:
-    """What some schemes need besides the graph: the converted float32 file, and data for calibration.
+    """What some schemes need besides the model: the converted float32 file, and data for calibration.
 
     `exceptions` are the schemes of single operators (`edge_quantizer.quantize`).
     """
@@ -47,7 +37,7 @@ class Material:
 
 
 class Converter:
-    """Converts frozen graphs to .tflite in another process, which lives as long as this context."""
+    """Converts models to .tflite in another process, which lives as long as this context."""
 
     def __init__(self, folder: Path) -> None:
         self._log_file = folder / "converter.log"
@@ -70,17 +60,17 @@ class Converter:
             self._process = None
 
     def convert(
-        self, graph: StoredGraph, scheme: str, target: Path, material: Material | None = None
+        self, model: ExportedModel, scheme: str, target: Path, material: Material | None = None
     ) -> None:
-        """Write `graph` as a .tflite file; Int8Static, Int8Weights and Int4Dynamic need `material`.
+        """Write `model` as a .tflite file; Int8Static, Int8Weights and Int4Dynamic need `material`.
 
         Raises UnsupportedModel, naming the operations without a built-in operator, and MemoryError where the
         process was killed.
         """
         request: dict[str, Any] = {
-            "graph": str(graph.path),
-            "inputs": graph.inputs,
-            "outputs": graph.outputs,
+            "model": str(model.folder),
+            "inputs": model.inputs,
+            "outputs": model.outputs,
             "scheme": scheme,
             "target": str(target),
         }

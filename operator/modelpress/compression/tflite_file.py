@@ -3,6 +3,7 @@
 Must not import TensorFlow.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ class TfliteFile:
 
 def read(path: Path) -> TfliteFile:
     """Read a file that the converter wrote. Raises UnsupportedModel where its weights are not in it."""
-    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    model = schema.Model.GetRootAs(np.memmap(path, np.uint8, "r"), 0)
     codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
     names = [_OPERATORS[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes]
     graphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
@@ -93,6 +94,28 @@ def read(path: Path) -> TfliteFile:
         tuple(constant for constant in constants if constant is not None),
         tuple(activation for activation in activations if activation is not None),
     )
+
+
+def reorder(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Put inputs and outputs of the file in the order of these names in its signature, in place.
+
+    A conversion from a SavedModel leaves them in an order of its own. Raises UnsupportedModel where the file
+    has others.
+    """
+    model = schema.Model.GetRootAs(np.memmap(path, np.uint8, "r+"), 0)
+    graph, signature = model.Subgraphs(0), model.SignatureDefs(0)
+    found_inputs = [signature.Inputs(i) for i in range(signature.InputsLength())]
+    found_outputs = [signature.Outputs(i) for i in range(signature.OutputsLength())]
+    _reorder("inputs", inputs, found_inputs, graph.InputsAsNumpy())
+    _reorder("outputs", outputs, found_outputs, graph.OutputsAsNumpy())
+
+
+def _reorder(what: str, names: Sequence[str], entries: Sequence[Any], numbers: Array) -> None:
+    """Write the tensors of `names` into `numbers`, a view of the file."""
+    places = {entry.Name().decode(): int(entry.TensorIndex()) for entry in entries}
+    if sorted(places) != sorted(names) or sorted(places.values()) != sorted(numbers.tolist()):
+        raise unsupported(f"the model has {len(names)} {what}, the converted one {len(numbers)}")
+    numbers[:] = [places[name] for name in names]
 
 
 def _constant(model: Any, tensor: Any) -> Constant | None:

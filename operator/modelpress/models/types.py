@@ -6,6 +6,7 @@ Must not import TensorFlow: passes and metrics are plain numpy and are tested wi
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,10 +53,10 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
-class FrozenGraph:
-    """A serialized GraphDef and the names of its input and output tensors, in the model's order."""
+class ExportedModel:
+    """A SavedModel in a folder, and the names in its signature, in the model's order."""
 
-    data: bytes
+    folder: Path
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
@@ -135,11 +136,14 @@ class LoadedModel(Protocol):
         """Compute the outputs of one batch, in inference mode."""
         ...
 
-    def frozen_graph(self) -> "FrozenGraph":
-        """Return the computation with the current weights as constants."""
+    def export(self, folder: Path) -> ExportedModel:
+        """Write the computation with the current weights as a SavedModel; `folder` is made.
+
+        Raises UnsupportedModel for more than 2 GiB of weights, which no .tflite file can hold.
+        """
         ...
 
-    def training_graph(self) -> "TrainingGraph":
+    def training_graph(self) -> TrainingGraph:
         """Return the computation for training, over the weights themselves."""
         ...
 

@@ -8,8 +8,8 @@ import pytest
 
 from modelpress.api.errors import DataError
 from modelpress.compression.conversion_server import operations
-from modelpress.compression.converter import FLOAT32, Converter, StoredGraph
-from modelpress.models.types import FrozenGraph
+from modelpress.compression.converter import FLOAT32, Converter
+from modelpress.models.types import ExportedModel
 
 
 def test_operations_are_read_from_the_converters_messages() -> None:
@@ -18,16 +18,19 @@ def test_operations_are_read_from_the_converters_messages() -> None:
     assert operations("<x>:1:1: error: 'tf.TensorListReserve' op requires element_shape") == [
         "TensorListReserve"
     ]
+    place = 'loc(callsite(fused["TensorListReserve:", "lstm/a@__inference_f"] at fused["Call:", "c"]))'
+    illegal = "'tf.TensorListReserve' op requires element_shape to be static"
+    assert operations(f"<unknown>:0: error: {place}: {illegal}\n") == ["TensorListReserve"]
     assert operations("something else") == []
 
 
 def test_a_killed_process_is_out_of_memory_and_the_next_request_starts_another(tmp_path: Path) -> None:
-    graph = StoredGraph(FrozenGraph(b"no graph", ("x:0",), ("y:0",)), tmp_path / "graph.pb")
+    model = ExportedModel(tmp_path / "nothing", ("x",), ("y",))
     with Converter(tmp_path) as converter:
         process = converter._process  # the process of this test, ended as the kernel ends one without memory
         assert process is not None
         os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(MemoryError):
-            converter.convert(graph, FLOAT32, tmp_path / "out.tflite")
+            converter.convert(model, FLOAT32, tmp_path / "out.tflite")
         with pytest.raises(DataError, match="cannot be converted"):  # it says why
-            converter.convert(graph, FLOAT32, tmp_path / "out.tflite")
+            converter.convert(model, FLOAT32, tmp_path / "out.tflite")

@@ -228,12 +228,21 @@ def _saved(folder: Path, compute: Callable[..., Any]) -> Path:
     return folder
 
 
-def test_a_trained_model_can_be_frozen_and_trained_again(digits_models: DigitsModels, opened: Opener) -> None:
+def test_a_trained_model_can_be_exported_and_trained_again(
+    digits_models: DigitsModels, opened: Opener, tmp_path: Path
+) -> None:
     found = opened(digits_models.saved_model, rows=100)
-    before = found.model.frozen_graph().outputs
-    for _ in range(2):
+    for number in range(2):
         MaskedFineTuning(FineTuning(epochs=1), keep_zeros=False).train(found.model, found.data)
-    assert len(found.model.frozen_graph().outputs) == len(before) == 1
+        exported = found.model.export(tmp_path / f"exported{number}")
+        assert len(exported.outputs) == 1
+        again = load(exported.folder, tmp_path / "work")
+        rows = found.digits.test_x[:4]
+        assert np.allclose(
+            again.call({exported.inputs[0]: rows})[exported.outputs[0]],
+            found.model.call({found.model.inputs[0].name: rows})[found.model.outputs[0].name],
+            atol=1e-6,
+        )
 
 
 def test_a_model_without_gradients_is_refused(opened: Opener, tmp_path: Path) -> None:

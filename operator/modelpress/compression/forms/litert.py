@@ -10,7 +10,7 @@ from modelpress.api.spec import Scheme
 from modelpress.artifacts import manifest
 from modelpress.artifacts.manifest import MODEL_FILE
 from modelpress.compression import tflite_file, tflite_operators, weight_stats
-from modelpress.compression.converter import FLOAT32, Converter, Material, StoredGraph
+from modelpress.compression.converter import FLOAT32, Converter, Material
 from modelpress.compression.forms.base import Form, Mixture, Operator, Quantization, check_equal
 from modelpress.compression.forms.litert_model import LiteRTModel
 from modelpress.compression.passes import quantize
@@ -27,18 +27,18 @@ class LiteRTForms:
         folder.mkdir(parents=True, exist_ok=True)
         self._model = model
         self._converter = converter
-        self._graph = StoredGraph(model.frozen_graph(), folder / "frozen.pb")
-        converter.convert(self._graph, FLOAT32, folder / MODEL_FILE)
+        self._exported = model.export(folder / "exported")
+        converter.convert(self._exported, FLOAT32, folder / MODEL_FILE)
         tflite_file.read(folder / MODEL_FILE)  # refuses a file that reads variables
         self.float32 = self.opened(folder)
         check_equal(model.call(sample), self.float32.model.call(sample), TOLERANCE)
 
     def quantized(self, wanted: Quantization, folder: Path) -> tuple[Form, PassReport]:
-        """Convert the graph of the checked float32 form as `wanted`."""
+        """Convert the model of the checked float32 form as `wanted`."""
         folder.mkdir(parents=True, exist_ok=True)
         before, target = self.float32.path, folder / MODEL_FILE
         material = Material(before, wanted.calibration)
-        self._converter.convert(self._graph, wanted.scheme.value, target, material)
+        self._converter.convert(self._exported, wanted.scheme.value, target, material)
         files = [tflite_file.read(path) for path in (before, target)]
         report = quantize.report(wanted.scheme, files[0], files[1], self._model.weights)
         if wanted.calibration:
@@ -58,7 +58,7 @@ class LiteRTForms:
             scope: scheme.value for item, scheme in mixture.exceptions.items() for scope in item.scopes
         }
         material = Material(self.float32.path, exceptions=exceptions)
-        self._converter.convert(self._graph, base, folder / MODEL_FILE, material)
+        self._converter.convert(self._exported, base, folder / MODEL_FILE, material)
         return self.opened(folder)
 
     def mixed(self, mixture: Mixture, folder: Path) -> tuple[Form, PassReport]:
