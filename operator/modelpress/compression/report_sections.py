@@ -101,8 +101,8 @@ def latency(report: Report) -> Element:
         cells = (duration(item.original), duration(item.compressed), f"{item.speedup:.2f}x")
         body.append(row_of((f"{item.batch} row{'s' if item.batch > 1 else ''}", bars, *cells)))
     hint = (
-        "Median time of one call on one thread of the machine that compressed, of the original as a float32"
-        " LiteRT model and of the form that serves. Bars compare within a row."
+        "Median time of one call, of the original as a float32 serving form and of the form that serves,"
+        f" measured with {report.latency_of or 'the machine that compressed'}. Bars compare within a row."
     )
     listed = table(("Batch", "", "Original", "Compressed", "Faster"), body, right_from=2, bars=1)
     return tag(

@@ -115,7 +115,8 @@ def _layers(report: Report) -> Table:
 
 
 def _latency(report: Report) -> Table:
-    table = Table(title="Latency of one call on one thread (median)", title_justify="left")
+    title = "Latency of one call (median)" + (f", {report.latency_of}" if report.latency_of else "")
+    table = Table(title=title, title_justify="left")
     for column in ("batch", "float32", "serving form", "speed"):
         table.add_column(column, justify="right")
     for item in report.latency:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.artifacts.manifest import ArtifactManifest, load_verified
+from modelpress.artifacts.manifest import ArtifactManifest, Form, load_verified
 from modelpress.serving.devices import Device, InLoop, OnThreads, call_seconds, hop_seconds
 from modelpress.serving.executors.base import Executor, InputError
 from modelpress.serving.executors.litert import LiteRTExecutor, check_signature
@@ -45,6 +45,12 @@ def load(folder: Path, layout: Layout) -> Loaded:
     Raises DataError or MissingError: ArtifactCorrupt, ArtifactLost, ModelLoadFailed or UnsupportedModel.
     """
     manifest = load_verified(folder)
+    if manifest.form is not Form.TFLITE:
+        raise DataError(
+            Reason.MODEL_LOAD_FAILED,
+            f"the artifact is of form {manifest.form}, for GPU devices, and this worker computes on CPUs:"
+            " serve one that was compressed with devices.type: CPU",
+        )
     signature = Signature.of(manifest)
     path = folder / manifest.model_file
     if layout.pipeline == 1:
