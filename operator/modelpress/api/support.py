@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from modelpress.api.spec import Compression, Data, DeviceType, Parallelism, Scheme, Source, Spec
 
 _SCHEMES = (  # which of them a type of devices has, the CRD's rules say
+    Scheme.AUTO,
     Scheme.INT8_DYNAMIC,
     Scheme.INT8_STATIC,
     Scheme.INT4_DYNAMIC,

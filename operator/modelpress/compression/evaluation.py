@@ -5,6 +5,7 @@ Must not import TensorFlow: a model is anything with inputs, outputs and a call.
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +32,34 @@ class Model(Protocol):
     def call(self, inputs: Arrays) -> dict[str, Array]:
         """Compute one batch."""
         ...
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A data set with the outputs of the original, for comparisons."""
+
+    data: Dataset
+    outputs: Mapping[str, Array]
+    batch: int
+
+    def compare(self, metric: Metric, model: Model, folder: Path, step: str) -> "Comparison":
+        """Score another model on the same rows; its outputs are in the folder `folder`."""
+        found = predict(model, self.data, folder, batch=self.batch, step=step)
+        return Comparison(score(metric, self.data.labels, self.outputs, found), found)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Scores of a model, and the outputs that they are of."""
+
+    scores: EvaluationReport
+    outputs: Mapping[str, Array]
+
+
+def reference(model: Model, inputs: Sequence[TensorSpec], data: Dataset, folder: Path) -> Reference:
+    """Compute the outputs of the original; they are in the folder `folder`."""
+    batch = batch_size(inputs, data)
+    return Reference(data, predict(model, data, folder, batch=batch, step="evaluate the original"), batch)
 
 
 def batch_size(inputs: Sequence[TensorSpec], data: Dataset) -> int:

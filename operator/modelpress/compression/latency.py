@@ -5,6 +5,7 @@ Measured alternately, so that both meet the same noise. Must not import TensorFl
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
@@ -19,11 +20,18 @@ _CALLS = 200
 _LEAST = 5
 
 
-def measure(
-    original: Model, compressed: Model, sample: Arrays, batches: Sequence[int]
-) -> tuple[Latency, ...]:
-    """Return the medians for each batch size; `sample` has rows that are repeated up to it."""
-    return tuple(_measure(original, compressed, resized(sample, batch), batch) for batch in batches)
+@dataclass(frozen=True)
+class Timing:
+    """What is called, and for how long: `sample` has rows that are repeated up to each batch size."""
+
+    sample: Arrays
+    batches: Sequence[int]
+    seconds: float = _SECONDS  # for each batch size
+
+
+def measure(original: Model, compressed: Model, timing: Timing) -> tuple[Latency, ...]:
+    """Return the medians for each batch size."""
+    return tuple(_measure(original, compressed, timing, batch) for batch in timing.batches)
 
 
 def batches_of(inputs: Sequence[TensorSpec]) -> tuple[int, ...]:
@@ -40,12 +48,13 @@ def resized(sample: Arrays, rows: int) -> Mapping[str, Array]:
     }
 
 
-def _measure(original: Model, compressed: Model, inputs: Arrays, batch: int) -> Latency:
+def _measure(original: Model, compressed: Model, timing: Timing, batch: int) -> Latency:
+    inputs = resized(timing.sample, batch)
     times: tuple[list[float], list[float]] = ([], [])
     for model in (original, compressed):
         for _ in range(2):  # the first call allocates
             model.call(inputs)
-    end = time.perf_counter() + _SECONDS
+    end = time.perf_counter() + timing.seconds
     for call in range(_CALLS):
         if call >= _LEAST and time.perf_counter() > end:
             break

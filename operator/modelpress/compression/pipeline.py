@@ -3,22 +3,25 @@ the form that will serve, write the artifact's folder (manifest.json, report.jso
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelpress.api.contract import JobRequest
+from modelpress.api.spec import Scheme
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts.manifest import ArtifactManifest
 from modelpress.compression import (
     calibration,
+    candidates,
     dataset,
-    evaluation,
-    evaluation_details,
     latency,
+    measurement,
     recipe,
     report,
     result,
     row_scores,
+    search,
     training_data,
     weight_stats,
 )
@@ -26,8 +29,10 @@ from modelpress.compression.channels.l0 import ChannelL0Penalty
 from modelpress.compression.channels.pruning import ChannelPruning
 from modelpress.compression.dataset import Dataset
 from modelpress.compression.forms import devices
-from modelpress.compression.forms.base import Form, Quantization, check_numbers, example
-from modelpress.compression.report import EvaluationReport, PassReport, Report
+from modelpress.compression.forms.base import Form, Forms, Quantization, check_numbers
+from modelpress.compression.latency import Timing
+from modelpress.compression.measurement import Measurement
+from modelpress.compression.report import PassReport, Report, SearchReport
 from modelpress.compression.training_data import TrainingData
 from modelpress.logs import progress
 from modelpress.models.load import load
@@ -50,12 +55,12 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """The original's outputs, for the comparison at the end."""
+class _Served:
+    """The form that serves, and how it was made; `quantization` is None for float32."""
 
-    data: Dataset
-    outputs: dict[str, Array]
-    batch: int
+    form: Form
+    quantization: PassReport | None = None
+    search: SearchReport | None = None
 
 
 def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> ArtifactManifest:
@@ -76,33 +81,43 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
         histograms = weight_stats.before(model.weights)
         data = _data(request, inputs, model, work_dir)
         _step(1)
-        measured = _measure_original(model, data, work_dir)
-        sample = _sample(model, measured)
+        automatic = plan.scheme is Scheme.AUTO
+        measured = measurement.of_original(model, data, work_dir, choose=automatic) if data else None
+        sample = measurement.sample(model, measured)
+        timing = Timing(sample, latency.batches_of(model.inputs))
         before = edited = maker.forms(model, sample, work_dir / "original")
         _step(2)
         model, passes = _change(plan, model, _training(plan, inputs, model, work_dir))
         _step(3)
         if passes:
             edited = maker.forms(model, sample, work_dir / "edited")
+        wanted: Quantization | search.Task | None = None
         if plan.scheme:
-            wanted = Quantization(plan.scheme, _calibration(inputs, model, work_dir))
-            form, quantization = edited.quantized(wanted, work_dir / "quantized")
-            passes.append(quantization)
-            values = edited.values(form, quantization)
-        else:
-            form, values = edited.float32, weight_stats.own_values(model.weights)
-        histograms = weight_stats.compared(histograms, values)
+            calibrated = _calibration(inputs, model, work_dir)
+            scale = _scale(request, measured, before.float32, timing)
+            wanted = (
+                search.Task(maker.schemes, calibrated, scale, bytes_before)
+                if scale
+                else Quantization(plan.scheme, calibrated)
+            )
+        served = _serve(edited, wanted, work_dir / "quantized")
+        form = served.form
+        if served.quantization:
+            passes.append(served.quantization)
+        histograms = weight_stats.compared(histograms, _values(edited, served, model))
     _step(4)
-    scores = _score(request, form, measured, work_dir)
-    if scores is None:
+    scores = None
+    if measured and request.evaluation:
+        scores = measurement.score(request.evaluation, form, measured, work_dir / "results")
+    else:
         check_numbers(form, sample)
-    times = latency.measure(before.float32.model, form.model, sample, latency.batches_of(model.inputs))
+    times = latency.measure(before.float32.model, form.model, timing)
     _step(5)
     form.copy_to(out)
     sizes = result.sizes(bytes_before, before.float32, form)
     made = Report(
         name=request.name,
-        recipe=plan.describe(),
+        recipe={**plan.describe(), **result.chosen(served.search)},
         recipe_hash=request.recipe_hash,
         artifact_key=inputs.artifact_key,
         versions=result.versions(),
@@ -111,10 +126,11 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
         passes=tuple(passes),
         evaluation=scores,
         latency=times,
+        search=served.search,
         latency_of=maker.measured_on,
         layers=result.layers(original, model, passes, sizes),
         histograms=histograms,
-        warnings=result.warnings(passes, scores),
+        warnings=result.warnings(passes, scores, served.search),
     )
     report.save(made, out)
     manifest = result.manifest(request, made, replace(form, folder=out), maker.kind)
@@ -171,31 +187,27 @@ def _calibration(inputs: Inputs, model: LoadedModel, work_dir: Path) -> calibrat
     return calibration.prepare(data, work_dir / "calibration.npz")
 
 
-def _measure_original(model: LoadedModel, data: Dataset | None, work_dir: Path) -> _Measured | None:
-    if data is None:
+def _scale(
+    request: JobRequest, measured: Measurement | None, float32: Form, timing: Timing
+) -> candidates.Scale | None:
+    """Return what scheme Auto measures candidates with; None for other schemes."""
+    if measured is None or measured.choosing is None or request.evaluation is None:
         return None
-    batch = evaluation.batch_size(model.inputs, data)
-    outputs = evaluation.predict(
-        model, data, work_dir / "predictions", batch=batch, step="evaluate the original"
-    )
-    return _Measured(data, outputs, batch)
+    shorter = replace(timing, seconds=candidates.SECONDS)
+    return candidates.Scale(measured.choosing, request.evaluation, float32.model, shorter)
 
 
-def _sample(model: LoadedModel, measured: _Measured | None) -> dict[str, Array]:
-    if measured is None:
-        return example(model.inputs)
-    rows = min(measured.batch, measured.data.rows)
-    return dict(latency.resized(measured.data.batch(0, rows), measured.batch))
+def _values(forms: Forms, served: _Served, model: LoadedModel) -> Iterator[tuple[str, Array]]:
+    """Yield the values that the form computes with, by the name of the weight."""
+    if served.quantization:
+        return forms.values(served.form, served.quantization)
+    return weight_stats.own_values(model.weights)
 
 
-def _score(
-    request: JobRequest, form: Form, measured: _Measured | None, work_dir: Path
-) -> EvaluationReport | None:
-    if measured is None or request.evaluation is None:
-        return None
-    found = evaluation.predict(
-        form.model, measured.data, work_dir / "results", batch=measured.batch, step="evaluate the result"
-    )
-    scores = evaluation.score(request.evaluation.metric, measured.data.labels, measured.outputs, found)
-    outputs = evaluation_details.Outputs(measured.data.labels, measured.outputs, found)
-    return evaluation_details.complete(scores, request.evaluation, outputs)
+def _serve(forms: Forms, wanted: Quantization | search.Task | None, folder: Path) -> _Served:
+    if wanted is None:
+        return _Served(forms.float32)
+    if isinstance(wanted, Quantization):
+        return _Served(*forms.quantized(wanted, folder))
+    found = search.run(forms, wanted, folder)
+    return _Served(found.form, found.quantization, found.report)

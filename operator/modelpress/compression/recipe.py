@@ -51,7 +51,7 @@ def of(request: JobRequest) -> Recipe:
     pruning = compression.pruning if compression else None
     clipping = optimization.weight_clipping if optimization else None
     scheme = compression.quantization.scheme if compression and compression.quantization else None
-    if scheme is not None:
+    if scheme not in (None, Scheme.AUTO):
         _check_scheme(scheme, request.device_type)
     training = _training(pruning, optimization.fine_tuning if optimization else None)
     return Recipe(
@@ -105,6 +105,14 @@ def _data(request: JobRequest, scheme: Scheme | None, training: object) -> dict[
         if data.calibration is None:
             raise _invalid("data: scheme Int8Static needs data.calibration")
         found["calibration"] = data.calibration
+    if scheme is Scheme.AUTO:
+        limits = request.evaluation
+        if "evaluation" not in found or limits is None or not (limits.min_score or limits.max_drop):
+            raise _invalid(
+                "evaluation: scheme Auto needs minScore or maxDrop, and data.evaluation to choose by them"
+            )
+        if data.calibration:
+            found["calibration"] = data.calibration
     if training:
         if data.training is None:
             raise _invalid("data: fineTuning needs data.training")

@@ -226,6 +226,51 @@ class Latency(ApiModel):
     speedup: float = Field(description="original / compressed.")
 
 
+class Candidate(ApiModel):
+    """A form that `scheme: Auto` tried, as it was measured on the half of the data that chooses."""
+
+    name: str = Field(description="Such as Int8Dynamic.")
+    parameters: dict[str, str] = Field(
+        default_factory=dict, description="Its scheme, and for other schemes the operators that have them."
+    )
+    bytes: int | None = Field(None, description="Of the form; unset where it could not be made.")
+    ratio: float | None = Field(None, description="originalBytes / bytes.")
+    score: float | None = Field(None, description="In percent; unset where it was not measured.")
+    score_interval: Bounds | None = Field(None, description="95 % interval of the score.")
+    drop: float | None = Field(None, description="In percentage points.")
+    drop_interval: Bounds | None = Field(None, description="95 % interval of the drop, paired by row.")
+    latency: tuple[Latency, ...] = Field((), description="Against the original in float32, alternately.")
+    passed: bool = Field(False, description="Whether it passes the limits on this half.")
+    clearly: bool = Field(False, description="Whether as much other data would most likely say so too.")
+    front: bool = Field(False, description="No other one is both as small and as good: the Pareto front.")
+    chosen: bool = Field(False, description="This one serves.")
+    why_not: str | None = Field(None, description="Why it was not chosen, or not measured.")
+
+
+class Sensitivity(ApiModel):
+    """What quantizing some operators alone does to the outputs."""
+
+    operators: tuple[str, ...] = Field(description="Names in the float32 form, neighbours.")
+    scheme: str = Field(description="What they were quantized to.")
+    bytes: int = Field(description="Of their weights in float32.")
+    damage: float | None = Field(
+        None, description="Relative error of the outputs; unset where that did not work."
+    )
+
+
+class SearchReport(ApiModel):
+    """How `scheme: Auto` chose."""
+
+    rows: int = Field(description="Rows of data.evaluation that chose; the others gave the scores.")
+    budget: int = Field(description="The most candidates that are measured.")
+    passed: bool = Field(description="Whether any candidate passes the limits on the rows that chose.")
+    note: str = Field(description="What was chosen and why, in one sentence.")
+    candidates: tuple[Candidate, ...] = Field(description="In the order in which they were tried.")
+    sensitivity: tuple[Sensitivity, ...] = Field(
+        (), description="Those with most damage first; only where mixtures were tried."
+    )
+
+
 class Report(ApiModel):
     """Content of report.json."""
 
@@ -241,6 +286,7 @@ class Report(ApiModel):
     evaluation: EvaluationReport | None = Field(None, description="Unset without evaluation.")
     latency: tuple[Latency, ...] = Field((), description="For batches of 1 and 32 rows.")
     latency_of: str | None = Field(None, description="What computed while latency was measured.")
+    search: SearchReport | None = Field(None, description="With scheme Auto: all candidates.")
     layers: tuple[LayerSize, ...] = Field((), description="Where the bytes are, before and after.")
     histograms: tuple[TensorHistogram, ...] = Field(
         (), max_length=60, description="Values of the largest kernels and embeddings."

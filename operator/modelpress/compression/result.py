@@ -15,7 +15,7 @@ from modelpress.artifacts.manifest import REPORT_FILE, ArtifactManifest, PassSum
 from modelpress.compression import evaluation_details, layer_sizes, report
 from modelpress.compression.forms.base import Form
 from modelpress.compression.passes import quantize
-from modelpress.compression.report import EvaluationReport, PassReport, Report
+from modelpress.compression.report import EvaluationReport, PassReport, Report, SearchReport
 from modelpress.models.types import LoadedModel
 from modelpress.models.types import TensorSpec as ModelTensorSpec
 
@@ -55,9 +55,19 @@ def sizes(before: int, float32: Form, served: Form) -> report.Sizes:
     )
 
 
-def warnings(passes: Sequence[PassReport], scores: EvaluationReport | None) -> tuple[str, ...]:
+def chosen(search: SearchReport | None) -> dict[str, str]:
+    """Return what scheme Auto chose, for the recipe of the report."""
+    name = next((item.name for item in search.candidates if item.chosen), None) if search else None
+    return {"chosen": name} if name else {}
+
+
+def warnings(
+    passes: Sequence[PassReport], scores: EvaluationReport | None, search: SearchReport | None = None
+) -> tuple[str, ...]:
     """Return what a reader of the report should not overlook."""
     lines = []
+    if search and not search.passed:
+        lines.append(f"scheme Auto: {search.note}")
     if scores and scores.invalid:
         lines.append(f"the compressed score does not count: {scores.invalid}")
     if scores:

@@ -10,6 +10,7 @@ from modelpress.api.support import unsupported
 BASE: dict[str, Any] = {"model": {"uri": "s3://models/m"}, "devices": {"type": "CPU"}}
 NOT_YET = "is part of the API and not implemented in this release"
 DONE = {
+    Scheme.AUTO,
     Scheme.INT8_DYNAMIC,
     Scheme.INT8_STATIC,
     Scheme.INT4_DYNAMIC,

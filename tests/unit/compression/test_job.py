@@ -1,5 +1,6 @@
 """The Job as the process that a pod runs, against a layout directory."""
 
+import hashlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from modelpress.api import contract
@@ -17,8 +19,9 @@ from modelpress.api.contract import JobFailure, JobRequest, JobResult
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts import termination
 from modelpress.artifacts.stores import open_store
-from modelpress.compression import job
+from modelpress.compression import job, report
 from tests.support.models import DigitsModels
+from tests.unit.serving.artifacts import worker
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,111 @@ def test_a_subclassed_keras_file_is_final_and_says_how_to_export(
     assert 'model.export("model_dir")' in ended.failure().message
 
 
+@pytest.fixture(scope="module")
+def nested(digits_models: DigitsModels, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained residual network with a nested model, beside its training.npz, with labels."""
+    import keras
+    from keras import layers as kl
+
+    folder, digits = tmp_path_factory.mktemp("nested"), digits_models.digits
+    rows = digits.train_x.reshape(-1, 8, 8, 1)
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 1), name="image")
+    stem = kl.Conv2D(24, 3, padding="same", activation="relu", name="stem")(image)
+    block = keras.Sequential(
+        [kl.Conv2D(24, 3, padding="same"), kl.BatchNormalization(momentum=0.9)], name="block"
+    )
+    x = kl.Flatten()(kl.MaxPooling2D(2)(kl.ReLU()(kl.Add()([block(stem), stem]))))
+    model = keras.Model(image, kl.Dense(10, activation="softmax", name="digit")(x))
+    model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy")
+    model.fit(rows, digits.train_y, epochs=6, batch_size=32, verbose=0)
+    model.save(folder / "nested.keras")
+    np.savez_compressed(folder / "training.npz", x=rows, y=digits.train_y)
+    return folder / "nested.keras"
+
+
+def test_channels_are_removed_trained_calibrated_and_the_result_serves(
+    pod: Pod, nested: Path, digits_models: DigitsModels
+) -> None:
+    training = {"uri": (nested.parent / "training.npz").as_uri()}
+    asked = request(
+        nested,
+        digits_models.image_data,
+        data={
+            "training": training,
+            "calibration": training,
+            "evaluation": {"uri": digits_models.image_data.as_uri()},
+        },
+        compression={
+            "pruning": {"sparsity": "33%", "granularity": "Channel"},
+            "quantization": {"scheme": "Int8Static"},
+        },
+        optimization={"fineTuning": {"epochs": 3, "learningRate": "0.001"}},
+    )
+    ended = pod.run(asked)
+    assert ended.code == 0, ended.log
+    made = JobResult.model_validate_json(ended.message)
+    assert made.scores is not None
+    assert made.scores.compressed > made.scores.original - 3
+    folder = pod.folder / "pulled"
+    open_store(pod.store).pull(made.artifact_digest, folder)
+    told = report.load(folder)
+    assert [step.name for step in told.passes] == ["pruning", "fineTuning", "quantization"]
+    channels = {tensor.name: tensor.facts for tensor in told.passes[0].tensors}
+    kernels = [facts for name, facts in channels.items() if name.endswith("kernel") and "digit" not in name]
+    assert [(facts["outputChannelsBefore"], facts["outputChannelsAfter"]) for facts in kernels] == [
+        (24, 16)
+    ] * 2
+    assert told.passes[1].training is not None
+    assert told.passes[1].training.losses["digit"].count("0.5 x") == 2
+    assert "512 of the 1,257 rows of data.calibration" in (told.passes[2].note or "")
+    # the tensors of the nested model keep their names, by which layers and histograms are found
+    assert all(item.after is not None for item in told.histograms)
+    sizes = {layer.name: (layer.before, layer.after) for layer in told.layers}
+    assert all(0 < sizes[name][1] < sizes[name][0] / 4 for name in sizes if name.endswith("conv2d"))
+    with worker(folder, pod.folder) as running:
+        rows = digits_models.digits.test_x[:8].reshape(-1, 8, 8, 1)
+        answer = running.predict({"instances": rows.tolist()}).json()["predictions"]
+    assert (np.argmax(answer, axis=1) == digits_models.digits.test_y[:8]).sum() >= 7
+
+
+def test_training_and_calibration_data_are_pinned_and_part_of_the_key(
+    pod: Pod, digits_models: DigitsModels
+) -> None:
+    keys = []
+    for count in (200, 300):
+        path = pod.folder / "training.npz"
+        np.savez(path, x=digits_models.digits.train_x[:count], y=digits_models.digits.train_y[:count])
+        source = {"uri": path.as_uri(), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        asked = request(
+            digits_models.saved_model,
+            data={"training": source, "calibration": source},
+            compression={"pruning": {"l0Penalty": "0.01"}, "quantization": {"scheme": "Int8Static"}},
+            optimization={"fineTuning": {"epochs": 1}},
+        )
+        ended = pod.run(asked)
+        assert ended.code == 0, ended.log
+        keys.append(JobResult.model_validate_json(ended.message).artifact_key)
+    assert keys[0] != keys[1]
+    wrong = {"training": {**source, "sha256": "0" * 64}, "calibration": source}
+    ended = pod.run({**asked, "data": wrong})
+    assert ended.code == 65
+    assert ended.failure().reason == "DigestMismatch"
+    assert "spec.data.training" in ended.failure().message
+
+
+def test_channels_of_a_saved_model_are_refused_before_anything_is_measured(
+    pod: Pod, digits_models: DigitsModels
+) -> None:
+    pruning = {"pruning": {"sparsity": "50%", "granularity": "Channel"}}
+    asked = request(digits_models.saved_model, digits_models.flat_data, compression=pruning)
+    ended = pod.run(asked)
+    assert ended.code == 65
+    assert ended.failure().reason == "UnsupportedModel"
+    assert "granularity: Channel needs layers" in ended.failure().message
+    assert "evaluate" not in ended.log
+
+
 def test_a_missing_model_is_final(pod: Pod) -> None:
     ended = pod.run(request(pod.folder / "none.keras"))
     assert ended.code == 66
@@ -151,7 +259,7 @@ def test_a_request_that_is_none_is_final(pod: Pod, text: str) -> None:
 
 
 def test_what_is_not_implemented_is_refused_before_any_download(pod: Pod) -> None:
-    ended = pod.run(request(pod.folder / "none.keras", compression={"quantization": {"scheme": "Auto"}}))
+    ended = pod.run(request(pod.folder / "none.keras", compression={"quantization": {"scheme": "BFloat16"}}))
     assert ended.code == 64
     assert ended.failure().reason == "NotSupportedYet"
 

@@ -286,7 +286,7 @@ def test_an_operation_without_a_built_in_operator_is_named(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("fields", "name"),
     [
-        ({"compression": {"quantization": {"scheme": "Auto"}}}, "scheme: Auto"),
+        ({"compression": {"quantization": {"scheme": "BFloat16"}}}, "scheme: BFloat16"),
         ({"deviceType": "GPU"}, "GPU"),
     ],
 )
@@ -301,3 +301,25 @@ def test_what_is_not_implemented_is_refused(fields: dict[str, Any], name: str) -
     with pytest.raises(UsageError, match=name) as caught:
         recipe.of(JobRequest.model_validate({**request, **fields}))
     assert caught.value.reason is Reason.NOT_SUPPORTED_YET
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"evaluation": {"maxDrop": "0.5%"}},
+        {"data": {"evaluation": {"uri": "file:///x"}}, "evaluation": {"maxSize": "1Mi"}},
+    ],
+)
+def test_auto_needs_data_and_a_limit_of_the_score(fields: dict[str, Any]) -> None:
+    request = {
+        "name": "a",
+        "namespace": "b",
+        "recipeHash": "c",
+        "model": {"uri": "file:///x"},
+        "deviceType": "CPU",
+        "compression": {"quantization": {"scheme": "Auto"}},
+    }
+    with pytest.raises(UsageError, match="scheme Auto needs minScore or maxDrop") as caught:
+        recipe.of(JobRequest.model_validate({**request, **fields}))
+    assert caught.value.reason is Reason.INVALID_SPEC

@@ -1,0 +1,107 @@
+"""Candidates of `scheme: Auto` in which some operators have another scheme than the others.
+
+- Int8Dynamic with its most sensitive operators as Int8Weights, where neither Int8Dynamic nor anything smaller
+  passes clearly: about as small, and closer to the original.
+- Int4Dynamic with its most sensitive operators in 8 bits, where Int4Dynamic does not pass clearly and is
+  smaller than what would be chosen so far. Where Int8Dynamic does not pass either, they are Int8Weights.
+
+Of each kind 1, 3 and half of the operators are tried. The first mixture that passes clearly ends its series:
+more exceptions would be larger or slower. Must not import TensorFlow.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+from modelpress.api.spec import Scheme
+from modelpress.compression import auto, halves, sensitivity
+from modelpress.compression.auto import Limits, Measured
+from modelpress.compression.candidates import Workbench, named
+from modelpress.compression.forms.base import MixableForms, Mixture, Operator
+from modelpress.compression.report import Sensitivity
+from modelpress.compression.sensitivity import Group, Trial
+
+
+def add(bench: Workbench, forms: MixableForms) -> tuple[Sensitivity, ...]:
+    """Try the mixtures that can help; return what was found out about the operators."""
+    operators = forms.operators
+    found: list[Sensitivity] = []
+    if eight_bits_help(bench.measured, bench.limits) and bench.left > 0:
+        ranking = _ranked(bench, forms, operators, Scheme.INT8_DYNAMIC)
+        found.extend(_report(ranking, Scheme.INT8_DYNAMIC))
+        _series(bench, forms, (Scheme.INT8_DYNAMIC, Scheme.INT8_WEIGHTS), ranking)
+    if four_bits_help(bench.measured, bench.limits) and bench.left > 0:
+        dynamic = named(bench.tried, Scheme.INT8_DYNAMIC.value)
+        safe = dynamic is not None and auto.clearly(dynamic, bench.limits)
+        repair = Scheme.INT8_DYNAMIC if safe else Scheme.INT8_WEIGHTS
+        sensitive = [item for item in operators if item.dense or not safe]
+        ranking = _ranked(bench, forms, sensitive, Scheme.INT4_DYNAMIC)
+        found.extend(_report(ranking, Scheme.INT4_DYNAMIC))
+        _series(bench, forms, (Scheme.INT4_DYNAMIC, repair), ranking)
+    return tuple(found)
+
+
+def eight_bits_help(measured: Sequence[Measured], limits: Limits) -> bool:
+    """Whether Int8Dynamic with exceptions can be better than what was measured."""
+    dynamic = _named(measured, Scheme.INT8_DYNAMIC)
+    return dynamic is not None and _can_help(dynamic, measured, limits)
+
+
+def four_bits_help(measured: Sequence[Measured], limits: Limits) -> bool:
+    """Whether Int4Dynamic with exceptions can be better than what was measured."""
+    int4 = _named(measured, Scheme.INT4_DYNAMIC)
+    return int4 is not None and _can_help(int4, measured, limits)
+
+
+def counts(groups: int) -> list[int]:
+    """Return how many of `groups` groups are exceptions: 1, 3 and half of them, and never all."""
+    return sorted({count for count in (1, 3, groups // 2) if 0 < count < groups})
+
+
+def _can_help(base: Measured, measured: Sequence[Measured], limits: Limits) -> bool:
+    """Whether exceptions, which only add bytes and score, can be worth it."""
+    if auto.clearly(base, limits) or (limits.max_size is not None and base.bytes > limits.max_size):
+        return False
+    choice = auto.choose(measured, limits)
+    return not (choice.clearly and measured[choice.chosen].bytes < base.bytes)
+
+
+def _named(measured: Sequence[Measured], scheme: Scheme) -> Measured | None:
+    return next((item for item in measured if item.name == scheme.value), None)
+
+
+def _ranked(
+    bench: Workbench, forms: MixableForms, operators: Sequence[Operator], scheme: Scheme
+) -> tuple[Group, ...]:
+    folder = bench.folder / f"sensitivity {scheme.value}"
+    choosing = bench.scale.choosing
+    rows = halves.sample(choosing.data, sensitivity.ROWS, folder / "rows")
+    return sensitivity.ranked(forms, operators, Trial(scheme, rows, choosing.batch), folder / "trials")
+
+
+def _series(
+    bench: Workbench, forms: MixableForms, schemes: tuple[Scheme, Scheme], ranking: Sequence[Group]
+) -> None:
+    """Try a base scheme with more and more of the worst groups in the other one."""
+    base, other = schemes
+    series = counts(len(ranking))[: bench.left]
+    for place, count in enumerate(series):
+        worst = [operator for group in ranking[:count] for operator in group.operators]
+        mixture = Mixture(base, dict.fromkeys(worst, other))
+        name = f"{base.value}, {len(worst)} {other.value}"
+
+        make = partial(forms.mixed, mixture)
+        tried = bench.add((name, mixture.describe()), make, len(series) - place - 1)
+        if tried.measured and auto.clearly(tried.measured, bench.limits):
+            return
+
+
+def _report(ranking: Sequence[Group], scheme: Scheme) -> list[Sensitivity]:
+    return [
+        Sensitivity(
+            operators=tuple(item.name for item in group.operators),
+            scheme=scheme.value,
+            bytes=sum(item.bytes for item in group.operators),
+            damage=None if group.damage == sensitivity.WORST else group.damage,
+        )
+        for group in ranking
+    ]
