@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from modelpress.api.spec import Scheme, Spec
-from modelpress.api.support import unsupported
+from modelpress.api.support import not_compressed, unsupported
 
 BASE: dict[str, Any] = {"model": {"uri": "s3://models/m"}, "devices": {"type": "CPU"}}
 NOT_YET = "is part of the API and not implemented in this release"
@@ -15,7 +15,9 @@ DONE = {
     Scheme.INT8_STATIC,
     Scheme.INT4_DYNAMIC,
     Scheme.INT8_WEIGHTS,
+    Scheme.INT4_WEIGHTS,
     Scheme.FLOAT16,
+    Scheme.BFLOAT16,
 }
 
 
@@ -50,7 +52,7 @@ def test_what_this_release_does(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({"devices": {}}, "spec.devices.type: GPU"),
+        ({"devices": {}}, "spec.devices.type: GPU for serving"),
         ({"parallelism": {"tensor": 2}}, "spec.parallelism.tensor: a value above 1"),
         (
             {"parallelism": {"pipeline": 2, "podsPerReplica": 2}},
@@ -71,6 +73,12 @@ def test_what_it_does_not_do_yet(fields: dict[str, Any], line: str) -> None:
 def test_other_schemes(scheme: Scheme) -> None:
     said = lines(compression={"quantization": {"scheme": scheme.value}})
     assert said == [f"spec.compression.quantization.scheme: {scheme.value} {NOT_YET}"]
+
+
+def test_what_only_serving_lacks_does_not_hinder_making_an_artifact() -> None:
+    fields = {"devices": {}, "parallelism": {"tensor": 2}, "model": {"uri": "pvc://m/m"}}
+    spec = Spec.model_validate({**BASE, **fields})
+    assert not_compressed(spec) == [f"spec.model.uri: pvc:// {NOT_YET}"]
 
 
 def test_everything_is_said_at_once() -> None:

@@ -286,11 +286,14 @@ def test_an_operation_without_a_built_in_operator_is_named(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("fields", "name"),
     [
-        ({"compression": {"quantization": {"scheme": "BFloat16"}}}, "scheme: BFloat16"),
-        ({"deviceType": "GPU"}, "GPU"),
+        ({"compression": {"quantization": {"scheme": "BFloat16"}}}, "BFloat16 is none of CPU devices"),
+        (
+            {"deviceType": "GPU", "compression": {"quantization": {"scheme": "Int8Dynamic"}}},
+            r"Int8Dynamic is none of GPU devices \(Int4Weights, Int8Weights, Float16, BFloat16\)",
+        ),
     ],
 )
-def test_what_is_not_implemented_is_refused(fields: dict[str, Any], name: str) -> None:
+def test_a_scheme_of_other_devices_is_refused(fields: dict[str, Any], name: str) -> None:
     request = {
         "name": "a",
         "namespace": "b",
@@ -300,7 +303,7 @@ def test_what_is_not_implemented_is_refused(fields: dict[str, Any], name: str) -
     }
     with pytest.raises(UsageError, match=name) as caught:
         recipe.of(JobRequest.model_validate({**request, **fields}))
-    assert caught.value.reason is Reason.NOT_SUPPORTED_YET
+    assert caught.value.reason is Reason.INVALID_SPEC
 
 
 @pytest.mark.parametrize(

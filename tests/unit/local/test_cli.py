@@ -99,7 +99,7 @@ def test_plan_prints_the_objects(tmp_path: Path) -> None:
 def test_plan_warns_of_what_is_not_supported_yet(tmp_path: Path) -> None:
     result = modelpress("plan", "-f", write(tmp_path, manifest_table.manifest(base=manifest_table.GPU)))
     assert result.exit_code == 0
-    assert "NotSupportedYet: spec.devices.type: GPU is part of the API" in result.stderr
+    assert "NotSupportedYet: spec.devices.type: GPU for serving is part of the API" in result.stderr
 
 
 def test_plan_refuses_local_paths_and_says_where_they_work(tmp_path: Path) -> None:
@@ -159,10 +159,17 @@ def test_run_refuses_an_invalid_manifest_before_it_starts_anything(tmp_path: Pat
 
 
 def test_compress_refuses_what_is_not_supported_yet(tmp_path: Path) -> None:
-    path = write(tmp_path, manifest_table.manifest(base=manifest_table.GPU))
+    path = write(tmp_path, GOOD.replace("s3://models/", "pvc://claim/"))
     result = modelpress("compress", "-f", path, "-o", str(tmp_path / "out"))
     assert result.exit_code == 64
-    assert result.stderr.startswith(f"error: {path}: spec.devices.type: GPU")
+    assert result.stderr.startswith(f"error: {path}: spec.model.uri: pvc://")
+
+
+def test_run_refuses_to_serve_on_gpus(tmp_path: Path) -> None:
+    path = write(tmp_path, manifest_table.manifest(base=manifest_table.GPU))
+    result = modelpress("run", "-f", path, "--state", str(tmp_path / "state"))
+    assert result.exit_code == 64
+    assert "spec.devices.type: GPU for serving" in result.stderr
 
 
 def test_report_and_serve_of_no_artifact(tmp_path: Path) -> None:
