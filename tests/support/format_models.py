@@ -188,7 +188,7 @@ def exported(folder: Path) -> Path:
     """Keras' export of a subclassed model, whose code is not in the directory."""
     keras = _keras()
 
-    class Network(keras.Model):  # type: ignore[misc]
+    class Network(keras.Model):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.seen = keras.layers.Conv2D(_WIDTH, 3, activation="relu")
@@ -261,6 +261,20 @@ def cholesky(folder: Path) -> Path:
         return tf.linalg.cholesky(tf.matmul(square, square, transpose_b=True) + tf.eye(4))
 
     return _computing(folder, compute)
+
+
+def diagonal_einsum(folder: Path) -> Path:
+    import tensorflow as tf
+
+    return _computing(folder, lambda x: tf.einsum("bii->bi", tf.reshape(x[:, :16], (-1, 4, 4))))
+
+
+def string_input(folder: Path) -> Path:
+    import tensorflow as tf
+
+    made = _module()
+    spec = tf.TensorSpec((None, 3), tf.string, "text")
+    return _signed(folder, made, lambda text: {"y": made.table[: tf.shape(text)[0]]}, spec)
 
 
 def strings(folder: Path) -> Path:

@@ -1,0 +1,63 @@
+"""The table of models and formats in docs/compression.md.
+
+`make formats` or `python -m tests.support.formats_table` writes it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.formats import CASES, Case, Refusal, Step
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "compression.md"
+BEGIN, END = "<!-- formats: written by a program -->\n", "<!-- end of formats -->\n"
+
+
+def main() -> None:
+    PAGE.write_text(rewritten(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def rewritten(text: str) -> str:
+    """Return a page with the table of now between its marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return "".join((before, BEGIN, "\n", *(f"{line}\n" for line in lines()), "\n", END, after))
+
+
+def lines() -> Iterator[str]:
+    """Yield the table of what can be compressed, that of what is refused whole, and the notes of both."""
+    notes: list[Refusal] = []
+    some = [case for case in CASES if len(case.refused) < len(Step)]
+    yield row(
+        "model", "file", "what is in it", *(f"`{step}`" if step[0].isupper() else step for step in Step)
+    )
+    yield row(*["---"] * (3 + len(Step)))
+    for case in some:
+        yield row(case.name, case.file, case.covers, *(cell(case, step, notes) for step in Step))
+    yield ""
+    yield "These are refused before any pass:"
+    yield ""
+    yield row("model", "file", "what is in it", "")
+    yield row(*["---"] * 4)
+    for case in CASES:
+        if case not in some:
+            yield row(case.name, case.file, case.covers, cell(case, Step.FLOAT32, notes))
+    yield ""
+    for number, note in enumerate(notes, start=1):
+        yield f'{number}. `{note.reason}`, "… {note.message} …": {note.why}.'
+
+
+def cell(case: Case, step: Step, notes: list[Refusal]) -> str:
+    refusal = case.refused.get(step)
+    if refusal is None:
+        return "works"
+    if refusal not in notes:
+        notes.append(refusal)
+    return f"refused ({notes.index(refusal) + 1})"
+
+
+def row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
