@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from modelpress.artifacts.manifest import TensorSpec
-from modelpress.compression import report_quality, report_sections
+from modelpress.compression import report_quality, report_search, report_sections
 from modelpress.compression.html import Child, Element, document, tag
 from modelpress.compression.report import Report
 from modelpress.compression.report_format import duration, percent, points, size
@@ -38,6 +38,7 @@ def render(report: Report, verdict: Verdict | None) -> str:
         report_sections.sizes(report) if report.layers else None,
         report_sections.histograms(report) if report.histograms else None,
         report_sections.latency(report) if report.latency else None,
+        report_search.section(report.search) if report.search else None,
         *(report_sections.passed(step) for step in report.passes),
         _origin(report),
         tag("footer", f"ModelPress {report.versions.get('modelpress', '')}, report of {report.name}"),

@@ -4,6 +4,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from modelpress.compression import report_search
 from modelpress.compression.report import (
     Bounds,
     EvaluationReport,
@@ -23,6 +24,8 @@ def render(report: Report) -> RenderableType:
         parts.append(_scores(report.evaluation))
     if report.latency:
         parts.append(_latency(report))
+    if report.search:
+        parts.append(report_search.text(report.search))
     if report.layers:
         parts.append(_layers(report))
     for step in report.passes:
@@ -51,7 +54,7 @@ def _summary(report: Report) -> Table:
             "outputs",
             ", ".join(f"{spec.name} {spec.dtype}{list(spec.shape)}" for spec in report.source.outputs),
         ),
-        ("scheme", report.recipe.get("scheme", "")),
+        ("scheme", report_search.asked(report)),
         ("weights in float32", f"{sizes.original_bytes:,} bytes"),
         ("serving form", f"{sizes.compressed_bytes:,} bytes, {sizes.ratio:.2f}x smaller"),
     )
