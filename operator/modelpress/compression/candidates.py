@@ -107,7 +107,10 @@ class Workbench:
 
     def _measure(self, tried: Tried, form: Form) -> Tried:
         outputs, metric = self.folder / "outputs", self.scale.limits.metric
-        compared = self.scale.choosing.compare(metric, form.model, outputs, "evaluate the candidate")
+        try:
+            compared = self.scale.choosing.compare(metric, form.model, outputs, "evaluate the candidate")
+        finally:
+            shutil.rmtree(outputs, ignore_errors=True)  # no two candidates write to the same files
         scores = compared.scores
         if scores.invalid:
             return replace(tried, failed=scores.invalid)
