@@ -2,7 +2,6 @@
 the form that will serve, write the artifact's folder (manifest.json, report.json, and the form).
 """
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,13 +32,20 @@ from modelpress.compression.forms.base import Form, Forms, Quantization, check_n
 from modelpress.compression.latency import Timing
 from modelpress.compression.measurement import Measurement
 from modelpress.compression.report import PassReport, Report, SearchReport
+from modelpress.compression.steps import Steps
 from modelpress.compression.training_data import TrainingData
-from modelpress.logs import progress
 from modelpress.models.load import load
 from modelpress.models.types import Array, LoadedModel, original_bytes
 
-_log = logging.getLogger(__name__)
-_STEPS = ("load", "measure the original", "change weights", "convert", "measure the result", "write")
+_STEPS = (
+    "load",
+    "measure the original",
+    "convert to float32",
+    "change weights",
+    "convert",
+    "measure the result",
+    "write",
+)
 
 
 @dataclass(frozen=True)
@@ -69,26 +75,33 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
     Scratch files go below `work_dir`. Raises DataError (InvalidModel, UnsupportedModel, InvalidData) and
     UsageError (NotSupportedYet). The gate is not judged here.
     """
+    with Steps(_STEPS) as steps:
+        return _compress(request, inputs, out, work_dir, steps)
+
+
+def _compress(
+    request: JobRequest, inputs: Inputs, out: Path, work_dir: Path, steps: Steps
+) -> ArtifactManifest:
     plan = recipe.of(request)
     out.mkdir(parents=True, exist_ok=True)
     work_dir.mkdir(parents=True, exist_ok=True)
     with devices.maker(request.device_type, work_dir) as maker:
-        _step(0)
         model = load(inputs.model, work_dir / "model")
         plan.check(model)
         bytes_before = original_bytes(model)
         original = result.source(model, inputs.model, inputs.source_digest)
         histograms = weight_stats.before(model.weights)
         data = _data(request, inputs, model, work_dir)
-        _step(1)
+        steps.next()
         automatic = plan.scheme is Scheme.AUTO
         measured = measurement.of_original(model, data, work_dir, choose=automatic) if data else None
         sample = measurement.sample(model, measured)
         timing = Timing(sample, latency.batches_of(model.inputs))
+        steps.next()
         before = edited = maker.forms(model, sample, work_dir / "original")
-        _step(2)
+        steps.next()
         model, passes = _change(plan, model, _training(plan, inputs, model, work_dir))
-        _step(3)
+        steps.next()
         if passes:
             edited = maker.forms(model, sample, work_dir / "edited")
         wanted: Quantization | search.Task | None = None
@@ -105,14 +118,14 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
         if served.quantization:
             passes.append(served.quantization)
         histograms = weight_stats.compared(histograms, _values(edited, served, model))
-    _step(4)
+    steps.next()
     scores = None
     if measured and request.evaluation:
         scores = measurement.score(request.evaluation, form, measured, work_dir / "results")
     else:
         check_numbers(form, sample)
     times = latency.measure(before.float32.model, form.model, timing)
-    _step(5)
+    steps.next()
     form.copy_to(out)
     sizes = result.sizes(bytes_before, before.float32, form)
     made = Report(
@@ -130,17 +143,13 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
         latency_of=maker.measured_on,
         layers=result.layers(original, model, passes, sizes),
         histograms=histograms,
+        steps=steps.reports(),
         warnings=result.warnings(passes, scores, served.search),
     )
     report.save(made, out)
     manifest = result.manifest(request, made, replace(form, folder=out), maker.kind)
     manifests.save(manifest, out)
-    progress(_log, "compress", len(_STEPS), len(_STEPS))
     return manifest
-
-
-def _step(number: int) -> None:
-    progress(_log, "compress", number, len(_STEPS), doing=_STEPS[number])
 
 
 def _data(request: JobRequest, inputs: Inputs, model: LoadedModel, work_dir: Path) -> Dataset | None:

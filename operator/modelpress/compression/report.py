@@ -271,6 +271,18 @@ class SearchReport(ApiModel):
     )
 
 
+class StepReport(ApiModel):
+    """What one step of the compression took."""
+
+    name: str = Field(description="Such as load or convert.")
+    seconds: float = Field(description="Its time.")
+    peak_bytes: int | None = Field(
+        None,
+        description="Largest memory of all processes of the compression, TensorFlow's own included; pages"
+        " that they share count for each. Unset where it cannot be measured.",
+    )
+
+
 class Report(ApiModel):
     """Content of report.json."""
 
@@ -291,6 +303,7 @@ class Report(ApiModel):
     histograms: tuple[TensorHistogram, ...] = Field(
         (), max_length=60, description="Values of the largest kernels and embeddings."
     )
+    steps: tuple[StepReport, ...] = Field((), description="Time and memory, until this report was written.")
     warnings: tuple[str, ...] = Field((), description="What a reader should know.")
 
     def to_json(self) -> str:

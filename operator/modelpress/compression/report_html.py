@@ -40,6 +40,7 @@ def render(report: Report, verdict: Verdict | None) -> str:
         report_sections.latency(report) if report.latency else None,
         report_search.section(report.search) if report.search else None,
         *(report_sections.passed(step) for step in report.passes),
+        report_sections.steps(report.steps) if report.steps else None,
         _origin(report),
         tag("footer", f"ModelPress {report.versions.get('modelpress', '')}, report of {report.name}"),
     )

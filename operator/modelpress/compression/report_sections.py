@@ -5,7 +5,14 @@ from collections.abc import Iterator, Sequence
 
 from modelpress.compression import report_charts as charts
 from modelpress.compression.html import Child, Element, tag
-from modelpress.compression.report import LayerSize, PassReport, Report, TensorReport, TrainingReport
+from modelpress.compression.report import (
+    LayerSize,
+    PassReport,
+    Report,
+    StepReport,
+    TensorReport,
+    TrainingReport,
+)
 from modelpress.compression.report_format import duration, size
 from modelpress.compression.report_tables import figure, legend, row_of, table
 from modelpress.compression.report_text import describe
@@ -188,3 +195,26 @@ def _skipped(tensors: Sequence[TensorReport]) -> Iterator[Element]:
 
 def _count(tensors: int) -> str:
     return f"{tensors} tensor{'' if tensors == 1 else 's'}"
+
+
+def steps(found: Sequence[StepReport]) -> Element:
+    """Return time and memory of the steps, with a bar for the memory."""
+    largest = max((step.peak_bytes or 0 for step in found), default=0) or 1
+    rows = [
+        row_of(
+            (
+                step.name,
+                charts.bar((step.peak_bytes or 0) / largest, "original"),
+                "not measured" if step.peak_bytes is None else size(step.peak_bytes),
+                f"{step.seconds:,.1f} s",
+            )
+        )
+        for step in found
+    ]
+    hint = (
+        "Peak of all processes of the compression together, TensorFlow's own memory included."
+        " The step that writes this report is in it up to here."
+    )
+    listed = table(("Step", "", "Peak memory", "Time"), rows, right_from=2, bars=1)
+    head = tag("h2", "Time and memory of the compression")
+    return tag("section", head, tag("p", hint, class_="hint"), listed, class_="keep")

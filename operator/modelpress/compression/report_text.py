@@ -1,5 +1,7 @@
 """report.json as text for a terminal. Must not import TensorFlow."""
 
+from collections.abc import Sequence
+
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -11,10 +13,11 @@ from modelpress.compression.report import (
     MetricScores,
     PassReport,
     Report,
+    StepReport,
     TensorReport,
     TrainingReport,
 )
-from modelpress.compression.report_format import bounds_text, percent, points
+from modelpress.compression.report_format import bounds_text, percent, points, size
 
 
 def render(report: Report) -> RenderableType:
@@ -32,6 +35,8 @@ def render(report: Report) -> RenderableType:
         if step.training:
             parts.append(_training(step.name, step.training))
         parts.append(_pass(step))
+    if report.steps:
+        parts.append(_steps(report.steps))
     parts.extend(Text(f"Warning: {warning}", style="yellow") for warning in report.warnings)
     return Group(*parts)
 
@@ -126,6 +131,16 @@ def _latency(report: Report) -> Table:
         table.add_row(
             str(item.batch), f"{item.original:,.1f} us", f"{item.compressed:,.1f} us", f"{item.speedup:.2f}x"
         )
+    return table
+
+
+def _steps(steps: Sequence[StepReport]) -> Table:
+    table = Table(title="Time and memory of the compression", title_justify="left")
+    for column in ("step", "seconds", "peak of all processes"):
+        table.add_column(column, justify="left" if column == "step" else "right")
+    for step in steps:
+        peak = "not measured" if step.peak_bytes is None else size(step.peak_bytes)
+        table.add_row(step.name, f"{step.seconds:,.1f}", peak)
     return table
 
 

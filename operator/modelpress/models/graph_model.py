@@ -20,7 +20,7 @@ from modelpress.models.types import (
     unsupported,
 )
 
-_LARGEST = 2**31  # bytes that a flatbuffer can address
+LARGEST = 2**31  # bytes that a flatbuffer can address
 _DTYPES = ("float16", "float32", "int8", "uint8", "int16", "int32", "int64", "bool")
 
 
@@ -95,7 +95,7 @@ class GraphModel:
         a conversion (23 times the model's bytes at the peak, measured, against 4.5).
         """
         size = self.constant_bytes + sum(weight.bytes for weight in self.weights)
-        if size > _LARGEST:
+        if size > LARGEST:
             raise unsupported(
                 f"the model's weights are {size / 2**30:.1f} GiB; a .tflite file holds at most 2 GiB"
             )

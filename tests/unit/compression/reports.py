@@ -109,6 +109,11 @@ def wire(**fields: Any) -> dict[str, Any]:
             },
             {"name": "merged/kernel", "low": 0.1, "high": 0.6, "before": [1, 4, 9, 5, 2]},
         ],
+        "steps": [
+            {"name": "load", "seconds": 4.31, "peakBytes": 734_003_200},
+            {"name": "convert", "seconds": 61.2, "peakBytes": 2_040_109_466},
+            {"name": "write", "seconds": 0.1},
+        ],
         "warnings": ["maxDrop 0.5%: 540 rows cannot tell it from the limit"],
         **fields,
     }

@@ -64,5 +64,7 @@ def test_the_terminal_shows_every_metric_with_its_intervals_and_the_bytes_by_lay
         "R2 was not measured",
         "learning rate",
         "dense",
+        "1.9 GiB",
+        "not measured",
     ):
         assert word in text

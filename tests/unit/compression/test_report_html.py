@@ -81,6 +81,9 @@ def test_the_page_tells_everything_and_loads_nothing() -> None:
         "(parameters)",
         "merged by the converter",
         "81 %",
+        "700.0 MiB",
+        "61.2 s",
+        "not measured",
     ):
         assert word in text, word
 
@@ -93,9 +96,20 @@ def test_a_missed_limit_stands_above_everything_else() -> None:
 
 
 def test_a_report_without_measurements_has_no_empty_sections() -> None:
-    bare = reports.report(evaluation=None, latency=[], layers=[], histograms=[], passes=[], warnings=[])
+    bare = reports.report(
+        evaluation=None, latency=[], layers=[], histograms=[], passes=[], warnings=[], steps=[]
+    )
     text = check(render(bare))
-    for heading in ("Quality", "Confusion", "Latency", "Size by layer", "Weights", "Pass:", "Warning"):
+    for heading in (
+        "Quality",
+        "Confusion",
+        "Latency",
+        "Size by layer",
+        "Weights",
+        "Pass:",
+        "Warning",
+        "memory",
+    ):
         assert heading not in text
 
 

@@ -1,0 +1,142 @@
+"""Peak memory of a compression Job on a model of 100 million parameters (400 MB in float32).
+
+Each step's peak is that of all processes of the Job, less the same step's peak for a model of some kilobytes,
+as a multiple of the large model's bytes. Run with `python -m tests.benchmarks.memory` from the repository's
+root; it needs 5 GB of memory and takes some minutes.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelpress.api import contract
+from modelpress.api.contract import JobResult
+from modelpress.artifacts.stores import open_store
+from modelpress.compression import report
+from modelpress.compression.memory import PeakMeter
+from modelpress.compression.report import StepReport
+
+LARGE, SMALL = 4096, 8  # units of the Dense layers; 102.8 million parameters and some hundreds
+EMBEDDING = "embedding"
+_HIDDEN = 6
+_MB = 1e6
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The steps of a Job, the peak of the whole Job, and the bytes of its model in float32."""
+
+    steps: tuple[StepReport, ...]
+    peak: int
+    original: int
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for kind in ("layers", "SavedModel", EMBEDDING):
+            small = build(kind, SMALL, folder / f"{kind} small")
+            large = build(kind, LARGE, folder / f"{kind} large")
+            for scheme in ("Int8Dynamic", None):
+                baseline = run(small, scheme, folder / f"{small.name} {scheme} job")
+                show(
+                    f"{kind}, {scheme or 'float32'}",
+                    run(large, scheme, folder / f"{kind} {scheme}"),
+                    baseline,
+                )
+
+
+def build(kind: str, units: int, folder: Path) -> Path:
+    """Write a model in a process of its own: TensorFlow does not give memory back."""
+    folder.mkdir()
+    target = folder / ("model" if kind == "SavedModel" else "model.keras")
+    command = [sys.executable, "-m", "tests.benchmarks.memory", kind, str(units), str(target)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return target
+
+
+def write(kind: str, units: int, target: Path) -> None:
+    """Write Dense layers of `units` units, or one table with as many elements as all of them."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    if kind == EMBEDDING:
+        inputs = keras.Input((16,), dtype="int32")
+        table = keras.layers.Embedding(_HIDDEN * units * units // 256 + 1, 256)
+        hidden = keras.layers.GlobalAveragePooling1D()(table(inputs))
+    else:
+        inputs = keras.Input((units // 8,))
+        hidden = inputs
+        for _ in range(_HIDDEN + 1):
+            hidden = keras.layers.Dense(units, activation="relu")(hidden)
+    model = keras.Model(inputs, keras.layers.Dense(10)(hidden))
+    if kind == "SavedModel":
+        model.export(target, verbose=False)
+    else:
+        model.save(target)
+
+
+def run(model: Path, scheme: str | None, folder: Path) -> Measured:
+    """Run the Job's program as a pod does."""
+    folder.mkdir()
+    request = {
+        "name": "large",
+        "namespace": "default",
+        "recipeHash": "1" * 64,
+        "deviceType": "CPU",
+        "model": {"uri": model.as_uri()},
+        "compression": {"quantization": {"scheme": scheme}} if scheme else None,
+    }
+    message, store = folder / "message", f"file://{folder}/store"
+    environment = {
+        **os.environ,
+        contract.REQUEST: json.dumps(request),
+        contract.STORE: store,
+        contract.WORK_DIR: str(folder / "work"),
+        contract.TERMINATION_MESSAGE: str(message),
+    }
+    with PeakMeter() as meter:
+        meter.peak()
+        job = [sys.executable, "-m", "modelpress.compression.job"]
+        ended = subprocess.run(job, env=environment, capture_output=True, text=True, check=False)
+        peak = meter.peak()
+    if ended.returncode:
+        raise SystemExit(
+            f"the Job ended with {ended.returncode}: {message.read_text()}\n{ended.stderr[-3000:]}"
+        )
+    result = JobResult.model_validate_json(message.read_text())
+    open_store(store).pull(result.artifact_digest, folder / "artifact")
+    return Measured(report.load(folder / "artifact").steps, peak or 0, result.original_bytes)
+
+
+def show(title: str, large: Measured, small: Measured) -> None:
+    """Print a table of the steps."""
+    print(f"\n{title}: {large.original / _MB:,.0f} MB in float32")
+    print(f"{'step':22}{'seconds':>9}{'peak':>11}{'baseline':>11}{'beyond':>9}")
+    for after, before in zip(large.steps, small.steps, strict=True):
+        print(
+            f"{after.name:22}{after.seconds:9.1f}{_row(after.peak_bytes, before.peak_bytes, large.original)}"
+        )
+    seconds = sum(step.seconds for step in large.steps)
+    print(f"{'whole Job':22}{seconds:9.1f}{_row(large.peak, small.peak, large.original)}", flush=True)
+
+
+def _row(peak: int | None, baseline: int | None, original: int) -> str:
+    if peak is None or baseline is None:
+        return "  not measured"
+    beyond = (peak - baseline) / original
+    return f"{peak / _MB:8,.0f} MB{baseline / _MB:8,.0f} MB{beyond:8.2f}x"
+
+
+def _arguments(arguments: Sequence[str]) -> None:
+    kind, units, target = arguments
+    write(kind, int(units), Path(target))
+
+
+if __name__ == "__main__":
+    _arguments(sys.argv[1:]) if len(sys.argv) > 1 else main()
