@@ -97,6 +97,8 @@ def _damage(
         if failed.reason is not Reason.UNSUPPORTED_MODEL:
             raise
         return WORST
+    except MemoryError:  # of the converter's process
+        return WORST
 
 
 def _outputs(model: evaluation.Model, trial: Trial, folder: Path) -> dict[str, Array]:

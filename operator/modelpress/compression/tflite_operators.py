@@ -29,7 +29,7 @@ def read(path: Path) -> tuple[Operator, ...]:
     Operators that share their weights, such as the steps of an unrolled recurrent layer, are one: with two
     schemes the weights would be stored twice.
     """
-    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    model = schema.Model.GetRootAs(np.memmap(path, np.uint8, "r"), 0)
     found: dict[int, Operator] = {}
     for graph, operator in _operators(model):
         kind = _kind(model, operator)
