@@ -3,9 +3,10 @@
 Must not import TensorFlow (the model does, and the converter's process).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from modelpress.api.errors import DataError
 from modelpress.api.spec import Scheme
 from modelpress.artifacts import manifest
 from modelpress.artifacts.manifest import MODEL_FILE
@@ -15,9 +16,10 @@ from modelpress.compression.forms.base import Form, Mixture, Operator, Quantizat
 from modelpress.compression.forms.litert_model import LiteRTModel
 from modelpress.compression.passes import quantize
 from modelpress.compression.report import PassReport
-from modelpress.models.types import Array, Arrays, LoadedModel
+from modelpress.models.types import Array, Arrays, LoadedModel, unsupported
 
 TOLERANCE = 1e-4  # of the float32 form against TensorFlow
+_MISTAKEN = ("RFFT2D", "COMPLEX_ABS", "REAL", "IMAG")  # a complex transform becomes one of real numbers
 
 
 class LiteRTForms:
@@ -29,9 +31,12 @@ class LiteRTForms:
         self._converter = converter
         self._exported = model.export(folder / "exported")
         converter.convert(self._exported, FLOAT32, folder / MODEL_FILE)
-        tflite_file.read(folder / MODEL_FILE)  # refuses a file that reads variables
+        operators = tflite_file.read(folder / MODEL_FILE).operators  # refuses a file that reads variables
         self.float32 = self.opened(folder)
-        check_equal(model.call(sample), self.float32.model.call(sample), TOLERANCE)
+        try:
+            check_equal(model.call(sample), self.float32.model.call(sample), TOLERANCE)
+        except DataError as error:
+            raise unsupported(f"{error.message}{_suspects(operators)}") from error
 
     def quantized(self, wanted: Quantization, folder: Path) -> tuple[Form, PassReport]:
         """Convert the model of the checked float32 form as `wanted`."""
@@ -77,6 +82,12 @@ class LiteRTForms:
         """Load a .tflite file."""
         model = LiteRTModel(folder / MODEL_FILE, self._model.inputs, self._model.outputs)
         return Form(folder, (MODEL_FILE,), model)
+
+
+def _suspects(operators: Sequence[str]) -> str:
+    """Name the operators that the converter is known to take for others."""
+    found = sorted({name for name in operators if name in _MISTAKEN})
+    return f" (its operators {', '.join(found)})" if found else ""
 
 
 class LiteRTMaker:
