@@ -181,7 +181,7 @@ def _why_not(item: Measured, missed: Sequence[str], taken: _Taken) -> str:
     if not any(item is other for other in taken.pool):
         return "passes by less than the rows can tell"
     if slow := _slower(item, taken.fastest):
-        return f"{slow:.1f} times as slow as {taken.fastest.name}"
+        return f"{slow:.2f} times as slow as {taken.fastest.name}"
     if item.bytes > taken.chosen.bytes:
         return f"larger than {taken.chosen.name}"
     return f"as small as {taken.chosen.name}, and not faster"

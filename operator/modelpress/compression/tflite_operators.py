@@ -39,7 +39,7 @@ def read(path: Path) -> tuple[Operator, ...]:
         scope = _scope(graph, operator)
         first = found.get(weights.Buffer())
         found[weights.Buffer()] = Operator(
-            name=first.name if first else scope.rstrip(";"),
+            name=first.name if first else scope.split(";")[0],  # the others were merged into it
             kind=_KINDS[kind],
             scopes=(*(first.scopes if first else ()), scope),
             bytes=model.Buffers(weights.Buffer()).DataLength(),

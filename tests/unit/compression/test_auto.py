@@ -137,7 +137,7 @@ def test_each_other_candidate_says_why_it_was_not_chosen() -> None:
     choice = auto.choose(candidates, replace(DROP, max_size=50))
     assert [verdict.why_not for verdict in choice.verdicts] == [
         None,
-        "3.0 times as slow as int8",
+        "3.00 times as slow as int8",
         "passes by less than the rows can tell",
         "drop +4.00, more than maxDrop",
         "60 bytes, above maxSize",
