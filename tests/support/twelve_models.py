@@ -70,7 +70,7 @@ def train(name: str, folder: Path) -> TrainedModel:
 def smaller(images: Images, by: int) -> Images:
     """Return the mean of blocks of `by` x `by` pixels."""
     size = images.shape[1] // by
-    return images.reshape(-1, size, by, size, by, 1).mean(axis=(2, 4))
+    return np.asarray(images.reshape(-1, size, by, size, by, 1).mean(axis=(2, 4)), np.float32)
 
 
 def _small(images: Images) -> Rows:

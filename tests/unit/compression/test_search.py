@@ -92,9 +92,10 @@ class ArrayForms:
     def mixed(self, mixture: Mixture, folder: Path) -> tuple[Form, PassReport]:
         self.mixtures.append(mixture)
         assert mixture.base is not None
-        size, noise = self.made[mixture.base]  # type: ignore[misc]
+        found = self.made[mixture.base]
+        assert not isinstance(found, str)
         spared = any(item.name == self.bad for item in mixture.exceptions)
-        return self._write(folder, size + len(mixture.exceptions), 0.0 if spared else noise)
+        return self._write(folder, found[0] + len(mixture.exceptions), 0.0 if spared else found[1])
 
     def opened(self, folder: Path) -> Form:
         return Form(folder, ("model",), Classes())
