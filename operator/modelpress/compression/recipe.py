@@ -46,12 +46,12 @@ class Recipe:
 
 
 def of(request: JobRequest) -> Recipe:
-    """Return the passes of a request. Raises UsageError (NotSupportedYet) for what is not implemented."""
+    """Return the passes of a request. Raises UsageError (InvalidSpec) for what the CRD's rules refuse too."""
     compression, optimization = request.compression, request.optimization
     pruning = compression.pruning if compression else None
     clipping = optimization.weight_clipping if optimization else None
     scheme = compression.quantization.scheme if compression and compression.quantization else None
-    if scheme not in (None, Scheme.AUTO):
+    if scheme and scheme is not Scheme.AUTO:
         _check_scheme(scheme, request.device_type)
     training = _training(pruning, optimization.fine_tuning if optimization else None)
     return Recipe(
@@ -65,8 +65,6 @@ def of(request: JobRequest) -> Recipe:
 
 
 def _check_scheme(scheme: Scheme, device: DeviceType) -> None:
-    if not any(scheme in known for known in _SCHEMES.values()):
-        raise _not_yet(f"compression.quantization.scheme: {scheme.value}")
     if scheme not in _SCHEMES[device]:
         known = ", ".join(item.value for item in _SCHEMES[device])
         raise _invalid(
@@ -124,7 +122,3 @@ def _invalid(what: str) -> UsageError:
     return UsageError(Reason.INVALID_SPEC, f"spec.{what}")
 
 
-def _not_yet(what: str) -> UsageError:
-    return UsageError(
-        Reason.NOT_SUPPORTED_YET, f"spec.{what} is part of the API and not implemented in this release"
-    )
