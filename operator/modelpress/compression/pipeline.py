@@ -73,7 +73,7 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
     """Compress a model into the folder `out`, which must be empty or missing.
 
     Scratch files go below `work_dir`. Raises DataError (InvalidModel, UnsupportedModel, InvalidData) and
-    UsageError (NotSupportedYet). The gate is not judged here.
+    UsageError (InvalidSpec). The gate is not judged here.
     """
     with Steps(_STEPS) as steps:
         return _compress(request, inputs, out, work_dir, steps)

@@ -120,5 +120,3 @@ def _data(request: JobRequest, scheme: Scheme | None, training: object) -> dict[
 
 def _invalid(what: str) -> UsageError:
     return UsageError(Reason.INVALID_SPEC, f"spec.{what}")
-
-
