@@ -83,3 +83,38 @@ def _text(keras: Any) -> Any:
     hidden = layers.GlobalAveragePooling1D()(layers.Embedding(TOKENS, 32)(words))
     hidden = layers.Dense(64, activation="relu")(hidden)
     return keras.Model(words, layers.Dense(10, activation="softmax", name="digit")(hidden))
+
+
+def attention(folder: Path) -> TrainedModel:
+    """Train a transformer block that reads the digits as 8 rows of 8 pixels; takes some seconds."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    return _trained(folder, "attention", _attention(keras), lambda x: x.reshape(-1, 8, 8))
+
+
+def wide(folder: Path) -> TrainedModel:
+    """Train a network whose bytes are in its kernels; takes some seconds."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    return _trained(folder, "wide", _wide(keras), lambda x: x)
+
+
+def _attention(keras: Any) -> Any:
+    layers = keras.layers
+    image = keras.Input((8, 8), name="rows")
+    hidden = layers.Dense(48)(image)
+    for _ in range(2):
+        mixed = layers.MultiHeadAttention(4, 12)(layers.LayerNormalization()(hidden), hidden)
+        hidden = layers.Add()([hidden, mixed])
+        wider = layers.Dense(96, activation="gelu")(layers.LayerNormalization()(hidden))
+        hidden = layers.Add()([hidden, layers.Dense(48)(wider)])
+    return keras.Model(image, layers.Dense(10, activation="softmax", name="digit")(layers.Flatten()(hidden)))
+
+
+def _wide(keras: Any) -> Any:
+    layers = keras.layers
+    image = keras.Input((64,), name="image")
+    hidden = layers.Dense(512, activation="relu")(layers.Dense(512, activation="relu")(image))
+    return keras.Model(image, layers.Dense(10, activation="softmax", name="digit")(hidden))

@@ -171,10 +171,10 @@ def test_integers_stay_integers_in_memory(originals: dict[str, LoadedModel], tmp
 
 
 def test_numbers_of_a_scale_reach_every_row_of_an_odd_count() -> None:
-    q = np.arange(-8, 7, dtype=np.int8).reshape(5, 3)
-    tensor = StoredTensor("k", "int4", (5, 3), int4.pack(q), np.float32([2, 4, 8]), np.int32([0]), 1)
+    q, scale = np.arange(-8, 7, dtype=np.int8).reshape(5, 3), np.array([2, 4, 8], np.float32)
+    tensor = StoredTensor("k", "int4", (5, 3), int4.pack(q), scale, np.zeros(1, np.int32), 1)
     value = tf.function(stored_model.Held(tensor).value)()
-    assert np.array_equal(value.numpy(), q / np.float32([2, 4, 8]))
+    assert np.array_equal(value.numpy(), q / scale)
     assert np.array_equal(value.numpy(), tensor.values())
 
 

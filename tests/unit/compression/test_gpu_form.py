@@ -1,0 +1,409 @@
+"""The form for GPUs: each scheme on models of different kinds, whole compressions, on the CPU of TensorFlow."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modelpress.api.conditions import Reason
+from modelpress.api.contract import JobRequest
+from modelpress.api.errors import DataError
+from modelpress.api.spec import Metric, Scheme
+from modelpress.artifacts import manifest as manifests
+from modelpress.artifacts import weights
+from modelpress.artifacts.manifest import ArtifactManifest, ComputeDtype
+from modelpress.compression import dataset, evaluation, pipeline, report
+from modelpress.compression.forms.base import Form, Quantization
+from modelpress.compression.forms.tensorflow import TensorFlowForms, TensorFlowMaker
+from modelpress.compression.formula import TOLERANCE
+from modelpress.compression.passes import stored_weights
+from modelpress.compression.report import EvaluationReport, PassReport, Report
+from modelpress.models.load import load
+from modelpress.models.types import Array, Kind, Role, original_bytes
+from tests.support import small_models
+from tests.support.models import DigitsModels
+from tests.support.small_models import TrainedModel
+
+MODELS = ("cnn", "wide", "text", "attention", "depthwise", "seed")
+SCHEMES = stored_weights.SCHEMES
+LARGEST_BFLOAT16 = 2.0**128 - 2.0**120
+INTEGERS = (Scheme.INT8_WEIGHTS, Scheme.INT4_WEIGHTS)
+COMPUTE = {Scheme.BFLOAT16: ComputeDtype.BFLOAT16}  # float16 with the others
+DROPS = {
+    Scheme.INT4_WEIGHTS: 4.0
+}  # percentage points; 1.5 for the others, where 540 rows have an error of 0.6
+RATIOS = {  # of the network whose bytes are in its kernels
+    Scheme.INT8_WEIGHTS: (3.8, 4.0),
+    Scheme.INT4_WEIGHTS: (7.0, 8.0),
+    Scheme.FLOAT16: (1.95, 2.0),
+    Scheme.BFLOAT16: (1.95, 2.0),
+}
+
+
+@pytest.fixture(scope="module")
+def models(digits_models: DigitsModels, tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedModel]:
+    folder = tmp_path_factory.mktemp("models")
+    none = folder / "none"
+    return {
+        "seed": TrainedModel(digits_models.saved_model, digits_models.flat_data, none),
+        "cnn": TrainedModel(digits_models.cnn, digits_models.image_data, none),
+        "depthwise": small_models.depthwise(folder),
+        "text": small_models.text(folder),
+        "attention": small_models.attention(folder),
+        "wide": small_models.wide(folder),
+    }
+
+
+@dataclass(frozen=True)
+class Quantized:
+    form: Form
+    step: PassReport
+    scores: EvaluationReport
+    ratio: float  # bytes of the weights in float32 / bytes of the files
+
+
+class _Original:
+    def __init__(self, trained: TrainedModel, folder: Path) -> None:
+        self.model = load(trained.path, folder / "model")
+        specs = self.model.inputs, self.model.outputs
+        self.data = dataset.load(trained.evaluation, folder / "evaluation", *specs, labels=True)
+        self.forms = TensorFlowForms(self.model, self.data.batch(0, 8), folder / "float32")
+        self.outputs = evaluation.predict(self.model, self.data, folder / "original", batch=64, step="test")
+
+
+class Forms:
+    """The form of each model and scheme, made when it is first asked for."""
+
+    def __init__(self, models: dict[str, TrainedModel], folder: Path) -> None:
+        self._models = models
+        self._folder = folder
+        self._originals: dict[str, _Original] = {}
+        self._made: dict[tuple[str, Scheme], Quantized] = {}
+
+    def original(self, name: str) -> _Original:
+        if name not in self._originals:
+            self._originals[name] = _Original(self._models[name], self._folder / name)
+        return self._originals[name]
+
+    def __getitem__(self, key: tuple[str, Scheme]) -> Quantized:
+        if key not in self._made:
+            self._made[key] = self._make(*key)
+        return self._made[key]
+
+    def _make(self, name: str, scheme: Scheme) -> Quantized:
+        original, folder = self.original(name), self._folder / name / scheme.value
+        form, step = original.forms.quantized(Quantization(scheme), folder)
+        found = evaluation.predict(form.model, original.data, folder / "predictions", batch=64, step="test")
+        scores = evaluation.score(Metric.ACCURACY, original.data.labels, original.outputs, found)
+        return Quantized(form, step, scores, original_bytes(original.model) / form.bytes)
+
+
+@pytest.fixture(scope="module")
+def forms(models: dict[str, TrainedModel], tmp_path_factory: pytest.TempPathFactory) -> Forms:
+    return Forms(models, tmp_path_factory.mktemp("forms"))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", MODELS)
+def test_each_scheme_keeps_the_score_of_each_model(forms: Forms, name: str, scheme: Scheme) -> None:
+    made = forms[name, scheme]
+    assert made.scores.original > 85
+    assert made.scores.drop <= DROPS.get(scheme, 1.5)
+    fixed = forms.original(name).model.kind is Kind.SAVED_MODEL
+    assert made.form.compute_dtype is (
+        ComputeDtype.FLOAT32 if fixed else COMPUTE.get(scheme, ComputeDtype.FLOAT16)
+    )
+    assert made.step.note
+    assert ("SavedModel" if fixed else f"Layers compute in {made.form.compute_dtype}") in made.step.note
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_files_are_as_small_as_the_scheme_says(forms: Forms, scheme: Scheme) -> None:
+    low, high = RATIOS[scheme]
+    assert low <= forms["wide", scheme].ratio <= high
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_float32_form_is_the_model(forms: Forms, name: str) -> None:
+    original = forms.original(name)
+    inputs = original.data.batch(0, 64)
+    wanted, found = original.model.call(inputs), original.forms.float32.model.call(inputs)
+    for key, values in wanted.items():
+        assert np.allclose(values, found[key], atol=1e-6)
+    assert original.forms.float32.compute_dtype is ComputeDtype.FLOAT32
+
+
+@pytest.mark.parametrize("scheme", INTEGERS)
+@pytest.mark.parametrize("name", MODELS)
+def test_the_formula_holds_for_every_stored_integer(forms: Forms, name: str, scheme: Scheme) -> None:
+    made, model = forms[name, scheme], forms.original(name).model
+    values = {weight.name: weight.read() for weight in model.weights}
+    reports = {tensor.name: tensor for tensor in made.step.tensors}
+    assert reports.keys() == values.keys()
+    count = 0
+    for item in weights.read(made.form.folder / weights.WEIGHTS_FILE):
+        told = reports[item.name]
+        assert told.bytes_after == item.nbytes
+        assert told.bytes_before == values[item.name].nbytes
+        if item.scale is None or item.bias is None:
+            assert told.skipped
+            assert told.formula is None
+            assert np.array_equal(item.values(), values[item.name])
+            continue
+        count += 1
+        assert told.formula
+        assert told.role in ("kernel", "embedding")
+        assert told.formula.elements_off == 0
+        assert told.formula.largest_error <= TOLERANCE
+        assert len(told.formula.scale) == len(told.formula.bias) == item.shape[item.axis or 0]
+        shape = [-1 if place == told.formula.axis else 1 for place in range(len(item.shape))]
+        exact = values[item.name].astype(np.float64) * np.reshape(told.formula.scale, shape)
+        exact += np.reshape(told.formula.bias, shape)
+        assert np.abs(exact - item.integers()).max() <= TOLERANCE
+        assert np.abs(item.integers()).max() == (127 if scheme is Scheme.INT8_WEIGHTS else 7)
+    assert count >= 2
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "seed"])
+def test_memory_holds_what_is_stored(forms: Forms, name: str, scheme: Scheme) -> None:
+    made: Any = forms[name, scheme]
+    held = {variable.name.partition(":")[0]: variable for variable in made.form.model.variables}
+    for item in weights.read(made.form.folder / weights.WEIGHTS_FILE):
+        dtype = "uint8" if item.storage == "int4" else item.storage
+        assert held[item.name].dtype.name == dtype
+        assert held[item.name].shape.num_elements() == item.data.size
+    total = sum(v.dtype.size * v.shape.num_elements() for v in made.form.model.variables)
+    assert total <= sum(tensor.bytes_after or 0 for tensor in made.step.tensors)
+
+
+@pytest.mark.parametrize("name", ["wide", "attention", "text", "seed"])
+@pytest.mark.parametrize("scheme", [Scheme.INT4_WEIGHTS, Scheme.BFLOAT16])
+def test_a_worker_computes_what_the_job_measured(
+    forms: Forms, tmp_path: Path, name: str, scheme: Scheme
+) -> None:
+    made, data = forms[name, scheme], forms.original(name).data
+    model: Any = made.form.model
+    inputs = data.batch(0, 64)
+    named: dict[str, Any] = dict(inputs)
+    np.savez(tmp_path / "inputs.npz", **named)
+    program = f"""
+import sys, numpy as np
+from pathlib import Path
+from modelpress.artifacts import weights
+from modelpress.models import stored_model
+from modelpress.models.graph_model import Signature
+from modelpress.models.types import TensorSpec
+tensors = weights.read(Path({str(made.form.folder)!r}, weights.WEIGHTS_FILE))
+signature = Signature({model.inputs!r}, {model.outputs!r})
+model = stored_model.load(Path({str(made.form.path)!r}), tensors, signature)
+assert not [name for name in sys.modules if name.startswith("modelpress.compression")]
+np.savez({str(tmp_path / "outputs.npz")!r}, **model.call(np.load({str(tmp_path / "inputs.npz")!r})))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    with np.load(tmp_path / "outputs.npz") as found:
+        for key, values in model.call(inputs).items():
+            assert np.array_equal(values, found[key])
+
+
+@dataclass
+class Value:
+    """A weight in memory."""
+
+    value: Array
+    role: Role = Role.KERNEL
+    name: str = "dense/kernel"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def dtype(self) -> str:
+        return self.value.dtype.name
+
+    def read(self) -> Array:
+        return self.value.copy()
+
+    def write(self, value: Array) -> None:
+        self.value = value
+
+
+def test_float16_cuts_what_it_cannot_hold_and_says_how_many() -> None:
+    value = np.array([[1e6, -7e4, 65504], [1e-9, 0.1, -2]], np.float32)
+    stored, told = stored_weights.store(Scheme.FLOAT16, Value(value))
+    assert stored.values().tolist() == np.array([[65504, -65504, 65504], [0, 0.1, -2]], np.float16).tolist()
+    assert told.facts == {"beyondFloat16": 2}
+    assert stored_weights.store(Scheme.BFLOAT16, Value(value))[1].facts == {}
+
+
+def test_bfloat16_rounds_to_nearest_ties_to_even() -> None:
+    value = np.array([[1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, -1 - 2**-9, 3.4e38]], np.float32)
+    stored, _ = stored_weights.store(Scheme.BFLOAT16, Value(value))
+    wanted = [1, 1 + 2**-6, 1 + 2**-7, -1, LARGEST_BFLOAT16]
+    assert stored.values().astype(np.float64).tolist() == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("weight", "reason"),
+    [
+        (Value(np.ones((64, 15), np.float32)), "fewer than 1,024 elements"),
+        (Value(np.ones((2, 2048), np.float32)), "its scales would take what its integers save"),
+        (Value(np.full((64, 64), np.inf, np.float32)), "not finite"),
+        (Value(np.ones((64, 64))), "float64 is not quantized"),
+        (Value(np.ones(4096, np.float32), Role.BIAS), "biases stay"),
+        (Value(np.ones(4096, np.float32), Role.NORMALIZATION), "normalization parameters stay"),
+        (Value(np.ones(4096, np.float32), Role.STATISTICS), "moving statistics stay"),
+        (Value(np.ones((64, 64), np.float32), Role.OTHER), "neither a kernel nor an embedding"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_stays_as_it_is_says_why(weight: Value, reason: str) -> None:
+    stored, told = stored_weights.store(Scheme.INT4_WEIGHTS, weight)
+    assert told.skipped
+    assert reason in told.skipped
+    assert told.changed == 0
+    assert np.array_equal(stored.values(), weight.value)
+
+
+@pytest.mark.parametrize("scheme", INTEGERS)
+def test_channels_of_zeros_and_of_almost_nothing_are_zeros(scheme: Scheme) -> None:
+    value = np.random.default_rng(0).standard_normal((64, 32)).astype(np.float32)
+    value[:, 3], value[:, 4], value[:, 5] = 0, 1e-42, 3e38
+    stored, told = stored_weights.store(scheme, Value(value))
+    assert told.formula
+    assert told.formula.elements_off == 0
+    assert not stored.values()[:, 3:5].any()
+    assert np.isfinite(stored.values()).all()
+
+
+def test_a_depthwise_kernel_has_a_scale_for_each_of_its_channels() -> None:
+    stored, _ = stored_weights.store(Scheme.INT8_WEIGHTS, Value(np.ones((3, 3, 256, 1), np.float32)))
+    assert stored.scale is not None
+    assert (stored.axis, stored.scale.size) == (2, 256)
+
+
+@pytest.fixture(scope="module")
+def overflowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network whose values inside leave the range of float16 and come back."""
+    import keras
+
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    image = keras.Input((64,), name="image")
+    hidden = layers.Dense(64, name="up")(image)
+    hidden = layers.Dense(64, name="down")(layers.Dense(64)(hidden))
+    model = keras.Model(image, layers.Dense(2, name="score")(hidden))
+    up, down = model.get_layer("up"), model.get_layer("down")
+    up.set_weights([up.get_weights()[0] * 1e7, up.get_weights()[1]])
+    down.set_weights([down.get_weights()[0] * 1e-7, down.get_weights()[1]])
+    path = tmp_path_factory.mktemp("overflowing") / "model.keras"
+    model.save(path)
+    return path
+
+
+def test_integers_compute_in_float32_where_float16_is_left(overflowing: Path, tmp_path: Path) -> None:
+    model = load(overflowing, tmp_path)
+    inputs = {"image": np.random.default_rng(0).standard_normal((8, 64)).astype(np.float32)}
+    made = TensorFlowMaker().forms(model, inputs, tmp_path / "float32")
+    form, step = made.quantized(Quantization(Scheme.INT8_WEIGHTS), tmp_path / "int8")
+    assert form.compute_dtype is ComputeDtype.FLOAT32
+    assert step.note == "Layers compute in float32: outputs left the range of float16."
+    assert np.allclose(form.model.call(inputs)["score"], model.call(inputs)["score"], rtol=0.1, atol=0.1)
+    assert len(step.tensors) == len(model.weights)
+
+
+@dataclass(frozen=True)
+class Made:
+    folder: Path
+    manifest: ArtifactManifest
+    report: Report
+
+
+def compress(model: Path, rows: Path | None, folder: Path, **fields: Any) -> Made:
+    request = JobRequest.model_validate(
+        {
+            "name": "digits",
+            "namespace": "default",
+            "recipeHash": "1" * 64,
+            "deviceType": "GPU",
+            "model": {"uri": f"file://{model}"},
+            **({"evaluation": {"minScore": "50%"}} if rows else {}),
+            **fields,
+        }
+    )
+    training = Path(fields["data"]["training"]["uri"]) if "data" in fields else None
+    inputs = pipeline.Inputs(model, rows, f"sha256:{'2' * 64}", "3" * 64, training=training)
+    made = pipeline.compress(request, inputs, folder / "out", folder / "work")
+    return Made(folder / "out", made, report.load(folder / "out"))
+
+
+def quantization(scheme: str, **pruning: str) -> dict[str, Any]:
+    return {"quantization": {"scheme": scheme}, **({"pruning": pruning} if pruning else {})}
+
+
+def test_a_whole_compression(models: dict[str, TrainedModel], tmp_path: Path) -> None:
+    cnn = models["cnn"]
+    made = compress(cnn.path, cnn.evaluation, tmp_path, compression=quantization("Int8Weights"))
+    assert manifests.load_verified(made.folder) == made.manifest
+    assert made.manifest.form is manifests.Form.TENSORFLOW
+    assert made.manifest.model_file == "structure.json"
+    assert made.manifest.compute_dtype is ComputeDtype.FLOAT16
+    names = ["manifest.json", "report.json", "structure.json", "weights.safetensors"]
+    assert sorted(path.name for path in made.folder.iterdir()) == names
+    size = sum((made.folder / name).stat().st_size for name in ("structure.json", "weights.safetensors"))
+    assert made.manifest.compressed_bytes == made.report.sizes.compressed_bytes == size
+    assert made.manifest.scores
+    assert made.manifest.scores.compressed > 95
+    assert made.report.latency_of
+    assert "CPU" in made.report.latency_of
+    assert all(item.compressed > 0 for item in made.report.latency)
+    assert all(item.after for item in made.report.histograms)
+    assert sum(layer.after for layer in made.report.layers) == size
+
+
+@pytest.mark.parametrize("granularity", ["Element", "Channel"])
+def test_the_structure_is_that_of_the_pruned_and_trained_network(
+    models: dict[str, TrainedModel], digits_models: DigitsModels, tmp_path: Path, granularity: str
+) -> None:
+    cnn, digits = models["cnn"], digits_models.digits
+    training = tmp_path / "training.npz"
+    np.savez(training, x=digits.train_x.reshape(-1, 8, 8, 1), y=digits.train_y)
+    made = compress(
+        cnn.path,
+        cnn.evaluation,
+        tmp_path,
+        compression=quantization("Int8Weights", sparsity="50%", granularity=granularity),
+        optimization={"fineTuning": {"epochs": 2}},
+        data={"training": {"uri": str(training)}},
+    )
+    assert made.manifest.scores
+    assert made.manifest.scores.compressed > 93
+    stored = {item.name: item for item in weights.read(made.folder / weights.WEIGHTS_FILE)}
+    shapes = {item.name: item.shape for item in made.report.source.weights}
+    largest = max(shapes, key=lambda name: int(np.prod(shapes[name])))
+    if granularity == "Channel":
+        assert np.prod(stored[largest].shape) < 0.5 * np.prod(shapes[largest])
+    else:
+        assert stored[largest].shape == shapes[largest]
+        assert (stored[largest].integers() == 0).mean() >= 0.5
+
+
+def test_without_a_scheme_the_model_is_kept_as_it_is(models: dict[str, TrainedModel], tmp_path: Path) -> None:
+    made = compress(models["seed"].path, models["seed"].evaluation, tmp_path)
+    assert made.manifest.model_file == "saved_model.pb"
+    assert made.manifest.compute_dtype is ComputeDtype.FLOAT32
+    assert made.manifest.passes == ()
+    assert made.manifest.scores
+    assert made.manifest.scores.original == made.manifest.scores.compressed
+    assert {item.storage for item in weights.read(made.folder / weights.WEIGHTS_FILE)} == {"float32"}
+
+
+def test_a_form_without_numbers_is_refused(overflowing: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="output score is NaN or infinite; choose another scheme") as caught:
+        compress(overflowing, None, tmp_path, compression=quantization("Float16"))
+    assert caught.value.reason is Reason.UNSUPPORTED_MODEL
