@@ -1,59 +1,64 @@
-"""Every quantization scheme of the CPU on models of different kinds, against the float32 form in LiteRT.
+"""Every quantization scheme of the CPU on eight models of different kinds, trained on real images.
 
-Bytes and times are ratios inside one run: above 1 is smaller and faster. Run with
-`python -m tests.benchmarks.compression` from the repository's root; it takes about three minutes.
+Bytes and times are ratios inside one run, above 1 is smaller and faster: against the float32 form in LiteRT,
+and against the original as a tf.function. Run with `python -m tests.benchmarks.compression [MODEL ...]` from
+the repository's root; it takes about ten minutes.
 """
 
 import os
 import platform
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
+from modelpress.compression import dataset, latency
+from modelpress.compression.forms.litert_model import LiteRTModel
+from modelpress.compression.latency import Timing
 from modelpress.compression.passes import quantize
-from tests.support import small_models
+from modelpress.models.load import load
+from tests.support import twelve_models
 from tests.support.compressed import Made, compress
-from tests.support.models import build
 from tests.support.small_models import TrainedModel
 
+KINDS = ("MLP", "wide MLP", "CNN", "MNIST CNN", "residual", "ViT", "text", "LSTM")
+_SPEEDS = f"{'LiteRT 1':>10}{'32':>8}{'TF 1':>9}{'32':>8}"
 
-def main() -> None:
+
+def main(names: Sequence[str] = ()) -> None:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    print("\nscheme, against float32: bytes; speed of a call of 1 and of 32 rows; score, its drop")
+    print(f"{'model':11}{'scheme':13}{'bytes':>8}{_SPEEDS}{'score':>9}{'drop':>7}")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        print("\nscheme, against float32 in LiteRT: bytes, speed at batch 1 and 32, score, its drop")
-        print(f"{'model':11}{'scheme':13}{'bytes':>8}{'batch 1':>9}{'batch 32':>10}{'score':>8}{'drop':>7}")
-        for kind, model in trained(folder).items():
+        for kind in names or KINDS:
+            folder = Path(name) / kind.replace(" ", "-")
+            folder.mkdir()
+            model = twelve_models.train(kind, folder)
             for scheme in quantize.SCHEMES:
-                made = compress(model, scheme, folder / "forms" / kind / scheme.value)
-                print(f"{kind:11}{scheme.value:13}{row(made)}", flush=True)
+                made = compress(model, scheme, folder / scheme.value)
+                print(f"{kind:11}{scheme.value:13}{row(made, model, folder / scheme.value)}", flush=True)
 
 
-def trained(folder: Path) -> dict[str, TrainedModel]:
-    """Train the models on real images; takes about a minute."""
-    digits = build(folder)
-    flat, images = folder / "train.npz", folder / "train-images.npz"
-    np.savez(flat, x=digits.digits.train_x)
-    np.savez(images, x=digits.digits.train_x.reshape(-1, 8, 8, 1))
-    return {
-        "MLP": TrainedModel(digits.functional, digits.flat_data, flat),
-        "CNN": TrainedModel(digits.cnn, digits.image_data, images),
-        "depthwise": small_models.depthwise(folder),
-        "text": small_models.text(folder),
-    }
-
-
-def row(made: Made) -> str:
-    """Return one line of the table."""
+def row(made: Made, model: TrainedModel, folder: Path) -> str:
+    """Return one line of the table; scratch files go to `folder`."""
     sizes, scores = made.report.sizes, made.manifest.scores
     assert scores is not None
-    speeds = [item.speedup for item in made.report.latency]
+    speeds = [item.speedup for item in made.report.latency] + against_function(made, model, folder)
     return (
-        f"{sizes.float32_bytes / sizes.compressed_bytes:7.2f}x{speeds[0]:8.2f}x{speeds[1]:9.2f}x"
-        f"{scores.compressed:7.2f}%{scores.original - scores.compressed:7.2f}"
+        f"{sizes.float32_bytes / sizes.compressed_bytes:7.2f}x"
+        + "".join(f"{speed:{width}.2f}x" for speed, width in zip(speeds, (9, 7, 8, 7), strict=True))
+        + f"{scores.compressed:8.2f}%{scores.original - scores.compressed:7.2f}"
     )
 
 
+def against_function(made: Made, model: TrainedModel, folder: Path) -> list[float]:
+    """Return how much faster the form is than the original as a tf.function, for each batch size."""
+    original = load(model.path, folder / "function")
+    specs = original.inputs, original.outputs
+    data = dataset.load(model.evaluation, folder / "rows", *specs, labels=False)
+    timing = Timing(data.batch(0, latency.BATCHES[-1]), latency.BATCHES)
+    return [item.speedup for item in latency.measure(original, LiteRTModel(made.path, *specs), timing)]
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
