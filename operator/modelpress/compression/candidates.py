@@ -132,7 +132,7 @@ def describe(tried: Tried) -> str:
     if tried.failed or not tried.measured:
         return tried.failed or ""
     found = tried.measured
-    speeds = " / ".join(f"{item.speedup:.2f}x" for item in tried.times)
+    speeds = " / ".join(f"{item.speedup:.2f}x" for item in tried.times) or "not compared"
     return f"{found.bytes:,} bytes, score {percent(found.score)}, drop {points(found.drop)}, speed {speeds}"
 
 

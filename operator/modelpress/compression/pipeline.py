@@ -107,7 +107,8 @@ def _compress(
         wanted: Quantization | search.Task | None = None
         if plan.scheme:
             calibrated = _calibration(inputs, model, work_dir)
-            scale = _scale(request, measured, before.float32, timing)
+            compared = timing if maker.times_hold else replace(timing, batches=())
+            scale = _scale(request, measured, before.float32, compared)
             wanted = (
                 search.Task(maker.schemes, calibrated, scale, bytes_before)
                 if scale

@@ -148,6 +148,11 @@ class Maker(Protocol):
         """What computes when forms are called in this process; the report says it of latencies."""
         ...
 
+    @property
+    def times_hold(self) -> bool:
+        """Whether forms compared by time here compare in the same way on the workers' devices."""
+        ...
+
     def forms(self, model: LoadedModel, sample: Arrays, folder: Path) -> Forms:
         """Make the float32 form of a model in the folder `folder`, and check it on `sample`.
 

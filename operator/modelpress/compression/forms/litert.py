@@ -95,6 +95,7 @@ class LiteRTMaker:
 
     kind = manifest.Form.TFLITE
     measured_on = "LiteRT on one thread of the machine that compressed"
+    times_hold = True
     schemes: tuple[Scheme, ...] = quantize.SCHEMES
 
     def __init__(self, converter: Converter) -> None:

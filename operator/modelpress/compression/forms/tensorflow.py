@@ -119,11 +119,16 @@ class TensorFlowMaker:
     @property
     def measured_on(self) -> str:
         """What computes in this process."""
-        if tf.config.list_physical_devices("GPU"):
+        if self.times_hold:
             return "TensorFlow on a GPU of the machine that compressed; those of the workers may differ"
         return (
             "TensorFlow on the CPU of the machine that compressed; the GPUs of the workers are not measured"
         )
+
+    @property
+    def times_hold(self) -> bool:
+        """Whether this process computes on a GPU."""
+        return bool(tf.config.list_physical_devices("GPU"))
 
     def forms(self, model: LoadedModel, sample: Arrays, folder: Path) -> TensorFlowForms:
         """Write the structure and the variables as they are, and load them again.
