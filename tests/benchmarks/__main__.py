@@ -1,8 +1,11 @@
 """All benchmarks in turn: `make bench`. Each prints ratios inside one run, and none passes or fails."""
 
-from tests.benchmarks import auto, compression, serving
+from tests.benchmarks import auto, channels, compression, l0, memory, serving
 
 if __name__ == "__main__":
     serving.main()
     compression.main()
     auto.main()
+    channels.main()
+    l0.main()
+    memory.main()

@@ -87,7 +87,7 @@ def _of_channels(pruning: Pruning | None) -> bool:
 def _training(pruning: Pruning | None, settings: FineTuning | None) -> TrainingPass | ChannelL0Penalty | None:
     if pruning and pruning.l0_penalty is not None:
         if settings is None:
-            raise _invalid("compression.pruning.l0Penalty needs optimization.fineTuning")
+            raise _invalid("compression.pruning.l0Penalty: needs optimization.fineTuning")
         penalized = ChannelL0Penalty if _of_channels(pruning) else L0Penalty
         return penalized(pruning.l0_penalty, settings)
     # zeros are those of element pruning; a channel that went leaves none behind

@@ -163,17 +163,13 @@ def test_channels_are_removed_trained_calibrated_and_the_result_serves(
     asked = request(
         nested,
         digits_models.image_data,
-        data={
-            "training": training,
-            "calibration": training,
-            "evaluation": {"uri": digits_models.image_data.as_uri()},
-        },
         compression={
             "pruning": {"sparsity": "33%", "granularity": "Channel"},
             "quantization": {"scheme": "Int8Static"},
         },
         optimization={"fineTuning": {"epochs": 3, "learningRate": "0.001"}},
     )
+    asked["data"] |= {"training": training, "calibration": training}
     ended = pod.run(asked)
     assert ended.code == 0, ended.log
     made = JobResult.model_validate_json(ended.message)
@@ -211,10 +207,10 @@ def test_training_and_calibration_data_are_pinned_and_part_of_the_key(
         source = {"uri": path.as_uri(), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         asked = request(
             digits_models.saved_model,
-            data={"training": source, "calibration": source},
             compression={"pruning": {"l0Penalty": "0.01"}, "quantization": {"scheme": "Int8Static"}},
             optimization={"fineTuning": {"epochs": 1}},
         )
+        asked["data"] = {"training": source, "calibration": source}
         ended = pod.run(asked)
         assert ended.code == 0, ended.log
         keys.append(JobResult.model_validate_json(ended.message).artifact_key)
@@ -258,10 +254,10 @@ def test_a_request_that_is_none_is_final(pod: Pod, text: str) -> None:
     assert ended.failure().reason == "InvalidSpec"
 
 
-def test_what_is_not_implemented_is_refused_before_any_download(pod: Pod) -> None:
+def test_what_cannot_work_is_refused_before_any_download(pod: Pod) -> None:
     ended = pod.run(request(pod.folder / "none.keras", compression={"quantization": {"scheme": "BFloat16"}}))
     assert ended.code == 64
-    assert ended.failure().reason == "NotSupportedYet"
+    assert ended.failure().reason == "InvalidSpec"
 
 
 def test_sigterm_ends_the_job_at_once(pod: Pod, digits_models: DigitsModels) -> None:

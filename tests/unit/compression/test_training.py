@@ -294,7 +294,7 @@ EPOCH = {"fineTuning": {"epochs": 1}}
 @pytest.mark.parametrize(
     ("fields", "reason", "said"),
     [
-        (L0, Reason.INVALID_SPEC, "spec.compression.pruning.l0Penalty needs optimization.fineTuning"),
+        (L0, Reason.INVALID_SPEC, "spec.compression.pruning.l0Penalty: needs optimization.fineTuning"),
         ({"optimization": EPOCH}, Reason.INVALID_SPEC, "spec.data: fineTuning needs data.training"),
     ],
 )

@@ -253,6 +253,8 @@ def test_the_original_is_not_changed_and_names_stay() -> None:
     smaller, _ = ChannelPruning("50%").rebuild(model)
     assert np.array_equal(outputs(model, IMAGE), before)
     assert (smaller.inputs, smaller.outputs) == (model.inputs, model.outputs)
+    assert [weight.name for weight in smaller.weights] == [weight.name for weight in model.weights]
+    assert any(weight.name.startswith("sequential") for weight in smaller.weights)
 
 
 def test_models_without_layers_or_channels_are_refused(digits_models: DigitsModels, tmp_path: Any) -> None:
