@@ -79,7 +79,7 @@ def _quantization(scheme: Scheme, task: Task) -> Quantization | None:
 
 def _note(chosen: Tried, choice: auto.Choice) -> str:
     if choice.clearly and chosen.measured and not chosen.measured.times:
-        return f"{chosen.name} is the smallest that passes clearly; times here would not tell those of workers"
+        return f"{chosen.name} is the smallest that passes clearly; times here do not tell those of workers"
     if choice.clearly:
         return (
             f"{chosen.name} is the smallest that passes clearly"
