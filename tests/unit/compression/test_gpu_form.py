@@ -1,4 +1,4 @@
-"""The form for GPUs: each scheme on models of different kinds, whole compressions, on the CPU of TensorFlow."""
+"""The form for GPUs: each scheme on models of several kinds, whole compressions, on the CPU of TensorFlow."""
 
 import subprocess
 import sys
@@ -391,6 +391,21 @@ def test_the_structure_is_that_of_the_pruned_and_trained_network(
     else:
         assert stored[largest].shape == shapes[largest]
         assert (stored[largest].integers() == 0).mean() >= 0.5
+
+
+def test_auto_takes_the_smallest_that_passes_where_times_here_say_nothing(
+    models: dict[str, TrainedModel], tmp_path: Path
+) -> None:
+    limits = {"evaluation": {"minScore": "85%"}}
+    wide = models["wide"]
+    made = compress(wide.path, wide.evaluation, tmp_path, compression=quantization("Auto"), **limits)
+    search = made.report.search
+    assert search
+    assert [item.name for item in search.candidates] == [scheme.value for scheme in SCHEMES]
+    assert [item.name for item in search.candidates if item.chosen] == ["Int4Weights"]
+    assert not any(item.latency for item in search.candidates)
+    assert "times here do not tell those of workers" in search.note
+    assert manifests.load_verified(made.folder).compute_dtype is ComputeDtype.FLOAT16
 
 
 def test_without_a_scheme_the_model_is_kept_as_it_is(models: dict[str, TrainedModel], tmp_path: Path) -> None:
