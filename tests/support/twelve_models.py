@@ -172,7 +172,7 @@ def _vit(keras: Any) -> Any:
 def _text(keras: Any) -> Any:
     layers = keras.layers
     words = keras.Input((49,), dtype="int32", name="words")
-    hidden = layers.GlobalAveragePooling1D()(layers.Embedding(TOKENS, 64)(words))
+    hidden = layers.GlobalAveragePooling1D()(layers.Embedding(TOKENS, 160)(words))
     hidden = layers.Dense(64, activation="relu")(hidden)
     return keras.Model(words, _digit(keras, hidden))
 

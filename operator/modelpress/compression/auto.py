@@ -1,10 +1,10 @@
 """Chooses among measured candidates: the decision of `scheme: Auto`. Pure; must not import TensorFlow.
 
 The smallest candidate that passes the limits is taken, if it is not slower than 1.3 times the fastest of
-those that pass: at each batch size, against the one with the smallest geometric mean of its times. Smaller
-differences are noise. Scores on a part of the data are uncertain, so candidates that pass clearly, with a
-chance of at least two in three to pass on as much other data too, come before those that just pass. Where
-none passes, the one that comes closest to the limits is taken.
+those that pass; its time is the geometric mean of its times at each batch size. Smaller differences are
+noise. Scores on a part of the data are uncertain, so candidates that pass clearly, with a chance of at least
+two in three to pass on as much other data too, come before those that just pass. Where none passes, the one
+that comes closest to the limits is taken.
 """
 
 import math
@@ -188,11 +188,9 @@ def _why_not(item: Measured, missed: Sequence[str], taken: _Taken) -> str:
 
 
 def _slower(item: Measured, fastest: Measured) -> float | None:
-    """Return how many times as slow it is at its worst batch size; None where that is within the noise."""
-    worst = max(
-        (time / best for time, best in zip(item.times, fastest.times, strict=True) if best > 0), default=1.0
-    )
-    return worst if worst > SLOWER else None
+    """Return how many times as slow it is; None where that is within the noise."""
+    times = item.time / fastest.time
+    return times if times > SLOWER else None
 
 
 def _exact(value: float) -> Decimal:

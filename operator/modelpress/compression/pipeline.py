@@ -203,7 +203,7 @@ def _scale(
     """Return what scheme Auto measures candidates with; None for other schemes."""
     if measured is None or measured.choosing is None or request.evaluation is None:
         return None
-    shorter = replace(timing, seconds=candidates.SECONDS)
+    shorter = replace(timing, seconds=candidates.SECONDS, fastest=True)
     return candidates.Scale(measured.choosing, request.evaluation, float32.model, shorter)
 
 

@@ -239,7 +239,9 @@ class Candidate(ApiModel):
     score_interval: Bounds | None = Field(None, description="95 % interval of the score.")
     drop: float | None = Field(None, description="In percentage points.")
     drop_interval: Bounds | None = Field(None, description="95 % interval of the drop, paired by row.")
-    latency: tuple[Latency, ...] = Field((), description="Against the original in float32, alternately.")
+    latency: tuple[Latency, ...] = Field(
+        (), description="The fastest of many calls, alternately with the original in float32."
+    )
     passed: bool = Field(False, description="Whether it passes the limits on this half.")
     clearly: bool = Field(False, description="Whether as much other data would most likely say so too.")
     front: bool = Field(False, description="No other one is both as small and as good: the Pareto front.")

@@ -57,7 +57,7 @@ def uncertain(item: Measured, half: float) -> Measured:
             DROP,
             "fast",
             True,
-            id="slow at one batch size is slow",
+            id="very slow at one batch size is slow",
         ),
         pytest.param(
             [measured("slower", 20, 0, (0.26, 0.26)), measured("fast", 30, 0, (0.2, 0.2))],
@@ -137,7 +137,7 @@ def test_each_other_candidate_says_why_it_was_not_chosen() -> None:
     choice = auto.choose(candidates, replace(DROP, max_size=50))
     assert [verdict.why_not for verdict in choice.verdicts] == [
         None,
-        "3.00 times as slow as int8",
+        "1.73 times as slow as int8",
         "passes by less than the rows can tell",
         "drop +4.00, more than maxDrop",
         "60 bytes, above maxSize",
@@ -209,7 +209,7 @@ def test_the_choice_passes_where_any_does_and_is_not_slow(candidates: list[Measu
     if choice.passes:
         fastest = min(pool, key=lambda item: item.time)
         chosen = candidates[choice.chosen]
-        assert all(a <= auto.SLOWER * b for a, b in zip(chosen.times, fastest.times, strict=True))
+        assert chosen.time <= auto.SLOWER * fastest.time
 
 
 @given(drawn(), limits, st.randoms())
