@@ -177,6 +177,8 @@ def test_memory_holds_what_is_stored(forms: Forms, name: str, scheme: Scheme) ->
         dtype = "uint8" if item.storage == "int4" else item.storage
         assert held[item.name].dtype.name == dtype
         assert held[item.name].shape.num_elements() == item.data.size
+    captured = made.form.model.function.get_concrete_function().captured_inputs
+    assert {tensor.dtype.name for tensor in captured} == {"resource"}  # no values beside the variables'
     total = sum(v.dtype.size * v.shape.num_elements() for v in made.form.model.variables)
     assert total <= sum(tensor.bytes_after or 0 for tensor in made.step.tensors)
 
