@@ -167,7 +167,7 @@ def _values(model: keras.Model) -> Iterator[tuple[str, Any]]:
 
     Keras knows sizes that TensorFlow's graph does not, such as those of RepeatVector.
     """
-    for operation in model.operations:
+    for operation in model.layers if isinstance(model, keras.Sequential) else model.operations:
         for node in operation._inbound_nodes:  # `output` is only there for layers that are called once
             for tensor in node.output_tensors:
                 yield operation.name, tensor

@@ -1,0 +1,72 @@
+"""Structures of Keras 2 and models of mixed precision: what is edited before they are loaded."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelpress.api.conditions import Reason
+from modelpress.api.errors import DataError
+from modelpress.models import keras_versions
+from modelpress.models.load import load
+from tests.support import format_models
+
+
+def lstm(**settings: Any) -> dict[str, Any]:
+    inner = {"class_name": "LSTM", "config": {"name": "inner", "units": 3, **settings}}
+    outer = {"class_name": "Bidirectional", "config": {"name": "outer", "layer": inner}}
+    return {"class_name": "Functional", "config": {"layers": [outer]}}
+
+
+def test_time_major_of_keras_2_is_dropped_also_inside_a_wrapper() -> None:
+    config = lstm(time_major=False)
+    keras_versions.modernize(config, "model.h5")
+    assert config == lstm()
+
+
+def test_time_major_that_changes_what_is_computed_is_refused_by_the_layers_name() -> None:
+    with pytest.raises(DataError, match=r"^model\.h5: LSTM 'inner' has time_major=True") as caught:
+        keras_versions.modernize(lstm(time_major=True), "model.h5")
+    assert caught.value.reason is Reason.UNSUPPORTED_MODEL
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "mixed_float16",
+        "bfloat16",
+        {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "mixed_bfloat16"}},
+        {"class_name": "Policy", "config": {"name": "mixed_float16"}},
+    ],
+)
+def test_layers_of_half_precision_compute_in_float32_and_inputs_stay(policy: Any) -> None:
+    layers = [
+        {"class_name": "InputLayer", "config": {"name": "x", "dtype": "float16"}},
+        {"class_name": "Dense", "config": {"name": "y", "dtype": policy}},
+        {"class_name": "Embedding", "config": {"name": "z", "dtype": "float64"}},
+        {"class_name": "Dense", "config": {"name": "w", "dtype": {"class_name": "DTypePolicy", "config": 3}}},
+    ]
+    keras_versions.widen({"class_name": "Functional", "config": {"layers": layers}})
+    dtypes = [layer["config"]["dtype"] for layer in layers]  # type: ignore[index]
+    assert dtypes[:3] == ["float16", "float32", "float64"]
+
+
+@pytest.mark.parametrize("make", [format_models.mixed_float16, format_models.exported_mixed])
+def test_a_model_of_mixed_precision_computes_as_its_float32_weights_say(tmp_path: Path, make: Any) -> None:
+    """As a reference the same weights in a network whose policy is float32."""
+    import keras
+    import numpy as np
+
+    path = make(tmp_path)
+    rows = np.random.default_rng(0).standard_normal((4, 8, 8, 3)).astype(np.float32)
+    original = keras.saving.load_model(format_models.mixed_float16(tmp_path))
+    image = keras.Input((8, 8, 3))
+    seen = keras.layers.Flatten()(keras.layers.Conv2D(32, 3, activation="relu")(image))
+    label = keras.layers.Dense(4)(keras.layers.Dense(32, activation="relu")(seen))
+    plain = keras.Model(image, label)
+    plain.set_weights(original.get_weights())
+    model = load(path, tmp_path / "w")
+    found = next(iter(model.call({model.inputs[0].name: rows}).values()))
+    assert found.dtype == np.float32
+    assert np.abs(found - plain(rows).numpy()).max() < 1e-5
+    assert np.abs(found - original(rows).numpy()).max() < 2e-2
