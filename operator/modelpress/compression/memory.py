@@ -19,7 +19,7 @@ from typing import Self
 
 _PROC = Path("/proc")
 _INTERVAL = 0.02  # seconds; filling 100 MB takes longer
-_LOOK = 0.2  # seconds between two looks for new processes, which take longer than a sample
+_LOOK = 1.0  # seconds between two looks for new processes, which take longer than a sample
 
 
 class PeakMeter:
