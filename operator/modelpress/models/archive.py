@@ -59,6 +59,12 @@ class _BoundedFile(io.FileIO):
             raise zipfile.BadZipFile(f"its list of entries is larger than {MAX_DIRECTORY_BYTES} bytes")
         return super().read(size) or b""
 
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Move to a place; one before the start of the file is what a broken list of entries names."""
+        if whence == 0 and offset < 0:
+            raise zipfile.BadZipFile("its list of entries names a place before its start")
+        return super().seek(offset, whence)
+
 
 @contextmanager
 def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:

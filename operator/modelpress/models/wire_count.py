@@ -6,7 +6,7 @@ A node of two bytes takes a hundred once it is parsed, so their number is bounde
 
 from typing import Any
 
-# Field numbers: SavedModel.meta_graphs, in it graph_def and object_graph_def; nodes, functions and their nodes.
+# Field numbers: SavedModel.meta_graphs; its graph_def and object_graph_def; nodes, functions, their nodes.
 _PARTS: dict[int, Any] = {2: {2: {1: {}, 2: {1: {3: {}}}}, 7: {1: {}}}}
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 

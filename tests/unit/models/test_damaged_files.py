@@ -4,23 +4,19 @@ A process of its own loads them: the libraries that read HDF5 and checkpoints co
 of each kind of file; 500 with MODELPRESS_TEST_FULL=1.
 """
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 
 from tests.support.damage import damaged
+from tests.support.hostile_process import load_all
 
-ROOT = Path(__file__).resolve().parents[3]
 COUNT = 500 if os.environ.get("MODELPRESS_TEST_FULL") else 50
 
 
@@ -49,36 +45,6 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "saved": folder / "small",
         "npz": folder / "data.npz",
     }
-
-
-def load(folder: Path, files: list[tuple[Path, bool]], warm: Path) -> list[dict[str, Any]]:
-    path = os.pathsep.join([str(ROOT), str(ROOT / "operator")])
-    request = {"warm": [str(warm)], "work": str(folder / "work"), "files": [[str(p), d] for p, d in files]}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.load_hostile"],
-        input=json.dumps(request),
-        env={**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=800,
-        check=False,
-    )
-    answers = [json.loads(line) for line in done.stdout.splitlines()[1:]]
-    last = files[len(answers)][0] if len(answers) < len(files) else ""
-    assert done.returncode == 0, f"{last}: ended with {done.returncode}: {done.stderr[-1000:]}"
-    return answers
-
-
-def check(files: list[tuple[Path, bool]], answers: list[dict[str, Any]]) -> None:
-    assert len(answers) == len(files)
-    for (path, _), answer in zip(files, answers, strict=True):
-        assert answer["error"] in (None, "DataError"), (path, answer)
-        if answer["error"]:
-            assert answer["exit"] == 65
-            assert answer["message"].startswith(path.name), (path, answer)
-            assert answer["message"].isprintable()
-        assert answer["peak"] < 2**28, (path, answer)
 
 
 def file_copies(source: Path, folder: Path, seed: int) -> list[Path]:
@@ -118,45 +84,62 @@ def folder_copies(source: Path, folder: Path, seed: int) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize(
-    ("kind", "copies"),
-    [
-        ("keras", file_copies),
-        ("keras", keras_copies),
-        ("h5", file_copies),
-        ("zip", file_copies),
-        ("saved", folder_copies),
-        ("npz", file_copies),
-    ],
-    ids=["keras", "inside-keras", "h5", "zip", "inside-saved-model", "npz"],
-)
+def starts(source: Path, folder: Path, seed: int) -> list[Path]:
+    """Change bytes of the superblock and the first headers: they decide where HDF5 looks."""
+    content = source.read_bytes()
+    paths = []
+    for place in range(seed % 4, 256, 1 if COUNT > 100 else 8):
+        paths.append(folder / str(place) / source.name)
+        paths[-1].parent.mkdir()
+        paths[-1].write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+    return paths
+
+
+def whole(source: Path, folder: Path, seed: int) -> list[Path]:
+    return [source]
+
+
+CASES: dict[str, tuple[str, Callable[[Path, Path, int], list[Path]]]] = {
+    "keras": ("keras", file_copies),
+    "inside-keras": ("keras", keras_copies),
+    "h5": ("h5", file_copies),
+    "start-of-h5": ("h5", starts),
+    "zip": ("zip", file_copies),
+    "inside-saved-model": ("saved", folder_copies),
+    "npz": ("npz", file_copies),
+    **{f"whole-{kind}": (kind, whole) for kind in ("keras", "h5", "zip", "saved", "npz")},
+}
+
+
+@pytest.fixture(scope="module")
+def answers(
+    sources: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[tuple[Path, dict[str, Any]]]]:
+    """Load all copies in one process."""
+    folder = tmp_path_factory.mktemp("damaged")
+    (folder / "home").mkdir()
+    made: list[tuple[str, Path]] = []
+    for case, (kind, copies) in CASES.items():
+        (folder / case).mkdir()
+        made += [(case, path) for path in copies(sources[kind], folder / case, 1)]
+    files = [(path, CASES[case][0] == "npz") for case, path in made]
+    loaded = load_all(files, [sources["keras"]], folder / "work", folder / "home")
+    found: dict[str, list[tuple[Path, dict[str, Any]]]] = {case: [] for case in CASES}
+    for (case, path), answer in zip(made, loaded.answers, strict=True):
+        found[case].append((path, answer))
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_a_damaged_file_loads_or_is_refused_with_one_line(
-    sources: dict[str, Path],
-    tmp_path: Path,
-    kind: str,
-    copies: Callable[[Path, Path, int], list[Path]],
+    answers: dict[str, list[tuple[Path, dict[str, Any]]]], case: str
 ) -> None:
-    paths = copies(sources[kind], tmp_path, 1)
-    files = [(path, kind == "npz") for path in paths]
-    answers = load(tmp_path, files, sources["keras"])
-    check(files, answers)
-    assert any(answer["error"] for answer in answers)
-
-
-def test_every_byte_of_the_start_of_an_hdf5_file(sources: dict[str, Path], tmp_path: Path) -> None:
-    """The superblock and the first object headers decide where HDF5 looks."""
-    content = sources["h5"].read_bytes()
-    files = []
-    for place in range(0, 256, 1 if COUNT > 100 else 4):
-        path = tmp_path / str(place) / "small.h5"
-        path.parent.mkdir()
-        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
-        files.append((path, False))
-    check(files, load(tmp_path, files, sources["keras"]))
-
-
-def test_the_damage_is_not_to_the_test(sources: dict[str, Path], tmp_path: Path) -> None:
-    with h5py.File(sources["h5"]) as file:
-        assert "model_weights" in file
-    files = [(sources[kind], kind == "npz") for kind in sources]
-    assert [answer["error"] for answer in load(tmp_path, files, sources["keras"])] == [None] * len(files)
+    for path, answer in answers[case]:
+        assert answer["error"] in (None, "DataError"), (path, answer)
+        if answer["error"]:
+            assert answer["exit"] == 65
+            assert answer["message"].startswith(path.name), (path, answer)
+            assert answer["message"].isprintable()
+        assert answer["peak"] < 2**28, (path, answer)
+    whole_file = case.startswith("whole")
+    assert any(answer["error"] for _, answer in answers[case]) != whole_file, answers[case][:3]

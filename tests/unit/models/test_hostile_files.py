@@ -5,8 +5,6 @@ secret and for payloads are watched by the kernel, and a port listens for connec
 """
 
 import hashlib
-import json
-import os
 import socket
 import subprocess
 import sys
@@ -22,9 +20,9 @@ from modelpress.api.conditions import Reason
 from tests.support import hostile
 from tests.support.file_watch import FileWatch
 from tests.support.hostile import Bench, Row, Traps
+from tests.support.hostile_process import environment, load_all
 from tests.support.models import DigitsModels
 
-ROOT = Path(__file__).resolve().parents[3]
 ROWS = hostile.table()
 NOISE = 32 * 2**20  # of resident memory: pages that the allocator takes at once, code that is run first
 IDS = [row.name for row in ROWS]
@@ -69,11 +67,13 @@ def outcome(digits_models: DigitsModels, tmp_path_factory: pytest.TempPathFactor
         digests = {name: _digest(path) for name, path in paths.items()}
         watch = FileWatch(folder / "traps")
         warm = (digits_models.functional, digits_models.functional_h5, digits_models.saved_model)
-        answers, libraries = _load(folder, [str(path) for path in warm], paths)
         empty = folder / "empty"
+        empty.mkdir()
+        files = [(paths[row.name], row.data) for row in ROWS]
+        loaded = load_all(files, warm, folder / "work", empty)
         yield Outcome(
-            answers,
-            libraries,
+            {row.name: answer for row, answer in zip(ROWS, loaded.answers, strict=True)},
+            loaded.libraries,
             paths,
             touched=watch.events(),
             left=[str(path.relative_to(empty)) for path in empty.rglob("*")],
@@ -82,45 +82,6 @@ def outcome(digits_models: DigitsModels, tmp_path_factory: pytest.TempPathFactor
             traps=traps,
         )
         watch.close()
-
-
-def _load(
-    folder: Path, warm: list[str], paths: dict[str, Path]
-) -> tuple[dict[str, dict[str, Any]], set[str]]:
-    """Load all files in one process; after one that ends it, go on in a new one."""
-    libraries: set[str] = set()
-    empty = folder / "empty"
-    empty.mkdir()
-    waiting = list(ROWS)
-    answers: dict[str, dict[str, Any]] = {}
-    while waiting:
-        files = [[str(paths[row.name]), row.data] for row in waiting]
-        request = {"warm": warm, "work": str(folder / "work"), "files": files}
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.support.load_hostile"],
-            input=json.dumps(request),
-            env=_environment(empty),
-            cwd=empty,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        first, *lines = done.stdout.splitlines() or [""]
-        assert first, done.stderr
-        libraries |= set(json.loads(first))
-        answers |= {row.name: json.loads(line) for row, line in zip(waiting, lines, strict=False)}
-        waiting = waiting[len(lines) :]
-        if waiting:
-            crash = f"ended the process with {done.returncode}: {done.stderr[-500:]}"
-            answers[waiting.pop(0).name] = {"error": "Crash", "message": crash, "exit": 70, "peak": 0}
-    return answers, libraries
-
-
-def _environment(empty: Path) -> dict[str, str]:
-    path = os.pathsep.join([str(ROOT), str(ROOT / "operator"), os.environ.get("PYTHONPATH", "")])
-    places = {"HOME": str(empty), "TMPDIR": str(empty), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-    return {**os.environ, **places, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def _digest(path: Path) -> str:
@@ -208,7 +169,7 @@ def test_the_command_line_says_it_in_one_line(
     watch = FileWatch(outcome.traps.secret.parent)
     done = subprocess.run(
         [sys.executable, "-m", "modelpress", "compress", "-f", "../manifest.yaml", "-o", "../out"],
-        env=_environment(empty),
+        env=environment(empty),
         cwd=empty,
         capture_output=True,
         text=True,
