@@ -75,7 +75,10 @@ def dequantized(constant: Constant) -> Array | None:
         shape[constant.axis] = -1
     zero = constant.zero_point if constant.zero_point.size == constant.scale.size else np.zeros(1)
     offset = zero.reshape(shape if zero.size > 1 else [1] * values.ndim)
-    return np.asarray((values.astype(np.float32) - offset) * constant.scale.reshape(shape), dtype=np.float32)
+    found = values.astype(np.float32)  # in place from here: the tensor can be most of the model
+    found -= offset.astype(np.float32)
+    found *= constant.scale.reshape(shape).astype(np.float32)
+    return found
 
 
 def _first(weight: Weight) -> TensorHistogram | None:

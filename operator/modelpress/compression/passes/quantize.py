@@ -30,6 +30,7 @@ UNMATCHED = "made by the converter"
 NOTE = "Shapes are those of the serving form, in which a kernel's output channels come first."
 _FEW = 1024  # elements; the converter's own bound for Int8Dynamic
 _LARGEST = 65504.0  # of float16
+_BLOCK = 2**20  # elements that are compared at once: copies of a whole tensor can be copies of the model
 
 
 def report(
@@ -98,9 +99,10 @@ def _close(found: Constant, values: Array) -> bool:
     """Whether `found` can be `values`, stored with less precision."""
     if found.dtype in ("float32", "float16"):
         limit, tolerance = (_LARGEST, 1e-3) if found.dtype == "float16" else (np.inf, 0.0)
-        wanted = np.clip(values, -limit, limit)  # the converter cuts what float16 cannot hold
-        return bool(
-            np.allclose(found.values.astype(np.float32), wanted, tolerance, tolerance, equal_nan=True)
+        return all(
+            # the converter cuts what float16 cannot hold
+            np.allclose(one.astype(np.float32), np.clip(other, -limit, limit), tolerance, tolerance, True)
+            for one, other in zip(_blocks(found.values), _blocks(values), strict=True)
         )
     return found.scale.size > 0 and formula.check(found, values).largest_error < 2
 
@@ -121,7 +123,9 @@ def _tensor(scheme: Scheme, before: Constant, after: Constant | None, weight: We
         update["skipped"] = _why(scheme, values)
     else:
         update["changed"] = values.size
-    if after.dtype == "float16" and (cut := int((np.abs(values) > _LARGEST).sum())):
+    if after.dtype == "float16" and (
+        cut := sum(int((np.abs(block) > _LARGEST).sum()) for block in _blocks(values))
+    ):
         update["facts"] = {BEYOND_FLOAT16: cut}
     if after.scale.size:
         update["formula"] = Formula(**asdict(formula.check(after, values)))
@@ -144,11 +148,26 @@ def _weight_names(constants: Sequence[Constant], weights: Sequence[Weight]) -> d
 
 
 def _digest(values: Array) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(values).data).digest()
+    """Return a hash of the elements in their order, whatever the shape."""
+    digest = hashlib.blake2b()
+    for block in _blocks(values):
+        digest.update(np.ascontiguousarray(block).data)
+    return digest.digest()
 
 
 def _arrangements(values: Array) -> Iterator[Array]:
-    yield values.ravel()  # embeddings, depthwise kernels, vectors
-    if values.ndim >= 2:
-        yield np.moveaxis(values, -1, 0).ravel()  # Dense (in, out) -> (out, in), Conv HWIO -> OHWI
-        yield values.reshape(values.shape[0], -1).T.ravel()  # Einsum kernels with several output axes
+    """Yield views; a copy of each would double the memory of a model with one large tensor."""
+    yield values  # embeddings, depthwise kernels, vectors
+    if values.ndim >= 2 and values.size:
+        yield np.moveaxis(values, -1, 0)  # Dense (in, out) -> (out, in), Conv HWIO -> OHWI
+        yield values.reshape(values.shape[0], -1).T  # Einsum kernels with several output axes
+
+
+def _blocks(values: Array) -> Iterator[Array]:
+    """Yield the rows of a tensor in blocks of about a million elements."""
+    if values.ndim == 0 or values.size <= _BLOCK:
+        yield values
+        return
+    rows = max(1, _BLOCK * len(values) // values.size)
+    for start in range(0, len(values), rows):
+        yield values[start : start + rows]
