@@ -178,7 +178,7 @@ def test_memory_holds_what_is_stored(forms: Forms, name: str, scheme: Scheme) ->
         assert held[item.name].dtype.name == dtype
         assert held[item.name].shape.num_elements() == item.data.size
     captured = made.form.model.function.get_concrete_function().captured_inputs
-    assert {tensor.dtype.name for tensor in captured} == {"resource"}  # no values beside the variables'
+    assert {tensor.dtype.name for tensor in captured} == {"resource"}  # no values beside the variables
     total = sum(v.dtype.size * v.shape.num_elements() for v in made.form.model.variables)
     assert total <= sum(tensor.bytes_after or 0 for tensor in made.step.tensors)
 
@@ -338,7 +338,8 @@ def compress(model: Path, rows: Path | None, folder: Path, **fields: Any) -> Mad
             **fields,
         }
     )
-    training = Path(fields["data"]["training"]["uri"]) if "data" in fields else None
+    source = fields.get("data", {}).get("training")
+    training = Path(source["uri"]) if source else None
     inputs = pipeline.Inputs(model, rows, f"sha256:{'2' * 64}", "3" * 64, training=training)
     made = pipeline.compress(request, inputs, folder / "out", folder / "work")
     return Made(folder / "out", made, report.load(folder / "out"))
@@ -398,8 +399,8 @@ def test_the_structure_is_that_of_the_pruned_and_trained_network(
 def test_auto_takes_the_smallest_that_passes_where_times_here_say_nothing(
     models: dict[str, TrainedModel], tmp_path: Path
 ) -> None:
-    limits = {"evaluation": {"minScore": "85%"}}
     wide = models["wide"]
+    limits = {"evaluation": {"minScore": "85%"}, "data": {"evaluation": {"uri": str(wide.evaluation)}}}
     made = compress(wide.path, wide.evaluation, tmp_path, compression=quantization("Auto"), **limits)
     search = made.report.search
     assert search
