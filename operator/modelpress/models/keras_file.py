@@ -7,7 +7,8 @@ the model in safe mode from the structure that was checked, never from the file 
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,15 +152,19 @@ def _graph(model: keras.Model, name: str) -> LayersModel:
             )
     outputs = list(model.outputs)
     flat = keras.Model(list(model.inputs), outputs)  # one flat list in and out, whatever the structure
-    signature = Signature(
-        inputs=tuple(
-            _spec(label, tensor) for label, tensor in zip(_input_names(model), model.inputs, strict=True)
-        ),
-        outputs=tuple(
-            _spec(label, tensor) for label, tensor in zip(_output_names(model, flat), outputs, strict=True)
-        ),
+    inputs = tuple(
+        _spec(label, tensor) for label, tensor in zip(_input_names(model), model.inputs, strict=True)
     )
-    return LayersModel(flat, signature)
+    found = tuple(
+        _spec(label, tensor) for label, tensor in zip(_output_names(model, flat), outputs, strict=True)
+    )
+    return LayersModel(flat, Signature(inputs, tuple(_as_many_rows(inputs, spec) for spec in found)))
+
+
+def _as_many_rows(inputs: Sequence[TensorSpec], output: TensorSpec) -> TensorSpec:
+    """Return an output with a free batch where the inputs have one: Keras calls N rows plus 1 row 1."""
+    free = bool(output.shape) and all(spec.shape[:1] == (-1,) for spec in inputs)
+    return replace(output, shape=(-1, *output.shape[1:])) if free else output
 
 
 def _values(model: keras.Model) -> Iterator[tuple[str, Any]]:

@@ -64,6 +64,19 @@ def test_a_functional_model_has_its_own_names_and_order(digits_models: DigitsMod
     assert original_bytes(model) == 4 * (64 * 64 + 64 + 64 * 32 + 32 + 32 * 10 + 10)
 
 
+def test_an_output_has_as_many_rows_as_the_inputs_where_keras_calls_them_one(tmp_path: Path) -> None:
+    import keras
+
+    image = keras.Input((4,), name="x")
+    places = keras.layers.Embedding(4, 4)(np.arange(1)[None])  # one row for all
+    keras.Model(image, keras.layers.Add(name="y")([keras.layers.Reshape((1, 4))(image), places])).save(
+        tmp_path / "model.keras"
+    )
+    model = load(tmp_path / "model.keras", tmp_path)
+    assert model.outputs[0].shape == (-1, 1, 4)
+    assert model.call({"x": np.zeros((3, 4), np.float32)})["y"].shape == (3, 1, 4)
+
+
 def test_h5_and_keras_and_saved_model_predict_the_same(digits_models: DigitsModels, tmp_path: Path) -> None:
     rows = digits_models.digits.test_x[:65]
     functional = load(digits_models.functional, tmp_path).call({"image": rows})["digit"]
