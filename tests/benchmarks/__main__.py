@@ -1,6 +1,6 @@
 """All benchmarks in turn: `make bench`. Each prints ratios inside one run, and none passes or fails."""
 
-from tests.benchmarks import auto, channels, compression, l0, memory, serving
+from tests.benchmarks import auto, channels, compression, l0, memory, pretrained, serving
 
 if __name__ == "__main__":
     serving.main()
@@ -9,3 +9,4 @@ if __name__ == "__main__":
     channels.main()
     l0.main()
     memory.main()
+    pretrained.main()

@@ -114,6 +114,11 @@ def find(function: Any, variables: Sequence[Any]) -> Usage:
         if id(outer) in index
     }
     walk.nodes("", graph.node, known)
+    captured = {id(outer): outer for outer, _ in function.graph.captures if id(outer) not in index}
+    for key, outer in captured.items():  # constants that a SavedModel keeps beside its functions
+        count = outer.shape.num_elements() or 0
+        if outer.dtype.is_floating and count >= _FEW:
+            walk.constants[f"captured {key}"] = 4 * count
     roles = [_role(i, variable, walk) for i, variable in enumerate(variables)]
     return Usage(roles, sum(walk.constants.values()))
 

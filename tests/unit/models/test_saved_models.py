@@ -281,3 +281,14 @@ def test_the_accepted_operations_exist_and_keep_no_state_but_variables(tf: Any) 
         "Session",
     )
     assert [name for name in allowed_ops.COMPUTE if any(word in name for word in outside)] == []
+
+
+def test_large_constants_beside_the_functions_are_counted(tf: Any, tmp_path: Path) -> None:
+    """An eager tensor that a function captures, such as the filters of a spectrogram."""
+    from modelpress.models.types import original_bytes
+
+    filters = tf.constant(np.random.default_rng(0).random((4, 512), np.float32))
+    path = saved(tf, tmp_path / "m", lambda w, x: tf.matmul(tf.matmul(x, w), filters))
+    model = load(path, tmp_path / "w")
+    assert model.constant_bytes == 4 * 4 * 512
+    assert original_bytes(model) == 4 * 4 * 512 + 4 * 16

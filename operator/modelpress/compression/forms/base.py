@@ -22,6 +22,7 @@ from modelpress.models.types import Array, Arrays, LoadedModel, TensorSpec, unsu
 
 _FREE = 16  # stands for a free size where there is no data
 _ROWS = 8
+_OUTLIER = 10  # times the tolerance, for a single value
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,9 @@ def example(inputs: tuple[TensorSpec, ...]) -> dict[str, Array]:
 def check_equal(wanted: Arrays, found: Arrays, tolerance: float) -> None:
     """Compare outputs of a model with those of its float32 form; raises UnsupportedModel.
 
-    `tolerance` is relative to the largest output, at least to 1. Integers must be equal.
+    `tolerance` is relative to the largest output, at least to 1, and bounds the root mean square of the
+    differences; single values may differ by ten times as much: sums in another order and a logarithm of a
+    number near 0 do that in float32 (measured: 1.5e-4 in a model of sounds). Integers must be equal.
     """
     for name, values in wanted.items():
         _check_equal(name, values, found[name], tolerance)
@@ -203,6 +206,9 @@ def _check_equal(name: str, wanted: Array, found: Array, tolerance: float) -> No
         return
     finite = np.abs(wanted[np.isfinite(wanted)])
     allowed = tolerance * max(1.0, float(finite.max(initial=0)))
-    if not np.allclose(wanted, found, rtol=0, atol=allowed, equal_nan=True):
-        difference = float(np.nanmax(np.abs(wanted.astype(np.float64) - found.astype(np.float64))))
+    with np.errstate(invalid="ignore"):  # the difference of equal infinities is no number
+        differences = np.abs(wanted.astype(np.float64) - found.astype(np.float64))
+    mean = np.sqrt(np.square(differences[np.isfinite(differences)]).sum() / max(1, differences.size))
+    if mean > allowed or not np.allclose(wanted, found, rtol=0, atol=_OUTLIER * allowed, equal_nan=True):
+        difference = float(np.nanmax(differences))
         raise unsupported(f"output {name} differs by {difference:.3g} after the conversion to float32")
