@@ -28,7 +28,9 @@ class FileWatch:
             return []
         while data:
             _, _, _, length = _EVENT.unpack_from(data)
-            names.append(data[_EVENT.size : _EVENT.size + length].rstrip(b"\0").decode())
+            name = data[_EVENT.size : _EVENT.size + length].rstrip(b"\0").decode()
+            if name:  # none: the folder itself was listed, as by programs that look over the disk
+                names.append(name)
             data = data[_EVENT.size + length :]
         return names
 

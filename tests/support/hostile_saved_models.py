@@ -217,7 +217,7 @@ _SIGNATURES: dict[str, tuple[Compute, str]] = {
     "RestoreV2": (_restore, "RestoreV2"),
     "PrintV2": (_print_file, "PrintV2"),
     "DebugIdentity": (_debug, "DebugIdentity"),
-    "data-service": (_data_service, "Data"),
+    "data-service": (_data_service, "not on the list"),
     "queue": (_queue, "FIFOQueue"),
     "in-a-branch": (_in_branch, "ReadFile"),
     "in-nested-functions": (_in_nested_functions, "WriteFile"),
