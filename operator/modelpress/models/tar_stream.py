@@ -14,6 +14,7 @@ from typing import Protocol
 _BLOCK = 512
 _CHUNK = 2**20
 _MAX_HEADER = 2**16  # of one extended header; paths are far shorter
+_MAX_HEADERS = 16  # extended ones before an entry; tar writes up to four
 _MAX_TAIL = 2**20  # zeros behind the last entry; tar pads to 10 KiB
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 
@@ -63,8 +64,12 @@ class Entry:
 def entries(stream: Reader) -> Iterator[Entry]:
     """Yield the entries of a .tar to its end. Raises tarfile.TarError for one that is broken."""
     extended: dict[str, str] = {}
+    count = 0
     while header := _header(stream):
         if header.type in (*_PAX, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
+            count += 1
+            if count > _MAX_HEADERS:
+                raise tarfile.ReadError(f"more than {_MAX_HEADERS} extended headers before an entry")
             data = _extended(stream, header.size)
             if header.type == tarfile.GNUTYPE_LONGNAME:
                 extended["path"] = data.split(b"\0", 1)[0].decode("utf-8", "replace")
@@ -76,7 +81,7 @@ def entries(stream: Reader) -> Iterator[Entry]:
         entry = _entry(stream, header, extended)
         yield entry
         entry.content.skip()
-        extended = {}
+        extended, count = {}, 0
     _tail(stream)
 
 
