@@ -17,7 +17,7 @@ _POLICIES = ("DTypePolicy", "Policy", "FloatDTypePolicy")  # of Keras 3, of Kera
 
 def modernize(config: dict[str, Any], name: str) -> None:
     """Drop what Keras 3 does not know, in place. Raises UnsupportedModel where that changes the model."""
-    for layer in _layers(config):
+    for layer in objects(config):
         settings = layer["config"]
         if settings.get("time_major"):
             raise unsupported(
@@ -29,7 +29,7 @@ def modernize(config: dict[str, Any], name: str) -> None:
 
 def widen(config: dict[str, Any]) -> None:
     """Let layers compute in float32 instead of float16 or bfloat16, in place; inputs keep their dtype."""
-    for layer in _layers(config):
+    for layer in objects(config):
         if layer["class_name"] != "InputLayer" and _policy(layer["config"].get("dtype")) in _HALF:
             layer["config"]["dtype"] = "float32"
 
@@ -41,13 +41,13 @@ def _policy(dtype: Any) -> str | None:
     return dtype if isinstance(dtype, str) else None
 
 
-def _layers(value: Any) -> Iterator[dict[str, Any]]:
+def objects(value: Any) -> Iterator[dict[str, Any]]:
     """Walk everything in the structure that has a class and settings."""
     if isinstance(value, dict):
         if isinstance(value.get("config"), dict) and isinstance(value.get("class_name"), str):
             yield value
         for item in value.values():
-            yield from _layers(item)
+            yield from objects(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _layers(item)
+            yield from objects(item)

@@ -8,6 +8,8 @@ normalize, that prepare inputs of any range, or that sum over whole images. Must
 from collections.abc import Iterator
 from typing import Any
 
+from modelpress.models.keras_versions import objects
+
 _POLICIES = {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
 _FLOAT32_ACTIVATIONS = frozenset({"softmax", "log_softmax", "sparsemax", "Softmax", "LogSoftmax"})
 _FLOAT32_LAYERS = frozenset(
@@ -29,13 +31,30 @@ def lower(config: dict[str, Any], dtype: str) -> None:
     """
     if dtype not in _POLICIES:
         return
-    outputs = set(_names(config["config"].get("output_layers", [])))
-    top = {id(layer) for layer in config["config"].get("layers", [])}
-    for layer in _layers(config):
+    last = {id(layer) for layer in _last(config)}
+    for layer in objects(config):
         settings = layer["config"]
-        last = id(layer) in top and settings.get("name") in outputs
-        if not last and not _is_fragile(layer) and _policy(settings.get("dtype")) == "float32":
+        if id(layer) in last or _is_fragile(layer):
+            continue
+        if _policy(settings.get("dtype")) == "float32":
             settings["dtype"]["config"]["name"] = _POLICIES[dtype]
+
+
+def _last(model: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the layers whose results are outputs of a model: in a model inside its own, in a wrapper all."""
+    settings = model["config"]
+    layers = settings.get("layers", [])
+    if "output_layers" in settings:
+        names = set(_names(settings["output_layers"]))
+        layers = [layer for layer in layers if layer["config"].get("name") in names]
+    else:
+        layers = layers[-1:]  # of a sequential model
+    for layer in layers:
+        if "layers" in layer["config"]:
+            yield layer
+            yield from _last(layer)
+        else:
+            yield from objects(layer)
 
 
 def _is_fragile(layer: dict[str, Any]) -> bool:
@@ -59,14 +78,3 @@ def _names(value: Any) -> Iterator[str]:
             yield from _names(item)
     elif isinstance(value, str):
         yield value
-
-
-def _layers(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
-        if isinstance(value.get("config"), dict) and isinstance(value.get("class_name"), str):
-            yield value
-        for item in value.values():
-            yield from _layers(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _layers(item)

@@ -7,7 +7,7 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.models import keras_versions
+from modelpress.models import keras_versions, precision
 from modelpress.models.load import load
 from tests.support import format_models
 
@@ -49,6 +49,38 @@ def test_layers_of_half_precision_compute_in_float32_and_inputs_stay(policy: Any
     keras_versions.widen({"class_name": "Functional", "config": {"layers": layers}})
     dtypes = [layer["config"]["dtype"] for layer in layers]  # type: ignore[index]
     assert dtypes[:3] == ["float16", "float32", "float64"]
+
+
+def dense(name: str) -> dict[str, Any]:
+    policy = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}}
+    return {"class_name": "Dense", "config": {"name": name, "dtype": policy}}
+
+
+def holder(kind: str, name: str, **settings: Any) -> dict[str, Any]:
+    return {"class_name": kind, "config": {"name": name, **settings}}
+
+
+def test_layers_whose_results_are_outputs_stay_at_float32_also_inside_models_and_wrappers() -> None:
+    layers = [
+        dense("first"),
+        holder("Sequential", "sequential", layers=[dense("a"), dense("b")]),
+        holder("Functional", "inner", layers=[dense("d"), dense("c")], output_layers=[["d", 0, 0]]),
+        holder("TimeDistributed", "wrapped", layer=dense("e")),
+        holder("TimeDistributed", "between", layer=dense("f")),
+    ]
+    outputs = [[name, 0, 0] for name in ("sequential", "inner", "wrapped")]
+    config = holder("Functional", "model", layers=layers, output_layers=outputs)
+    precision.lower(config, "bfloat16")
+    policies = {
+        item["config"]["name"]: item["config"]["dtype"]["config"]["name"]
+        for item in keras_versions.objects(config)
+        if item["class_name"] == "Dense"
+    }
+    low = "mixed_bfloat16"
+    assert policies == {
+        **{"first": low, "a": low, "c": low, "f": low},
+        **{"b": "float32", "d": "float32", "e": "float32"},
+    }
 
 
 @pytest.mark.parametrize("make", [format_models.mixed_float16, format_models.exported_mixed])
