@@ -7,6 +7,7 @@ are loaded: its graph reads them as such.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -186,8 +187,10 @@ def _graph(path: Path, tensors: Iterable[StoredTensor], signature: Signature) ->
         raise invalid(f"{path.name}: has no signature {structure.SIGNATURE}")
     _check_count(path, len(served.structured_input_signature[1]), len(served.structured_outputs), signature)
     count = 0
-    for tensor, variable in zip(tensors, variables, strict=False):
-        if tuple(variable.shape) != tensor.shape:
+    for tensor, variable in zip_longest(tensors, variables):
+        if tensor is None:
+            break
+        if variable is None or tuple(variable.shape) != tensor.shape:
             raise invalid(f"{path.name}: has no variable {tensor.name} of shape {list(tensor.shape)}")
         variable.assign(tf.cast(tensor.values(), variable.dtype))
         count += 1

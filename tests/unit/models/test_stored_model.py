@@ -232,6 +232,8 @@ def test_what_does_not_belong_together_is_refused(
         stored.open(tensors=tensors[:-1])
     with pytest.raises(DataError, match="has no variable"):
         stored.open(tensors=[weights.plain(tensors[0].name, np.zeros(77, np.float32)), *tensors[1:]])
+    with pytest.raises(DataError, match="has no variable more of shape"):
+        stored.open(tensors=[*tensors, weights.plain("more", np.zeros(3, np.float32))])
     with pytest.raises(DataError, match="has 1 inputs and 2 outputs, the manifest 1 and 1"):
         stored.open(signature=Signature(stored.signature.inputs, stored.signature.outputs[:1]))
 
