@@ -118,7 +118,7 @@ class GraphModel:
         """Return the computation over the variables, for gradients and without.
 
         Gradients go through `training_forward`, which loaders set to something other than the function:
-        TensorFlow adds outputs to a function whose gradient is taken, and it could not be frozen any more.
+        TensorFlow adds outputs to a function whose gradient is taken, and its export would have them too.
         """
 
         def inference(tensors: Sequence[Any]) -> Sequence[Any]:

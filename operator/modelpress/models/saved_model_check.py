@@ -10,7 +10,7 @@
 - Assets: paths inside the folder `assets`.
 - Checkpoint: not larger than its data files.
 
-`cleaned` then gives what TensorFlow reads: the message without the functions that save and restore.
+`clean` then takes out of the message what loading does not need, such as what saves and restores.
 """
 
 import os
