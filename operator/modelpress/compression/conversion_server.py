@@ -22,7 +22,7 @@ import numpy as np
 
 from modelpress.compression import edge_quantizer, tflite_file
 
-FLOAT32 = "none"
+FLOAT32 = edge_quantizer.FLOAT32
 INT8_STATIC = "Int8Static"
 _OPERATIONS = re.compile(r"^\s*(?:Flex|Custom|Some) ops: (.+)$", re.MULTILINE)
 _PLACE = re.compile(r"<unknown>:0: |loc\(.*\): ")  # where in the graph: long, and of no use to a reader
