@@ -12,7 +12,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
-from modelpress.models.types import unsupported
+from modelpress.models.types import first_line, invalid, unsupported
 
 _HALF = (types_pb2.DT_HALF, types_pb2.DT_BFLOAT16)
 _DATA_TYPE = "tensorflow.DataType"
@@ -22,6 +22,7 @@ def widen(message: Any, name: str) -> None:
     """Edit a checked SavedModel message in place.
 
     Raises UnsupportedModel where variables are stored in these types: their checkpoint cannot be changed.
+    Raises InvalidModel for constants that hold part of a number.
     """
     graph = message.meta_graphs[0]
     for node in graph.object_graph_def.nodes:
@@ -31,7 +32,10 @@ def widen(message: Any, name: str) -> None:
                 f"{name}: variable {node.variable.name[:100]} is {dtype}; accepted are float32 variables,"
                 " also with mixed precision"
             )
-    _widen(graph)
+    try:
+        _widen(graph)
+    except ValueError as error:
+        raise invalid(f"{name}: a constant is broken: {first_line(error)}") from error
 
 
 def _widen(message: Any) -> None:
@@ -58,8 +62,17 @@ def _widen_types(message: Any, name: str, value: Any) -> None:
 
 
 def _widen_values(tensor: Any) -> None:
-    if tensor.dtype in _HALF:
-        tensor.CopyFrom(tf.make_tensor_proto(tf.make_ndarray(tensor).astype(np.float32)))
+    """Widen the values that are written; one that stands for many, such as zeros, stays one."""
+    if tensor.dtype not in _HALF:
+        return
+    dtype = np.dtype(tf.as_dtype(tensor.dtype).as_numpy_dtype)
+    content = tensor.tensor_content
+    if content:
+        tensor.tensor_content = np.frombuffer(content, dtype).astype(np.float32).tobytes()
+    bits = np.asarray(tensor.half_val, np.int32).astype(np.uint16)  # the lower half of each is the number
+    tensor.ClearField("half_val")
+    tensor.float_val.extend(bits.view(dtype).astype(np.float32).tolist())
+    tensor.dtype = types_pb2.DT_FLOAT
 
 
 def _messages(value: Any) -> Any:
