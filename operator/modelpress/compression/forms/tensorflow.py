@@ -61,15 +61,16 @@ class TensorFlowForms:
                 yield tensor
 
         compute, why = self._compute(wanted.scheme), None
+        can_widen = wanted.scheme in _INTEGERS and compute is not ComputeDtype.FLOAT32
         try:
             form = self._written(folder, compute, stored())
-            if wanted.scheme in _INTEGERS and self._loses_numbers(form):
+            if can_widen and self._loses_numbers(form):
                 why = "outputs left the range of float16"
         except DataError as error:
-            if error.reason is not Reason.UNSUPPORTED_MODEL or wanted.scheme not in _INTEGERS:
+            if error.reason is not Reason.UNSUPPORTED_MODEL or not can_widen:
                 raise
             why = "its layers do not compute in float16"
-        if why and compute is not ComputeDtype.FLOAT32:
+        if why:
             form = self._written(folder, ComputeDtype.FLOAT32, stored())
         return form, PassReport(
             name=quantize.NAME,
