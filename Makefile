@@ -50,8 +50,9 @@ schema: setup ## Write docs/report.schema.json from the Python types.
 	$(BIN)/python -c 'from modelpress.compression.report import schema; print(schema(), end="")' > docs/report.schema.json
 
 .PHONY: formats
-formats: setup ## Write the table of models and formats in docs/compression.md from the tests' expectations.
+formats: setup ## Write the tables of formats and combinations in docs/compression.md from the tests' expectations.
 	$(BIN)/python -m tests.support.formats_table
+	$(BIN)/python -m tests.support.combinations_table
 
 .PHONY: verify
 verify: setup binaries ## Run all tests with the full counts of the sampled ones.

@@ -1,19 +1,18 @@
-"""The table of combinations in docs/compression.md.
+"""The tables of combinations in docs/compression.md.
 
-`python -m tests.support.combinations_table` writes it.
+`make formats` or `python -m tests.support.combinations_table` writes them.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from modelpress.api.spec import DeviceType, Spec
 from modelpress.api.support import unsupported
 from modelpress.models.types import Kind
+from tests.support import page_tables
 from tests.support.combinations import PRUNINGS, SCHEMES, Combination, every, expected
+from tests.support.page_tables import PAGE, row
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "compression.md"
-BEGIN, END = "<!-- combinations: written by a program -->\n", "<!-- end of combinations -->\n"
 BASE = Combination(None, "none", clipping=False, tuning=False, device=DeviceType.CPU, kind=Kind.LAYERS)
 
 
@@ -22,10 +21,8 @@ def main() -> None:
 
 
 def rewritten(text: str) -> str:
-    """Return a page with the table of now between its marks."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return "".join((before, BEGIN, "\n", *(f"{line}\n" for line in lines()), "\n", END, after))
+    """Return the page with the tables of now."""
+    return page_tables.rewritten(text, "combinations", lines())
 
 
 def lines() -> Iterator[str]:
@@ -65,10 +62,6 @@ def follows(one: Combination) -> bool:
 def cell(one: Combination) -> str:
     refusal = expected(one)
     return "works" if refusal is None else f"refused: `{refusal.field}` ({refusal.reason})"
-
-
-def row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -4,12 +4,10 @@
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from tests.support import page_tables
 from tests.support.formats import CASES, Case, Refusal, Step
-
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "compression.md"
-BEGIN, END = "<!-- formats: written by a program -->\n", "<!-- end of formats -->\n"
+from tests.support.page_tables import PAGE, row
 
 
 def main() -> None:
@@ -17,10 +15,8 @@ def main() -> None:
 
 
 def rewritten(text: str) -> str:
-    """Return a page with the table of now between its marks."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return "".join((before, BEGIN, "\n", *(f"{line}\n" for line in lines()), "\n", END, after))
+    """Return the page with the tables of now."""
+    return page_tables.rewritten(text, "formats", lines())
 
 
 def lines() -> Iterator[str]:
@@ -53,10 +49,6 @@ def cell(case: Case, step: Step, notes: list[Refusal]) -> str:
     if refusal not in notes:
         notes.append(refusal)
     return f"refused ({notes.index(refusal) + 1})"
-
-
-def row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ def run(one: Combination, found: Files, folder: Path) -> None:
 
 def test_the_table_of_the_documentation_is_that_of_the_code() -> None:
     text = combinations_table.PAGE.read_text(encoding="utf-8")
-    assert text == combinations_table.rewritten(text), "run python -m tests.support.combinations_table"
+    assert text == combinations_table.rewritten(text), "run `make formats`"
 
 
 def test_the_declared_schemes_are_those_of_the_api() -> None:
