@@ -1,4 +1,4 @@
-"""The form for GPUs: each scheme on models of several kinds, whole compressions, on the CPU of TensorFlow."""
+"""The form for GPUs: each scheme on models of several kinds, on the CPU of TensorFlow."""
 
 import subprocess
 import sys
@@ -9,24 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelpress.api.conditions import Reason
-from modelpress.api.contract import JobRequest
-from modelpress.api.errors import DataError
 from modelpress.api.spec import Metric, Scheme
-from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts import weights
-from modelpress.artifacts.manifest import ArtifactManifest, ComputeDtype
-from modelpress.compression import dataset, evaluation, pipeline, report
+from modelpress.artifacts.manifest import ComputeDtype
+from modelpress.compression import dataset, evaluation
 from modelpress.compression.forms.base import Form, Quantization
-from modelpress.compression.forms.tensorflow import TensorFlowForms, TensorFlowMaker
+from modelpress.compression.forms.tensorflow import TensorFlowForms
 from modelpress.compression.formula import TOLERANCE
 from modelpress.compression.passes import stored_weights
-from modelpress.compression.report import EvaluationReport, PassReport, Report
+from modelpress.compression.report import EvaluationReport, PassReport
 from modelpress.models.load import load
 from modelpress.models.types import Array, Kind, Role, original_bytes
 from tests.support import small_models
 from tests.support.models import DigitsModels
 from tests.support.small_models import TrainedModel
+from tests.support.variables import Variable
 
 MODELS = ("cnn", "wide", "text", "attention", "depthwise", "seed")
 SCHEMES = stored_weights.SCHEMES
@@ -212,71 +209,52 @@ np.savez({str(tmp_path / "outputs.npz")!r}, **model.call(np.load({str(tmp_path /
             assert np.array_equal(values, found[key])
 
 
-@dataclass
-class Value:
-    """A weight in memory."""
-
-    value: Array
-    role: Role = Role.KERNEL
-    name: str = "dense/kernel"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.value.shape
-
-    @property
-    def dtype(self) -> str:
-        return self.value.dtype.name
-
-    def read(self) -> Array:
-        return self.value.copy()
-
-    def write(self, value: Array) -> None:
-        self.value = value
+def weight(value: Array, role: Role = Role.KERNEL) -> Variable:
+    return Variable("dense/kernel", role, value)
 
 
 def test_float16_cuts_what_it_cannot_hold_and_says_how_many() -> None:
     value = np.array([[1e6, -7e4, 65504], [1e-9, 0.1, -2]], np.float32)
-    stored, told = stored_weights.store(Scheme.FLOAT16, Value(value))
+    stored, told = stored_weights.store(Scheme.FLOAT16, weight(value))
     assert stored.values().tolist() == np.array([[65504, -65504, 65504], [0, 0.1, -2]], np.float16).tolist()
     assert told.facts == {"beyondFloat16": 2}
-    assert stored_weights.store(Scheme.BFLOAT16, Value(value))[1].facts == {}
+    assert stored_weights.store(Scheme.BFLOAT16, weight(value))[1].facts == {}
 
 
 def test_bfloat16_rounds_to_nearest_ties_to_even() -> None:
     value = np.array([[1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, -1 - 2**-9, 3.4e38]], np.float32)
-    stored, _ = stored_weights.store(Scheme.BFLOAT16, Value(value))
+    stored, _ = stored_weights.store(Scheme.BFLOAT16, weight(value))
     wanted = [1, 1 + 2**-6, 1 + 2**-7, -1, LARGEST_BFLOAT16]
     assert stored.values().astype(np.float64).tolist() == [wanted]
 
 
 @pytest.mark.parametrize(
-    ("weight", "reason"),
+    ("one", "reason"),
     [
-        (Value(np.ones((64, 15), np.float32)), "fewer than 1,024 elements"),
-        (Value(np.ones((2, 2048), np.float32)), "its scales would take what its integers save"),
-        (Value(np.full((64, 64), np.inf, np.float32)), "not finite"),
-        (Value(np.ones((64, 64))), "float64 is not quantized"),
-        (Value(np.ones(4096, np.float32), Role.BIAS), "biases stay"),
-        (Value(np.ones(4096, np.float32), Role.NORMALIZATION), "normalization parameters stay"),
-        (Value(np.ones(4096, np.float32), Role.STATISTICS), "moving statistics stay"),
-        (Value(np.ones((64, 64), np.float32), Role.OTHER), "neither a kernel nor an embedding"),
+        (weight(np.ones((64, 15), np.float32)), "fewer than 1,024 elements"),
+        (weight(np.ones((2, 2048), np.float32)), "its scales would take what its integers save"),
+        (weight(np.full((64, 64), np.inf, np.float32)), "not finite"),
+        (weight(np.ones((64, 64))), "float64 is not quantized"),
+        (weight(np.ones(4096, np.float32), Role.BIAS), "biases stay"),
+        (weight(np.ones(4096, np.float32), Role.NORMALIZATION), "normalization parameters stay"),
+        (weight(np.ones(4096, np.float32), Role.STATISTICS), "moving statistics stay"),
+        (weight(np.ones((64, 64), np.float32), Role.OTHER), "neither a kernel nor an embedding"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_stays_as_it_is_says_why(weight: Value, reason: str) -> None:
-    stored, told = stored_weights.store(Scheme.INT4_WEIGHTS, weight)
+def test_what_stays_as_it_is_says_why(one: Variable, reason: str) -> None:
+    stored, told = stored_weights.store(Scheme.INT4_WEIGHTS, one)
     assert told.skipped
     assert reason in told.skipped
     assert told.changed == 0
-    assert np.array_equal(stored.values(), weight.value)
+    assert np.array_equal(stored.values(), one.value)
 
 
 @pytest.mark.parametrize("scheme", INTEGERS)
 def test_channels_of_zeros_and_of_almost_nothing_are_zeros(scheme: Scheme) -> None:
     value = np.random.default_rng(0).standard_normal((64, 32)).astype(np.float32)
     value[:, 3], value[:, 4], value[:, 5] = 0, 1e-42, 3e38
-    stored, told = stored_weights.store(scheme, Value(value))
+    stored, told = stored_weights.store(scheme, weight(value))
     assert told.formula
     assert told.formula.elements_off == 0
     assert not stored.values()[:, 3:5].any()
@@ -284,144 +262,6 @@ def test_channels_of_zeros_and_of_almost_nothing_are_zeros(scheme: Scheme) -> No
 
 
 def test_a_depthwise_kernel_has_a_scale_for_each_of_its_channels() -> None:
-    stored, _ = stored_weights.store(Scheme.INT8_WEIGHTS, Value(np.ones((3, 3, 256, 1), np.float32)))
+    stored, _ = stored_weights.store(Scheme.INT8_WEIGHTS, weight(np.ones((3, 3, 256, 1), np.float32)))
     assert stored.scale is not None
     assert (stored.axis, stored.scale.size) == (2, 256)
-
-
-@pytest.fixture(scope="module")
-def overflowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network whose values inside leave the range of float16 and come back."""
-    import keras
-
-    layers = keras.layers
-    keras.utils.set_random_seed(0)
-    image = keras.Input((64,), name="image")
-    hidden = layers.Dense(64, name="up")(image)
-    hidden = layers.Dense(64, name="down")(layers.Dense(64)(hidden))
-    model = keras.Model(image, layers.Dense(2, name="score")(hidden))
-    up, down = model.get_layer("up"), model.get_layer("down")
-    up.set_weights([up.get_weights()[0] * 1e7, up.get_weights()[1]])
-    down.set_weights([down.get_weights()[0] * 1e-7, down.get_weights()[1]])
-    path = tmp_path_factory.mktemp("overflowing") / "model.keras"
-    model.save(path)
-    return path
-
-
-def test_integers_compute_in_float32_where_float16_is_left(overflowing: Path, tmp_path: Path) -> None:
-    model = load(overflowing, tmp_path)
-    inputs = {"image": np.random.default_rng(0).standard_normal((8, 64)).astype(np.float32)}
-    made = TensorFlowMaker().forms(model, inputs, tmp_path / "float32")
-    form, step = made.quantized(Quantization(Scheme.INT8_WEIGHTS), tmp_path / "int8")
-    assert form.compute_dtype is ComputeDtype.FLOAT32
-    assert step.note == "Layers compute in float32: outputs left the range of float16."
-    assert np.allclose(form.model.call(inputs)["score"], model.call(inputs)["score"], rtol=0.1, atol=0.1)
-    assert len(step.tensors) == len(model.weights)
-
-
-@dataclass(frozen=True)
-class Made:
-    folder: Path
-    manifest: ArtifactManifest
-    report: Report
-
-
-def compress(model: Path, rows: Path | None, folder: Path, **fields: Any) -> Made:
-    request = JobRequest.model_validate(
-        {
-            "name": "digits",
-            "namespace": "default",
-            "recipeHash": "1" * 64,
-            "deviceType": "GPU",
-            "model": {"uri": f"file://{model}"},
-            **({"evaluation": {"minScore": "50%"}} if rows else {}),
-            **fields,
-        }
-    )
-    source = fields.get("data", {}).get("training")
-    training = Path(source["uri"]) if source else None
-    inputs = pipeline.Inputs(model, rows, f"sha256:{'2' * 64}", "3" * 64, training=training)
-    made = pipeline.compress(request, inputs, folder / "out", folder / "work")
-    return Made(folder / "out", made, report.load(folder / "out"))
-
-
-def quantization(scheme: str, **pruning: str) -> dict[str, Any]:
-    return {"quantization": {"scheme": scheme}, **({"pruning": pruning} if pruning else {})}
-
-
-def test_a_whole_compression(models: dict[str, TrainedModel], tmp_path: Path) -> None:
-    cnn = models["cnn"]
-    made = compress(cnn.path, cnn.evaluation, tmp_path, compression=quantization("Int8Weights"))
-    assert manifests.load_verified(made.folder) == made.manifest
-    assert made.manifest.form is manifests.Form.TENSORFLOW
-    assert made.manifest.model_file == "structure.json"
-    assert made.manifest.compute_dtype is ComputeDtype.FLOAT16
-    names = ["manifest.json", "report.json", "structure.json", "weights.safetensors"]
-    assert sorted(path.name for path in made.folder.iterdir()) == names
-    size = sum((made.folder / name).stat().st_size for name in ("structure.json", "weights.safetensors"))
-    assert made.manifest.compressed_bytes == made.report.sizes.compressed_bytes == size
-    assert made.manifest.scores
-    assert made.manifest.scores.compressed > 95
-    assert made.report.latency_of
-    assert "CPU" in made.report.latency_of
-    assert all(item.compressed > 0 for item in made.report.latency)
-    assert all(item.after for item in made.report.histograms)
-    assert sum(layer.after for layer in made.report.layers) == size
-
-
-@pytest.mark.parametrize("granularity", ["Element", "Channel"])
-def test_the_structure_is_that_of_the_pruned_and_trained_network(
-    models: dict[str, TrainedModel], digits_models: DigitsModels, tmp_path: Path, granularity: str
-) -> None:
-    cnn, digits = models["cnn"], digits_models.digits
-    training = tmp_path / "training.npz"
-    np.savez(training, x=digits.train_x.reshape(-1, 8, 8, 1), y=digits.train_y)
-    made = compress(
-        cnn.path,
-        cnn.evaluation,
-        tmp_path,
-        compression=quantization("Int8Weights", sparsity="50%", granularity=granularity),
-        optimization={"fineTuning": {"epochs": 2}},
-        data={"training": {"uri": str(training)}},
-    )
-    assert made.manifest.scores
-    assert made.manifest.scores.compressed > 93
-    stored = {item.name: item for item in weights.read(made.folder / weights.WEIGHTS_FILE)}
-    shapes = {item.name: item.shape for item in made.report.source.weights}
-    largest = max(shapes, key=lambda name: int(np.prod(shapes[name])))
-    if granularity == "Channel":
-        assert np.prod(stored[largest].shape) < 0.5 * np.prod(shapes[largest])
-    else:
-        assert stored[largest].shape == shapes[largest]
-        assert (stored[largest].integers() == 0).mean() >= 0.5
-
-
-def test_auto_takes_the_smallest_that_passes_where_times_here_say_nothing(
-    models: dict[str, TrainedModel], tmp_path: Path
-) -> None:
-    wide = models["wide"]
-    limits = {"evaluation": {"minScore": "85%"}, "data": {"evaluation": {"uri": str(wide.evaluation)}}}
-    made = compress(wide.path, wide.evaluation, tmp_path, compression=quantization("Auto"), **limits)
-    search = made.report.search
-    assert search
-    assert [item.name for item in search.candidates] == [scheme.value for scheme in SCHEMES]
-    assert [item.name for item in search.candidates if item.chosen] == ["Int4Weights"]
-    assert not any(item.latency for item in search.candidates)
-    assert "times here do not tell those of workers" in search.note
-    assert manifests.load_verified(made.folder).compute_dtype is ComputeDtype.FLOAT16
-
-
-def test_without_a_scheme_the_model_is_kept_as_it_is(models: dict[str, TrainedModel], tmp_path: Path) -> None:
-    made = compress(models["seed"].path, models["seed"].evaluation, tmp_path)
-    assert made.manifest.model_file == "saved_model.pb"
-    assert made.manifest.compute_dtype is ComputeDtype.FLOAT32
-    assert made.manifest.passes == ()
-    assert made.manifest.scores
-    assert made.manifest.scores.original == made.manifest.scores.compressed
-    assert {item.storage for item in weights.read(made.folder / weights.WEIGHTS_FILE)} == {"float32"}
-
-
-def test_a_form_without_numbers_is_refused(overflowing: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="output score is NaN or infinite; choose another scheme") as caught:
-        compress(overflowing, None, tmp_path, compression=quantization("Float16"))
-    assert caught.value.reason is Reason.UNSUPPORTED_MODEL

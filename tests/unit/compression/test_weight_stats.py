@@ -1,38 +1,14 @@
 """Histograms of weights: the same bins before and after, and integers as the numbers they stand for."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
 from modelpress.compression import weight_stats
 from modelpress.compression.tflite_file import Constant
 from modelpress.models.types import Array, Role
+from tests.support.variables import Variable
 
 random = np.random.default_rng(2)
-
-
-@dataclass
-class Variable:
-    """A weight in memory."""
-
-    name: str
-    role: Role
-    value: Array
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.value.shape
-
-    @property
-    def dtype(self) -> str:
-        return self.value.dtype.name
-
-    def read(self) -> Array:
-        return self.value.copy()
-
-    def write(self, value: Array) -> None:
-        self.value = value
 
 
 def kernel(name: str, value: Array) -> Variable:
