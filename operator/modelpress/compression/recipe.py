@@ -109,7 +109,7 @@ def _data(request: JobRequest, scheme: Scheme | None, training: object) -> dict[
             raise _invalid(
                 "evaluation: scheme Auto needs minScore or maxDrop, and data.evaluation to choose by them"
             )
-        if data.calibration:
+        if data.calibration and Scheme.INT8_STATIC in _SCHEMES[request.device_type]:
             found["calibration"] = data.calibration
     if training:
         if data.training is None:
