@@ -65,12 +65,13 @@ _NAMES = {
     "uint64": "U64",
 }  # of numpy, and in the file's header
 _METADATA = "modelpress"
+_LONGEST = 2048  # name of a variable
 
 
 class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1, max_length=2048)
+    name: str = Field(min_length=1, max_length=_LONGEST)
     storage: Storage
     shape: tuple[Annotated[int, Field(ge=0)], ...] = Field(max_length=32)
     quantized: bool = False  # has scale and bias
@@ -137,7 +138,14 @@ class StoredTensor:
 
 
 def plain(name: str, value: Array) -> StoredTensor:
-    """Return a variable stored as it is. Raises DataError (UnsupportedModel) for a dtype without a place."""
+    """Return a variable stored as it is.
+
+    Raises DataError (UnsupportedModel) for a dtype without a place, or a name that is too long.
+    """
+    if len(name) > _LONGEST:
+        raise DataError(
+            Reason.UNSUPPORTED_MODEL, f"variable {name[:100]}...: its name has more than {_LONGEST} letters"
+        )
     kind: Any = value.dtype.name
     if kind not in _NAMES:
         raise DataError(Reason.UNSUPPORTED_MODEL, f"variable {name} has dtype {kind}, which cannot be stored")

@@ -7,7 +7,7 @@ Request: {"model": FOLDER, "inputs": [NAME], "outputs": [NAME], "scheme": "none"
 "target": FILE}; Int8Static takes "calibration": FILE and "batch": ROWS (compression.calibration) as well, and
 Int8Weights and Int4Dynamic take "float32": FILE, the converted model; with "exceptions": {SCOPE: scheme} that
 file is quantized with any scheme of `edge_quantizer`. Answer: {"error": null}, or
-{"error": TEXT, "operations": [NAME]}.
+{"error": TEXT, "operations": [NAME]}, with "memory": true where memory ran out.
 """
 
 import json
@@ -47,6 +47,8 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
         try:
             _convert(request)
             answer: dict[str, Any] = {"error": None}
+        except MemoryError:
+            answer = {"error": "no memory is left", "operations": [], "memory": True}
         except Exception as error:  # the answer carries every failure to the parent
             answer = {"error": _reason(error), "operations": operations(str(error))}
         answers.write(json.dumps(answer) + "\n")

@@ -65,7 +65,7 @@ class Converter:
         """Write `model` as a .tflite file; Int8Static, Int8Weights and Int4Dynamic need `material`.
 
         Raises UnsupportedModel, naming the operations without a built-in operator, and MemoryError where the
-        process was killed.
+        process had too little memory, or was killed.
         """
         request: dict[str, Any] = {
             "model": str(model.folder),
@@ -85,6 +85,8 @@ class Converter:
         answer = self._ask(request)
         if answer["error"] is None:
             return
+        if answer.get("memory"):
+            raise MemoryError(f"the converter: {answer['error']}")
         _log.info("The converter said: %s", answer["error"])
         if names := answer["operations"]:
             raise unsupported(f"LiteRT has no built-in operator for {', '.join(names)}{_hint(names)}")

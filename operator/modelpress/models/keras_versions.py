@@ -30,11 +30,11 @@ def modernize(config: dict[str, Any], name: str) -> None:
 def widen(config: dict[str, Any]) -> None:
     """Let layers compute in float32 instead of float16 or bfloat16, in place; inputs keep their dtype."""
     for layer in objects(config):
-        if layer["class_name"] != "InputLayer" and _policy(layer["config"].get("dtype")) in _HALF:
+        if layer["class_name"] != "InputLayer" and _policy_name(layer["config"].get("dtype")) in _HALF:
             layer["config"]["dtype"] = "float32"
 
 
-def _policy(dtype: Any) -> str | None:
+def _policy_name(dtype: Any) -> str | None:
     if isinstance(dtype, dict) and dtype.get("class_name") in _POLICIES:
         settings = dtype.get("config")
         dtype = settings.get("name") if isinstance(settings, dict) else None

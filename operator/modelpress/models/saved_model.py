@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from google.protobuf.message import EncodeError
 
 from modelpress.api.errors import ModelPressError
 from modelpress.models import half_precision, saved_model_check
@@ -26,7 +27,7 @@ def load_saved_model(folder: Path, work_dir: Path, name: str) -> GraphModel:
     message = saved_model_check.check_graph(folder, name)
     saved_model_check.clean(message)
     half_precision.widen(message, name)
-    folder = _with_graph(folder, work_dir / "checked", message)
+    folder = _with_graph(folder, work_dir / "checked", message, name)
     del message  # as large as the file
     try:
         loaded = tf.saved_model.load(str(folder), tags=[saved_model_check.SERVE])
@@ -39,13 +40,17 @@ def load_saved_model(folder: Path, work_dir: Path, name: str) -> GraphModel:
     return model
 
 
-def _with_graph(folder: Path, target: Path, message: Any) -> Path:
+def _with_graph(folder: Path, target: Path, message: Any, name: str) -> Path:
     """Make a folder of exactly what was checked; the checkpoint and the assets stay where they are."""
     target.mkdir()
     for part in ("variables", "assets"):
         if (folder / part).is_dir():
             (target / part).symlink_to((folder / part).resolve())
-    (target / saved_model_check.GRAPH_FILE).write_bytes(message.SerializeToString())
+    try:
+        data = message.SerializeToString()
+    except (EncodeError, ValueError) as error:
+        raise invalid(f"{name}: the graph is too large: {first_line(error)}") from error
+    (target / saved_model_check.GRAPH_FILE).write_bytes(data)
     return target
 
 

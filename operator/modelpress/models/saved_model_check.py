@@ -229,16 +229,23 @@ def _check_constants(graph: Any, name: str) -> None:
 
 
 def _tensors(node: Any) -> Iterator[Any]:
+    """Yield the constants of a node, or of the arguments of a function that it names."""
     for attribute in node.attr.values():
         kind = attribute.WhichOneof("value")
         if kind == "tensor":
             yield attribute.tensor
+        elif kind == "func":
+            yield from _tensors(attribute.func)
         elif kind == "list":
             yield from attribute.list.tensor
+            for function in attribute.list.func:
+                yield from _tensors(function)
 
 
 def _element_bytes(tensor: Any) -> int:
     kind = tf.as_dtype(tensor.dtype) if tensor.dtype else tf.float32
+    if kind in (tf.float16, tf.bfloat16):
+        kind = tf.float32  # `half_precision` makes it that
     return _TEXT_BYTES if kind == tf.string else kind.size or _TEXT_BYTES
 
 

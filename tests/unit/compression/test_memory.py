@@ -16,7 +16,7 @@ ALLOCATE = """
 import sys, time
 data = bytearray({size})
 data[::4096] = bytes(len(data[::4096]))  # touch each page
-time.sleep(1.5)
+time.sleep(4)
 """
 
 

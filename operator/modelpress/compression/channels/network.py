@@ -124,7 +124,7 @@ def _why(groups: Groups, number: int, layer: Layer, weight: Weight) -> str:
     reasons = [groups.frozen.get(group) for group in groups.sides[number, axis]]
     if reasons and all(reasons):
         return f"its channels stay: {reasons[0]}"
-    return "at this sparsity none of its channels went"
+    return "none of its channels was weak enough to go"
 
 
 def _can_go(groups: Groups, number: int) -> bool:
