@@ -22,7 +22,7 @@ from modelpress.artifacts import manifest as manifests
 from modelpress.compression import pipeline, recipe, report
 from modelpress.models.load import load
 from modelpress.models.types import Kind, LoadedModel
-from tests.support import combinations, combinations_table
+from tests.support import combinations, combinations_table, page_tables
 from tests.support.combinations import CHANNELS, Combination, Refusal, every, expected, field_of
 from tests.support.models import DigitsModels
 
@@ -171,7 +171,7 @@ def run(one: Combination, found: Files, folder: Path) -> None:
 
 
 def test_the_table_of_the_documentation_is_that_of_the_code() -> None:
-    text = combinations_table.PAGE.read_text(encoding="utf-8")
+    text = page_tables.PAGE.read_text(encoding="utf-8")
     assert text == combinations_table.rewritten(text), "run `make formats`"
 
 

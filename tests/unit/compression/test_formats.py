@@ -26,7 +26,7 @@ from modelpress.compression.passes.prune import ElementPruning
 from modelpress.compression.passes.weights import EDITABLE
 from modelpress.models.load import load
 from modelpress.models.types import Array, Arrays, LoadedModel
-from tests.support import format_models, formats_table
+from tests.support import format_models, formats_table, page_tables
 from tests.support.formats import CASES, Case, Step
 
 ROWS = 64
@@ -235,7 +235,7 @@ def cosine(first: Array, second: Array) -> float:
 
 
 def test_the_table_in_the_documentation_is_the_one_of_these_expectations() -> None:
-    text = formats_table.PAGE.read_text(encoding="utf-8")
+    text = page_tables.PAGE.read_text(encoding="utf-8")
     assert formats_table.rewritten(text) == text, "run `make formats`"
 
 
