@@ -180,8 +180,15 @@ def test_memory_holds_what_is_stored(forms: Forms, name: str, scheme: Scheme) ->
     assert total <= sum(tensor.bytes_after or 0 for tensor in made.step.tensors)
 
 
-@pytest.mark.parametrize("name", ["wide", "attention", "text", "seed"])
-@pytest.mark.parametrize("scheme", [Scheme.INT4_WEIGHTS, Scheme.BFLOAT16])
+@pytest.mark.parametrize(
+    ("name", "scheme"),
+    [
+        ("wide", Scheme.INT4_WEIGHTS),
+        ("attention", Scheme.BFLOAT16),
+        ("text", Scheme.INT4_WEIGHTS),
+        ("seed", Scheme.BFLOAT16),
+    ],
+)
 def test_a_worker_computes_what_the_job_measured(
     forms: Forms, tmp_path: Path, name: str, scheme: Scheme
 ) -> None:

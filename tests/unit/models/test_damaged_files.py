@@ -1,6 +1,6 @@
 """Damaged model files and data sets: loaded or refused with one line, never anything else.
 
-A process of its own loads them: the libraries that read HDF5 and checkpoints could crash. 50 damaged copies
+A process of its own loads them: the libraries that read HDF5 and checkpoints could crash. 20 damaged copies
 of each kind of file; 500 with MODELPRESS_TEST_FULL=1.
 """
 
@@ -17,7 +17,7 @@ import pytest
 from tests.support.damage import damaged
 from tests.support.hostile_process import load_all
 
-COUNT = 500 if os.environ.get("MODELPRESS_TEST_FULL") else 50
+COUNT = 500 if os.environ.get("MODELPRESS_TEST_FULL") else 20
 
 
 def small_keras(folder: Path) -> Path:

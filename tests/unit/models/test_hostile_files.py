@@ -28,12 +28,9 @@ NOISE = 32 * 2**20  # of resident memory: pages that the allocator takes at once
 IDS = [row.name for row in ROWS]
 CLI_ROWS = (
     "keras-Lambda",
-    "keras-foreign-module",
     "h5-external-link",
-    "zip-traversal-up",
     "tar-symlink",
     "saved-py_function",
-    "wrong-empty",
 )
 
 

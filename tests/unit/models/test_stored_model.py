@@ -72,6 +72,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     import keras
 
     folder = tmp_path_factory.mktemp("files")
+    keras.utils.clear_session()  # names of layers count from the start
     keras.utils.set_random_seed(0)
     model = built(keras)
     model.save(folder / "model.keras")
