@@ -5,18 +5,8 @@ A value leaves this list in the change that implements it. This module is pure.
 
 from collections.abc import Iterable, Iterator
 
-from modelpress.api.spec import Compression, Data, DeviceType, Parallelism, Scheme, Source, Spec
+from modelpress.api.spec import Data, DeviceType, Parallelism, Source, Spec
 
-_SCHEMES = (  # which of them a type of devices has, the CRD's rules say
-    Scheme.AUTO,
-    Scheme.INT8_DYNAMIC,
-    Scheme.INT8_STATIC,
-    Scheme.INT4_DYNAMIC,
-    Scheme.INT8_WEIGHTS,
-    Scheme.INT4_WEIGHTS,
-    Scheme.FLOAT16,
-    Scheme.BFLOAT16,
-)
 _URI_SCHEMES = ("pvc",)  # those of the CRD that no source reads yet
 
 
@@ -31,7 +21,7 @@ def unsupported(spec: Spec) -> list[str]:
 
 def not_compressed(spec: Spec) -> list[str]:
     """Return those of the lines of `unsupported` that hinder making an artifact, not only serving it."""
-    return [*_lines(_sources(spec)), *_lines(_compression(spec.compression))]
+    return _lines(_sources(spec))
 
 
 def _lines(settings: Iterable[str]) -> list[str]:
@@ -50,14 +40,6 @@ def _sources(spec: Spec) -> Iterator[str]:
         scheme = source.uri.partition("://")[0] if source else ""
         if scheme in _URI_SCHEMES:
             yield f"spec.{path}.uri: {scheme}://"
-
-
-def _compression(compression: Compression | None) -> Iterator[str]:
-    if compression is None:
-        return
-    quantization = compression.quantization
-    if quantization and quantization.scheme not in _SCHEMES:
-        yield f"spec.compression.quantization.scheme: {quantization.scheme.value}"
 
 
 def _parallelism(parallelism: Parallelism) -> Iterator[str]:
