@@ -22,7 +22,7 @@ from modelpress.models.types import Array, Arrays, LoadedModel, TensorSpec, unsu
 
 _FREE = 16  # stands for a free size where there is no data
 _ROWS = 8
-_OUTLIER = 10  # times the tolerance, for a single value
+_OUTLIER = 30  # times the tolerance, for a single value
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,8 @@ def check_equal(wanted: Arrays, found: Arrays, tolerance: float) -> None:
     """Compare outputs of a model with those of its float32 form; raises UnsupportedModel.
 
     `tolerance` is relative to the largest output, at least to 1, and bounds the root mean square of the
-    differences; single values may differ by ten times as much: sums in another order and a logarithm of a
-    number near 0 do that in float32 (measured: 1.5e-4 in a model of sounds). Integers must be equal.
+    differences; single values may differ by thirty times as much: sums in another order and a logarithm of a
+    number near 0 do that in float32 (measured: 1.1e-3 in a model of sounds). Integers must be equal.
     """
     for name, values in wanted.items():
         _check_equal(name, values, found[name], tolerance)
