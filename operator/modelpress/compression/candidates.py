@@ -6,7 +6,7 @@ memory does not grow with the number of candidates. Must not import TensorFlow.
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -134,8 +134,3 @@ def describe(tried: Tried) -> str:
     found = tried.measured
     speeds = " / ".join(f"{item.speedup:.2f}x" for item in tried.times) or "not compared"
     return f"{found.bytes:,} bytes, score {percent(found.score)}, drop {points(found.drop)}, speed {speeds}"
-
-
-def named(tried: Sequence[Tried], name: str) -> auto.Measured | None:
-    """Return what was measured of a candidate; None where it was not."""
-    return next((item.measured for item in tried if item.name == name), None)

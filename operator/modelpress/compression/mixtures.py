@@ -15,7 +15,7 @@ from functools import partial
 from modelpress.api.spec import Scheme
 from modelpress.compression import auto, halves, sensitivity
 from modelpress.compression.auto import Limits, Measured
-from modelpress.compression.candidates import Workbench, named
+from modelpress.compression.candidates import Workbench
 from modelpress.compression.forms.base import MixableForms, Mixture, Operator
 from modelpress.compression.report import Sensitivity
 from modelpress.compression.sensitivity import Group, Trial
@@ -25,12 +25,12 @@ def add(bench: Workbench, forms: MixableForms) -> tuple[Sensitivity, ...]:
     """Try the mixtures that can help; return what was found out about the operators."""
     operators = forms.operators
     found: list[Sensitivity] = []
-    if eight_bits_help(bench.measured, bench.limits) and bench.left > 0:
+    if exceptions_help(Scheme.INT8_DYNAMIC, bench.measured, bench.limits) and bench.left > 0:
         ranking = _ranked(bench, forms, operators, Scheme.INT8_DYNAMIC)
         found.extend(_report(ranking, Scheme.INT8_DYNAMIC))
         _series(bench, forms, (Scheme.INT8_DYNAMIC, Scheme.INT8_WEIGHTS), ranking)
-    if four_bits_help(bench.measured, bench.limits) and bench.left > 0:
-        dynamic = named(bench.tried, Scheme.INT8_DYNAMIC.value)
+    if exceptions_help(Scheme.INT4_DYNAMIC, bench.measured, bench.limits) and bench.left > 0:
+        dynamic = _named(bench.measured, Scheme.INT8_DYNAMIC)
         safe = dynamic is not None and auto.clearly(dynamic, bench.limits)
         repair = Scheme.INT8_DYNAMIC if safe else Scheme.INT8_WEIGHTS
         sensitive = [item for item in operators if item.dense or not safe]
@@ -40,29 +40,20 @@ def add(bench: Workbench, forms: MixableForms) -> tuple[Sensitivity, ...]:
     return tuple(found)
 
 
-def eight_bits_help(measured: Sequence[Measured], limits: Limits) -> bool:
-    """Whether Int8Dynamic with exceptions can be better than what was measured."""
-    dynamic = _named(measured, Scheme.INT8_DYNAMIC)
-    return dynamic is not None and _can_help(dynamic, measured, limits)
-
-
-def four_bits_help(measured: Sequence[Measured], limits: Limits) -> bool:
-    """Whether Int4Dynamic with exceptions can be better than what was measured."""
-    int4 = _named(measured, Scheme.INT4_DYNAMIC)
-    return int4 is not None and _can_help(int4, measured, limits)
+def exceptions_help(base: Scheme, measured: Sequence[Measured], limits: Limits) -> bool:
+    """Whether exceptions, which only add bytes and score, can make a scheme better than what was measured."""
+    plain = _named(measured, base)
+    if plain is None or auto.clearly(plain, limits):
+        return False
+    if limits.max_size is not None and plain.bytes > limits.max_size:
+        return False
+    choice = auto.choose(measured, limits)
+    return not (choice.clearly and measured[choice.chosen].bytes < plain.bytes)
 
 
 def counts(groups: int) -> list[int]:
     """Return how many of `groups` groups are exceptions: 1, 3 and half of them, and never all."""
     return sorted({count for count in (1, 3, groups // 2) if 0 < count < groups})
-
-
-def _can_help(base: Measured, measured: Sequence[Measured], limits: Limits) -> bool:
-    """Whether exceptions, which only add bytes and score, can be worth it."""
-    if auto.clearly(base, limits) or (limits.max_size is not None and base.bytes > limits.max_size):
-        return False
-    choice = auto.choose(measured, limits)
-    return not (choice.clearly and measured[choice.chosen].bytes < base.bytes)
 
 
 def _named(measured: Sequence[Measured], scheme: Scheme) -> Measured | None:

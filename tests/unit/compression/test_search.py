@@ -202,9 +202,12 @@ def test_mixtures_are_tried_where_they_can_help(
         Measured("Float16", 60, 98, 0, (1.0,)),
     ]
     limits = Limits(max_drop=Decimal("0.5"))
-    assert (mixtures.eight_bits_help(measured, limits), mixtures.four_bits_help(measured, limits)) == helps
+    bases = (Scheme.INT8_DYNAMIC, Scheme.INT4_DYNAMIC)
+    assert tuple(mixtures.exceptions_help(base, measured, limits) for base in bases) == helps
     too_large = Limits(max_drop=Decimal("0.5"), max_size=10)
-    assert not mixtures.eight_bits_help(measured, too_large), "exceptions make nothing smaller"
+    assert not mixtures.exceptions_help(Scheme.INT8_DYNAMIC, measured, too_large), (
+        "exceptions make nothing smaller"
+    )
 
 
 def test_a_ranking_leaves_no_files(tmp_path: Path) -> None:

@@ -41,11 +41,9 @@ class LiteRTForms:
     def quantized(self, wanted: Quantization, folder: Path) -> tuple[Form, PassReport]:
         """Convert the model of the checked float32 form as `wanted`."""
         folder.mkdir(parents=True, exist_ok=True)
-        before, target = self.float32.path, folder / MODEL_FILE
-        material = Material(before, wanted.calibration)
+        target, material = folder / MODEL_FILE, Material(self.float32.path, wanted.calibration)
         self._converter.convert(self._exported, wanted.scheme.value, target, material)
-        files = [tflite_file.read(path) for path in (before, target)]
-        report = quantize.report(wanted.scheme, files[0], files[1], self._model.weights)
+        report = self._report(wanted.scheme, target)
         if wanted.calibration:
             report = report.model_copy(update={"note": wanted.calibration.describe()})
         return self.opened(folder), report
@@ -70,8 +68,7 @@ class LiteRTForms:
         """Quantize the operators of the float32 file as the mixture says."""
         assert mixture.base is not None
         form = self.trial(mixture, folder)
-        files = [tflite_file.read(path) for path in (self.float32.path, form.path)]
-        report = quantize.report(mixture.base, files[0], files[1], self._model.weights)
+        report = self._report(mixture.base, form.path)
         return form, report.model_copy(update={"parameters": mixture.describe()})
 
     def values(self, form: Form, quantization: PassReport) -> Iterator[tuple[str, Array]]:
@@ -82,6 +79,11 @@ class LiteRTForms:
         """Load a .tflite file."""
         model = LiteRTModel(folder / MODEL_FILE, self._model.inputs, self._model.outputs)
         return Form(folder, (MODEL_FILE,), model)
+
+    def _report(self, scheme: Scheme, path: Path) -> PassReport:
+        """Compare a quantized file with the float32 file."""
+        before, after = (tflite_file.read(item) for item in (self.float32.path, path))
+        return quantize.report(scheme, before, after, self._model.weights)
 
 
 def _suspects(operators: Sequence[str]) -> str:
