@@ -16,7 +16,8 @@ from collections.abc import Generator
 
 import uvicorn
 
-from modelpress.serving.protocols.app import App, Phase
+from modelpress.serving.protocols.app import App
+from modelpress.serving.service import Phase, Service
 
 _QUIET_SECONDS = 2.0  # without a request, after which callers have gone elsewhere
 _MAX_LINGER_SECONDS = 10.0  # for callers that do not stop
@@ -42,8 +43,8 @@ class HttpServer:
     Whoever takes longer than `last_seconds` to read its last answer is cut off.
     """
 
-    def __init__(self, app: App, listener: socket.socket, last_seconds: int) -> None:
-        self._app = app
+    def __init__(self, app: App, service: Service, listener: socket.socket, last_seconds: int) -> None:
+        self._service = service
         listener.setblocking(False)
         self._listener = listener  # uvicorn gets a duplicate, so that this one outlives it
         self._hurry = False
@@ -81,7 +82,7 @@ class HttpServer:
 
     def _on_signal(self, number: int) -> None:
         logger.info("Draining after %s.", signal.Signals(number).name)
-        self._app.phase = Phase.DRAINING
+        self._service.phase = Phase.DRAINING
         if self._draining is None:
             self._hurry = number == signal.SIGINT
             self._draining = asyncio.get_running_loop().create_task(self._drain())
@@ -125,4 +126,4 @@ class HttpServer:
         now = time.monotonic()
         if now - start > _MAX_LINGER_SECONDS:
             return True
-        return not self._app.in_flight and now - max(start, self._app.last_request) > _QUIET_SECONDS
+        return not self._service.in_flight and now - max(start, self._service.last_request) > _QUIET_SECONDS

@@ -25,6 +25,7 @@ from modelpress.serving.protocols.base import Model
 from modelpress.serving.protocols.http import BodyReader
 from modelpress.serving.protocols.metrics import Metrics
 from modelpress.serving.server import HttpServer
+from modelpress.serving.service import Service
 
 # Bodies that arrive, and rows that wait, may hold this many times maxRequestBytes.
 _HELD_REQUESTS = 4
@@ -64,18 +65,18 @@ def main(options: WorkerOptions) -> None:
 
 
 async def _run(options: WorkerOptions) -> None:
-    metrics = Metrics()
+    service = Service(options.name, Metrics())
     bodies = BodyReader(
         options.max_request_bytes,
         _HELD_REQUESTS * options.max_request_bytes,
         options.request_timeout_seconds,
     )
-    app = App(options.name, bodies, metrics)
+    app = App(service, bodies)
     listener = _listen(options.host, options.port)
-    server = HttpServer(app, listener, last_seconds=options.request_timeout_seconds + 2)
+    server = HttpServer(app, service, listener, last_seconds=options.request_timeout_seconds + 2)
     serving = asyncio.create_task(server.run())
     try:
-        batcher = await _load(options, app, metrics)
+        batcher = await _load(options, service, app)
     except BaseException:
         server.stop()
         await serving
@@ -84,8 +85,8 @@ async def _run(options: WorkerOptions) -> None:
     batcher.close()
 
 
-async def _load(options: WorkerOptions, app: App, metrics: Metrics) -> Batcher:
-    """Load the model beside the loop, and let `app` serve it."""
+async def _load(options: WorkerOptions, service: Service, app: App) -> Batcher:
+    """Load the model beside the loop, and serve it."""
     layout = Layout(options.data, options.pipeline)
     try:
         loaded = await asyncio.to_thread(load, options.model_dir, layout)
@@ -95,9 +96,10 @@ async def _load(options: WorkerOptions, app: App, metrics: Metrics) -> Batcher:
     except Exception as error:
         logger.exception("The model could not be loaded.")
         raise DataError(Reason.MODEL_LOAD_FAILED, f"{options.model_dir} cannot be loaded") from error
-    batcher = Batcher(device, _limits(options), metrics)
+    batcher = Batcher(device, _limits(options), service.metrics)
     model = Model(options.name, options.revision, _digest(loaded.manifest), loaded.signature)
-    app.serve(model, batcher)
+    app.add_model(model)
+    service.serve(model, batcher)
     logger.info("Serving %s, revision %s.", options.name, options.revision)
     return batcher
 

@@ -46,7 +46,7 @@ def test_data_may_be_nested() -> None:
 def test_the_answer_names_model_version_and_every_output_and_repeats_the_id() -> None:
     call = OIP.decode(body(GOOD_IMAGE, GOOD_TOKENS, id="abc"))
     outputs = [np.array([[0.5, 1.5]], "float32"), np.array([[7]], "int64")]
-    assert orjson.loads(OIP.encode(call, outputs)) == {
+    assert orjson.loads(OIP.encode(call, outputs).parts[0]) == {
         "model_name": "digits",
         "model_version": "digits-7",
         "id": "abc",
@@ -61,7 +61,7 @@ def test_requested_outputs_come_in_the_order_asked_for() -> None:
     outputs = [np.zeros((1, 2), "float32"), np.zeros((1, 1), "int64")]
     for names in (["score"], ["score", "label"]):
         call = OIP.decode(body(GOOD_IMAGE, GOOD_TOKENS, outputs=[{"name": name} for name in names]))
-        answer = orjson.loads(OIP.encode(call, outputs))
+        answer = orjson.loads(OIP.encode(call, outputs).parts[0])
         assert [output["name"] for output in answer["outputs"]] == names
         assert "id" not in answer
 
@@ -80,7 +80,7 @@ def test_every_datatype_makes_the_round_trip(dtype: str) -> None:
     expected = np.array(values, dtype)
     assert call.inputs[0].dtype == expected.dtype
     assert call.inputs[0].tobytes() == expected.tobytes()
-    answer = orjson.loads(oip.encode(call, [expected]))["outputs"][0]
+    answer = orjson.loads(oip.encode(call, [expected]).parts[0])["outputs"][0]
     assert answer["datatype"] == DATATYPES[dtype]
     assert np.array(answer["data"], dtype).tobytes() == expected.tobytes()
 

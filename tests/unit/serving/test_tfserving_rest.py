@@ -24,7 +24,7 @@ def values(protocol: TfServingRest, **request: Any) -> list[Any]:
 
 
 def answer(protocol: TfServingRest, outputs: list[Any], **request: Any) -> Any:
-    return orjson.loads(protocol.encode(protocol.decode(orjson.dumps(request)), outputs))
+    return orjson.loads(protocol.encode(protocol.decode(orjson.dumps(request)), outputs).parts[0])
 
 
 def test_rows_and_columns_of_a_lone_input_need_no_name() -> None:

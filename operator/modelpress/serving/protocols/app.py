@@ -1,16 +1,14 @@
-"""The ASGI application: routes, state of the worker, and the way of a request from bytes to bytes.
+"""The ASGI application: routes, and the way of a request from bytes to bytes.
 
 It holds no model code and no protocol's details: those are pure functions in the modules beside it.
 """
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
-from enum import Enum
 from typing import Any
 
-from modelpress.serving.batching import Answer, Batcher
+from modelpress.serving.batching import Answer
 from modelpress.serving.errors import (
     NotFound,
     Overloaded,
@@ -33,7 +31,7 @@ from modelpress.serving.protocols.http import (
     unless_gone,
 )
 from modelpress.serving.protocols.json_tensors import dump, echo
-from modelpress.serving.protocols.metrics import Metrics
+from modelpress.serving.service import Phase, Service
 
 _RETRY_AFTER_SECONDS = b"1"
 _CLIENT_CLOSED_REQUEST = 499  # nginx's code for a caller that left; in metrics only
@@ -41,25 +39,12 @@ _CLIENT_CLOSED_REQUEST = 499  # nginx's code for a caller that left; in metrics 
 logger = logging.getLogger(__name__)
 
 
-class Phase(Enum):
-    """Life of a worker; it is ready in one of them."""
-
-    LOADING = "loading"
-    READY = "ready"
-    DRAINING = "draining"
-
-
 class App:
     """A plain ASGI application that serves one model."""
 
-    def __init__(self, name: str, bodies: BodyReader, metrics: Metrics) -> None:
-        self.phase = Phase.LOADING
-        self.in_flight = 0
-        self.last_request = time.monotonic()
-        self._name = name
+    def __init__(self, service: Service, bodies: BodyReader) -> None:
+        self._service = service
         self._bodies = bodies
-        self._metrics = metrics
-        self._batcher: Batcher | None = None
         self._calls: dict[str, InferenceProtocol] = {}  # POST
         self._pages: dict[str, Callable[[Scope], Response]] = {  # GET
             "/v2": lambda _: _json(200, oip_rest.server_metadata()),
@@ -67,10 +52,9 @@ class App:
             "/v2/health/ready": self._ready,
             "/metrics": self._expose,
         }
-        metrics.watch_requests(lambda: self.in_flight)
 
-    def serve(self, model: Model, batcher: Batcher) -> None:
-        """Answer requests for `model` from now on; the worker is ready."""
+    def add_model(self, model: Model) -> None:
+        """Add the routes of the model; the service must serve it before a request comes."""
         oip = oip_rest.OipRest(model)
         tfserving = tfserving_rest.TfServingRest(model)
         path = f"/v2/models/{model.name}"
@@ -82,13 +66,9 @@ class App:
             f"/v1/models/{model.name}",
             f"/v1/models/{model.name}/versions/{tfserving_rest.VERSION}",
         ):
-            self._pages[base] = lambda _: _json(200, tfserving_rest.status(self._is_ready()))
+            self._pages[base] = lambda _: _json(200, tfserving_rest.status(self._service.ready))
             self._pages[f"{base}/metadata"] = lambda _: _json(200, tfserving_rest.metadata(model))
             self._calls[f"{base}:predict"] = tfserving
-        self._metrics.watch_model(model, lambda: batcher.waiting_rows)
-        self._batcher = batcher
-        if self.phase is Phase.LOADING:
-            self.phase = Phase.READY
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -108,9 +88,7 @@ class App:
                 await self._respond(send, failure)
 
     async def _infer(self, protocol: InferenceProtocol, scope: Scope, receive: Receive, send: Send) -> None:
-        start = time.perf_counter()
-        self.last_request = time.monotonic()
-        self.in_flight += 1
+        begun = self._service.begin()
         status = 500
         body: bytes | bytearray | None = None
         try:
@@ -130,14 +108,12 @@ class App:
             logger.exception("A request failed.")
             await self._respond(send, _json(500, {"error": "internal error"}))
         finally:
-            self.in_flight -= 1
-            self.last_request = time.monotonic()
-            self._metrics.request(protocol.name, status, time.perf_counter() - start)
+            self._service.end(protocol.name, status, begun)
 
     async def _compute(
         self, protocol: InferenceProtocol, body: bytes | bytearray, receive: Receive
     ) -> Response:
-        batcher = self._batcher
+        batcher = self._service.batcher
         assert batcher is not None  # routes of protocols exist only with it
         call = protocol.decode(body)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -150,30 +126,27 @@ class App:
             batcher.abandon(request)
         if isinstance(answer, Exception):
             raise answer
-        return Response(200, protocol.encode(call, answer))
+        return Response(200, b"".join(protocol.encode(call, answer).parts))
 
     def _unknown(self, path: str, method: str, allowed: str | None) -> RequestError:
         """Return what is wrong with a request that has no route."""
         if allowed is not None:
             return WrongMethod(f"{echo(path)} takes {allowed}, not {echo(method)}", allowed)
-        if self.phase is Phase.LOADING:
+        if self._service.phase is Phase.LOADING:
             return Unavailable("the model is being loaded")
         if path.startswith(("/v1/models/", "/v2/models/")):
             name = path.split("/")[3].partition(":")[0]
-            if name != self._name:
-                return NotFound(f"no model {echo(name)}; this worker serves {self._name!r}")
+            if name != self._service.name:
+                return NotFound(f"no model {echo(name)}; this worker serves {self._service.name!r}")
         return NotFound(f"no such path: {echo(path)}")
 
-    def _is_ready(self) -> bool:
-        return self.phase is Phase.READY
-
     def _ready(self, _: Scope) -> Response:
-        ready = self._is_ready()
+        ready = self._service.ready
         return _json(200 if ready else 503, {"ready": ready})
 
     def _expose(self, scope: Scope) -> Response:
         accept = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"), "")
-        body, content_type = self._metrics.expose(accept)
+        body, content_type = self._service.metrics.expose(accept)
         return Response(200, body, content_type.encode())
 
     async def _respond(self, send: Send, response: Response) -> None:
@@ -181,7 +154,7 @@ class App:
 
     def _closing(self) -> bool:
         """Whether connections end after their answer, so that callers find another worker."""
-        return self.phase is Phase.DRAINING
+        return self._service.phase is Phase.DRAINING
 
 
 def _json(status: int, value: Any) -> Response:

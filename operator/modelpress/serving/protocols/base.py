@@ -1,5 +1,6 @@
 """What a request/response protocol over HTTP is made of: pure decoding and encoding. No I/O."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,13 +26,28 @@ class Call:
     context: Any  # what the protocol needs to encode the answer
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The body of an answer, in parts that need not be joined before they are sent."""
+
+    parts: Sequence[bytes | memoryview]
+    json_length: int | None = None  # where raw tensors follow the JSON: its length, for the header
+
+    def __len__(self) -> int:
+        """Return the bytes of all parts."""
+        return sum(len(part) for part in self.parts)
+
+
 class InferenceProtocol(Protocol):
-    """Decodes bodies into calls, and encodes outputs and errors; knows nothing of HTTP or queues."""
+    """Decodes bodies into calls, and encodes outputs; knows nothing of HTTP or queues."""
 
     name: str  # in metrics
 
-    def decode(self, body: bytes | bytearray) -> Call:
-        """Return the call in a body. Raises BadRequest."""
+    def decode(self, body: bytes | bytearray, json_length: int | None = None) -> Call:
+        """Return the call in a body, of which raw tensors follow the first `json_length` bytes if given.
 
-    def encode(self, call: Call, outputs: list[Array]) -> bytes:
-        """Return the body of the answer; `outputs` are in the model's order."""
+        Raises BadRequest.
+        """
+
+    def encode(self, call: Call, outputs: list[Array]) -> Encoded:
+        """Return the answer; `outputs` are in the model's order."""

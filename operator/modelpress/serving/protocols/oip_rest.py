@@ -13,7 +13,7 @@ import numpy as np
 
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
-from modelpress.serving.protocols.base import Call, Model
+from modelpress.serving.protocols.base import Call, Encoded, Model
 from modelpress.serving.protocols.json_tensors import (
     array_of,
     dump,
@@ -80,8 +80,10 @@ class OipRest:
         self._outputs = {tensor.name: place for place, tensor in enumerate(model.signature.outputs)}
         self._all = tuple(range(len(self._outputs)))
 
-    def decode(self, body: bytes | bytearray) -> Call:
+    def decode(self, body: bytes | bytearray, json_length: int | None = None) -> Call:
         """Return the call in a body. Raises BadRequest."""
+        if json_length is not None:
+            raise BadRequest("the binary tensor extension is not supported; send JSON tensors")
         request = parse_object(body)
         call_id = request.get("id")
         if call_id is not None and type(call_id) is not str:
@@ -101,14 +103,14 @@ class OipRest:
         same_rows(given, self._model.signature.inputs)
         return Call(given, _Context(call_id, self._wanted(request)))
 
-    def encode(self, call: Call, outputs: list[Array]) -> bytes:
+    def encode(self, call: Call, outputs: list[Array]) -> Encoded:
         """Return the body of the answer."""
         context: _Context = call.context
         answer: dict[str, Any] = {"model_name": self._model.name, "model_version": self._model.revision}
         if context.id is not None:
             answer["id"] = context.id
         answer["outputs"] = [self._output(place, outputs[place]) for place in context.outputs]
-        return dump(answer)
+        return Encoded([dump(answer)])
 
     def _output(self, place: int, array: Array) -> dict[str, Any]:
         tensor = self._model.signature.outputs[place]

@@ -9,7 +9,7 @@ from typing import Any
 
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
-from modelpress.serving.protocols.base import Call, Model
+from modelpress.serving.protocols.base import Call, Encoded, Model
 from modelpress.serving.protocols.json_tensors import (
     array_of,
     dump,
@@ -77,8 +77,10 @@ class TfServingRest:
         self._inputs = model.signature.inputs
         self._outputs = model.signature.outputs
 
-    def decode(self, body: bytes | bytearray) -> Call:
+    def decode(self, body: bytes | bytearray, json_length: int | None = None) -> Call:
         """Return the call in a body. Raises BadRequest."""
+        if json_length is not None:
+            raise BadRequest("the binary tensor extension is not supported; send JSON tensors")
         request = parse_object(body)
         signature = request.get("signature_name") or SIGNATURE
         if signature != SIGNATURE:
@@ -94,17 +96,17 @@ class TfServingRest:
         same_rows(arrays, self._inputs)
         return Call(arrays, _Context(columnar))
 
-    def encode(self, call: Call, outputs: list[Array]) -> bytes:
+    def encode(self, call: Call, outputs: list[Array]) -> Encoded:
         """Return the body of the answer, in the form of the request."""
-        context: _Context = call.context
+        return Encoded([dump(self._answer(call.context, outputs))])
+
+    def _answer(self, context: _Context, outputs: list[Array]) -> dict[str, Any]:
         if len(outputs) == 1:
-            return dump({"outputs" if context.columnar else "predictions": outputs[0]})
+            return {"outputs" if context.columnar else "predictions": outputs[0]}
         if context.columnar:
-            return dump({"outputs": {t.name: array for t, array in zip(self._outputs, outputs, strict=True)}})
+            return {"outputs": {t.name: array for t, array in zip(self._outputs, outputs, strict=True)}}
         names = [tensor.name for tensor in self._outputs]
-        return dump(
-            {"predictions": [dict(zip(names, row, strict=True)) for row in zip(*outputs, strict=True)]}
-        )
+        return {"predictions": [dict(zip(names, row, strict=True)) for row in zip(*outputs, strict=True)]}
 
     def _columns(self, value: Any) -> dict[str, Any]:
         """Return the value of each input from columnar form; a lone input needs no name."""

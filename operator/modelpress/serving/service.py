@@ -1,0 +1,58 @@
+"""The worker as every protocol sees it: one model behind one queue, its phase, and what is in flight.
+
+HTTP, gRPC and whatever comes later share one Service: it counts their requests and says whether the worker
+is ready, so that draining waits for all of them. Used from the event loop only. Must not import a runtime.
+"""
+
+import time
+from enum import Enum
+
+from modelpress.serving.batching import Batcher
+from modelpress.serving.protocols.base import Model
+from modelpress.serving.protocols.metrics import Metrics
+
+
+class Phase(Enum):
+    """Life of a worker; it is ready in one of them."""
+
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+class Service:
+    """State of one worker."""
+
+    def __init__(self, name: str, metrics: Metrics) -> None:
+        self.name = name
+        self.metrics = metrics
+        self.phase = Phase.LOADING
+        self.in_flight = 0
+        self.last_request = time.monotonic()
+        self.model: Model | None = None
+        self.batcher: Batcher | None = None
+        metrics.watch_requests(lambda: self.in_flight)
+
+    @property
+    def ready(self) -> bool:
+        """Whether callers should send requests here."""
+        return self.phase is Phase.READY
+
+    def serve(self, model: Model, batcher: Batcher) -> None:
+        """Take requests for `model` from now on; the worker is ready."""
+        self.model, self.batcher = model, batcher
+        self.metrics.watch_model(model, lambda: batcher.waiting_rows)
+        if self.phase is Phase.LOADING:
+            self.phase = Phase.READY
+
+    def begin(self) -> float:
+        """Note that an inference request arrived; returns when, for `end`."""
+        self.last_request = time.monotonic()
+        self.in_flight += 1
+        return time.perf_counter()
+
+    def end(self, protocol: str, code: int, begun: float) -> None:
+        """Note that it was answered with `code`."""
+        self.in_flight -= 1
+        self.last_request = time.monotonic()
+        self.metrics.request(protocol, code, time.perf_counter() - begun)
