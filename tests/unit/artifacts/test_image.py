@@ -16,7 +16,7 @@ from tests.unit.artifacts.artifacts import KEY, make
 NAMES = st.from_regex(r"[a-z][a-z0-9_.-]{0,6}(/[a-z][a-z0-9_.-]{0,6})?", fullmatch=True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(files=st.dictionaries(NAMES, st.binary(max_size=3000), min_size=1, max_size=5))
 def test_packing_the_same_files_gives_the_same_digest(files: dict[str, bytes]) -> None:
     directories = {name.split("/")[0] for name in files if "/" in name}

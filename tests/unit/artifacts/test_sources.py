@@ -94,7 +94,7 @@ def test_a_scheme_that_is_not_supported_is_named(tmp_path: Path) -> None:
     assert caught.value.reason is Reason.NOT_SUPPORTED_YET
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     files=st.dictionaries(
         st.text(st.sampled_from("aB.-_ é0"), min_size=1, max_size=6).filter(

@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -52,7 +52,6 @@ def same(one: StoredTensor, other: StoredTensor) -> bool:
     )
 
 
-@settings(deadline=None)
 @given(values=NIBBLES)
 def test_int4_packs_two_in_a_byte_and_back(values: np.ndarray[Any, Any]) -> None:
     packed = int4.pack(values)
@@ -60,7 +59,6 @@ def test_int4_packs_two_in_a_byte_and_back(values: np.ndarray[Any, Any]) -> None
     assert np.array_equal(int4.unpack(packed, values.size), values.reshape(-1))
 
 
-@settings(deadline=None)
 @given(values=NIBBLES, storage=st.sampled_from(["int4", "int8"]), channels=st.booleans())
 def test_integers_come_back(
     tmp_path_factory: pytest.TempPathFactory, values: np.ndarray[Any, Any], storage: str, channels: bool
@@ -209,7 +207,6 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path, content: bytes) -> None
     assert caught.value.reason is Reason.ARTIFACT_CORRUPT
 
 
-@settings(deadline=None)
 @given(cut=st.integers(0, 400), flip=st.integers(0, 400))
 def test_a_damaged_file_is_refused_or_read_whole(
     tmp_path_factory: pytest.TempPathFactory, cut: int, flip: int

@@ -12,7 +12,7 @@ random = np.random.default_rng(5)
 
 
 @given(st.integers(1, 5000), st.floats(0, 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_wilson_is_that_of_scipy(rows: int, share: float) -> None:
     successes = round(rows * share)
     expected = stats.binomtest(successes, rows).proportion_ci(0.95, method="wilson")
@@ -21,7 +21,7 @@ def test_wilson_is_that_of_scipy(rows: int, share: float) -> None:
 
 
 @given(st.integers(2, 500), st.integers(0, 2**32 - 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_interval_of_a_mean_is_that_of_scipy(rows: int, seed: int) -> None:
     values = np.random.default_rng(seed).uniform(0, 60, rows)
     expected = stats.norm.interval(0.95, values.mean(), stats.sem(values))

@@ -18,7 +18,7 @@ def accuracy(labels: np.ndarray, outputs: np.ndarray) -> float:
 
 
 @given(st.integers(1, 60), st.integers(2, 12), st.integers(0, 2**32 - 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_accuracy_is_that_of_scikit_learn(rows: int, classes: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     outputs, labels = generator.normal(size=(rows, classes)), generator.integers(0, classes, rows)
@@ -67,7 +67,7 @@ def test_labels_that_are_no_decisions_are_refused(
 
 
 @given(st.integers(2, 40), st.integers(1, 5), st.integers(0, 2**32 - 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_r2_is_that_of_scikit_learn(rows: int, columns: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     labels = generator.normal(size=(rows, columns))
@@ -86,7 +86,7 @@ def test_r2_takes_labels_without_a_column_axis_and_can_be_negative() -> None:
 
 
 @given(st.integers(1, 40), st.integers(0, 2**32 - 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_cosine_similarity_is_that_of_scikit_learn(rows: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     a, b = generator.normal(size=(2, rows, 4, 3))

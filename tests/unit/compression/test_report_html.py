@@ -175,7 +175,7 @@ def test_many_tensors_are_counted_and_left_to_the_json() -> None:
 
 
 @given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_ticks_are_few_round_and_within_the_axis(low: float, span: float) -> None:
     found = report_charts.ticks(low, low + span)
     assert 2 <= len(found) <= 8
@@ -188,7 +188,7 @@ def test_ticks_are_few_round_and_within_the_axis(low: float, span: float) -> Non
     st.one_of(st.none(), st.floats(0, 100)),
     st.booleans(),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_coordinate_of_a_dot_plot_is_a_number_within_it(
     value: float, bounds: tuple[float, float] | None, limit: float | None, zero: bool
 ) -> None:

@@ -48,7 +48,7 @@ def kernel(*values: float) -> Tensor:
 
 
 @given(st.integers(1, 500), st.decimals(0, Decimal("0.99"), places=4), st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_exactly_the_given_share_goes_and_the_rest_stays(size: int, share: Decimal, seed: int) -> None:
     values: Array = np.random.default_rng(seed).normal(size=size).astype(np.float32)
     pruned, facts = prune(values, share)

@@ -116,7 +116,7 @@ EVENTS: dict[str, Callable[[World], None]] = {
 RECOVERY = ("readable", "supported", "go on", "a slot", "the old limit", "three", "time", "retry")
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(st.lists(st.sampled_from(sorted(EVENTS)), max_size=15))
 def test_the_planner_comes_to_rest_and_recovers(happened: list[str]) -> None:
     world = World()
