@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.protocols.base import Call, Model
-from modelpress.serving.protocols.oip_rest import DATATYPES, OipRest, model_metadata
+from modelpress.serving.protocols.oip import DATATYPES
+from modelpress.serving.protocols.oip_rest import OipRest, model_metadata
 from modelpress.serving.signature import SERVED_DTYPES, Signature, Tensor
 
 
@@ -22,6 +23,7 @@ MODEL = Model("digits", "digits-7", "sha256:0", Signature((IMAGE, TOKENS), (LABE
 OIP = OipRest(MODEL)
 
 GOOD_IMAGE = {"name": "image", "datatype": "FP32", "shape": [2, 3], "data": [1, 2.5, 3, 4, 5, 6]}
+RAW_IMAGE = {**GOOD_IMAGE, "parameters": {"binary_data_size": 24}}
 GOOD_TOKENS = {"name": "tokens", "datatype": "INT32", "shape": [2, 2], "data": [1, 2, 3, 4]}
 
 
@@ -142,10 +144,13 @@ BAD = {
         body(GOOD_IMAGE, GOOD_TOKENS, parameters=[]),
         "the request: parameters must be an object, not a list",
     ),
-    "binary in": (image(parameters={"binary_data_size": 24}), "binary_data_size is not supported"),
-    "binary out": (
-        body(GOOD_IMAGE, GOOD_TOKENS, outputs=[{"name": "label", "parameters": {"binary_data": True}}]),
-        "binary_data is not supported",
+    "binary in": (
+        image(data=None, parameters={"binary_data_size": 24}),
+        "either data or binary_data_size, not both",
+    ),
+    "binary in without the header": (
+        body({name: value for name, value in RAW_IMAGE.items() if name != "data"}, GOOD_TOKENS),
+        "binary_data_size needs the header Inference-Header-Content-Length",
     ),
     "output unknown": (
         body(GOOD_IMAGE, GOOD_TOKENS, outputs=[{"name": "x"}]),

@@ -1,6 +1,7 @@
 """A real worker process over real sockets."""
 
 import contextlib
+import gzip
 import json
 import signal
 import socket
@@ -112,10 +113,42 @@ BAD: list[tuple[str, str, bytes, dict[str, str], int, str]] = [
         413,
         "larger than maxRequestBytes, which is 1048576",
     ),
-    ("POST", "/v2/models/digits/infer", b"\x1f\x8b", {"content-encoding": "gzip"}, 415, "compressed bodies"),
+    ("POST", "/v2/models/digits/infer", b"\x1f\x8b", {"content-encoding": "gzip"}, 400, "not valid gzip"),
     (
         "POST",
         "/v2/models/digits/infer",
+        b"\x1f\x8b",
+        {"content-encoding": "br"},
+        415,
+        "content-encoding is 'br'",
+    ),
+    (
+        "POST",
+        "/v2/models/digits/infer",
+        gzip.compress(bytes(2**24)),
+        {"content-encoding": "gzip"},
+        413,
+        "the decompressed body is larger than maxRequestBytes, which is 1048576",
+    ),
+    (
+        "POST",
+        "/v2/models/digits/infer",
+        b"{}",
+        {"inference-header-content-length": "3"},
+        400,
+        "Inference-Header-Content-Length is 3, but the body has 2 bytes",
+    ),
+    (
+        "POST",
+        "/v2/models/digits/infer",
+        b"{}",
+        {"inference-header-content-length": "-1"},
+        400,
+        "Inference-Header-Content-Length must be an integer of 0 or more",
+    ),
+    (
+        "POST",
+        "/v1/models/digits:predict",
         b"{}",
         {"inference-header-content-length": "2"},
         400,

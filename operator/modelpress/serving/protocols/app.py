@@ -17,15 +17,20 @@ from modelpress.serving.errors import (
     WrongMethod,
 )
 from modelpress.serving.protocols import oip_rest, tfserving_rest
-from modelpress.serving.protocols.base import InferenceProtocol, Model
+from modelpress.serving.protocols.base import Call, Encoded, InferenceProtocol, Model
 from modelpress.serving.protocols.http import (
+    BINARY,
+    JSON_LENGTH,
     BodyReader,
     ClientGone,
     Receive,
     Response,
     Scope,
     Send,
+    encoded,
     has_body,
+    header,
+    json_length,
     refuse_body,
     respond,
     unless_gone,
@@ -34,7 +39,7 @@ from modelpress.serving.protocols.json_tensors import dump, echo
 from modelpress.serving.service import Phase, Service
 
 _RETRY_AFTER_SECONDS = b"1"
-_CLIENT_CLOSED_REQUEST = 499  # nginx's code for a caller that left; in metrics only
+CLIENT_CLOSED_REQUEST = 499  # nginx's code for a caller that left; in metrics only
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +48,9 @@ class App:
     """A plain ASGI application that serves one model."""
 
     def __init__(self, service: Service, bodies: BodyReader) -> None:
-        self._service = service
-        self._bodies = bodies
-        self._calls: dict[str, InferenceProtocol] = {}  # POST
+        self.service = service
+        self.bodies = bodies
+        self.calls: dict[str, InferenceProtocol] = {}  # POST
         self._pages: dict[str, Callable[[Scope], Response]] = {  # GET
             "/v2": lambda _: _json(200, oip_rest.server_metadata()),
             "/v2/health/live": lambda _: _json(200, {"live": True}),
@@ -60,62 +65,60 @@ class App:
         path = f"/v2/models/{model.name}"
         for base in (path, f"{path}/versions/{model.revision}"):
             self._pages[base] = lambda _: _json(200, oip_rest.model_metadata(model))
-            self._pages[f"{base}/ready"] = self._ready
-            self._calls[f"{base}/infer"] = oip
+            self._pages[f"{base}/ready"] = self._model_ready
+            self.calls[f"{base}/infer"] = oip
         for base in (
             f"/v1/models/{model.name}",
             f"/v1/models/{model.name}/versions/{tfserving_rest.VERSION}",
         ):
-            self._pages[base] = lambda _: _json(200, tfserving_rest.status(self._service.ready))
+            self._pages[base] = lambda _: _json(200, tfserving_rest.status(self.service.ready))
             self._pages[f"{base}/metadata"] = lambda _: _json(200, tfserving_rest.metadata(model))
-            self._calls[f"{base}:predict"] = tfserving
+            self.calls[f"{base}:predict"] = tfserving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         path, method = scope["path"], scope["method"]
-        call = self._calls.get(path)
+        call = self.calls.get(path)
         page = self._pages.get(path)
         if call is not None and method == "POST":
             await self._infer(call, scope, receive, send)
         elif page is not None and method == "GET":
-            await self._respond(send, page(scope))
+            await self._respond(send, await encoded(scope, page(scope)))
         else:
             allowed = "POST" if call is not None else "GET" if page is not None else None
-            failure = _failure(self._unknown(path, method, allowed))
+            refusal = failure(self._unknown(path, method, allowed))
             if has_body(scope):
-                await refuse_body(receive, send, failure)
+                await refuse_body(receive, send, refusal)
             else:
-                await self._respond(send, failure)
+                await self._respond(send, refusal)
 
     async def _infer(self, protocol: InferenceProtocol, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = self._service.begin()
+        begun = self.service.begin()
         status = 500
         body: bytes | bytearray | None = None
         try:
-            body = await self._bodies.read(scope, receive)
-            response = await self._compute(protocol, body, receive)
+            length = json_length(scope)
+            body = await self.bodies.read(scope, receive)
+            response = await self._compute(protocol.decode(body, length), protocol, receive)
             status = response.status
-            await self._respond(send, response)
+            await self._respond(send, await encoded(scope, response))
         except ClientGone:
-            status = _CLIENT_CLOSED_REQUEST
+            status = CLIENT_CLOSED_REQUEST
         except RequestError as error:
             status = error.status
             if body is None:
-                await refuse_body(receive, send, _failure(error))
+                await refuse_body(receive, send, failure(error))
             else:
-                await self._respond(send, _failure(error))
+                await self._respond(send, failure(error))
         except Exception:
             logger.exception("A request failed.")
-            await self._respond(send, _json(500, {"error": "internal error"}))
+            await self._respond(send, internal_error())
         finally:
-            self._service.end(protocol.name, status, begun)
+            self.service.end(protocol.name, status, begun)
 
-    async def _compute(
-        self, protocol: InferenceProtocol, body: bytes | bytearray, receive: Receive
-    ) -> Response:
-        batcher = self._service.batcher
+    async def _compute(self, call: Call, protocol: InferenceProtocol, receive: Receive) -> Response:
+        batcher = self.service.batcher
         assert batcher is not None  # routes of protocols exist only with it
-        call = protocol.decode(body)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         request = batcher.submit(
             call.inputs, lambda answer: None if future.done() else future.set_result(answer)
@@ -126,27 +129,31 @@ class App:
             batcher.abandon(request)
         if isinstance(answer, Exception):
             raise answer
-        return Response(200, b"".join(protocol.encode(call, answer).parts))
+        return success(protocol.encode(call, answer))
 
     def _unknown(self, path: str, method: str, allowed: str | None) -> RequestError:
         """Return what is wrong with a request that has no route."""
         if allowed is not None:
             return WrongMethod(f"{echo(path)} takes {allowed}, not {echo(method)}", allowed)
-        if self._service.phase is Phase.LOADING:
+        if self.service.phase is Phase.LOADING:
             return Unavailable("the model is being loaded")
         if path.startswith(("/v1/models/", "/v2/models/")):
             name = path.split("/")[3].partition(":")[0]
-            if name != self._service.name:
-                return NotFound(f"no model {echo(name)}; this worker serves {self._service.name!r}")
+            if name != self.service.name:
+                return NotFound(f"no model {echo(name)}; this worker serves {self.service.name!r}")
         return NotFound(f"no such path: {echo(path)}")
 
     def _ready(self, _: Scope) -> Response:
-        ready = self._service.ready
+        ready = self.service.ready
         return _json(200 if ready else 503, {"ready": ready})
 
+    def _model_ready(self, _: Scope) -> Response:
+        ready = self.service.ready
+        return _json(200 if ready else 503, {"name": self.service.name, "ready": ready})
+
     def _expose(self, scope: Scope) -> Response:
-        accept = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"), "")
-        body, content_type = self._service.metrics.expose(accept)
+        accept = header(scope, b"accept") or b""
+        body, content_type = self.service.metrics.expose(accept.decode("latin-1"))
         return Response(200, body, content_type.encode())
 
     async def _respond(self, send: Send, response: Response) -> None:
@@ -154,14 +161,27 @@ class App:
 
     def _closing(self) -> bool:
         """Whether connections end after their answer, so that callers find another worker."""
-        return self._service.phase is Phase.DRAINING
+        return self.service.phase is Phase.DRAINING
+
+
+def success(answer: Encoded) -> Response:
+    """Return the answer with the outputs."""
+    body = b"".join(answer.parts)
+    if answer.json_length is None:
+        return Response(200, body)
+    return Response(200, body, BINARY, [(JSON_LENGTH, str(answer.json_length).encode())])
+
+
+def internal_error() -> Response:
+    """Return what a caller is told of a fault of ours."""
+    return _json(500, {"error": "internal error"})
 
 
 def _json(status: int, value: Any) -> Response:
     return Response(status, dump(value))
 
 
-def _failure(error: RequestError) -> Response:
+def failure(error: RequestError) -> Response:
     """Return the error answer; both protocols have the same form of it."""
     headers = []
     if isinstance(error, Overloaded | Unavailable):

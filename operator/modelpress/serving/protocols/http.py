@@ -6,7 +6,14 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelpress.serving.errors import BadRequest, Overloaded, TooLarge, TooSlow, UnsupportedEncoding
+from modelpress.serving.errors import BadRequest, Overloaded, TooLarge, TooSlow
+from modelpress.serving.protocols.encodings import (
+    MIN_COMPRESSED_BYTES,
+    answer_encoding,
+    compress,
+    inflate,
+    request_encoding,
+)
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -14,10 +21,16 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 JSON = b"application/json"
+BINARY = b"application/octet-stream"
+JSON_LENGTH = b"inference-header-content-length"  # of the binary tensor extension
 # A caller is watched for leaving only if its answer takes longer than this: watching costs a task.
 _WATCH_AFTER_SECONDS = 0.05
 # How long a refused sender may go on sending before it is cut off, so that it reads the refusal first.
 _LINGER_SECONDS = 2.0
+# Larger bodies are compressed and decompressed on a thread: they would hold up the loop for milliseconds.
+_INFLATE_IN_LOOP_BYTES = 4096  # can expand a thousandfold
+_DEFLATE_IN_LOOP_BYTES = 32768
+_MAX_DIGITS = 18  # of a length
 
 
 class ClientGone(Exception):
@@ -35,51 +48,72 @@ class Response:
 
 
 class BodyReader:
-    """Reads bodies up to a size, within a time, and within a budget for all that arrive at once."""
+    """Reads bodies up to a size, within a time, and within a budget for all that arrive at once.
+
+    Both sizes hold for what arrives; the first also for what it expands to, one body at a time.
+    """
 
     def __init__(self, max_bytes: int, max_total_bytes: int, timeout_seconds: float) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._max_total_bytes = max_total_bytes
         self._timeout_seconds = timeout_seconds
         self._held = 0
+        self._inflating = asyncio.Lock()
 
     async def read(self, scope: Scope, receive: Receive) -> bytes | bytearray:
-        """Return the body. Raises ClientGone, TooLarge, TooSlow, Overloaded or UnsupportedEncoding."""
+        """Return the plain body.
+
+        Raises ClientGone, BadRequest, TooLarge, TooSlow, Overloaded or UnsupportedEncoding.
+        """
+        encoding = None
         for name, value in scope["headers"]:
-            if name == b"content-length" and int(value) > self._max_bytes:
+            if name == b"content-length" and int(value) > self.max_bytes:
                 raise self._too_large()
-            if name == b"content-encoding" and value.lower() != b"identity":
-                raise UnsupportedEncoding("compressed bodies are not supported; send plain JSON")
-            if name == b"inference-header-content-length":
-                raise BadRequest("the binary tensor extension is not supported; send JSON tensors")
+            if name == b"content-encoding":
+                encoding = request_encoding(value.decode("latin-1"))
         message = await self._next(receive)
-        if not message.get("more_body"):
+        if encoding is None and not message.get("more_body"):
             body: bytes = message.get("body", b"")
-            if len(body) > self._max_bytes:
+            if len(body) > self.max_bytes:
                 raise self._too_large()
             return body
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._collect(message, receive)
+                return await self._collect(message, receive, encoding)
         except TimeoutError as error:
             raise TooSlow(f"the body did not arrive within {self._timeout_seconds:g} seconds") from error
 
-    async def _collect(self, message: Message, receive: Receive) -> bytearray:
+    def hold(self, size: int) -> bool:
+        """Count bytes of bodies that arrive; returns whether the budget allows them. `release` them later."""
+        self._held += size
+        return self._held <= self._max_total_bytes
+
+    def release(self, size: int) -> None:
+        """Count bytes out that `hold` counted."""
+        self._held -= size
+
+    async def _collect(self, message: Message, receive: Receive, encoding: str | None) -> bytes | bytearray:
         body = bytearray()
         try:
             while True:
                 chunk = message.get("body", b"")
                 body += chunk
                 self._held += len(chunk)
-                if len(body) > self._max_bytes:
+                if len(body) > self.max_bytes:
                     raise self._too_large()
                 if self._held > self._max_total_bytes:
                     raise Overloaded("too many large requests arrive at once; try again later")
                 if not message.get("more_body"):
-                    return body
+                    return body if encoding is None else await self._inflate(body, encoding)
                 message = await self._next(receive)
         finally:
             self._held -= len(body)
+
+    async def _inflate(self, body: bytearray, encoding: str) -> bytes:
+        if len(body) <= _INFLATE_IN_LOOP_BYTES:
+            return inflate(body, encoding, self.max_bytes)
+        async with self._inflating:
+            return await asyncio.to_thread(inflate, body, encoding, self.max_bytes)
 
     @staticmethod
     async def _next(receive: Receive) -> Message:
@@ -89,7 +123,38 @@ class BodyReader:
         return message
 
     def _too_large(self) -> TooLarge:
-        return TooLarge(f"the body is larger than maxRequestBytes, which is {self._max_bytes}")
+        return TooLarge(f"the body is larger than maxRequestBytes, which is {self.max_bytes}")
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """Return the first header of that name, in lower case, or None."""
+    return next((value for key, value in scope["headers"] if key == name), None)
+
+
+def json_length(scope: Scope) -> int | None:
+    """Return where the JSON of a body ends and raw tensors begin, None for JSON alone. Raises BadRequest."""
+    value = header(scope, JSON_LENGTH)
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > _MAX_DIGITS:
+        raise BadRequest("Inference-Header-Content-Length must be an integer of 0 or more")
+    return int(value)
+
+
+async def encoded(scope: Scope, response: Response) -> Response:
+    """Return an answer in the encoding that the caller asks for, where it is large enough to be worth it."""
+    if len(response.body) < MIN_COMPRESSED_BYTES:
+        return response
+    accept = header(scope, b"accept-encoding")
+    encoding = answer_encoding(accept.decode("latin-1")) if accept else None
+    if encoding is None:
+        return response
+    if len(response.body) <= _DEFLATE_IN_LOOP_BYTES:
+        body = compress(response.body, encoding)
+    else:
+        body = await asyncio.to_thread(compress, response.body, encoding)
+    headers = [*response.headers, (b"content-encoding", encoding.encode()), (b"vary", b"accept-encoding")]
+    return Response(response.status, body, response.content_type, headers)
 
 
 async def respond(send: Send, response: Response, close: bool) -> None:

@@ -1,11 +1,12 @@
-"""Open Inference Protocol v2, REST with JSON tensors (github.com/kserve/open-inference-protocol).
+"""Open Inference Protocol v2 over REST: tensors as JSON, or raw after it (the binary tensor extension).
 
-Pure functions from and to JSON. Unknown parameters are ignored, as the protocol says; the binary tensor
-extension is refused.
+Pure functions from and to bytes. The extension is NVIDIA Triton's (extension_binary_data in its protocol
+documents): the header Inference-Header-Content-Length says where the JSON ends; the raw data of those inputs
+that have the parameter binary_data_size follows in their order. Unknown parameters are ignored, as the
+protocol says.
 """
 
 from dataclasses import dataclass
-from importlib.metadata import version
 from math import prod
 from typing import Any
 
@@ -13,41 +14,25 @@ import numpy as np
 
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
+from modelpress.serving.protocols import oip
 from modelpress.serving.protocols.base import Call, Encoded, Model
 from modelpress.serving.protocols.json_tensors import (
     array_of,
     dump,
-    echo,
     fit,
     flatten,
     kind,
     parse_object,
-    same_rows,
     shown,
 )
+from modelpress.serving.protocols.oip import DATATYPES
+from modelpress.serving.protocols.raw_tensors import RawTail, array_of_raw, raw_of, split
 from modelpress.serving.signature import Tensor
-
-# names of the protocol's datatypes by numpy's; BYTES and BF16 have no fixed-size numpy equivalent
-DATATYPES = {
-    "bool": "BOOL",
-    "uint8": "UINT8",
-    "uint16": "UINT16",
-    "uint32": "UINT32",
-    "uint64": "UINT64",
-    "int8": "INT8",
-    "int16": "INT16",
-    "int32": "INT32",
-    "int64": "INT64",
-    "float16": "FP16",
-    "float32": "FP32",
-    "float64": "FP64",
-}
-_MAX_RANK = 32
 
 
 def server_metadata() -> dict[str, Any]:
     """Return the answer to GET /v2."""
-    return {"name": "modelpress", "version": version("modelpress"), "extensions": []}
+    return {"name": oip.SERVER, "version": oip.server_version(), "extensions": list(oip.EXTENSIONS)}
 
 
 def model_metadata(model: Model) -> dict[str, Any]:
@@ -55,7 +40,7 @@ def model_metadata(model: Model) -> dict[str, Any]:
     return {
         "name": model.name,
         "versions": [model.revision],
-        "platform": "litert",
+        "platform": oip.PLATFORM,
         "inputs": [_describe(tensor) for tensor in model.signature.inputs],
         "outputs": [_describe(tensor) for tensor in model.signature.outputs],
         "revision": model.revision,
@@ -67,6 +52,7 @@ def model_metadata(model: Model) -> dict[str, Any]:
 class _Context:
     id: str | None
     outputs: tuple[int, ...]  # places of the wanted outputs, in the order asked for
+    raw: frozenset[int] = frozenset()  # those of them that are wanted raw
 
 
 class OipRest:
@@ -82,26 +68,28 @@ class OipRest:
 
     def decode(self, body: bytes | bytearray, json_length: int | None = None) -> Call:
         """Return the call in a body. Raises BadRequest."""
-        if json_length is not None:
-            raise BadRequest("the binary tensor extension is not supported; send JSON tensors")
-        request = parse_object(body)
+        tail: RawTail | None = None
+        if json_length is None:
+            request = parse_object(body)
+        else:
+            json, tail = split(body, json_length)
+            request = parse_object(bytes(json))
         call_id = request.get("id")
         if call_id is not None and type(call_id) is not str:
             raise BadRequest(f"id must be a string, not {kind(call_id)}")
-        _parameters(request, "the request")
+        parameters = _parameters(request, "the request")
         arrays: list[Array | None] = [None] * len(self._inputs)
+        tensors = self._model.signature.inputs
         for number, entry in enumerate(_objects(request.get("inputs"), "inputs")):
             where = f"inputs[{number}]"
-            place = _known(entry, self._inputs, where)
+            place = oip.place_of(entry.get("name"), self._inputs, where)
             if arrays[place] is not None:
                 raise BadRequest(f"{where}: {entry['name']!r} is given twice")
-            arrays[place] = _array(entry, self._model.signature.inputs[place], where)
-        given = [array for array in arrays if array is not None]
-        if len(given) < len(arrays):
-            missing = [name for name, place in self._inputs.items() if arrays[place] is None]
-            raise BadRequest(f"inputs: {missing[0]!r} is missing")
-        same_rows(given, self._model.signature.inputs)
-        return Call(given, _Context(call_id, self._wanted(request)))
+            arrays[place] = _array(entry, tensors[place], where, tail)
+        if tail is not None:
+            tail.end()
+        given = oip.complete(arrays, tensors, self._inputs)
+        return Call(given, self._context(call_id, request, parameters))
 
     def encode(self, call: Call, outputs: list[Array]) -> Encoded:
         """Return the body of the answer."""
@@ -109,45 +97,60 @@ class OipRest:
         answer: dict[str, Any] = {"model_name": self._model.name, "model_version": self._model.revision}
         if context.id is not None:
             answer["id"] = context.id
-        answer["outputs"] = [self._output(place, outputs[place]) for place in context.outputs]
-        return Encoded([dump(answer)])
+        answer["outputs"] = [
+            self._output(place, outputs[place], place in context.raw) for place in context.outputs
+        ]
+        json = dump(answer)
+        if not context.raw:
+            return Encoded([json])
+        tail = [raw_of(outputs[place]) for place in context.outputs if place in context.raw]
+        return Encoded([json, *tail], len(json))
 
-    def _output(self, place: int, array: Array) -> dict[str, Any]:
+    def _output(self, place: int, array: Array, raw: bool) -> dict[str, Any]:
         tensor = self._model.signature.outputs[place]
-        return {
+        output: dict[str, Any] = {
             "name": tensor.name,
             "datatype": DATATYPES[tensor.dtype.name],
             "shape": array.shape,
-            "data": np.ascontiguousarray(array).ravel(),
         }
+        if raw:
+            output["parameters"] = {"binary_data_size": array.nbytes}
+        else:
+            output["data"] = np.ascontiguousarray(array).ravel()
+        return output
 
-    def _wanted(self, request: dict[str, Any]) -> tuple[int, ...]:
+    def _context(self, call_id: str | None, request: dict[str, Any], parameters: dict[str, Any]) -> _Context:
+        """Return which outputs are wanted, and in which form."""
+        raw_by_default = _flag(parameters, "binary_data_output", False, "the request")
         if not request.get("outputs"):
-            return self._all
+            return _Context(call_id, self._all, frozenset(self._all if raw_by_default else ()))
         places: list[int] = []
+        raw = set()
         for number, entry in enumerate(_objects(request["outputs"], "outputs")):
             where = f"outputs[{number}]"
-            place = _known(entry, self._outputs, where)
+            place = oip.place_of(entry.get("name"), self._outputs, where)
             if place in places:
                 raise BadRequest(f"{where}: {entry['name']!r} is asked for twice")
-            if _parameters(entry, where).get("binary_data"):
-                raise BadRequest(f"{where}: binary_data is not supported; ask for JSON")
+            chosen = _parameters(entry, where)
+            oip.check_parameters(chosen, where)
+            if _flag(chosen, "binary_data", raw_by_default, where):
+                raw.add(place)
             places.append(place)
-        return tuple(places)
+        return _Context(call_id, tuple(places), frozenset(raw))
 
 
-def _array(entry: dict[str, Any], tensor: Tensor, where: str) -> Array:
+def _array(entry: dict[str, Any], tensor: Tensor, where: str, tail: RawTail | None) -> Array:
     where = f"{where} {tensor.name!r}"
-    datatype = DATATYPES[tensor.dtype.name]
-    if entry.get("datatype") != datatype:
-        raise BadRequest(f"{where}: datatype must be {datatype}, not {echo(entry.get('datatype'))}")
-    if "binary_data_size" in _parameters(entry, where):
-        raise BadRequest(f"{where}: binary_data_size is not supported; send JSON data")
+    oip.check_datatype(entry.get("datatype"), tensor, where)
+    parameters = _parameters(entry, where)
+    oip.check_parameters(parameters, where)
     shape = entry.get("shape")
-    if type(shape) is not list or len(shape) > _MAX_RANK:
-        raise BadRequest(f"{where}: shape must be a list of at most {_MAX_RANK} sizes")
+    if type(shape) is not list or len(shape) > oip.MAX_RANK:
+        raise BadRequest(f"{where}: shape must be a list of at most {oip.MAX_RANK} sizes")
     if any(type(size) is not int or size < 0 for size in shape):
         raise BadRequest(f"{where}: shape must hold integers of 0 or more")
+    if "binary_data_size" in parameters:
+        return array_of_raw(_raw(entry, parameters["binary_data_size"], where, tail), shape, tensor, where)
     data = entry.get("data")
     if type(data) is not list:
         raise BadRequest(f"{where}: data must be a list, not {kind(data)}")
@@ -159,6 +162,24 @@ def _array(entry: dict[str, Any], tensor: Tensor, where: str) -> Array:
     return fit(array_of(leaves, tensor, where), shape, tensor, where)
 
 
+def _raw(entry: dict[str, Any], size: Any, where: str, tail: RawTail | None) -> memoryview:
+    """Return the raw data of an input. Raises BadRequest."""
+    if type(size) is not int or size < 0:
+        raise BadRequest(f"{where}: binary_data_size must be an integer of 0 or more, not {kind(size)}")
+    if "data" in entry:
+        raise BadRequest(f"{where}: either data or binary_data_size, not both")
+    if tail is None:
+        raise BadRequest(f"{where}: binary_data_size needs the header Inference-Header-Content-Length")
+    return tail.take(size, where)
+
+
+def _flag(parameters: dict[str, Any], name: str, default: bool, where: str) -> bool:
+    value = parameters.get(name, default)
+    if type(value) is not bool:
+        raise BadRequest(f"{where}: {name} must be a boolean, not {kind(value)}")
+    return value
+
+
 def _objects(value: Any, where: str) -> list[dict[str, Any]]:
     if type(value) is not list or not value:
         raise BadRequest(f"{where} must be a list of objects")
@@ -166,13 +187,6 @@ def _objects(value: Any, where: str) -> list[dict[str, Any]]:
         if type(entry) is not dict:
             raise BadRequest(f"{where}[{number}] must be an object, not {kind(entry)}")
     return value
-
-
-def _known(entry: dict[str, Any], places: dict[str, int], where: str) -> int:
-    name = entry.get("name")
-    if type(name) is not str or name not in places:
-        raise BadRequest(f"{where}: name is {echo(name)}; the model has {', '.join(map(repr, places))}")
-    return places[name]
 
 
 def _parameters(entry: dict[str, Any], where: str) -> dict[str, Any]:

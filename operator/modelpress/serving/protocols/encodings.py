@@ -1,0 +1,107 @@
+"""Content encodings of HTTP bodies: gzip and deflate, by the standard library's zlib. Pure functions.
+
+deflate is what RFC 9110 says, the zlib format; raw deflate, which some clients send, is taken as well.
+"""
+
+import zlib
+from collections.abc import Iterator
+
+from modelpress.serving.errors import BadRequest, TooLarge, UnsupportedEncoding
+
+ENCODINGS = ("gzip", "deflate")  # the server's choice where a client likes both as well
+# Smaller answers are sent as they are: compressing them costs more than it saves.
+MIN_COMPRESSED_BYTES = 4096
+_GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's wbits
+_LEVEL = 1  # of 9: numbers as text shrink to half with it, and to little less with more work
+_ZLIB_METHOD = 8
+_PIECE = 2**16  # bytes that zlib is given at a time
+_STEP = 2**18  # bytes that it expands at a time
+
+
+def request_encoding(header: str) -> str | None:
+    """Return the encoding of a body, None where it is plain. Raises UnsupportedEncoding."""
+    name = header.strip().lower().removeprefix("x-")
+    if name in ("", "identity"):
+        return None
+    if name not in ENCODINGS:
+        raise UnsupportedEncoding(
+            f"content-encoding is {header[:80]!r}; accepted are {', '.join(ENCODINGS)} and identity"
+        )
+    return name
+
+
+def answer_encoding(accept: str) -> str | None:
+    """Return the encoding that a client's Accept-Encoding likes best, None where that is a plain body."""
+    weights = dict(_weights(accept))
+    others = weights.get("*", 0.0)
+    plain = weights.get("identity", 0.0)
+    best = max(ENCODINGS, key=lambda name: weights.get(name, others))
+    weight = weights.get(best, others)
+    return best if weight > 0 and weight >= plain else None
+
+
+def inflate(body: bytes | bytearray, encoding: str, max_bytes: int) -> bytes:
+    """Return the plain body. Raises TooLarge before more than `max_bytes` are expanded, or BadRequest.
+
+    It goes in pieces: zlib copies what it has not consumed, which would take quadratic time for a whole body.
+    """
+    stream = zlib.decompressobj(_GZIP if encoding == "gzip" else _zlib_bits(body))
+    plain = bytearray()
+    try:
+        for start in range(0, len(body), _PIECE):
+            piece: bytes | bytearray = body[start : start + _PIECE]
+            while True:
+                plain += stream.decompress(piece, _STEP)
+                if len(plain) > max_bytes:
+                    raise _too_large(max_bytes)
+                if stream.eof or not stream.unconsumed_tail:
+                    break
+                piece = stream.unconsumed_tail
+            if stream.eof and (stream.unused_data or start + _PIECE < len(body)):
+                raise BadRequest(f"the body is not valid {encoding}: bytes follow its end")
+        while not stream.eof:  # what zlib has read and not given out yet
+            rest = stream.decompress(b"", _STEP)
+            if not rest:
+                raise BadRequest(f"the body is not valid {encoding}: it ends too early")
+            plain += rest
+            if len(plain) > max_bytes:
+                raise _too_large(max_bytes)
+    except zlib.error as error:
+        raise BadRequest(f"the body is not valid {encoding}") from error
+    return bytes(plain)
+
+
+def compress(body: bytes, encoding: str) -> bytes:
+    """Return the encoded body."""
+    stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP if encoding == "gzip" else _ZLIB)
+    return stream.compress(body) + stream.flush()
+
+
+def _weights(accept: str) -> Iterator[tuple[str, float]]:
+    """Yield each coding of an Accept-Encoding header with its q value; what is malformed counts as q=0."""
+    for entry in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in entry.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            key, _, value = parameter.partition("=")
+            if key.strip() == "q":
+                weight = _number(value)
+        yield name.removeprefix("x-"), weight
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        return 0.0
+    return value if 0 <= value <= 1 else 0.0
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"the decompressed body is larger than maxRequestBytes, which is {max_bytes}")
+
+
+def _zlib_bits(body: bytes | bytearray) -> int:
+    """Tell the zlib format from raw deflate by its header: method 8, and a checksum (RFC 1950)."""
+    has_header = len(body) > 1 and body[0] & 15 == _ZLIB_METHOD and (body[0] * 256 + body[1]) % 31 == 0
+    return _ZLIB if has_header else _RAW

@@ -1,0 +1,73 @@
+"""What the REST and the gRPC form of the Open Inference Protocol v2 share: names, metadata and checks.
+
+The protocol is at github.com/kserve/open-inference-protocol. Pure functions.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+from modelpress.serving.errors import BadRequest
+from modelpress.serving.executors.base import Array
+from modelpress.serving.protocols.json_tensors import echo, same_rows
+from modelpress.serving.signature import Tensor
+
+# The protocol's names of datatypes by numpy's. BYTES and BF16 have no numpy equivalent of fixed size: a model
+# with such an input or output is refused when it is loaded, so that no request can carry them.
+DATATYPES = {
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+}
+SERVER = "modelpress"
+PLATFORM = "litert"
+EXTENSIONS = ("binary_tensor_data",)  # REST only: gRPC has raw contents of its own
+MAX_RANK = 32
+# Extensions of other servers that change a tensor: ignored, the answer would not be what was asked for.
+_FOREIGN = ("classification", "shared_memory_region")
+
+
+def server_version() -> str:
+    """Return the version of this package."""
+    return version("modelpress")
+
+
+def place_of(name: object, places: Mapping[str, int], where: str) -> int:
+    """Return the place of the tensor called `name`. Raises BadRequest."""
+    if type(name) is not str or name not in places:
+        raise BadRequest(f"{where}: name is {echo(name)}; the model has {', '.join(map(repr, places))}")
+    return places[name]
+
+
+def check_datatype(datatype: object, tensor: Tensor, where: str) -> None:
+    """Raise BadRequest where `datatype` is not that of the model's tensor."""
+    wanted = DATATYPES[tensor.dtype.name]
+    if datatype != wanted:
+        raise BadRequest(f"{where}: datatype must be {wanted}, not {echo(datatype)}")
+
+
+def check_parameters(parameters: Mapping[str, object], where: str) -> None:
+    """Refuse parameters that would change a tensor; others are ignored, as the protocol says."""
+    for name in _FOREIGN:
+        if name in parameters:
+            raise BadRequest(f"{where}: parameter {name!r} is of an extension that is not supported")
+
+
+def complete(
+    arrays: Sequence[Array | None], tensors: Sequence[Tensor], places: Mapping[str, int]
+) -> list[Array]:
+    """Return the inputs in the model's order. Raises BadRequest where one is missing or rows differ."""
+    given = [array for array in arrays if array is not None]
+    if len(given) < len(arrays):
+        missing = next(name for name, place in places.items() if arrays[place] is None)
+        raise BadRequest(f"inputs: {missing!r} is missing")
+    same_rows(given, tensors)
+    return given
