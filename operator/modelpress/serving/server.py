@@ -16,13 +16,15 @@ from collections.abc import Generator
 
 import uvicorn
 
+from modelpress.serving.connection import sweep
+from modelpress.serving.fast_path import fast_connections
 from modelpress.serving.protocols.app import App
 from modelpress.serving.service import Phase, Service
 
 _QUIET_SECONDS = 2.0  # without a request, after which callers have gone elsewhere
 _MAX_LINGER_SECONDS = 10.0  # for callers that do not stop
 _LAST_CONNECTIONS_SECONDS = 1.0  # for requests on connections that were just taken
-_KEEP_ALIVE_SECONDS = 75
+_SWEEP_SECONDS = 1.0
 _STEP_SECONDS = 0.02
 
 logger = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ class HttpServer:
         self._server = _Uvicorn(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=fast_connections(app),
                 ws="none",
                 lifespan="off",
                 access_log=False,
@@ -60,7 +62,6 @@ class HttpServer:
                 log_level=logging.WARNING,
                 proxy_headers=False,
                 server_header=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=last_seconds,
             )
         )
@@ -70,15 +71,24 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        sweeping = loop.create_task(self._sweep())
         try:
             await self._server.serve([self._listener.dup()])
         finally:
+            sweeping.cancel()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
     def stop(self) -> None:
         """End as soon as the requests in flight are answered."""
         self._server.should_exit = True
+
+    async def _sweep(self) -> None:
+        """End connections that wait too long, for as long as the server runs."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            sweep(self._server.server_state.connections, loop.time())
 
     def _on_signal(self, number: int) -> None:
         logger.info("Draining after %s.", signal.Signals(number).name)

@@ -57,7 +57,7 @@ class BodyReader:
         self.max_bytes = max_bytes
         self._max_total_bytes = max_total_bytes
         self._timeout_seconds = timeout_seconds
-        self._held = 0
+        self.held = 0  # bytes of bodies that arrive
         self._inflating = asyncio.Lock()
 
     async def read(self, scope: Scope, receive: Receive) -> bytes | bytearray:
@@ -85,12 +85,12 @@ class BodyReader:
 
     def hold(self, size: int) -> bool:
         """Count bytes of bodies that arrive; returns whether the budget allows them. `release` them later."""
-        self._held += size
-        return self._held <= self._max_total_bytes
+        self.held += size
+        return self.held <= self._max_total_bytes
 
     def release(self, size: int) -> None:
         """Count bytes out that `hold` counted."""
-        self._held -= size
+        self.held -= size
 
     async def _collect(self, message: Message, receive: Receive, encoding: str | None) -> bytes | bytearray:
         body = bytearray()
@@ -98,16 +98,16 @@ class BodyReader:
             while True:
                 chunk = message.get("body", b"")
                 body += chunk
-                self._held += len(chunk)
+                self.held += len(chunk)
                 if len(body) > self.max_bytes:
                     raise self._too_large()
-                if self._held > self._max_total_bytes:
+                if self.held > self._max_total_bytes:
                     raise Overloaded("too many large requests arrive at once; try again later")
                 if not message.get("more_body"):
                     return body if encoding is None else await self._inflate(body, encoding)
                 message = await self._next(receive)
         finally:
-            self._held -= len(body)
+            self.held -= len(body)
 
     async def _inflate(self, body: bytearray, encoding: str) -> bytes:
         if len(body) <= _INFLATE_IN_LOOP_BYTES:

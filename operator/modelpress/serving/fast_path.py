@@ -1,0 +1,316 @@
+"""Answers plain inference requests from the HTTP parser's callbacks: no task, no future, no ASGI message.
+
+What is taken: a POST of HTTP/1.1 to a path of an inference protocol, with a Content-Length within
+maxRequestBytes, on a connection that owes no other answer. Everything else stays with the ASGI application
+behind: chunked and compressed bodies, Expect, upgrades, `connection: close`, requests that are pipelined,
+readers that fell behind, all while the worker loads or drains. A body that turns out to be slow, or that does
+not fit the budget for all bodies that arrive, is handed to the application with what came of it: so deadlines
+and refusals of bodies exist once. Answers are the same bytes either way.
+
+To uvicorn an Exchange looks like its RequestResponseCycle: it queues pipelined requests behind it, says when
+the caller has left, and ends the connection after it in a shutdown. The order of pipelined answers follows.
+Rests on internals of uvicorn's HttpToolsProtocol, as `connection` does.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from modelpress.serving.access import Caller, facts
+from modelpress.serving.batching import Answer, Request
+from modelpress.serving.connection import Connection
+from modelpress.serving.errors import RequestError
+from modelpress.serving.protocols.app import CLIENT_CLOSED_REQUEST, App, failure, internal_error, success
+from modelpress.serving.protocols.base import Call, InferenceProtocol
+from modelpress.serving.protocols.encodings import MIN_COMPRESSED_BYTES
+from modelpress.serving.protocols.http import JSON_LENGTH, Response, encoded
+from modelpress.serving.service import Phase
+from modelpress.serving.tracing import TRACEPARENT
+
+# A body that takes longer is not what this path is for; the connection looks once a second.
+_SLOW_BODY_SECONDS = 1.0
+# Headers with which the application answers.
+_DECLINED = frozenset([b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"])
+_MAX_DIGITS = 18  # of a length
+
+logger = logging.getLogger(__name__)
+
+
+class Exchange:
+    """One request and its answer; has the attributes of uvicorn's RequestResponseCycle that others use."""
+
+    __slots__ = (
+        "accept_encoding",
+        "begun",
+        "body",
+        "call",
+        "caller",
+        "connection",
+        "disconnected",
+        "held",
+        "json_length",
+        "keep_alive",
+        "more_body",
+        "protocol",
+        "request",
+        "response_complete",
+        "response_started",
+        "size",
+    )
+
+    def __init__(self, connection: "FastConnection", protocol: InferenceProtocol) -> None:
+        self.connection = connection
+        self.protocol = protocol
+        self.json_length: int | None = None
+        self.accept_encoding = b""
+        self.begun = 0.0
+        self.body: list[bytes] = []
+        self.size = 0  # bytes of it
+        self.held = 0  # bytes of the budget for bodies that arrive in parts
+        self.call: Call | None = None
+        self.caller: Caller | None = None
+        self.request: Request | None = None
+        self.more_body = True
+        self.keep_alive = True
+        self.response_started = False
+        self.response_complete = False
+        self.disconnected = False
+
+    @property
+    def message_event(self) -> "Exchange":
+        """Itself: uvicorn sets the event of a cycle after it has said that the caller left."""
+        return self
+
+    def set(self) -> None:
+        """Notice that the caller left."""
+        if self.disconnected and not self.response_complete:
+            self.connection.gone(self)
+
+    def answer(self, answer: Answer) -> None:
+        """Take the outputs, or an error, from the batcher."""
+        self.connection.answer(self, answer)
+
+
+class FastConnection(Connection):
+    """A connection that answers plain inference requests itself."""
+
+    def __init__(self, app: App, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._app = app
+        self._service = app.service
+        self._receiving: Exchange | None = None  # whose body the parser reads
+        self._exchange: Exchange | None = None  # the newest one
+        self._dated: Any = None  # uvicorn's headers with the date of this second
+        self._ok = b""  # and a head that begins with them
+
+    # callbacks of the parser
+
+    def on_headers_complete(self) -> None:
+        """Take the request, or leave it to the application."""
+        exchange = self._accept()
+        if exchange is None:
+            super().on_headers_complete()
+            return
+        self.check_head()
+        self.cycle = self._running = exchange  # type: ignore[assignment]
+        self._exchange = self._receiving = exchange
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        exchange = self._receiving
+        if exchange is None:
+            super().on_body(body)
+            return
+        self._silent = 0
+        exchange.body.append(body)
+        exchange.size += len(body)
+
+    def on_message_complete(self) -> None:
+        """Queue the request for the model."""
+        exchange = self._receiving
+        if exchange is None:
+            super().on_message_complete()
+            return
+        self._receiving = None
+        exchange.more_body = False
+        self._release(exchange)
+        exchange.begun = self._service.begin()
+        parts = exchange.body
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        exchange.body = []
+        batcher = self._service.batcher
+        assert batcher is not None  # routes of protocols exist only with it
+        try:
+            call = exchange.call = exchange.protocol.decode(body, exchange.json_length)
+            if exchange.caller is not None:
+                exchange.caller.request_id = exchange.caller.request_id or call.id
+            exchange.request = batcher.submit(call.inputs, exchange.answer)
+        except RequestError as error:
+            self._send(exchange, failure(error))
+        except Exception:
+            logger.exception("A request failed.", extra=facts(exchange.caller))
+            self._send(exchange, internal_error())
+
+    # the connection
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; count what is held of a body that did not come as a whole."""
+        super().data_received(data)
+        exchange = self._receiving
+        if exchange is not None and exchange.body:
+            grown = exchange.size - exchange.held
+            exchange.held = exchange.size
+            if not self._app.bodies.hold(grown):
+                self._hand_over(exchange)
+
+    def check(self, now: float) -> None:
+        """End the connection where it waited too long; leave a slow body to the application."""
+        super().check(now)
+        exchange = self._receiving
+        if exchange is not None and now - self.since > _SLOW_BODY_SECONDS and not self.transport.is_closing():
+            self._hand_over(exchange)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Drop what nobody waits for."""
+        exchange = self._exchange
+        super().connection_lost(exc)
+        if exchange is not None and not exchange.response_complete:  # pipelined ones came after it
+            exchange.disconnected = True
+            exchange.set()
+
+    def gone(self, exchange: Exchange) -> None:
+        """Forget a request whose caller left."""
+        exchange.response_complete = True
+        exchange.body = []
+        self._release(exchange)
+        if self._receiving is exchange:
+            self._receiving = None
+        if exchange.request is not None:
+            assert self._service.batcher is not None
+            self._service.batcher.abandon(exchange.request)
+        if exchange.begun:
+            self._service.end(exchange.protocol.name, CLIENT_CLOSED_REQUEST, exchange.begun, exchange.caller)
+
+    # answers
+
+    def answer(self, exchange: Exchange, answer: Answer) -> None:
+        """Send the answer to a request, unless the caller left."""
+        if exchange.response_complete:
+            return
+        assert exchange.call is not None
+        try:
+            if isinstance(answer, Exception):
+                raise answer
+            response = success(exchange.protocol.encode(exchange.call, answer))
+        except RequestError as error:
+            response = failure(error)
+        except Exception:
+            logger.exception("A request failed.", extra=facts(exchange.caller))
+            response = internal_error()
+        if exchange.accept_encoding and len(response.body) >= MIN_COMPRESSED_BYTES:
+            task = self.loop.create_task(self._send_encoded(exchange, response))
+            task.add_done_callback(self.tasks.discard)
+            self.tasks.add(task)
+        else:
+            self._send(exchange, response)
+
+    async def _send_encoded(self, exchange: Exchange, response: Response) -> None:
+        """Send a long answer to a caller who may want it compressed."""
+        scope = {"headers": [(b"accept-encoding", exchange.accept_encoding)]}
+        response = await encoded(scope, response)
+        if not exchange.response_complete:
+            self._send(exchange, response)
+
+    def _send(self, exchange: Exchange, response: Response) -> None:
+        """Send an answer, and go on with what waits behind it."""
+        close = not exchange.keep_alive or self._service.phase is Phase.DRAINING
+        caller = exchange.caller
+        if caller is not None:
+            caller.sent = len(response.body)
+            response.headers.extend(caller.headers())
+        self.transport.writelines([self._head(response, close), response.body])
+        exchange.response_complete = True
+        self._service.end(exchange.protocol.name, response.status, exchange.begun, caller)
+        if close:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _head(self, response: Response, close: bool) -> bytes:
+        dated = self.server_state.default_headers
+        if dated is not self._dated:  # once a second
+            self._dated, self._ok = dated, STATUS_LINE[200] + _lines(dated)
+        start = self._ok if response.status == 200 else STATUS_LINE[response.status] + _lines(dated)
+        head = b"%bcontent-type: %b\r\ncontent-length: %d\r\n" % (
+            start,
+            response.content_type,
+            len(response.body),
+        )
+        if response.headers:
+            head += _lines(response.headers)
+        return head + (b"connection: close\r\n\r\n" if close else b"\r\n")
+
+    # decisions
+
+    def _accept(self) -> Exchange | None:
+        """Return the exchange for a request whose head is complete, None where the application answers."""
+        app = self._app
+        protocol = app.calls.get(self.url.decode("latin-1"))
+        if (
+            protocol is None
+            or (self.cycle is not None and not self.cycle.response_complete)
+            or self._service.phase is not Phase.READY
+            or self.flow.write_paused
+            or self.parser.get_method() != b"POST"
+            or self.parser.get_http_version() != "1.1"
+        ):
+            return None
+        exchange = Exchange(self, protocol)
+        length = -1
+        observed = self._service.access_log is not None
+        for name, value in self.headers:
+            if name == b"content-length":
+                length = int(value)
+            elif name == JSON_LENGTH:
+                if exchange.json_length is not None or not value.isdigit() or len(value) > _MAX_DIGITS:
+                    return None
+                exchange.json_length = int(value)
+            elif name == b"accept-encoding":
+                exchange.accept_encoding = exchange.accept_encoding or value
+            elif name == TRACEPARENT:
+                observed = True
+            elif name in _DECLINED or (name == b"connection" and value.lower() != b"keep-alive"):
+                return None
+        if not 0 <= length <= app.bodies.max_bytes:
+            return None
+        if observed:
+            client = self.client[0] if self.client else None
+            exchange.caller = self._service.caller("POST", self.url.decode("latin-1"), client, self.headers)
+        return exchange
+
+    def _hand_over(self, exchange: Exchange) -> None:
+        """Let the application read the rest of a body, and answer."""
+        self._release(exchange)
+        exchange.response_complete = True
+        self._exchange = self._receiving = None
+        super().on_headers_complete()
+        super().on_body(b"".join(exchange.body))
+
+    def _release(self, exchange: Exchange) -> None:
+        if exchange.held:
+            self._app.bodies.release(exchange.held)
+            exchange.held = 0
+
+
+def _lines(headers: Any) -> bytes:
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+def fast_connections(app: App) -> Any:
+    """Return what uvicorn makes its connections with."""
+
+    def make(*args: Any, **settings: Any) -> asyncio.Protocol:
+        return FastConnection(app, *args, **settings)
+
+    return make

@@ -1,0 +1,462 @@
+"""The fast path on real sockets of a real uvicorn server, beside the ASGI application behind it.
+
+A query makes the fast path decline, and the application ignores it: so both can be asked the same.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Coroutine
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelpress.serving.batching import Batcher, Limits
+from modelpress.serving.connection import sweep
+from modelpress.serving.devices import InLoop
+from modelpress.serving.executors.base import Array, Arrays
+from modelpress.serving.fast_path import fast_connections
+from modelpress.serving.parallelism import Done
+from modelpress.serving.protocols.app import App
+from modelpress.serving.protocols.base import Model
+from modelpress.serving.protocols.http import BodyReader
+from modelpress.serving.protocols.metrics import Metrics
+from modelpress.serving.service import Phase, Service
+from modelpress.serving.signature import Signature, Tensor
+
+OIP = "/v2/models/double/infer"
+PREDICT = "/v1/models/double:predict"
+FLOAT = np.dtype("float32")
+MAX_BODY = 2**20
+TIMEOUT = 5.0
+
+
+class Doubles:
+    """An executor of one input and one output."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def run(self, inputs: Arrays) -> list[Array]:
+        self.rows += len(inputs[0])
+        if (inputs[0] == -1).any():
+            raise ZeroDivisionError("a fault of the runtime")
+        return [inputs[0] * 2]
+
+    def close(self) -> None:
+        pass
+
+
+class Gated(InLoop):
+    """Computes at once, or when `open` is called."""
+
+    depth = 64
+    shut = False
+
+    def __init__(self, executor: Doubles) -> None:
+        super().__init__(executor)
+        self.waiting: list[tuple[Arrays, Done]] = []
+
+    def start(self, inputs: Arrays, done: Done) -> None:
+        if self.shut:
+            self.waiting.append((inputs, done))
+        else:
+            super().start(inputs, done)
+
+    def open(self) -> None:
+        self.shut = False
+        for inputs, done in self.waiting:
+            super().start(inputs, done)
+        self.waiting = []
+
+
+class Site:
+    """A server, and the requests that its application saw."""
+
+    def __init__(self, budget: int = 4 * MAX_BODY, timeout: float = TIMEOUT) -> None:
+        self.executor = Doubles()
+        self.device = Gated(self.executor)
+        self.metrics = Metrics()
+        self.service = Service("double", self.metrics)
+        self.bodies = BodyReader(MAX_BODY, budget, timeout)
+        self.app = App(self.service, self.bodies)
+        self.batcher = Batcher(self.device, Limits(32, 0, timeout, 10_000, 2**26), self.metrics)
+        signature = Signature((Tensor("x", (-1, -1), FLOAT),), (Tensor("y", (-1, -1), FLOAT),))
+        model = Model("double", "double-1", "sha256:0", signature)
+        self.app.add_model(model)
+        self.service.serve(model, self.batcher)
+        self.seen: list[str] = []
+        self.port = 0
+        self.server = uvicorn.Server(
+            uvicorn.Config(
+                self,
+                http=fast_connections(self.app),
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                server_header=False,
+                port=0,
+            )
+        )
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.seen.append(scope["path"])
+        await self.app(scope, receive, send)
+
+    def later(self, seconds: float) -> None:
+        """Let the connections look at a clock that is that much later."""
+        sweep(self.server.server_state.connections, asyncio.get_running_loop().time() + seconds)
+
+    def answered(self, code: int) -> float:
+        text = self.metrics.expose("")[0].decode()
+        found = re.findall(rf'modelpress_requests_total{{code="{code}",protocol="[^"]*"}} (\S+)', text)
+        return sum(map(float, found))
+
+
+class Peer:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def send(self, *parts: bytes) -> None:
+        for part in parts:
+            self.writer.write(part)
+            await self.writer.drain()
+            await asyncio.sleep(0.005)
+
+    async def answer(self) -> tuple[bytes, bytes]:
+        """Return head and body of the next answer, the head without its date."""
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        length = int(re.search(rb"content-length: (\d+)", head)[1])  # type: ignore[index]
+        return re.sub(rb"date: [^\r]*\r\n", b"", head), await self.reader.readexactly(length)
+
+    async def ended(self) -> bool:
+        return await self.reader.read() == b""
+
+
+def serve(
+    test: Callable[[Site, Callable[[], Coroutine[Any, Any, Peer]]], Coroutine[Any, Any, None]], **options: Any
+) -> None:
+    """Run `test` with a site and a way to connect to it."""
+
+    async def run() -> None:
+        site = Site(**options)
+        serving = asyncio.create_task(site.server.serve())
+        while not site.server.started:
+            await asyncio.sleep(0.005)
+        site.port = site.server.servers[0].sockets[0].getsockname()[1]
+
+        async def connect() -> Peer:
+            return Peer(*await asyncio.open_connection("127.0.0.1", site.port))
+
+        try:
+            async with asyncio.timeout(60):
+                await test(site, connect)
+                while site.service.in_flight:  # refused senders are listened to for a while
+                    await asyncio.sleep(0.01)
+                assert site.bodies.held == 0
+        finally:
+            site.server.force_exit = site.server.should_exit = True
+            await serving
+
+    asyncio.run(run())
+
+
+def oip(values: list[list[float]], **more: Any) -> bytes:
+    shape = [len(values), len(values[0])]
+    flat = [value for row in values for value in row]
+    entry = {"name": "x", "datatype": "FP32", "shape": shape, "data": flat}
+    return json.dumps({"inputs": [entry], **more}).encode()
+
+
+def raw(values: list[list[float]]) -> tuple[bytes, str]:
+    """Return a body of the binary extension that wants raw outputs, and its header."""
+    array = np.array(values, FLOAT)
+    entry = {
+        "name": "x",
+        "datatype": "FP32",
+        "shape": array.shape,
+        "parameters": {"binary_data_size": array.nbytes},
+    }
+    head = json.dumps({"inputs": [entry], "parameters": {"binary_data_output": True}}).encode()
+    return head + array.tobytes(), f"Inference-Header-Content-Length: {len(head)}\r\n"
+
+
+def post(path: str, body: bytes, headers: str = "", version: str = "1.1") -> bytes:
+    length = f"Content-Length: {len(body)}\r\n"
+    return f"POST {path} HTTP/{version}\r\nHost: x\r\n{length}{headers}\r\n".encode() + body
+
+
+RAW, RAW_HEADER = raw([[1, 2], [3, 4]])
+SAME: dict[str, tuple[str, bytes, str]] = {
+    "oip": (OIP, oip([[1, 2.5]], id="a"), ""),
+    "version": ("/v2/models/double/versions/double-1/infer", oip([[1, 2.5]]), ""),
+    "rows": (PREDICT, b'{"instances": [[1, 2], [3, 4]]}', "Connection: keep-alive\r\n"),
+    "columns": (PREDICT, b'{"inputs": [[1, 2], [3, 4]]}', ""),
+    "raw": (OIP, RAW, RAW_HEADER),
+    "wrong raw length": (OIP, RAW[:-1], RAW_HEADER),
+    "no JSON": (OIP, b"nothing", ""),
+    "empty": (OIP, b"", ""),
+    "ragged": (PREDICT, b'{"instances": [[1, 2], [3]]}', ""),
+    "too many rows": (PREDICT, json.dumps({"instances": [[1]] * 9000}).encode(), ""),
+    "a fault": (PREDICT, b'{"instances": [[-1]]}', ""),
+    "short, gzip": (OIP, oip([[1, 2.5]]), "Accept-Encoding: gzip\r\n"),
+    "long, gzip": (PREDICT, json.dumps({"instances": [[1.25] * 2000]}).encode(), "Accept-Encoding: gzip\r\n"),
+    "long, plain": (PREDICT, json.dumps({"instances": [[1.25] * 9000]}).encode(), ""),
+    "very long, deflate": (
+        PREDICT,
+        json.dumps({"instances": [[1.25] * 20000]}).encode(),
+        "Accept-Encoding: deflate\r\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_answers_are_the_application_s_to_the_byte(case: str) -> None:
+    path, body, headers = SAME[case]
+
+    async def test(site: Site, connect: Any) -> None:
+        peer = await connect()
+        await peer.send(post(path, body, headers))
+        fast = await peer.answer()
+        assert site.seen == []
+        await peer.send(post(f"{path}?x", body, headers))
+        assert await peer.answer() == fast
+        assert site.seen == [path]
+
+    serve(test)
+
+
+def test_answers_are_right() -> None:
+    async def test(site: Site, connect: Any) -> None:
+        peer = await connect()
+        await peer.send(post(OIP, oip([[1, 2.5]], id="a")))
+        head, body = await peer.answer()
+        assert head.startswith(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
+        assert json.loads(body) == {
+            "model_name": "double",
+            "model_version": "double-1",
+            "id": "a",
+            "outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [2.0, 5.0]}],
+        }
+        await peer.send(post(OIP, RAW, RAW_HEADER))
+        head, body = await peer.answer()
+        length = int(re.search(rb"inference-header-content-length: (\d+)", head)[1])  # type: ignore[index]
+        assert b"content-type: application/octet-stream" in head
+        assert np.frombuffer(body[length:], FLOAT).tolist() == [2, 4, 6, 8]
+        assert site.seen == []
+        assert site.answered(200) == 2
+
+    serve(test)
+
+
+ROW = b'{"instances": [[1]]}'
+CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(ROW), ROW)
+DECLINED: dict[str, tuple[bytes, bytes]] = {
+    "chunked": (
+        f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + CHUNKS,
+        b"200",
+    ),
+    "compressed": (post(PREDICT, ROW, "Content-Encoding: gzip\r\n"), b"400"),
+    "HTTP/1.0": (post(PREDICT, ROW, version="1.0"), b"200"),
+    "close": (post(PREDICT, ROW, "Connection: close\r\n"), b"200"),
+    "too large": (f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n".encode(), b"413"),
+    "no length": (f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), b"400"),
+    "a length that is none": (post(PREDICT, ROW, "Inference-Header-Content-Length: -1\r\n"), b"400"),
+    "GET": (f"GET {PREDICT} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), b"405"),
+    "another model": (post("/v1/models/other:predict", ROW), b"404"),
+    "a page": (b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n", b"200"),
+    "percent": (post("/v1/models/doubl%65:predict", ROW), b"200"),
+}
+
+
+@pytest.mark.parametrize("case", DECLINED)
+def test_what_it_declines_the_application_answers(case: str) -> None:
+    request, code = DECLINED[case]
+
+    async def test(site: Site, connect: Any) -> None:
+        peer = await connect()
+        await peer.send(request)
+        head, _ = await peer.answer()
+        assert head.startswith(b"HTTP/1.1 " + code), head
+        assert len(site.seen) == 1
+
+    serve(test)
+
+
+def test_a_caller_who_waits_for_100_continue_gets_it() -> None:
+    async def test(site: Site, connect: Any) -> None:
+        peer = await connect()
+        await peer.send(post(PREDICT, ROW, "Expect: 100-continue\r\n")[: -len(ROW)])
+        assert await peer.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await peer.send(ROW)
+        assert (await peer.answer())[1] == b'{"predictions":[[2.0]]}'
+
+    serve(test)
+
+
+STREAM = [
+    post(PREDICT, b'{"instances": [[1]]}'),
+    b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n",
+    post(PREDICT, b"nothing"),
+    post(PREDICT, b'{"instances": [[2]]}'),
+    post(f"{PREDICT}?x", b'{"instances": [[3]]}'),
+    post(PREDICT, b'{"instances": [[4]]}'),
+]
+LIVE, BAD = b'{"live":true}', b"not valid JSON"
+ANSWERS = [b"[[2.0]]", LIVE, BAD, b"[[4.0]]", b"[[6.0]]", b"[[8.0]]"]
+
+
+@pytest.mark.parametrize("shut", [False, True])
+def test_pipelined_requests_are_answered_in_order(shut: bool) -> None:
+    async def test(site: Site, connect: Any) -> None:
+        site.device.shut = shut
+        peer = await connect()
+        await peer.send(b"".join(STREAM))
+        await asyncio.sleep(0.05)
+        site.device.open()
+        for expected in ANSWERS:
+            assert expected in (await peer.answer())[1]
+        await peer.send(STREAM[0])  # and it goes on
+        assert ANSWERS[0] in (await peer.answer())[1]
+
+    serve(test)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(1, 700), max_size=30))
+def test_answers_do_not_depend_on_where_the_stream_is_cut(cuts: list[int]) -> None:
+    stream = b"".join(STREAM)
+    bounds = [0, *sorted(set(cuts)), len(stream)]
+
+    async def test(site: Site, connect: Any) -> None:
+        peer = await connect()
+        await peer.send(*(stream[a:b] for a, b in pairwise(bounds)))
+        for expected in ANSWERS:
+            assert expected in (await peer.answer())[1]
+
+    serve(test)
+
+
+def test_a_body_in_parts_is_counted_while_it_arrives() -> None:
+    body = json.dumps({"instances": [[1.5] * 1000]}).encode()
+
+    async def test(site: Site, connect: Any) -> None:
+        peer = await connect()
+        request = post(PREDICT, body)
+        await peer.send(request[:2000], request[2000:3000])
+        head = len(request) - len(body)
+        assert site.bodies.held == 3000 - head
+        await peer.send(request[3000:])
+        assert json.loads((await peer.answer())[1])["predictions"] == [[3.0] * 1000]
+        assert site.seen == []
+
+    serve(test)
+
+
+def test_a_slow_body_is_left_to_the_application_and_its_deadline() -> None:
+    async def test(site: Site, connect: Any) -> None:
+        quick, stopped = await connect(), await connect()
+        request = post(PREDICT, ROW)
+        await quick.send(request[:-5])
+        await stopped.send(request[:-5])
+        site.later(2)
+        await quick.send(request[-5:])
+        assert (await quick.answer())[1] == b'{"predictions":[[2.0]]}'
+        assert site.seen == [PREDICT, PREDICT]
+        head, body = await stopped.answer()
+        assert head.startswith(b"HTTP/1.1 408")
+        assert b"did not arrive" in body
+
+    serve(test, timeout=0.3)
+
+
+def test_bodies_above_the_budget_are_refused_by_the_application() -> None:
+    async def test(site: Site, connect: Any) -> None:
+        peer = await connect()
+        await peer.send(f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n".encode())
+        await peer.send(*([b" " * 60_000] * 3))
+        assert (await peer.answer())[0].startswith(b"HTTP/1.1 429")
+        assert site.seen == [PREDICT]
+
+    serve(test, budget=100_000)
+
+
+def test_who_leaves_is_not_computed() -> None:
+    async def test(site: Site, connect: Any) -> None:
+        site.device.depth = 0  # nothing starts
+        queued, arriving, stays = await connect(), await connect(), await connect()
+        await queued.send(post(PREDICT, b'{"instances": [[1], [2], [3]]}'))
+        await arriving.send(post(PREDICT, b'{"instances": [[1], [2], [3]]}')[:-5])
+        await stays.send(post(PREDICT, b'{"instances": [[4]]}'))
+        queued.writer.close()
+        arriving.writer.close()
+        await asyncio.sleep(0.1)
+        assert site.answered(499) == 1
+        site.device.depth = 1
+        await stays.send(post("/v1/models/double:predict", b'{"instances": [[5]]}'))  # wakes the queue too
+        await (await connect()).send(post(PREDICT, b'{"instances": [[6]]}'))
+        assert b"[[8.0]]" in (await stays.answer())[1]
+        assert b"[[10.0]]" in (await stays.answer())[1]
+        assert site.executor.rows == 3
+
+    serve(test)
+
+
+def test_a_deadline_that_passes_is_told() -> None:
+    async def test(site: Site, connect: Any) -> None:
+        site.device.shut = True
+        peer = await connect()
+        await peer.send(post(PREDICT, ROW))
+        head, body = await peer.answer()
+        assert head.startswith(b"HTTP/1.1 504")
+        assert b"no answer within" in body
+        site.device.open()
+        await peer.send(post(PREDICT, ROW))
+        assert (await peer.answer())[0].startswith(b"HTTP/1.1 200")
+
+    serve(test, timeout=0.2)
+
+
+@pytest.mark.parametrize("how", ["draining", "shutdown"])
+def test_a_worker_that_ends_closes_connections_after_their_answer(how: str) -> None:
+    async def test(site: Site, connect: Any) -> None:
+        site.device.shut = True
+        peer, idle = await connect(), await connect()
+        await peer.send(post(PREDICT, ROW))
+        if how == "draining":
+            site.service.phase = Phase.DRAINING
+        else:
+            for connection in list(site.server.server_state.connections):
+                connection.shutdown()
+            assert await idle.ended()
+        site.device.open()
+        head, body = await peer.answer()
+        assert b"connection: close\r\n\r\n" in head
+        assert body == b'{"predictions":[[2.0]]}'
+        assert await peer.ended()
+
+    serve(test)
+
+
+def test_a_reader_that_falls_behind_is_answered_by_the_application() -> None:
+    """It waits until the reader has caught up; answers would pile up here."""
+    long = post(PREDICT, json.dumps({"instances": [[1.25] * 100_000]}).encode())
+
+    async def test(site: Site, connect: Any) -> None:
+        peer = await connect()
+        for _ in range(60):
+            if site.seen:
+                break
+            await peer.send(long)
+        assert site.seen
+        for _ in range(1 + int(site.answered(200))):
+            head, body = await peer.answer()
+            assert head.startswith(b"HTTP/1.1 200")
+            assert len(json.loads(body)["predictions"][0]) == 100_000
+
+    serve(test)
