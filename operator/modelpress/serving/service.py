@@ -5,8 +5,10 @@ is ready, so that draining waits for all of them. Used from the event loop only.
 """
 
 import time
+from collections.abc import Sequence
 from enum import Enum
 
+from modelpress.serving.access import OBSERVED, AccessLog, Caller
 from modelpress.serving.batching import Batcher
 from modelpress.serving.protocols.base import Model
 from modelpress.serving.protocols.metrics import Metrics
@@ -31,6 +33,7 @@ class Service:
         self.last_request = time.monotonic()
         self.model: Model | None = None
         self.batcher: Batcher | None = None
+        self.access_log: AccessLog | None = None  # off
         metrics.watch_requests(lambda: self.in_flight)
 
     @property
@@ -45,14 +48,29 @@ class Service:
         if self.phase is Phase.LOADING:
             self.phase = Phase.READY
 
+    def caller(
+        self, method: str, path: str, client: str | None, headers: Sequence[tuple[bytes, bytes]]
+    ) -> Caller | None:
+        """Return who asks, None where nobody wants to know: no log is written and no trace came along."""
+        if self.access_log is None and not any(name in OBSERVED for name, _ in headers):
+            return None
+        return Caller.of(method, path, client, headers)
+
     def begin(self) -> float:
         """Note that an inference request arrived; returns when, for `end`."""
         self.last_request = time.monotonic()
         self.in_flight += 1
         return time.perf_counter()
 
-    def end(self, protocol: str, code: int, begun: float) -> None:
+    def end(self, protocol: str, code: int, begun: float, caller: Caller | None = None) -> None:
         """Note that it was answered with `code`."""
         self.in_flight -= 1
         self.last_request = time.monotonic()
         self.metrics.request(protocol, code, time.perf_counter() - begun)
+        if caller is not None:
+            self.log(caller, protocol, code, begun)
+
+    def log(self, caller: Caller, protocol: str | None, code: int, begun: float) -> None:
+        """Write the access log's line on an answer; `begun` as time.perf_counter() gives it."""
+        if self.access_log is not None:
+            self.access_log.write(caller, protocol, code, time.perf_counter() - begun)

@@ -5,9 +5,11 @@ It holds no model code and no protocol's details: those are pure functions in th
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
+from modelpress.serving.access import Caller, facts
 from modelpress.serving.batching import Answer
 from modelpress.serving.errors import (
     NotFound,
@@ -31,6 +33,7 @@ from modelpress.serving.protocols.http import (
     has_body,
     header,
     json_length,
+    observed,
     refuse_body,
     respond,
     unless_gone,
@@ -79,27 +82,46 @@ class App:
         """Answer one request."""
         path, method = scope["path"], scope["method"]
         call = self.calls.get(path)
-        page = self._pages.get(path)
         if call is not None and method == "POST":
             await self._infer(call, scope, receive, send)
-        elif page is not None and method == "GET":
-            await self._respond(send, await encoded(scope, page(scope)))
         else:
-            allowed = "POST" if call is not None else "GET" if page is not None else None
-            refusal = failure(self._unknown(path, method, allowed))
+            await self._page(scope, receive, send)
+
+    async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what is no inference request."""
+        begun = time.perf_counter()
+        caller = self._caller(scope)
+        if caller is not None:
+            send = observed(send, caller)
+        path, method = scope["path"], scope["method"]
+        page = self._pages.get(path)
+        if page is not None and method == "GET":
+            response = page(scope)
+            await self._respond(send, await encoded(scope, response))
+        else:
+            allowed = "POST" if path in self.calls else "GET" if page is not None else None
+            response = failure(self._unknown(path, method, allowed))
             if has_body(scope):
-                await refuse_body(receive, send, refusal)
+                await refuse_body(receive, send, response)
             else:
-                await self._respond(send, refusal)
+                await self._respond(send, response)
+        if caller is not None:
+            self.service.log(caller, None, response.status, begun)
 
     async def _infer(self, protocol: InferenceProtocol, scope: Scope, receive: Receive, send: Send) -> None:
         begun = self.service.begin()
+        caller = self._caller(scope)
+        if caller is not None:
+            send = observed(send, caller)
         status = 500
         body: bytes | bytearray | None = None
         try:
             length = json_length(scope)
             body = await self.bodies.read(scope, receive)
-            response = await self._compute(protocol.decode(body, length), protocol, receive)
+            call = protocol.decode(body, length)
+            if caller is not None:
+                caller.request_id = caller.request_id or call.id
+            response = await self._compute(call, protocol, receive)
             status = response.status
             await self._respond(send, await encoded(scope, response))
         except ClientGone:
@@ -111,10 +133,10 @@ class App:
             else:
                 await self._respond(send, failure(error))
         except Exception:
-            logger.exception("A request failed.")
+            logger.exception("A request failed.", extra=facts(caller))
             await self._respond(send, internal_error())
         finally:
-            self.service.end(protocol.name, status, begun)
+            self.service.end(protocol.name, status, begun, caller)
 
     async def _compute(self, call: Call, protocol: InferenceProtocol, receive: Receive) -> Response:
         batcher = self.service.batcher
@@ -155,6 +177,12 @@ class App:
         accept = header(scope, b"accept") or b""
         body, content_type = self.service.metrics.expose(accept.decode("latin-1"))
         return Response(200, body, content_type.encode())
+
+    def _caller(self, scope: Scope) -> Caller | None:
+        client = scope.get("client")
+        return self.service.caller(
+            scope["method"], scope["path"], client[0] if client else None, scope["headers"]
+        )
 
     async def _respond(self, send: Send, response: Response) -> None:
         await respond(send, response, self._closing())

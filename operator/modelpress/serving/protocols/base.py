@@ -24,6 +24,7 @@ class Call:
 
     inputs: Arrays
     context: Any  # what the protocol needs to encode the answer
+    id: str | None = None  # the caller's own name for it, for logs
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelpress.serving.access import Caller
 from modelpress.serving.errors import BadRequest, Overloaded, TooLarge, TooSlow
 from modelpress.serving.protocols.encodings import (
     MIN_COMPRESSED_BYTES,
@@ -161,6 +162,19 @@ async def respond(send: Send, response: Response, close: bool) -> None:
     """Send an answer; `close` ends the connection after it."""
     await send(_head(response, close))
     await send({"type": "http.response.body", "body": response.body})
+
+
+def observed(send: Send, caller: Caller) -> Send:
+    """Return a `send` that names the caller's trace in the answer and counts its bytes."""
+
+    async def wrapped(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *caller.headers()]}
+        else:
+            caller.sent += len(message["body"])
+        await send(message)
+
+    return wrapped
 
 
 async def refuse_body(receive: Receive, send: Send, response: Response) -> None:

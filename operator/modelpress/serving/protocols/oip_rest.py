@@ -89,7 +89,7 @@ class OipRest:
         if tail is not None:
             tail.end()
         given = oip.complete(arrays, tensors, self._inputs)
-        return Call(given, self._context(call_id, request, parameters))
+        return Call(given, self._context(call_id, request, parameters), call_id)
 
     def encode(self, call: Call, outputs: list[Array]) -> Encoded:
         """Return the body of the answer."""

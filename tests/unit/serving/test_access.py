@@ -1,0 +1,100 @@
+"""The access log of a real worker process, and traces through it; on both ways through the worker."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.serving.artifacts import Worker, worker
+from tests.unit.serving.test_worker import images, request
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+
+
+@pytest.fixture(scope="module")
+def logged(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    folder = tmp_path_factory.mktemp("logged")
+    with (
+        (folder / "access").open("wb") as stream,
+        worker(artifacts / "seed-int8", folder, stdout=stream, access_log=True) as running,
+    ):
+        yield running
+
+
+def lines(running: Worker) -> list[dict[str, Any]]:
+    text = (running.log.parent / "access").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_every_request_is_one_line(logged: Worker) -> None:
+    before = len(lines(logged))
+    body = json.dumps(request(images(1), id="mine")).encode()
+    path = "/v2/models/digits/infer"
+    whole = logged.client.post(path, content=body)
+    chunked = logged.client.post(path, content=iter([body]))  # by the application, not by the fast path
+    logged.client.post("/v1/models/digits:predict", content=b"no", headers={"x-request-id": "theirs"})
+    logged.client.get("/v2/nothing?secret=1")
+    logged.client.request("POST", "/v2", content=b"x")
+    found = lines(logged)[before:]
+    assert [(line["method"], line["path"], line["status"], line["protocol"]) for line in found] == [
+        ("POST", path, 200, "oip-rest"),
+        ("POST", path, 200, "oip-rest"),
+        ("POST", "/v1/models/digits:predict", 400, "tfserving-rest"),
+        ("GET", "/v2/nothing", 404, None),
+        ("POST", "/v2", 405, None),
+    ]
+    assert [line["request_id"] for line in found] == ["mine", "mine", "theirs", None, None]
+    assert [line["bytes"] for line in found[:2]] == [len(whole.content), len(chunked.content)]
+    for line in found:
+        assert line["client"] == "127.0.0.1"
+        assert line["trace_id"] is None
+        assert 0 <= line["milliseconds"] < 60_000
+        assert line["time"].endswith("+00:00")
+    assert not [line for line in logged.log.read_text().splitlines() if "theirs" in line]
+
+
+def test_traces_are_passed_on_with_and_without_the_log(logged: Worker, digits: Worker) -> None:
+    body = json.dumps(request(images(1))).encode()
+    path = "/v2/models/digits/infer"
+    headers = {"traceparent": PARENT, "tracestate": "a=1"}
+    for running in (logged, digits):
+        spans = set()
+        for content in (body, iter([body]), b"no"):
+            answer = running.client.post(path, content=content, headers=headers)
+            version, trace, span, flags = answer.headers["traceparent"].split("-")
+            assert (version, trace, flags, len(span)) == ("00", TRACE, "01", 16)
+            assert answer.headers["tracestate"] == "a=1"
+            spans.add(span)
+        spans.add(running.client.get("/v2", headers=headers).headers["traceparent"].split("-")[2])
+        assert len(spans) == 4
+        for wrong in ({}, {"traceparent": PARENT.replace(TRACE, "0" * 32)}, {"tracestate": "a=1"}):
+            for content in (body, iter([body])):
+                answer = running.client.post(path, content=content, headers=wrong)
+                assert answer.status_code == 200
+                assert "traceparent" not in answer.headers
+                assert "tracestate" not in answer.headers
+    traced = [line for line in lines(logged) if line["trace_id"]]
+    assert {line["trace_id"] for line in traced} == {TRACE}
+    assert len({line["span_id"] for line in traced}) == 4
+
+
+def test_a_request_cannot_forge_a_line(logged: Worker) -> None:
+    before = len(lines(logged))
+    logged.client.get('/v2/%0a%22}{"a":1}', headers={"x-request-id": 'x"\\u000a}{'})
+    (line,) = lines(logged)[before:]
+    assert line["path"] == '/v2/\n"}{"a":1}'
+
+
+def test_nobody_reads_the_log(artifacts: Path, tmp_path: Path) -> None:
+    """A worker whose log goes nowhere any more goes on answering."""
+    reader = subprocess.Popen(["true"], stdin=subprocess.PIPE)
+    reader.wait(20)
+    with worker(artifacts / "seed-int8", tmp_path, stdout=reader.stdin, access_log=True) as running:
+        for _ in range(5):
+            assert running.infer(request(images(1))).status_code == 200
+        assert "Traceback" not in running.log.read_text()
+    reader.stdin = None
