@@ -3,16 +3,19 @@
 numpy alone would turn strings, booleans and null into numbers, cut 2.5 down to 2, and overflow to infinity.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 import orjson
 
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
+from modelpress.serving.protocols.json_numbers import Numbers, read
 from modelpress.serving.signature import Tensor
+
+T = TypeVar("T")
 
 _JSON_TYPES = {
     bool: "a boolean",
@@ -20,6 +23,7 @@ _JSON_TYPES = {
     float: "a number with a fraction",
     int: "an integer",
     list: "a list",
+    Numbers: "a list",
     str: "a string",
     type(None): "null",
 }
@@ -44,6 +48,32 @@ def parse_object(body: bytes | bytearray) -> dict[str, Any]:
     return value
 
 
+def decode_object(body: bytes | bytearray, decode: Callable[[dict[str, Any]], T], quick: bool) -> T:
+    """Return what `decode` makes of the JSON object in `body`. Raises BadRequest.
+
+    Where `quick` says that all inputs are floats, `decode` first gets large lists as Numbers; whatever it
+    refuses then is read again as plain values, so that there is one strict way, and one wording.
+    """
+    if quick:
+        value = read(body)
+        if type(value) is dict:
+            try:
+                return decode(value)
+            except BadRequest:
+                pass
+    return decode(parse_object(body))
+
+
+def floats_only(tensors: Sequence[Tensor]) -> bool:
+    """Whether all tensors hold floating-point numbers."""
+    return all(tensor.dtype.kind == "f" for tensor in tensors)
+
+
+def is_list(value: Any) -> TypeGuard[list[Any] | Numbers]:
+    """Whether a value was a list in the JSON."""
+    return type(value) is list or type(value) is Numbers
+
+
 def kind(value: Any) -> str:
     """Return what a JSON value is, in words."""
     return _JSON_TYPES[type(value)]
@@ -56,8 +86,11 @@ def echo(value: Any) -> str:
     return repr(value) if len(value) <= _ECHO else repr(value[:_ECHO]) + "..."
 
 
-def flatten(value: list[Any], where: str) -> tuple[list[Any], tuple[int, ...]]:
+def flatten(value: list[Any] | Numbers, where: str) -> tuple[list[Any] | Array, tuple[int, ...]]:
     """Return the leaves of nested lists in row-major order, and the shape. Raises BadRequest if ragged."""
+    if type(value) is Numbers:
+        return value.values, value.shape
+    assert type(value) is list
     shape = [len(value)]
     level = value
     while True:
@@ -71,15 +104,18 @@ def flatten(value: list[Any], where: str) -> tuple[list[Any], tuple[int, ...]]:
         level = list(chain.from_iterable(level))
 
 
-def array_of(leaves: list[Any], tensor: Tensor, where: str) -> Array:
+def array_of(leaves: list[Any] | Array, tensor: Tensor, where: str) -> Array:
     """Return `leaves` as a flat array of the tensor's dtype, exactly or not at all. Raises BadRequest."""
     accepted, words = _ACCEPTED[tensor.dtype.kind]
-    if not accepted.issuperset(map(type, leaves)):
+    if isinstance(leaves, np.ndarray):
+        if tensor.dtype.kind != "f":
+            raise BadRequest(f"{where}: {tensor.dtype} takes {words}")
+    elif not accepted.issuperset(map(type, leaves)):
         place, wrong = next((p, v) for p, v in enumerate(leaves) if type(v) not in accepted)
         raise BadRequest(f"{where}: value {place} is {kind(wrong)}; {tensor.dtype} takes {words}")
     try:
         with np.errstate(over="ignore"):
-            array = np.array(leaves, dtype=tensor.dtype)
+            array = np.array(leaves, tensor.dtype)
     except OverflowError as error:
         raise BadRequest(f"{where}: a value is out of the range of {tensor.dtype}") from error
     if tensor.dtype.kind == "f" and not np.isfinite(array).all():

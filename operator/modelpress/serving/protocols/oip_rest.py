@@ -18,9 +18,12 @@ from modelpress.serving.protocols import oip
 from modelpress.serving.protocols.base import Call, Encoded, Model
 from modelpress.serving.protocols.json_tensors import (
     array_of,
+    decode_object,
     dump,
     fit,
     flatten,
+    floats_only,
+    is_list,
     kind,
     parse_object,
     shown,
@@ -65,15 +68,16 @@ class OipRest:
         self._inputs = {tensor.name: place for place, tensor in enumerate(model.signature.inputs)}
         self._outputs = {tensor.name: place for place, tensor in enumerate(model.signature.outputs)}
         self._all = tuple(range(len(self._outputs)))
+        self._floats = floats_only(model.signature.inputs)
 
     def decode(self, body: bytes | bytearray, json_length: int | None = None) -> Call:
         """Return the call in a body. Raises BadRequest."""
-        tail: RawTail | None = None
         if json_length is None:
-            request = parse_object(body)
-        else:
-            json, tail = split(body, json_length)
-            request = parse_object(bytes(json))
+            return decode_object(body, self._decode, self._floats)
+        json, tail = split(body, json_length)
+        return self._decode(parse_object(bytes(json)), tail)
+
+    def _decode(self, request: dict[str, Any], tail: RawTail | None = None) -> Call:
         call_id = request.get("id")
         if call_id is not None and type(call_id) is not str:
             raise BadRequest(f"id must be a string, not {kind(call_id)}")
@@ -110,7 +114,7 @@ class OipRest:
         tensor = self._model.signature.outputs[place]
         output: dict[str, Any] = {
             "name": tensor.name,
-            "datatype": DATATYPES[tensor.dtype.name],
+            "datatype": oip.datatype_of(tensor.dtype),
             "shape": array.shape,
         }
         if raw:
@@ -152,7 +156,7 @@ def _array(entry: dict[str, Any], tensor: Tensor, where: str, tail: RawTail | No
     if "binary_data_size" in parameters:
         return array_of_raw(_raw(entry, parameters["binary_data_size"], where, tail), shape, tensor, where)
     data = entry.get("data")
-    if type(data) is not list:
+    if not is_list(data):
         raise BadRequest(f"{where}: data must be a list, not {kind(data)}")
     leaves, nesting = flatten(data, where)
     if len(nesting) > 1 and list(nesting) != shape:

@@ -10,14 +10,17 @@ from typing import Any
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
 from modelpress.serving.protocols.base import Call, Encoded, Model
+from modelpress.serving.protocols.json_numbers import Numbers
 from modelpress.serving.protocols.json_tensors import (
     array_of,
+    decode_object,
     dump,
     echo,
     fit,
     flatten,
+    floats_only,
+    is_list,
     kind,
-    parse_object,
     same_rows,
 )
 from modelpress.serving.signature import Tensor
@@ -76,12 +79,15 @@ class TfServingRest:
     def __init__(self, model: Model) -> None:
         self._inputs = model.signature.inputs
         self._outputs = model.signature.outputs
+        self._floats = floats_only(model.signature.inputs)
 
     def decode(self, body: bytes | bytearray, json_length: int | None = None) -> Call:
         """Return the call in a body. Raises BadRequest."""
         if json_length is not None:
             raise BadRequest("the binary tensor extension is not supported; send JSON tensors")
-        request = parse_object(body)
+        return decode_object(body, self._decode, self._floats)
+
+    def _decode(self, request: dict[str, Any]) -> Call:
         signature = request.get("signature_name") or SIGNATURE
         if signature != SIGNATURE:
             raise BadRequest(f"signature_name is {echo(signature)}; the model has {SIGNATURE!r}")
@@ -119,6 +125,8 @@ class TfServingRest:
 
     def _rows(self, value: Any) -> dict[str, Any]:
         """Return the value of each input from row form: one entry of the list for each row."""
+        if type(value) is Numbers and len(self._inputs) == 1:
+            return {self._inputs[0].name: value}
         if type(value) is not list or not value:
             raise BadRequest("instances must be a list with at least one row")
         kinds = set(map(type, value))
@@ -144,7 +152,7 @@ class TfServingRest:
 
 
 def _array(value: Any, tensor: Tensor, where: str) -> Array:
-    if type(value) is not list:
+    if not is_list(value):
         raise BadRequest(f"{where} must be a list, not {kind(value)}")
     leaves, shape = flatten(value, where)
     return fit(array_of(leaves, tensor, where), shape, tensor, where)

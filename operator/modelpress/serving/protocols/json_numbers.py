@@ -1,0 +1,140 @@
+"""Reads JSON in which large arrays of numbers become arrays at once, without an object for each number.
+
+It is quick or not at all: `read` returns None for what it does not read exactly as the strict parser does,
+which then reads the body and says what is wrong. pysimdjson checks the grammar, numbers and UTF-8, but it
+flattens ragged lists and takes any order of nesting; so what was read is compared with the text. Both are
+reduced to what is left of JSON without numbers and blanks, `{"instancs":[[,,],[,,]]}`: this determines every
+list and its length, every key, every string and what is no number.
+
+pysimdjson has no wheels for every Python: without it, nothing is read here. Pure functions.
+"""
+
+import threading
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+try:
+    import simdjson
+except ImportError:
+    simdjson = None  # type: ignore[assignment]
+
+_NUMERIC = b"0123456789+-.eE \t\r\n"  # what numbers and blanks are made of
+_WORDS = {True: b"tru", False: b"fals", None: b"null"}  # without what is in _NUMERIC
+_MAX_DEPTH = 16  # of what is not an array of numbers
+# Smaller arrays stay lists: shapes are among them.
+_MIN_NUMBERS = 17
+# A parser keeps the memory of its largest document.
+_MAX_KEPT_BYTES = 2**20
+
+
+class Numbers:
+    """An array of numbers with its shape: float64 values in row-major order."""
+
+    __slots__ = ("shape", "values")
+
+    def __init__(self, values: npt.NDArray[np.float64], shape: tuple[int, ...]) -> None:
+        self.values = values
+        self.shape = shape
+
+
+class _Local(threading.local):
+    """A parser belongs to one thread."""
+
+    parser: Any = None
+
+
+_local = _Local()
+
+
+def read(body: bytes | bytearray) -> Any:
+    """Return the value of a document, large arrays as Numbers; None where the strict parser is needed."""
+    if simdjson is None:
+        return None
+    parser = _local.parser
+    if parser is None or len(body) > _MAX_KEPT_BYTES:
+        parser = simdjson.Parser()
+    _local.parser = None  # one that failed may still have values in use, and then refuses the next document
+    outline: list[bytes] = []
+    try:
+        value = _plain(parser.parse(body), outline, 0)
+    except (ValueError, TypeError, RuntimeError, LookupError):
+        return None
+    if len(body) <= _MAX_KEPT_BYTES:
+        _local.parser = parser
+    return value if b"".join(outline) == body.translate(None, _NUMERIC) else None
+
+
+def _plain(value: Any, outline: list[bytes], depth: int) -> Any:
+    """Return a value of the parser as one of Python, and append the text that it should come from."""
+    kind = type(value)
+    if kind is str:
+        outline.append(b'"%b"' % value.encode().translate(None, _NUMERIC))
+        return value
+    if kind is int or kind is float:
+        return value
+    if kind is simdjson.Array:
+        return _list(value, outline, depth)
+    if kind is simdjson.Object:
+        return _dict(value, outline, depth)
+    outline.append(_WORDS[value])
+    return value
+
+
+def _dict(value: Any, outline: list[bytes], depth: int) -> dict[str, Any]:
+    if depth > _MAX_DEPTH:
+        raise ValueError("too deep")
+    result: dict[str, Any] = {}
+    before = b'{"'
+    for key in value.keys():  # noqa: SIM118 - not a mapping of Python; items() would make all plain
+        if key in result:
+            raise ValueError("a key is given twice")
+        outline.append(b'%b%b":' % (before, key.encode().translate(None, _NUMERIC)))
+        result[key] = _plain(value[key], outline, depth + 1)
+        before = b',"'
+    outline.append(b"}" if result else b"{}")
+    return result
+
+
+def _list(value: Any, outline: list[bytes], depth: int) -> "list[Any] | Numbers":
+    if depth > _MAX_DEPTH:
+        raise ValueError("too deep")
+    shape = []
+    head = value
+    while type(head) is simdjson.Array and len(head):
+        shape.append(len(head))
+        head = head[0]
+    if type(head) is float or type(head) is int:
+        return _numbers(value, tuple(shape), outline)
+    result = []
+    before = b"["
+    for item in value:
+        outline.append(before)
+        result.append(_plain(item, outline, depth + 1))
+        before = b","
+    outline.append(b"]" if result else b"[]")
+    return result
+
+
+def _numbers(value: Any, shape: tuple[int, ...], outline: list[bytes]) -> "list[Any] | Numbers":
+    """Return the list whose first entries have `shape`; it is compared with the text whether all have."""
+    outline.append(_commas(shape) if prod(shape) <= _MAX_KEPT_BYTES else _commas.__wrapped__(shape))
+    if prod(shape) < _MIN_NUMBERS:
+        plain: list[Any] = value.as_list()
+        return plain
+    values = np.frombuffer(value.as_buffer(of_type="d"), np.float64)
+    if len(values) != prod(shape):
+        raise ValueError("ragged")
+    return Numbers(values, shape)
+
+
+@lru_cache(maxsize=16)
+def _commas(shape: tuple[int, ...]) -> bytes:
+    """Return nested lists without their numbers: (2, 3) gives [[,,],[,,]]."""
+    text = b""
+    for size in reversed(shape):
+        text = b"[%b]" % b",".join([text] * size)
+    return text
