@@ -1,0 +1,154 @@
+"""Mutated requests and slow connections against a real worker process, while others are served."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from modelpress.serving.executors.litert import LiteRTExecutor
+from tests.unit.serving.artifacts import Worker, worker
+from tests.unit.serving.mutations import hostile, oip
+from tests.unit.serving.test_worker import images, output, request
+
+COUNT = 10_000 if os.environ.get("MODELPRESS_TEST_FULL") else 1_500
+SLOW = 200
+AT_ONCE = 32
+ANSWER_SECONDS = 0.3  # most of what is sent is not complete, and never answered
+ALLOWED = {503, 504}
+
+
+def statuses(data: bytes) -> list[int]:
+    """Return the codes of all answers in what a connection sent; whatever else is there is an error."""
+    found = []
+    while data:
+        match = re.match(rb"HTTP/1\.1 (\d{3}) [^\r\n]*\r\n", data)
+        assert match, data[:200]
+        head, _, rest = data.partition(b"\r\n\r\n")
+        found.append(int(match[1]))
+        if found[-1] == 100:
+            data = rest
+            continue
+        length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+        assert length, head
+        data = rest[int(length[1]) :]
+    return found
+
+
+async def ask(host: str, port: int, data: bytes) -> bytes:
+    """Send and return whatever comes back in time."""
+    answer = bytearray()
+    reader, writer = await asyncio.open_connection(host, port)
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(ANSWER_SECONDS):
+            writer.write(data)
+            await writer.drain()
+            while chunk := await reader.read(65536):
+                answer += chunk
+    writer.transport.abort()
+    return bytes(answer)
+
+
+async def slow_connection(host: str, port: int, number: int, stop: asyncio.Event) -> None:
+    """Send a request byte by byte: the head, the body, or nothing at all after connecting."""
+    body = json.dumps(oip()).encode()
+    head = b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(body)
+    data = [head, head + b"\r\n" + body, b""][number % 3]
+    first = len(head) + 2 if number % 3 == 1 else 0
+    with contextlib.suppress(ConnectionError):
+        _, writer = await asyncio.open_connection(host, port)
+        writer.write(data[:first])
+        for byte in data[first:]:
+            if stop.is_set():
+                break
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.2)
+        await stop.wait()
+        writer.transport.abort()
+
+
+async def attack(url: str, numbers: range) -> Counter[int]:
+    """Send the mutated requests, several at a time; returns how often each code came."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    codes: Counter[int] = Counter()
+    left = iter(numbers)
+
+    async def send() -> None:
+        for number in left:
+            data = await ask(host, int(port), hostile(number))
+            try:
+                found = [] if b"HEAD" in hostile(number)[:5] else statuses(data)
+            except AssertionError as error:
+                raise AssertionError(f"request {number}") from error
+            assert not [code for code in found if code >= 500 and code not in ALLOWED], f"request {number}"
+            codes.update(found)
+
+    await asyncio.gather(*(send() for _ in range(AT_ONCE)))
+    return codes
+
+
+async def besiege(url: str, numbers: range, slow: int) -> Counter[int]:
+    host, _, port = url.removeprefix("http://").partition(":")
+    stop = asyncio.Event()
+    crowd = [asyncio.create_task(slow_connection(host, int(port), number, stop)) for number in range(slow)]
+    try:
+        return await attack(url, numbers)
+    finally:
+        stop.set()
+        await asyncio.gather(*crowd)
+
+
+@pytest.fixture(scope="module")
+def besieged(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    folder = tmp_path_factory.mktemp("besieged")
+    with worker(artifacts / "seed-int8", folder, request_timeout_seconds=5) as running:
+        yield running
+
+
+def test_mutated_requests_and_slow_connections_harm_nobody(besieged: Worker, models: Path) -> None:
+    reference = LiteRTExecutor(models / "seed-int8.tflite")
+    array = images(3)
+    expected = reference.run([array])[0].tobytes()
+    process = psutil.Process(besieged.process.pid)
+    stop = threading.Event()
+
+    def others() -> int:
+        count = 0
+        with httpx.Client(base_url=besieged.url, timeout=30) as kept:
+            while not stop.is_set():
+                client = kept if count % 2 else httpx  # kept and new connections in turn
+                base = "" if count % 2 else besieged.url
+                answer = client.post(f"{base}/v2/models/digits/infer", json=request(array))
+                assert output(answer).tobytes() == expected
+                count += 1
+        return count
+
+    with ThreadPoolExecutor(2) as pool:
+        beside = [pool.submit(others) for _ in range(2)]
+        try:
+            asyncio.run(besiege(besieged.url, range(-COUNT // 10, 0), SLOW))  # the first ones fill all caches
+            before = process.memory_info().rss
+            codes = asyncio.run(besiege(besieged.url, range(COUNT), SLOW))
+            after = process.memory_info().rss
+        finally:
+            stop.set()
+        answered = [task.result(60) for task in beside]
+    print(f"codes {dict(codes)}, {answered} well-formed beside, {before / 1e6:.1f} -> {after / 1e6:.1f} MB")
+    assert min(answered) > 0
+    assert {200, 400, 404, 431} <= set(codes)
+    assert besieged.process.poll() is None
+    assert after < 1.2 * before
+    log = besieged.log.read_text()
+    assert "Traceback" not in log
+    assert not [line for line in log.splitlines() if '"level": "ERROR"' in line]
+    assert besieged.metric("modelpress_in_flight") == 0
+    assert besieged.metric("modelpress_queue_rows") == 0
