@@ -18,7 +18,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from modelpress.serving.access import Caller, facts
+from modelpress.serving.access import OBSERVED, Caller, facts
 from modelpress.serving.batching import Answer, Request
 from modelpress.serving.connection import Connection
 from modelpress.serving.errors import RequestError
@@ -27,7 +27,6 @@ from modelpress.serving.protocols.base import Call, InferenceProtocol
 from modelpress.serving.protocols.encodings import MIN_COMPRESSED_BYTES
 from modelpress.serving.protocols.http import JSON_LENGTH, Response, encoded
 from modelpress.serving.service import Phase
-from modelpress.serving.tracing import TRACEPARENT
 
 # A body that takes longer is not what this path is for; the connection looks once a second.
 _SLOW_BODY_SECONDS = 1.0
@@ -65,7 +64,7 @@ class Exchange:
         self.protocol = protocol
         self.json_length: int | None = None
         self.accept_encoding = b""
-        self.begun = 0.0
+        self.begun = connection.service.begin()
         self.body: list[bytes] = []
         self.size = 0  # bytes of it
         self.held = 0  # bytes of the budget for bodies that arrive in parts
@@ -99,7 +98,7 @@ class FastConnection(Connection):
     def __init__(self, app: App, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._app = app
-        self._service = app.service
+        self.service = app.service
         self._receiving: Exchange | None = None  # whose body the parser reads
         self._exchange: Exchange | None = None  # the newest one
         self._dated: Any = None  # uvicorn's headers with the date of this second
@@ -109,11 +108,11 @@ class FastConnection(Connection):
 
     def on_headers_complete(self) -> None:
         """Take the request, or leave it to the application."""
+        self.check_head()
         exchange = self._accept()
         if exchange is None:
             super().on_headers_complete()
             return
-        self.check_head()
         self.cycle = self._running = exchange  # type: ignore[assignment]
         self._exchange = self._receiving = exchange
 
@@ -136,11 +135,10 @@ class FastConnection(Connection):
         self._receiving = None
         exchange.more_body = False
         self._release(exchange)
-        exchange.begun = self._service.begin()
         parts = exchange.body
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         exchange.body = []
-        batcher = self._service.batcher
+        batcher = self.service.batcher
         assert batcher is not None  # routes of protocols exist only with it
         try:
             call = exchange.call = exchange.protocol.decode(body, exchange.json_length)
@@ -188,10 +186,10 @@ class FastConnection(Connection):
         if self._receiving is exchange:
             self._receiving = None
         if exchange.request is not None:
-            assert self._service.batcher is not None
-            self._service.batcher.abandon(exchange.request)
+            assert self.service.batcher is not None
+            self.service.batcher.abandon(exchange.request)
         if exchange.begun:
-            self._service.end(exchange.protocol.name, CLIENT_CLOSED_REQUEST, exchange.begun, exchange.caller)
+            self.service.end(exchange.protocol.name, CLIENT_CLOSED_REQUEST, exchange.begun, exchange.caller)
 
     # answers
 
@@ -225,14 +223,14 @@ class FastConnection(Connection):
 
     def _send(self, exchange: Exchange, response: Response) -> None:
         """Send an answer, and go on with what waits behind it."""
-        close = not exchange.keep_alive or self._service.phase is Phase.DRAINING
+        close = not exchange.keep_alive or self.service.phase is Phase.DRAINING
         caller = exchange.caller
         if caller is not None:
             caller.sent = len(response.body)
             response.headers.extend(caller.headers())
         self.transport.writelines([self._head(response, close), response.body])
         exchange.response_complete = True
-        self._service.end(exchange.protocol.name, response.status, exchange.begun, caller)
+        self.service.end(exchange.protocol.name, response.status, exchange.begun, caller)
         if close:
             self.transport.close()
         self.on_response_complete()
@@ -260,38 +258,40 @@ class FastConnection(Connection):
         if (
             protocol is None
             or (self.cycle is not None and not self.cycle.response_complete)
-            or self._service.phase is not Phase.READY
+            or self.service.phase is not Phase.READY
             or self.flow.write_paused
             or self.parser.get_method() != b"POST"
             or self.parser.get_http_version() != "1.1"
         ):
             return None
-        exchange = Exchange(self, protocol)
-        length = -1
-        observed = self._service.access_log is not None
+        length, json_length, accept_encoding = -1, None, b""
+        observed = self.service.access_log is not None
         for name, value in self.headers:
             if name == b"content-length":
                 length = int(value)
             elif name == JSON_LENGTH:
-                if exchange.json_length is not None or not value.isdigit() or len(value) > _MAX_DIGITS:
+                if json_length is not None or not value.isdigit() or len(value) > _MAX_DIGITS:
                     return None
-                exchange.json_length = int(value)
+                json_length = int(value)
             elif name == b"accept-encoding":
-                exchange.accept_encoding = exchange.accept_encoding or value
-            elif name == TRACEPARENT:
+                accept_encoding = accept_encoding or value
+            elif name in OBSERVED:
                 observed = True
             elif name in _DECLINED or (name == b"connection" and value.lower() != b"keep-alive"):
                 return None
         if not 0 <= length <= app.bodies.max_bytes:
             return None
+        exchange = Exchange(self, protocol)
+        exchange.json_length, exchange.accept_encoding = json_length, accept_encoding
         if observed:
             client = self.client[0] if self.client else None
-            exchange.caller = self._service.caller("POST", self.url.decode("latin-1"), client, self.headers)
+            exchange.caller = self.service.caller("POST", self.url.decode("latin-1"), client, self.headers)
         return exchange
 
     def _hand_over(self, exchange: Exchange) -> None:
         """Let the application read the rest of a body, and answer."""
         self._release(exchange)
+        self.service.withdraw()
         exchange.response_complete = True
         self._exchange = self._receiving = None
         super().on_headers_complete()

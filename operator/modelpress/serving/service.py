@@ -62,6 +62,10 @@ class Service:
         self.in_flight += 1
         return time.perf_counter()
 
+    def withdraw(self) -> None:
+        """Forget a request that `begin` noted: another front end answers it, and notes it anew."""
+        self.in_flight -= 1
+
     def end(self, protocol: str, code: int, begun: float, caller: Caller | None = None) -> None:
         """Note that it was answered with `code`."""
         self.in_flight -= 1

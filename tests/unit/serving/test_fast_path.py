@@ -4,6 +4,7 @@ A query makes the fast path decline, and the application ignores it: so both can
 """
 
 import asyncio
+import io
 import json
 import re
 from collections.abc import Callable, Coroutine
@@ -16,6 +17,7 @@ import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelpress.serving.access import AccessLog
 from modelpress.serving.batching import Batcher, Limits
 from modelpress.serving.connection import sweep
 from modelpress.serving.devices import InLoop
@@ -396,7 +398,7 @@ def test_who_leaves_is_not_computed() -> None:
         queued.writer.close()
         arriving.writer.close()
         await asyncio.sleep(0.1)
-        assert site.answered(499) == 1
+        assert site.answered(499) == 2
         site.device.depth = 1
         await stays.send(post("/v1/models/double:predict", b'{"instances": [[5]]}'))  # wakes the queue too
         await (await connect()).send(post(PREDICT, b'{"instances": [[6]]}'))
@@ -420,6 +422,27 @@ def test_a_deadline_that_passes_is_told() -> None:
         assert (await peer.answer())[0].startswith(b"HTTP/1.1 200")
 
     serve(test, timeout=0.2)
+
+
+def test_the_access_log_and_traces_see_every_request() -> None:
+    async def test(site: Site, connect: Any) -> None:
+        stream = io.BytesIO()
+        site.service.access_log = AccessLog(stream)
+        peer = await connect()
+        trace = f"traceparent: 00-{'a' * 32}-{'b' * 16}-01\r\n"
+        await peer.send(post(OIP, oip([[1]], id="one"), trace))
+        head, body = await peer.answer()
+        assert re.search(rb"\r\ntraceparent: 00-a{32}-[0-9a-f]{16}-01\r\n", head)
+        assert b"b" * 16 not in head
+        await peer.send(post(OIP, b"nothing"))
+        await peer.answer()
+        first, second = map(json.loads, stream.getvalue().splitlines())
+        assert (first["status"], first["request_id"], first["bytes"]) == (200, "one", len(body))
+        assert (first["trace_id"], first["path"], first["protocol"]) == ("a" * 32, OIP, "oip-rest")
+        assert (second["status"], second["client"]) == (400, "127.0.0.1")
+        assert site.seen == []
+
+    serve(test)
 
 
 @pytest.mark.parametrize("how", ["draining", "shutdown"])
