@@ -36,13 +36,16 @@ MODEL_NAME = "MODELPRESS_MODEL_NAME"
 REVISION = "MODELPRESS_REVISION"  # name of the ControllerRevision
 HOST = "MODELPRESS_HOST"
 PORT = "MODELPRESS_PORT"
+GRPC_PORT_VARIABLE = "MODELPRESS_GRPC_PORT"
 DATA = "MODELPRESS_DATA"  # copies
 TENSOR = "MODELPRESS_TENSOR"  # shards of each weight; unset where it is 1
 PIPELINE = "MODELPRESS_PIPELINE"  # stages
+LOGICAL_DEVICES = "MODELPRESS_LOGICAL_DEVICES"  # 1: without a GPU, its CPU stands in for GPUs
 MAX_BATCH_SIZE = "MODELPRESS_MAX_BATCH_SIZE"
 MAX_BATCH_DELAY = "MODELPRESS_MAX_BATCH_DELAY_MILLISECONDS"
 REQUEST_TIMEOUT = "MODELPRESS_REQUEST_TIMEOUT_SECONDS"
 MAX_REQUEST_BYTES = "MODELPRESS_MAX_REQUEST_BYTES"  # an integer, in bytes
+ACCESS_LOG = "MODELPRESS_ACCESS_LOG"  # 1: a line of JSON for each request, on standard output
 
 # folders below SECRETS
 MODEL_SECRET = "model"  # noqa: S105 - a folder's name
@@ -50,6 +53,7 @@ STORAGE_SECRET = "storage"  # noqa: S105 - a folder's name; .dockerconfigjson is
 # those of data sets are named training, calibration and evaluation
 
 HTTP_PORT = 8080  # of a worker's container; named "http"
+GRPC_PORT = 8081  # named "grpc"
 TERMINATION_MESSAGE_LIMIT = 4096  # bytes, the kubelet's limit
 
 

@@ -77,7 +77,7 @@ def _relocate(name: str, value: str, container: Body, places: Places) -> str:
         return str(places.termination)
     if name == contract.HOST:
         return LOOPBACK
-    if name == contract.PORT and value.isdecimal():
+    if name in (contract.PORT, contract.GRPC_PORT_VARIABLE) and value.isdecimal():
         return str(places.ports.get(int(value), value))
     mounts = [mount["mountPath"] for mount in container.get("volumeMounts", ())]
     if any(_touches(value, mount) for mount in mounts):

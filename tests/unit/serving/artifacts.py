@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from modelpress.api.contract import JobFailure
 from modelpress.artifacts.digests import file_sha256
 from modelpress.artifacts.manifest import ArtifactManifest, Form, TensorSpec, save
 from modelpress.serving.executors.litert import LiteRTExecutor
@@ -38,7 +39,7 @@ def make_artifact(model: Path, folder: Path) -> Path:
     target = folder / "model.tflite"
     target.write_bytes(model.read_bytes())
     executor = LiteRTExecutor(target)
-    outputs = _OUTPUTS[model.stem.partition("-")[0]]
+    outputs = _OUTPUTS.get(model.stem.partition("-")[0], ["same"])
     manifest = ArtifactManifest(
         form=Form.TFLITE,
         files={"model.tflite": file_sha256(target)},
@@ -94,6 +95,7 @@ class Worker:
     client: httpx.Client
     termination: Path
     log: Path
+    grpc: str  # HOST:PORT
 
     def infer(self, body: Any, name: str = "digits") -> httpx.Response:
         return self.client.post(f"/v2/models/{name}/infer", json=body)
@@ -117,12 +119,14 @@ def free_port() -> int:
 def start(artifact: Path, folder: Path, **options: Any) -> tuple[subprocess.Popen[bytes], str, Path, Path]:
     """Start a worker process without waiting; returns it, its URL, its termination file and its log."""
     port = free_port()
+    stdout = options.pop("stdout", None)  # of the process; None inherits the test's
     settings = {
         "model_dir": str(artifact),
         "name": "digits",
         "revision": "digits-1",
         "host": "127.0.0.1",
         "port": port,
+        "grpc_port": free_port(),
         "data": 1,
         "pipeline": 1,
         "max_batch_size": 32,
@@ -136,6 +140,7 @@ def start(artifact: Path, folder: Path, **options: Any) -> tuple[subprocess.Pope
     with log.open("wb") as stderr:
         process = subprocess.Popen(
             [sys.executable, str(program), json.dumps(settings)],
+            stdout=stdout,
             stderr=stderr,
             env={**os.environ, "MODELPRESS_TERMINATION_MESSAGE": str(termination)},
         )
@@ -145,15 +150,22 @@ def start(artifact: Path, folder: Path, **options: Any) -> tuple[subprocess.Pope
 @contextlib.contextmanager
 def worker(artifact: Path, folder: Path, **options: Any) -> Iterator[Worker]:
     """Run a worker process until the block ends."""
+    options.setdefault("grpc_port", free_port())
     process, url, termination, log = start(artifact, folder, **options)
     try:
         with httpx.Client(base_url=url, timeout=30) as client:
             wait_ready(client, process, log)
-            yield Worker(process, url, client, termination, log)
+            yield Worker(process, url, client, termination, log, f"127.0.0.1:{options['grpc_port']}")
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
         process.wait(20)
+
+
+def failure(process: subprocess.Popen[bytes], termination: Path, code: int) -> JobFailure:
+    """Return what a worker that ended with `code` left behind."""
+    assert process.wait(60) == code
+    return JobFailure.model_validate_json(termination.read_bytes())
 
 
 def wait_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -21,6 +21,10 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from modelpress.compression import edge_quantizer
 
 SCHEMES = ("float32", "int8", "float16", "static")
+DTYPES = (
+    *("bool", "float16", "float32", "float64"),
+    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+)
 EDGE_SCHEMES = {"weights": edge_quantizer.INT8_WEIGHTS, "int4": edge_quantizer.INT4_DYNAMIC}
 
 
@@ -34,6 +38,8 @@ def main(folder: Path) -> None:
     pixels = tf.TensorSpec([None, 64], tf.uint8, "pixels")
     save(folder, "integers", integers, [pixels, tf.TensorSpec([None], tf.int32, "shift")])
     save(folder, "lengths", lengths, [tf.TensorSpec([None, None], tf.float32, "series")])
+    for dtype in DTYPES:
+        save_dtype(folder, dtype)
     save(folder, "slow", slow(), [tf.TensorSpec([None, 512], tf.float32, "features")])
 
 
@@ -121,6 +127,17 @@ def save(folder: Path, name: str, compute: Callable[..., Any], inputs: list[Any]
         edge_quantizer.quantize(
             folder / f"{name}-float32.tflite", quantization, folder / f"{name}-{scheme}.tflite"
         )
+
+
+def save_dtype(folder: Path, dtype: str) -> None:
+    """Write a model whose input and output are of `dtype`, as LiteRT can move values of any kind."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], dtype, "values")])  # type: ignore[untyped-decorator]
+    def square(values: Any) -> Any:
+        return [tf.reshape(values, [-1, 2, 2])]
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([square.get_concrete_function()])
+    (folder / f"{dtype}-float32.tflite").write_bytes(converter.convert())
 
 
 def calibration(inputs: list[Any]) -> Iterator[list[Any]]:

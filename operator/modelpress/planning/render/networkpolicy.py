@@ -8,9 +8,9 @@ from modelpress.planning.view import Facts
 
 
 def render(facts: Facts) -> dict[str, Any]:
-    """Return the one NetworkPolicy: ingress to the port named http, and nothing else.
+    """Return the one NetworkPolicy: ingress to the ports named http and grpc, and nothing else.
 
-    Job pods have no port of that name, so they take no connection at all. Egress stays open: stores have
+    Job pods have no ports of these names, so they take no connection at all. Egress stays open: stores have
     names, policies only addresses.
     """
     return {
@@ -20,6 +20,6 @@ def render(facts: Facts) -> dict[str, Any]:
         "spec": {
             "podSelector": {"matchLabels": {names.NAME_LABEL: facts.name}},
             "policyTypes": ["Ingress"],
-            "ingress": [{"ports": [{"port": "http", "protocol": "TCP"}]}],
+            "ingress": [{"ports": [{"port": name, "protocol": "TCP"} for name in ("http", "grpc")]}],
         },
     }

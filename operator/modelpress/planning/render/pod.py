@@ -26,7 +26,7 @@ DEFAULT_DEVICE = "nvidia.com/gpu"
 
 # Variables of worker.env and job.env that would change what ModelPress itself sets are refused.
 OWN_PREFIX = "MODELPRESS_"
-FREE_VARIABLES = (contract.LOG_FORMAT, "MODELPRESS_LOGICAL_DEVICES")
+FREE_VARIABLES = (contract.LOG_FORMAT, contract.ACCESS_LOG, contract.LOGICAL_DEVICES)
 
 _CONTAINER_SECURITY = {
     "allowPrivilegeEscalation": False,
@@ -93,7 +93,10 @@ def worker_template(view: View, artifact: Artifact, revision: str, image: str) -
         "env": _environment(
             _worker_variables(view, revision) | {contract.ARTIFACT_DIGEST: artifact.artifact_digest}, settings
         ),
-        "ports": [{"name": "http", "containerPort": contract.HTTP_PORT, "protocol": "TCP"}],
+        "ports": [
+            {"name": "http", "containerPort": contract.HTTP_PORT, "protocol": "TCP"},
+            {"name": "grpc", "containerPort": contract.GRPC_PORT, "protocol": "TCP"},
+        ],
         "volumeMounts": [_WORK_VOLUME_MOUNT],
         **_PROBES,
     } | _resources(_with_devices(settings.resources, devices(spec)))
@@ -205,6 +208,7 @@ def _worker_variables(view: View, revision: str) -> dict[str, str]:
         contract.REVISION: revision,
         contract.HOST: "0.0.0.0",  # noqa: S104 - inside a pod; NetworkPolicy limits who may connect
         contract.PORT: str(contract.HTTP_PORT),
+        contract.GRPC_PORT_VARIABLE: str(contract.GRPC_PORT),
         contract.DATA: str(spread.data),
         contract.PIPELINE: str(spread.pipeline),
         contract.MAX_BATCH_SIZE: str(serving.max_batch_size),

@@ -3,6 +3,7 @@
 from typing import Any
 
 from modelpress.api import names
+from modelpress.api.contract import GRPC_PORT
 from modelpress.planning.render.common import metadata
 from modelpress.planning.view import Facts
 
@@ -16,7 +17,17 @@ def render(facts: Facts) -> dict[str, Any]:
         "spec": {
             "type": "ClusterIP",
             "selector": names.entry_selector(facts.name),
-            "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
+            "ports": [
+                {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"},
+                # meshes and gateways read the protocol from appProtocol
+                {
+                    "name": "grpc",
+                    "port": GRPC_PORT,
+                    "targetPort": "grpc",
+                    "protocol": "TCP",
+                    "appProtocol": "grpc",
+                },
+            ],
         },
     }
 

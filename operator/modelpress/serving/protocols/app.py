@@ -18,7 +18,7 @@ from modelpress.serving.errors import (
     Unavailable,
     WrongMethod,
 )
-from modelpress.serving.protocols import oip_rest, tfserving_rest
+from modelpress.serving.protocols import oip_rest, openapi, tfserving_rest
 from modelpress.serving.protocols.base import Call, Encoded, InferenceProtocol, Model
 from modelpress.serving.protocols.http import (
     BINARY,
@@ -65,15 +65,13 @@ class App:
         """Add the routes of the model; the service must serve it before a request comes."""
         oip = oip_rest.OipRest(model)
         tfserving = tfserving_rest.TfServingRest(model)
-        path = f"/v2/models/{model.name}"
-        for base in (path, f"{path}/versions/{model.revision}"):
+        described = dump(openapi.document(model))
+        self._pages["/openapi.json"] = lambda _: Response(200, described)
+        for base in openapi.oip_paths(model):
             self._pages[base] = lambda _: _json(200, oip_rest.model_metadata(model))
             self._pages[f"{base}/ready"] = self._model_ready
             self.calls[f"{base}/infer"] = oip
-        for base in (
-            f"/v1/models/{model.name}",
-            f"/v1/models/{model.name}/versions/{tfserving_rest.VERSION}",
-        ):
+        for base in openapi.tfserving_paths(model):
             self._pages[base] = lambda _: _json(200, tfserving_rest.status(self.service.ready))
             self._pages[f"{base}/metadata"] = lambda _: _json(200, tfserving_rest.metadata(model))
             self.calls[f"{base}:predict"] = tfserving

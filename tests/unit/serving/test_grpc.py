@@ -1,0 +1,232 @@
+"""The gRPC front end of a real worker process, called with grpcio."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+
+from modelpress.serving.executors.litert import LiteRTExecutor
+from modelpress.serving.protocols.grpc import open_inference_pb2 as pb
+from tests.unit.serving.artifacts import Worker, examples, failure, free_port, start, wait_ready, worker
+
+SERVICE = "/inference.GRPCInferenceService/"
+Code = grpc.StatusCode
+
+
+class Client:
+    """The methods of the protocol on one channel."""
+
+    def __init__(self, address: str) -> None:
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
+        self.channel = grpc.insecure_channel(address, options)
+
+    def __call__(self, method: str, request: Any = None, **options: Any) -> Any:
+        kind = getattr(pb, f"{method}Request")
+        call = self.channel.unary_unary(
+            SERVICE + method, kind.SerializeToString, getattr(pb, f"{method}Response").FromString
+        )
+        return call(kind() if request is None else request, timeout=options.get("timeout", 30))
+
+    def infer(self, array: Any, **options: Any) -> Any:
+        return self("ModelInfer", request(array, options.pop("name", "images")), **options)
+
+    def health(self, message: bytes) -> Any:
+        return self.channel.unary_unary("/grpc.health.v1.Health/Check")(message, timeout=30)
+
+
+def request(array: Any, name: str = "images") -> pb.ModelInferRequest:
+    message = pb.ModelInferRequest(model_name="digits", raw_input_contents=[array.tobytes()])
+    message.inputs.add(name=name, datatype="FP32", shape=array.shape)
+    return message
+
+
+def images(rows: int) -> Any:
+    return np.random.default_rng(rows).random((rows, 64), dtype="float32")
+
+
+def output(response: Any) -> bytes:
+    return bytes(response.raw_output_contents[0])
+
+
+@pytest.fixture(scope="module")
+def client(digits: Worker) -> Iterator[Client]:
+    made = Client(digits.grpc)
+    yield made
+    made.channel.close()
+
+
+@pytest.fixture(scope="module")
+def reference(models: Path) -> LiteRTExecutor:
+    return LiteRTExecutor(models / "seed-int8.tflite")
+
+
+def test_the_pages_of_a_server(client: Client) -> None:
+    assert client("ServerLive").live
+    assert client("ServerReady").ready
+    assert client("ServerMetadata").name == "modelpress"
+    for version in ("", "digits-1"):
+        assert client("ModelReady", pb.ModelReadyRequest(name="digits", version=version)).ready
+        metadata = client("ModelMetadata", pb.ModelMetadataRequest(name="digits", version=version))
+        assert (metadata.name, metadata.platform) == ("digits", "litert")
+        assert metadata.inputs[0].shape == [-1, 64]
+
+
+def test_health_as_kubernetes_asks(client: Client) -> None:
+    assert client.health(b"") == b"\x08\x01"
+    name = SERVICE.strip("/").encode()
+    assert client.health(b"\x0a" + bytes((len(name),)) + name) == b"\x08\x01"
+    assert refused(lambda: client.health(b"\x0a\x01x")) == (Code.NOT_FOUND, "no such service")
+
+
+def test_raw_and_typed_requests_answer_what_the_bare_interpreter_computes(
+    client: Client, reference: LiteRTExecutor
+) -> None:
+    for rows in (1, 7, 65):
+        expected = reference.run([images(rows)])[0]
+        assert output(client.infer(images(rows))) == expected.tobytes()
+        typed = pb.ModelInferRequest(model_name="digits", id="7")
+        entry = typed.inputs.add(name="images", datatype="FP32", shape=[rows, 64])
+        entry.contents.fp32_contents.extend(images(rows).ravel().tolist())
+        answer = client("ModelInfer", typed)
+        assert answer.id == "7"
+        assert np.array(answer.outputs[0].contents.fp32_contents, "float32").tobytes() == expected.tobytes()
+
+
+def test_requests_of_many_threads_get_their_own_rows(client: Client, reference: LiteRTExecutor) -> None:
+    def ask(rows: int) -> bool:
+        return output(client.infer(images(rows))) == reference_output[rows]
+
+    reference_output = {rows: reference.run([images(rows)])[0].tobytes() for rows in range(1, 20)}
+    with ThreadPoolExecutor(40) as pool:
+        assert all(pool.map(ask, list(range(1, 20)) * 20))
+
+
+def refused(call: Any) -> tuple[Any, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value.code(), caught.value.details()
+
+
+def test_errors_have_their_codes_and_one_line(client: Client, digits: Worker) -> None:
+    code, details = refused(lambda: client.infer(images(2)[:, :63]))
+    assert code is Code.INVALID_ARGUMENT
+    assert details == "inputs[0] 'images': shape [2,63] does not fit [-1,64]"
+    other = pb.ModelInferRequest(model_name="other")
+    assert refused(lambda: client("ModelInfer", other)) == (
+        Code.NOT_FOUND,
+        "no model 'other'; this worker serves 'digits'",
+    )
+    assert refused(lambda: client("ModelReady", pb.ModelReadyRequest(name="x")))[0] is Code.NOT_FOUND
+    assert refused(lambda: client.infer(images(32 * 256 + 1)[:, :1]))[0] is Code.INVALID_ARGUMENT
+    too_large = images(5000)  # 1,280,000 bytes; maxRequestBytes is 1,048,576
+    assert refused(lambda: client.infer(too_large))[0] is Code.RESOURCE_EXHAUSTED
+    text = digits.client.get("/metrics").text
+    for code_ in ("400", "404"):
+        assert f'modelpress_requests_total{{code="{code_}",protocol="oip-grpc"}}' in text
+    assert client.infer(images(1)).outputs[0].shape == [1, 10]
+
+
+def test_an_unknown_method_is_unimplemented(client: Client) -> None:
+    call = client.channel.unary_unary(f"{SERVICE}RepositoryIndex")
+    assert refused(lambda: call(b"", timeout=30))[0] is Code.UNIMPLEMENTED
+
+
+def test_metrics_count_grpc(client: Client, digits: Worker) -> None:
+    client.infer(images(1))
+    assert 'modelpress_requests_total{code="200",protocol="oip-grpc"}' in digits.client.get("/metrics").text
+    assert digits.metric("modelpress_in_flight") == 0
+
+
+def test_deadlines(artifacts: Path, tmp_path: Path) -> None:
+    options = {"request_timeout_seconds": 1, "max_batch_delay_milliseconds": 20_000}
+    with worker(artifacts / "seed-int8", tmp_path, **options) as running:
+        client = Client(running.grpc)
+        assert refused(lambda: client.infer(images(1))) == (
+            Code.DEADLINE_EXCEEDED,
+            "no answer within 1 seconds",
+        )
+        client.channel.close()
+
+
+@pytest.mark.parametrize("how", ["deadline", "cancel"])
+def test_work_of_a_caller_that_left_is_dropped(artifacts: Path, tmp_path: Path, how: str) -> None:
+    with worker(artifacts / "seed-int8", tmp_path, max_batch_delay_milliseconds=3000) as running:
+        client = Client(running.grpc)
+        if how == "deadline":
+            assert refused(lambda: client.infer(images(5), timeout=0.3))[0] is Code.DEADLINE_EXCEEDED
+        else:
+            call = client.channel.unary_unary(
+                f"{SERVICE}ModelInfer", pb.ModelInferRequest.SerializeToString
+            ).future(request(images(5)))
+            until(lambda: running.metric("modelpress_queue_rows") == 5)
+            call.cancel()
+        until(lambda: 'code="499",protocol="oip-grpc"' in running.client.get("/metrics").text)
+        assert output(client.infer(images(2)))
+        assert running.metric("modelpress_batch_rows_sum") == 2
+        client.channel.close()
+
+
+def until(condition: Any) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_sigterm_under_load_loses_no_request(artifacts: Path, models: Path, tmp_path: Path) -> None:
+    port = free_port()
+    process, url, _, log = start(artifacts / "slow-int8", tmp_path, grpc_port=port)
+    array = examples(models / "slow-int8.tflite", 4)[0]
+    answers: list[bytes] = []
+    lost: list[str] = []
+    ended = threading.Event()
+
+    def hammer() -> None:
+        client = Client(f"127.0.0.1:{port}")
+        while not ended.is_set():
+            try:
+                answers.append(output(client.infer(array, name="features")))
+            except grpc.RpcError as error:
+                if "ask another one" not in error.details() and "connect" not in error.details():
+                    lost.append(f"{error.code()} {error.details()}")
+                break
+        client.channel.close()
+
+    with httpx.Client(base_url=url, timeout=30) as http:
+        wait_ready(http, process, log)
+        threads = [threading.Thread(target=hammer) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        until(lambda: len(answers) > 50 or lost)
+        process.send_signal(signal.SIGTERM)
+        until(lambda: http.get("/v2/health/ready").status_code == 503)
+        before = len(answers)
+        until(lambda: len(answers) > before + 50 or lost)  # not ready, and still answering
+    assert process.wait(60) == 0
+    ended.set()
+    for thread in threads:
+        thread.join(60)
+    assert not lost
+    assert len(set(answers)) == 1
+
+
+def test_a_port_in_use_is_said_in_one_line(artifacts: Path, tmp_path: Path, digits: Worker) -> None:
+    port = int(digits.grpc.partition(":")[2])
+    process, _, termination, log = start(artifacts / "seed-int8", tmp_path, grpc_port=port)
+    found = failure(process, termination, 69)
+    assert found.message == f"cannot listen on 127.0.0.1 port {port} for gRPC"
+    assert "Traceback" not in log.read_text()
+
+
+def test_without_a_port_there_is_no_grpc(artifacts: Path, tmp_path: Path) -> None:
+    with worker(artifacts / "seed-int8", tmp_path, grpc_port=0) as running:
+        assert running.client.get("/v2/health/ready").status_code == 200
+        assert "grpc" not in Path(f"/proc/{running.process.pid}/maps").read_text()
