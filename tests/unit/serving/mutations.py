@@ -1,5 +1,6 @@
 """Makes hostile HTTP requests out of well-formed ones; the same seed makes the same requests."""
 
+import copy
 import json
 import random
 import struct
@@ -167,7 +168,7 @@ def spoil(value: Any, dice: random.Random) -> None:
         if isinstance(inner, dict | list) and inner and dice.random() < 0.7:
             value = inner
             continue
-        weird = dice.choice(WEIRD)
+        weird = copy.deepcopy(dice.choice(WEIRD))
         if isinstance(value, list):
             if key is None or dice.random() < 0.3:
                 value.insert(0, weird)
