@@ -173,9 +173,23 @@ def crd() -> None:
 @_option("--revision", default="1", envvar=contract.REVISION, help="Its version in the protocols.")
 @_option("--host", default="127.0.0.1", envvar=contract.HOST, help="Address to listen on.")
 @_option("--port", type=_PORT, default=contract.HTTP_PORT, envvar=contract.PORT, help="Port to listen on.")
+@_option(
+    "--grpc-port",
+    type=_PORT,
+    default=contract.GRPC_PORT,
+    envvar=contract.GRPC_PORT_VARIABLE,
+    help="Port to listen on for gRPC; 0: no gRPC.",
+)
 @_option("--data", type=click.IntRange(1, 16), default=1, envvar=contract.DATA, help="Copies of the model.")
 @_option(
     "--pipeline", type=click.IntRange(1, 16), default=1, envvar=contract.PIPELINE, help="Stages of layers."
+)
+@_option(
+    "--tensor",
+    type=click.IntRange(1, 16),
+    default=1,
+    envvar=contract.TENSOR,
+    help="Devices that share each weight (GPU).",
 )
 @_option(
     "--max-batch-size",
@@ -206,6 +220,12 @@ def crd() -> None:
     default=64 * 2**20,
     envvar=contract.MAX_REQUEST_BYTES,
     help="A larger request body gets 413.",
+)
+@_option(
+    "--access-log",
+    is_flag=True,
+    envvar=contract.ACCESS_LOG,
+    help="Write a line of JSON for each request to standard output.",
 )
 def serve(directory: Path, **options: Any) -> None:
     """Serve an artifact: Open Inference Protocol v2, TensorFlow Serving REST, /metrics.

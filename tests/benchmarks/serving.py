@@ -20,7 +20,8 @@ import numpy as np
 import psutil
 
 from modelpress.serving.executors.litert import LiteRTExecutor
-from modelpress.serving.loading import Layout, load
+from modelpress.serving.layout import Layout
+from modelpress.serving.loading import load
 from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
 from tests.unit.serving.artifacts import Worker, examples, make_artifact, worker
 
@@ -70,7 +71,7 @@ def copies(folder: Path) -> None:
     layouts = {(1, 1): 0.0, (2, 1): 0.0, (1, 2): 0.0}
     runs = {}
     for data, pipeline in layouts:
-        chains = load(artifact, Layout(data, pipeline)).copies
+        chains = load(artifact, Layout(data, pipeline), 32).copies
         runs[data, pipeline] = DataParallel(
             [Pipeline([Stage(executor, "stage") for executor in chain]) for chain in chains]
         )

@@ -130,12 +130,12 @@ def test_deleting_the_resource_with_the_operator_stopped_removes_everything(
         cluster.operator.start()
 
 
-def test_a_resource_for_gpus_is_refused_as_not_supported_yet(cluster: Cluster, namespace: str) -> None:
-    gpu = cluster.deployed(namespace, "gpu")
-    gpu.apply(cluster.spec({"devices": {"type": "GPU", "resourceName": None}, "compression": None}))
-    condition = gpu.wait_stalled("NotSupportedYet")
-    assert "spec.devices.type" in condition["message"]
-    assert not gpu.children("jobs")
+def test_stages_on_several_pods_are_refused_as_not_supported_yet(cluster: Cluster, namespace: str) -> None:
+    stages = cluster.deployed(namespace, "stages")
+    stages.apply(cluster.spec({"parallelism": {"pipeline": 2, "podsPerReplica": 2}}))
+    condition = stages.wait_stalled("NotSupportedYet")
+    assert "spec.parallelism.podsPerReplica" in condition["message"]
+    assert not stages.children("jobs")
 
 
 def test_a_missing_secret_is_named_and_the_job_goes_on_when_it_comes(

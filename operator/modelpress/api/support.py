@@ -5,7 +5,7 @@ A value leaves this list in the change that implements it. This module is pure.
 
 from collections.abc import Iterable, Iterator
 
-from modelpress.api.spec import Data, DeviceType, Parallelism, Source, Spec
+from modelpress.api.spec import Data, Parallelism, Source, Spec
 
 _URI_SCHEMES = ("pvc",)  # those of the CRD that no source reads yet
 
@@ -15,7 +15,6 @@ def unsupported(spec: Spec) -> list[str]:
     return [
         *not_compressed(spec),
         *_lines(_parallelism(spec.parallelism)),
-        *_lines(_devices(spec)),
     ]
 
 
@@ -47,8 +46,3 @@ def _parallelism(parallelism: Parallelism) -> Iterator[str]:
         yield "spec.parallelism.tensor: a value above 1"
     if parallelism.pods_per_replica > 1:
         yield "spec.parallelism.podsPerReplica: a value above 1"
-
-
-def _devices(spec: Spec) -> Iterator[str]:
-    if spec.devices.type is DeviceType.GPU:
-        yield "spec.devices.type: GPU for serving"

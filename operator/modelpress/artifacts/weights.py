@@ -11,7 +11,7 @@ The format is https://github.com/huggingface/safetensors: a header of sizes, whi
 and plain numbers. Files are mapped, and read one tensor at a time. Must not import TensorFlow.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -171,8 +171,10 @@ def save(tensors: Iterable[StoredTensor], path: Path) -> None:
     save_file(arrays, path, metadata={_METADATA: found.model_dump_json(exclude_defaults=True)})
 
 
-def read(path: Path) -> Iterator[StoredTensor]:
-    """Yield the variables of a file, in the model's order; each is checked when it is reached.
+def read(path: Path, only: Container[str] | None = None) -> Iterator[StoredTensor]:
+    """Yield the variables of a file, or `only` those of some names, in the model's order.
+
+    Each is checked when it is reached.
 
     Raises MissingError (ArtifactLost) where there is no file, DataError (ArtifactCorrupt) naming the tensor
     where it does not hold what it says.
@@ -181,7 +183,8 @@ def read(path: Path) -> Iterator[StoredTensor]:
         with safe_open(path, framework="np") as file:
             entries = _entries(file, path)
             for entry in entries:
-                yield _tensor(file, entry, path)
+                if only is None or entry.name in only:
+                    yield _tensor(file, entry, path)
     except FileNotFoundError as error:
         raise MissingError(Reason.ARTIFACT_LOST, f"{path}: no such file") from error
     except (SafetensorError, OSError) as error:

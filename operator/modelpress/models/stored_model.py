@@ -6,7 +6,7 @@ compiler fuses that into the operation that reads them. The variables of a Saved
 are loaded: its graph reads them as such.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
@@ -149,33 +149,81 @@ class Held:
         return tf.reshape(tf.cast(tf.bitwise.bitwise_xor(flat, 8), tf.int8) - 8, self.shape)
 
 
-def _layers(path: Path, tensors: Iterable[StoredTensor], signature: Signature) -> StoredModel:
-    found = structure.read_layers(path)
-    wanted = {slot.tensor: slot.shape for slot in found.slots if slot.tensor is not None}
-    held: dict[str, Held] = {}
-    for tensor in tensors:
-        if wanted.get(tensor.name) != tensor.shape:
-            raise invalid(f"{path.name}: has no variable {tensor.name} of shape {list(tensor.shape)}")
-        held[tensor.name] = Held(tensor)
-    if missing := sorted(wanted.keys() - held.keys()):
-        raise invalid(f"{path.name}: nothing is stored for the variable {missing[0]}")
-    network = found.network
-    _check_count(path, len(network.inputs), len(network.outputs), signature)
-    places = {id(variable): slot for variable, slot in zip(network.variables, found.slots, strict=True)}
+class StoredLayers:
+    """The layers of a structure file, whose variables have no value of their own.
 
-    def value(variable: keras.Variable) -> Any:
-        name = places[id(variable)].tensor
-        return tf.zeros(variable.shape, variable.dtype) if name is None else held[name].value()
+    `network` takes and returns flat lists of tensors in the order of the manifest's inputs and outputs.
+    Raises InvalidModel where structure and signature do not belong together.
+    """
+
+    def __init__(self, path: Path, signature: Signature) -> None:
+        found = structure.read_layers(path)
+        self.file = path.name
+        self.network = found.network
+        self.compute = found.compute
+        _check_count(path, len(self.network.inputs), len(self.network.outputs), signature)
+        self._slots = {
+            id(variable): slot for variable, slot in zip(found.network.variables, found.slots, strict=True)
+        }
+
+    def wanted(self, variables: Iterable[keras.Variable]) -> dict[str, tuple[int, ...]]:
+        """Return name and shape of each stored tensor that these variables take their values from."""
+        slots = (self._slots[id(variable)] for variable in variables)
+        return {slot.tensor: slot.shape for slot in slots if slot.tensor is not None}
+
+    def tensor(self, variable: keras.Variable) -> str | None:
+        """Return the name of a variable's stored tensor; None where no output depends on it."""
+        return self._slots[id(variable)].tensor
+
+    def hold(self, tensors: Iterable[StoredTensor], variables: Iterable[keras.Variable]) -> "Holding":
+        """Put the stored tensors of some variables into the memory of the device of the current scope.
+
+        `tensors` are exactly those of `wanted`. Raises InvalidModel where they are not.
+        """
+        wanted = self.wanted(variables)
+        held: dict[str, Held] = {}
+        for tensor in tensors:
+            if wanted.get(tensor.name) != tensor.shape:
+                raise invalid(f"{self.file}: has no variable {tensor.name} of shape {list(tensor.shape)}")
+            held[tensor.name] = Held(tensor)
+        if missing := sorted(wanted.keys() - held.keys()):
+            raise invalid(f"{self.file}: nothing is stored for the variable {missing[0]}")
+        return Holding(self, held)
+
+
+class Holding:
+    """Variables of layers in the memory of one device."""
+
+    def __init__(self, layers: StoredLayers, held: Mapping[str, Held]) -> None:
+        self._layers = layers
+        self._held = held
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """What is in memory."""
+        return [variable for item in self._held.values() for variable in item.variables]
+
+    def value(self, variable: keras.Variable) -> Any:
+        """Return the tensor that a variable of the layers stands for, inside a function."""
+        name = self._layers.tensor(variable)
+        if name is None:
+            return tf.zeros(variable.shape, variable.dtype)
+        return self._held[name].value()
+
+
+def _layers(path: Path, tensors: Iterable[StoredTensor], signature: Signature) -> StoredModel:
+    layers = StoredLayers(path, signature)
+    network = layers.network
+    holding = layers.hold(tensors, network.variables)
 
     def function(inputs: Sequence[Any]) -> Any:
-        trainable = [value(variable) for variable in network.trainable_variables]
-        others = [value(variable) for variable in network.non_trainable_variables]
+        trainable = [holding.value(variable) for variable in network.trainable_variables]
+        others = [holding.value(variable) for variable in network.non_trainable_variables]
         outputs, _ = network.stateless_call(trainable, others, list(inputs), training=False)
         return tf.nest.flatten(outputs)
 
-    variables = [variable for item in held.values() for variable in item.variables]
-    model = StoredModel(signature, function, variables)
-    model.compute = found.compute
+    model = StoredModel(signature, function, holding.variables)
+    model.compute = layers.compute
     return _checked(path, model)
 
 

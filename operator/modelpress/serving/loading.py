@@ -1,10 +1,11 @@
-"""From a folder with an artifact to a device that is ready to compute. Must not import TensorFlow.
+"""From a folder with an artifact to a device that is ready to compute. Must not import TensorFlow by itself.
 
-Executors of other runtimes are added in `load`, by the manifest's form.
+`load` picks the executors by the manifest's form; those of TensorFlow are imported for their form only.
 """
 
 import asyncio
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,20 +15,13 @@ from modelpress.artifacts.manifest import ArtifactManifest, Form, load_verified
 from modelpress.serving.devices import Device, InLoop, OnThreads, call_seconds, hop_seconds
 from modelpress.serving.executors.base import Executor, InputError
 from modelpress.serving.executors.litert import LiteRTExecutor, check_signature
+from modelpress.serving.layout import Layout
 from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
 from modelpress.serving.signature import Signature
 
 _MEASURED_ROWS = 8  # a full tile of XNNPACK
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a model is spread: `data` copies of `pipeline` stages."""
-
-    data: int
-    pipeline: int
 
 
 @dataclass(frozen=True)
@@ -39,25 +33,18 @@ class Loaded:
     copies: list[list[Executor]]
 
 
-def load(folder: Path, layout: Layout) -> Loaded:
+def load(folder: Path, layout: Layout, max_batch_size: int) -> Loaded:
     """Check the artifact in `folder`, build all executors and run each once. Blocks.
 
-    Raises DataError or MissingError: ArtifactCorrupt, ArtifactLost, ModelLoadFailed or UnsupportedModel.
+    Raises DataError or MissingError: ArtifactCorrupt, ArtifactLost, ModelLoadFailed, OutOfMemory or
+    UnsupportedModel.
     """
     manifest = load_verified(folder)
-    if manifest.form is not Form.TFLITE:
-        raise DataError(
-            Reason.MODEL_LOAD_FAILED,
-            f"the artifact is of form {manifest.form}, for GPU devices, and this worker computes on CPUs:"
-            " serve one that was compressed with devices.type: CPU",
-        )
     signature = Signature.of(manifest)
-    path = folder / manifest.model_file
-    if layout.pipeline == 1:
-        copies = [_whole(path, manifest) for _ in range(layout.data)]
+    if manifest.form is Form.TENSORFLOW:
+        copies = _on_gpus(folder, manifest, layout, max_batch_size)
     else:
-        check_signature(LiteRTExecutor(path), manifest.inputs, manifest.outputs)
-        copies = _staged(path, signature, layout)
+        copies = _on_cpus(folder, manifest, layout)
     for copy in copies:
         _warm_up(copy, signature)
     return Loaded(manifest, signature, copies)
@@ -84,6 +71,34 @@ async def place(loaded: Loaded, max_batch_size: int) -> Device:
     return OnThreads(DataParallel(pipelines), stages, loop)
 
 
+def _on_gpus(
+    folder: Path, manifest: ArtifactManifest, layout: Layout, max_batch_size: int
+) -> list[list[Executor]]:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only, of the C++ part
+    try:  # a worker on CPUs never gets here
+        from modelpress.serving.executors.tensorflow.loading import load_copies  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise DataError(
+            Reason.MODEL_LOAD_FAILED,
+            f"the artifact is of form {manifest.form}, for GPU devices, and this worker has no TensorFlow:"
+            " serve one that was compressed with devices.type: CPU, or with the image for GPUs",
+        ) from error
+    return load_copies(folder, manifest, layout, max_batch_size)
+
+
+def _on_cpus(folder: Path, manifest: ArtifactManifest, layout: Layout) -> list[list[Executor]]:
+    path = folder / manifest.model_file
+    if layout.tensor > 1:
+        raise DataError(
+            Reason.UNSUPPORTED_MODEL,
+            f"the artifact is of form {manifest.form}, for CPU devices: parallelism.tensor needs GPU devices",
+        )
+    if layout.pipeline == 1:
+        return [_whole(path, manifest) for _ in range(layout.data)]
+    check_signature(LiteRTExecutor(path), manifest.inputs, manifest.outputs)
+    return _staged(path, Signature.of(manifest), layout)
+
+
 def _whole(path: Path, manifest: ArtifactManifest) -> list[Executor]:
     executor = LiteRTExecutor(path)
     check_signature(executor, manifest.inputs, manifest.outputs)
@@ -93,7 +108,8 @@ def _whole(path: Path, manifest: ArtifactManifest) -> list[Executor]:
 def _staged(path: Path, signature: Signature, layout: Layout) -> list[list[Executor]]:
     # the reader of .tflite files costs 15 MB, which only pipelines need
     from modelpress.serving.executors.cut import Graph  # noqa: PLC0415
-    from modelpress.serving.executors.stages import PieceExecutor, choose_cuts, measure, pieces  # noqa: PLC0415
+    from modelpress.serving.executors.partition import choose_cuts  # noqa: PLC0415
+    from modelpress.serving.executors.stages import PieceExecutor, measure, pieces  # noqa: PLC0415
 
     graph = Graph(path.read_bytes())
     costs = measure(graph, signature.example(_MEASURED_ROWS))

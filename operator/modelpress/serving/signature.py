@@ -47,6 +47,11 @@ class Signature:
         """
         return cls(_tensors(manifest.inputs), _tensors(manifest.outputs))
 
+    @property
+    def has_free_sizes(self) -> bool:
+        """Whether an input has a free size beside the batch, such as the length of a sequence."""
+        return any(-1 in tensor.shape[1:] for tensor in self.inputs)
+
     def example(self, rows: int) -> list[npt.NDArray[np.generic]]:
         """Return inputs of zeros, 1 in free sizes: for warm-up and measurement."""
         return [

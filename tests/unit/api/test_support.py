@@ -8,6 +8,7 @@ from modelpress.api.spec import Scheme, Spec
 from modelpress.api.support import not_compressed, unsupported
 
 BASE: dict[str, Any] = {"model": {"uri": "s3://models/m"}, "devices": {"type": "CPU"}}
+PODS = {"pipeline": 2, "podsPerReplica": 2}
 NOT_YET = "is part of the API and not implemented in this release"
 
 
@@ -26,6 +27,7 @@ def lines(**fields: Any) -> list[str]:
         {"compression": {"pruning": {"l0Penalty": "0.1", "granularity": "Channel"}}},
         {"parallelism": {"data": 2, "pipeline": 3}},
         {"devices": {"type": "CPU", "resourceName": "example.com/slot"}},
+        {"devices": {}, "parallelism": {"data": 2, "pipeline": 2}},
         {"model": {"uri": "https://models.example.com/m.keras"}},
         {"model": {"uri": "gs://bucket/m.keras"}, "data": {"evaluation": {"uri": "az://container/e.npz"}}},
         {"model": {"uri": "hf://owner/name@main/m.keras"}},
@@ -42,10 +44,9 @@ def test_what_this_release_does(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({"devices": {}}, "spec.devices.type: GPU for serving"),
         ({"parallelism": {"tensor": 2}}, "spec.parallelism.tensor: a value above 1"),
         (
-            {"parallelism": {"pipeline": 2, "podsPerReplica": 2}},
+            {"parallelism": PODS},
             "spec.parallelism.podsPerReplica: a value above 1",
         ),
         ({"model": {"uri": "pvc://claim/model"}}, "spec.model.uri: pvc://"),
@@ -60,10 +61,10 @@ def test_what_it_does_not_do_yet(fields: dict[str, Any], line: str) -> None:
 
 
 def test_what_only_serving_lacks_does_not_hinder_making_an_artifact() -> None:
-    fields = {"devices": {}, "parallelism": {"tensor": 2}, "model": {"uri": "pvc://m/m"}}
+    fields = {"parallelism": PODS, "model": {"uri": "pvc://m/m"}}
     spec = Spec.model_validate({**BASE, **fields})
     assert not_compressed(spec) == [f"spec.model.uri: pvc:// {NOT_YET}"]
 
 
 def test_everything_is_said_at_once() -> None:
-    assert len(lines(devices={}, parallelism={"tensor": 2}, model={"uri": "pvc://m/m"})) == 3
+    assert len(lines(parallelism=PODS, model={"uri": "pvc://m/m"})) == 2

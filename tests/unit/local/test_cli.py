@@ -19,6 +19,7 @@ from tests.support import manifest_table
 ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = ("run", "plan", "compress", "serve", "report", "crd", "operator", "job", "fetch")
 GOOD = manifest_table.manifest()
+TWO_PODS = "  parallelism: {pipeline: 2, podsPerReplica: 2}\n"  # not supported yet
 
 
 def modelpress(*arguments: str, env: dict[str, str] | None = None) -> Result:
@@ -97,9 +98,9 @@ def test_plan_prints_the_objects(tmp_path: Path) -> None:
 
 
 def test_plan_warns_of_what_is_not_supported_yet(tmp_path: Path) -> None:
-    result = modelpress("plan", "-f", write(tmp_path, manifest_table.manifest(base=manifest_table.GPU)))
+    result = modelpress("plan", "-f", write(tmp_path, GOOD + TWO_PODS))
     assert result.exit_code == 0
-    assert "NotSupportedYet: spec.devices.type: GPU for serving is part of the API" in result.stderr
+    assert "NotSupportedYet: spec.parallelism.podsPerReplica: a value above 1 is part of" in result.stderr
 
 
 def test_plan_refuses_local_paths_and_says_where_they_work(tmp_path: Path) -> None:
@@ -165,11 +166,11 @@ def test_compress_refuses_what_is_not_supported_yet(tmp_path: Path) -> None:
     assert result.stderr.startswith(f"error: {path}: spec.model.uri: pvc://")
 
 
-def test_run_refuses_to_serve_on_gpus(tmp_path: Path) -> None:
-    path = write(tmp_path, manifest_table.manifest(base=manifest_table.GPU))
+def test_run_refuses_what_is_not_supported_yet(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD + TWO_PODS)
     result = modelpress("run", "-f", path, "--state", str(tmp_path / "state"))
     assert result.exit_code == 64
-    assert "spec.devices.type: GPU for serving" in result.stderr
+    assert "spec.parallelism.podsPerReplica: a value above 1" in result.stderr
 
 
 def test_report_and_serve_of_no_artifact(tmp_path: Path) -> None:

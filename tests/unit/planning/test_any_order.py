@@ -12,6 +12,7 @@ from modelpress.planning.types import Plan
 from tests.unit.planning.world import ARTIFACT, OTHER_ARTIFACT, SPEC, Json, World
 
 LOST = '{"reason": "ArtifactLost", "message": "gone"}'
+TWO_PODS = {"pipeline": 2, "podsPerReplica": 2}  # not supported yet
 GOOD = {"metric": "Accuracy", "original": 97.5, "compressed": 97.25, "rows": 400}
 BAD = {"metric": "Accuracy", "original": 97.5, "compressed": 50.0, "rows": 400}
 
@@ -93,8 +94,8 @@ EVENTS: dict[str, Callable[[World], None]] = {
     "no worker setting": lambda world: world.edit(serving=None),
     "a high limit": lambda world: world.edit(evaluation={"minScore": "99%"}),
     "the old limit": lambda world: world.edit(evaluation=SPEC["evaluation"]),
-    "not supported": lambda world: world.edit(devices={"type": "GPU"}),
-    "supported": lambda world: world.edit(devices=SPEC["devices"]),
+    "not supported": lambda world: world.edit(parallelism=TWO_PODS),
+    "supported": lambda world: world.edit(parallelism=None),
     "unreadable": lambda world: world.edit(model={}),
     "readable": lambda world: world.edit(model=SPEC["model"]),
     "suspend": lambda world: world.edit(suspend=True),

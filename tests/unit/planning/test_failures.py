@@ -9,6 +9,8 @@ from modelpress.api import identity, names
 from modelpress.planning.types import Plan
 from tests.unit.planning.world import ARTIFACT, OTHER_ARTIFACT, SPEC, World, ready_world
 
+TWO_PODS = {"pipeline": 2, "podsPerReplica": 2}  # not supported yet
+
 FLOAT16 = {"quantization": {"scheme": "Float16"}}
 
 
@@ -537,7 +539,7 @@ def test_a_lost_artifact_whose_job_is_still_there_runs_it_again() -> None:
     ("spec", "reason", "text"),
     [
         ({"model": {}}, "InvalidSpec", "spec.model.uri"),
-        ({**SPEC, "devices": {"type": "GPU"}}, "NotSupportedYet", "spec.devices.type"),
+        ({**SPEC, "parallelism": TWO_PODS}, "NotSupportedYet", "spec.parallelism.podsPerReplica"),
         (
             {**SPEC, "worker": {"env": [{"name": "MODELPRESS_PORT", "value": "1"}]}},
             "InvalidPodSettings",
@@ -558,12 +560,12 @@ def test_a_spec_that_cannot_be_worked_on_makes_nothing(spec: dict[str, Any], rea
 def test_an_unsupported_edit_leaves_the_current_revision_serving_and_scaling() -> None:
     world = ready_world()
     before = world.status["current"]
-    world.edit(devices={"type": "GPU"}, replicas=3)
+    world.edit(parallelism=TWO_PODS, replicas=3)
     assert world.settle() == [["apply Deployment digits", "status"]]
     assert world.only("Deployment")["spec"]["replicas"] == 3
     assert world.status["current"] == before
     assert world.says("Ready") == ("False", "NotSupportedYet")
-    world.edit(devices=SPEC["devices"], replicas=2)
+    world.edit(parallelism=None, replicas=2)
     world.settle()
     assert world.says("Ready") == ("True", "Available")
 

@@ -13,14 +13,8 @@ from modelpress.api.errors import DataError
 from modelpress.serving.executors.base import Arrays
 from modelpress.serving.executors.cut import Graph, Piece
 from modelpress.serving.executors.litert import LiteRTExecutor
-from modelpress.serving.executors.stages import (
-    MICROSECONDS_PER_BYTE,
-    Costs,
-    PieceExecutor,
-    choose_cuts,
-    measure,
-    pieces,
-)
+from modelpress.serving.executors.partition import MICROSECONDS_PER_BYTE, Costs, choose_cuts
+from modelpress.serving.executors.stages import PieceExecutor, measure, pieces
 from tests.unit.serving.artifacts import NAMES, SCHEMES, equal, examples
 
 

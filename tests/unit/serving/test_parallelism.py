@@ -9,13 +9,14 @@ import pytest
 
 from modelpress.serving.executors.base import Arrays, InputError
 from modelpress.serving.executors.litert import LiteRTExecutor
-from modelpress.serving.loading import Layout, load
+from modelpress.serving.layout import Layout
+from modelpress.serving.loading import load
 from modelpress.serving.parallelism import DataParallel, Pipeline, Result, Stage, micro_batches, split
 from tests.unit.serving.artifacts import equal, examples
 
 
 def parallel(artifact: Path, data: int, pipeline: int) -> DataParallel:
-    copies = load(artifact, Layout(data, pipeline)).copies
+    copies = load(artifact, Layout(data, pipeline), 32).copies
     return DataParallel([Pipeline([Stage(executor, "stage") for executor in copy]) for copy in copies])
 
 

@@ -1,0 +1,128 @@
+"""From the files of a TensorFlow form to executors on devices, all batch sizes compiled."""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from modelpress.api.conditions import Reason
+from modelpress.api.errors import DataError
+from modelpress.artifacts import weights
+from modelpress.artifacts.manifest import ArtifactManifest
+from modelpress.models import stored_model, structure
+from modelpress.models.graph_model import Signature as ModelSignature
+from modelpress.models.stored_model import StoredModel
+from modelpress.models.types import TensorSpec
+from modelpress.serving.executors.base import Array, Executor
+from modelpress.serving.executors.tensorflow import devices
+from modelpress.serving.executors.tensorflow.executor import TensorFlowExecutor
+from modelpress.serving.executors.tensorflow.program import Program
+from modelpress.serving.executors.tensorflow.sizes import largest_share, padded_sizes
+from modelpress.serving.executors.tensorflow.staging import StagedLayers
+from modelpress.serving.layout import Layout
+from modelpress.serving.signature import Signature
+
+logger = logging.getLogger(__name__)
+
+
+def load_copies(
+    folder: Path, manifest: ArtifactManifest, layout: Layout, max_batch_size: int
+) -> list[list[Executor]]:
+    """Return one chain of executors for each copy, each on devices of its own, ready for batches.
+
+    Raises DataError: ModelLoadFailed, UnsupportedModel, InvalidModel, ArtifactCorrupt or OutOfMemory.
+    """
+    names = devices.claim(layout.data * layout.tensor * layout.pipeline)
+    signature = Signature.of(manifest)
+    sizes = None
+    if signature.has_free_sizes:
+        logger.info("Sizes of inputs are free beside the batch: the model runs as a graph, without XLA.")
+    else:
+        sizes = padded_sizes(largest_share(max_batch_size, layout.data, layout.pipeline))
+    copies: list[list[Executor]] = []
+    try:
+        for chain in _chains(folder, manifest, layout, names, sizes):
+            _warm_up(chain, signature, sizes)
+            copies.append(chain)
+    except tf.errors.ResourceExhaustedError as error:
+        raise DataError(
+            Reason.OUT_OF_MEMORY, f"the model does not fit into the memory of its devices: {names[0]}, ..."
+        ) from error
+    return copies
+
+
+def _chains(
+    folder: Path, manifest: ArtifactManifest, layout: Layout, names: list[str], sizes: list[int] | None
+) -> Iterator[list[Executor]]:
+    """Yield the executors of one copy after the other."""
+    if layout.pipeline == 1:
+        yield from ([_whole(folder, manifest, name, sizes)] for name in names)
+        return
+    path = folder / manifest.model_file
+    if path.name != structure.LAYERS_FILE:
+        raise DataError(
+            Reason.UNSUPPORTED_MODEL,
+            f"parallelism.pipeline is {layout.pipeline}, and on GPU devices only models of layers"
+            " (.keras, .h5) can be cut; this one is a SavedModel",
+        )
+    staged = StagedLayers(path, folder / weights.WEIGHTS_FILE, model_signature(manifest))
+    bounds = staged.bounds(layout.pipeline, Signature.of(manifest), names[0])
+    last = len(bounds) - 1
+    for first_device in range(0, len(names), layout.pipeline):
+        chain: list[Executor] = []
+        for place, (start, stop) in enumerate(bounds):
+            program = staged.program(start, stop, names[first_device + place], compiled=sizes is not None)
+            chain.append(TensorFlowExecutor(program, sizes, first=place == 0, last=place == last))
+        yield chain
+
+
+def _whole(
+    folder: Path, manifest: ArtifactManifest, device: str, sizes: list[int] | None
+) -> TensorFlowExecutor:
+    with tf.device(device):
+        model = stored_model.load(
+            folder / manifest.model_file,
+            weights.read(folder / weights.WEIGHTS_FILE),
+            model_signature(manifest),
+        )
+    return TensorFlowExecutor(_whole_program(model, device, compiled=sizes is not None), sizes)
+
+
+def _whole_program(model: StoredModel, device: str, *, compiled: bool) -> Program:
+    """Return a stored model as a program; it lives as long as the program."""
+    arguments = [
+        tf.TensorSpec([None if size < 0 else size for size in spec.shape], spec.dtype)
+        for spec in model.inputs
+    ]
+
+    def function(values: Any) -> Any:
+        return model.function.python_function(*values)  # traced with the batch size of the program
+
+    return Program(function, arguments, device, model.variables, compiled=compiled)
+
+
+def model_signature(manifest: ArtifactManifest) -> ModelSignature:
+    """Return inputs and outputs of a manifest as models know them."""
+    inputs, outputs = (
+        tuple(TensorSpec(spec.name, spec.shape, spec.dtype) for spec in specs)
+        for specs in (manifest.inputs, manifest.outputs)
+    )
+    return ModelSignature(inputs, outputs)
+
+
+def _warm_up(stages: list[Executor], signature: Signature, sizes: list[int] | None) -> None:
+    """Compute a batch of each size, which compiles it."""
+    start = time.perf_counter()
+    sizes = sizes or [1]
+    for size in sizes:
+        values: list[Array] = signature.example(size)
+        for stage in stages:
+            values = stage.run(values)
+    logger.info(
+        "Warmed up with batches of %s rows.",
+        ", ".join(map(str, sizes)),
+        extra={"seconds": round(time.perf_counter() - start, 1)},
+    )

@@ -1,0 +1,116 @@
+"""Serves artifacts on logical devices and prints what was found. Usage: gpu_check.py FOLDER CASES_AS_JSON.
+
+CASES is a list of {"artifact": NAME, "data": 1, "pipeline": 1, "tensor": 1}, optionally with "rows", the
+sizes of the batches. Prints one JSON object a line: largest error against the outputs on one device, or the
+refusal; [until ready, since then] functions that were traced and programs that were compiled; and devices and
+bytes of the variables of each program. Warnings are lines of their own.
+"""
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+os.environ["MODELPRESS_LOGICAL_DEVICES"] = "1"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
+os.environ["TF_CPP_VMODULE"] = "device_compiler=1"  # a line for each compilation
+MOST = 65
+DEVICES = 6
+
+
+class Lines:
+    """The lines that TensorFlow writes to standard error, which it does behind Python's back."""
+
+    def __init__(self) -> None:
+        self.compilations = 0
+        reading, writing = os.pipe()
+        os.dup2(writing, 2)
+        os.close(writing)
+        threading.Thread(target=self._read, args=(reading,), daemon=True).start()
+        self._marks: dict[str, threading.Event] = {}
+
+    def _read(self, reading: int) -> None:
+        with os.fdopen(reading, errors="replace") as lines:
+            for line in lines:
+                if line.startswith("mark "):
+                    self._marks[line.strip()].set()
+                elif "Compilation of XLA executable time" in line:
+                    self.compilations += 1
+                elif "[Warning]" in line:
+                    print(json.dumps({"warning": line.partition("]")[2].strip()}), flush=True)
+
+    def settle(self) -> int:
+        """Return the number of compilations until now."""
+        mark = f"mark {len(self._marks)}"
+        self._marks[mark] = threading.Event()
+        os.write(2, f"{mark}\n".encode())
+        assert self._marks[mark].wait(30)
+        return self.compilations
+
+
+def check(folder: Path, case: dict[str, Any], lines: Lines) -> dict[str, Any]:
+    import numpy as np
+
+    from modelpress.serving.layout import Layout
+    from modelpress.serving.loading import load
+    from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
+
+    layout = Layout(**{name: case.get(name, 1) for name in ("data", "pipeline", "tensor")})
+    loaded = load(folder / case["artifact"], layout, MOST)
+    programs = [executor.program for copy in loaded.copies for executor in copy]  # type: ignore[attr-defined]
+    counts = sum(program.traces for program in programs), lines.settle()
+    parallel = DataParallel(
+        [Pipeline([Stage(executor, "stage") for executor in copy]) for copy in loaded.copies]
+    )
+    with np.load(folder / f"{case['artifact']}.npz") as arrays:
+        inputs = [arrays[f"input_{place}"] for place in range(len(loaded.signature.inputs))]
+        wanted = [arrays[f"output_{place}"] for place in range(len(loaded.signature.outputs))]
+    errors = []
+    for rows in case.get("rows", range(1, MOST + 1)):
+        found = parallel.run([array[-rows:] for array in inputs])
+        for one, other in zip(found, wanted, strict=True):
+            assert one.dtype == other.dtype, (one.dtype, other.dtype)
+            assert one.shape == other[-rows:].shape, (one.shape, rows)
+            scale = max(1.0, float(np.abs(other).max()))
+            errors.append(float(np.abs(one.astype("f8") - other[-rows:].astype("f8")).max()) / scale)
+    after = sum(program.traces for program in programs), lines.settle()
+    facts = [
+        {
+            "compiles": program.compiles,
+            "bytes": sum(np.prod(item.shape, dtype=int) * item.dtype.size for item in program.variables),
+            "devices": sorted({item.device for item in program.variables}),
+        }
+        for program in programs
+    ]
+    parallel.close()
+    return {
+        "error": max(errors),
+        "traces": (counts[0], after[0] - counts[0]),
+        "compilations": (counts[1], after[1] - counts[1]),
+        "programs": facts,
+    }
+
+
+def main() -> None:
+    folder, cases = Path(sys.argv[1]), json.loads(sys.argv[2])
+    lines = Lines()
+    import tensorflow as tf
+
+    from modelpress import logs
+    from modelpress.api.errors import ModelPressError
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * DEVICES)
+    logs.configure()
+    for case in cases:
+        try:
+            found = check(folder, case, lines)
+        except ModelPressError as error:
+            found = {"reason": error.reason.value, "message": error.message}
+        print(json.dumps({"case": case, **found}, default=int), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""The GPU executor on logical devices of the CPU, each test in a process of its own: TensorFlow's devices are
+chosen once in a process."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.unit.serving.artifacts import free_port, wait_ready
+
+PROJECT = Path(__file__).resolve().parents[3]
+SIZES = [1, 2, 4, 8, 16, 32, 64, 65]
+# largest difference of an output, relative to the largest output, at least to 1; see docs/serving.md
+TOLERANCE = {"float32": 1e-5, "int8": 2e-3, "int4": 2e-3, "float16": 2e-3, "bfloat16": 2e-2}
+
+
+MODELS = ("mlp", "cnn", "attention", "text", "two")
+SCHEMES = ("float32", "int8", "int4", "float16", "bfloat16")
+WHOLE = [
+    *(("mlp", scheme) for scheme in SCHEMES),
+    *((name, "int8") for name in MODELS[1:]),
+    ("attention", "int4"),
+    ("masked", "int8"),
+    ("graph", "int8"),
+]
+UNCOMPILED = [("strings", "float32", 1), ("free", "int8", 1), ("free", "int8", 3)]
+Layout = tuple[int, int, int]  # data, pipeline, tensor
+ONE, COPIES, STAGES, BOTH = (1, 1, 1), (2, 1, 1), (1, 3, 1), (2, 3, 1)
+CASES: list[tuple[str, Layout]] = [
+    *((f"{name}-{scheme}", ONE) for name, scheme in WHOLE),
+    *((f"{name}-int8", layout) for name in MODELS for layout in (COPIES, STAGES)),
+    *((f"{name}-{scheme}", (1, stages, 1)) for name, scheme, stages in UNCOMPILED),
+    ("cnn-float32", BOTH),
+    ("two-int8", BOTH),
+    ("attention-int4", STAGES),
+    ("nested-int8", STAGES),
+    ("masked-int8", (1, 2, 1)),
+    *(REFUSED := [("masked-int8", (1, 6, 1)), ("graph-int8", (1, 2, 1))]),
+]
+SERVED = [case for case in CASES if case not in REFUSED]
+
+
+def tolerance(artifact: str) -> float:
+    return TOLERANCE[artifact.rpartition("-")[2]]
+
+
+@pytest.fixture(scope="session")
+def gpu_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with NAME-SCHEME and NAME-SCHEME.npz, as gpu_models.py writes them."""
+    folder = tmp_path_factory.mktemp("gpu")
+    program = Path(__file__).with_name("gpu_models.py")
+    subprocess.run([sys.executable, str(program), str(folder)], check=True, capture_output=True, cwd=PROJECT)
+    return folder
+
+
+@dataclass(frozen=True)
+class Results:
+    """What gpu_check.py printed."""
+
+    cases: dict[tuple[str, Layout], dict[str, Any]]
+    warnings: list[str]
+
+
+@pytest.fixture(scope="session")
+def results(gpu_artifacts: Path) -> Results:
+    """All cases, in one process."""
+    program = Path(__file__).with_name("gpu_check.py")
+    cases = [
+        {"artifact": name, "data": data, "pipeline": pipeline, "tensor": tensor}
+        for name, (data, pipeline, tensor) in CASES
+    ]
+    done = subprocess.run(
+        [sys.executable, str(program), str(gpu_artifacts), json.dumps(cases)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=PROJECT,
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    answered = [line for line in lines if "case" in line]
+    return Results(
+        dict(zip(CASES, answered, strict=True)), [line["warning"] for line in lines if "warning" in line]
+    )
+
+
+@pytest.mark.parametrize("case", SERVED, ids=str)
+def test_every_batch_equals_one_device_and_nothing_is_compiled_for_it(
+    results: Results, case: tuple[str, Layout]
+) -> None:
+    result = results.cases[case]
+    assert result["error"] <= tolerance(case[0])
+    assert result["traces"][1] == result["compilations"][1] == 0
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[1] == ONE], ids=str)
+def test_each_padded_size_is_compiled_once(results: Results, case: tuple[str, Layout]) -> None:
+    result = results.cases[case]
+    uncompiled = case[0] in [f"{name}-{scheme}" for name, scheme, _ in UNCOMPILED]
+    assert [program["compiles"] for program in result["programs"]] == [not uncompiled]
+    if not uncompiled:
+        assert result["traces"][0] == result["compilations"][0] == len(SIZES)
+
+
+def test_integers_stay_small_in_the_memory_of_the_device(results: Results) -> None:
+    def size(artifact: str) -> int:
+        (program,) = results.cases[artifact, ONE]["programs"]
+        found: int = program["bytes"]
+        return found
+
+    kernels, last, biases = 64 * 64 + 64 * 32, 32 * 10, 64 + 32 + 10  # the last kernel is too small for int8
+    floats = 4 * (last + biases + 64 + 32)  # one step for each output channel
+    assert size("mlp-float32") == 4 * (kernels + last + biases)
+    assert size("mlp-int8") == kernels + floats
+    assert size("mlp-int4") == kernels / 2 + floats
+    assert size("graph-int8") == size("mlp-float32")  # the graph of a SavedModel reads floats
+
+
+@pytest.mark.parametrize("case", [case for case in SERVED if case[1] != ONE], ids=str)
+def test_copies_and_stages_are_on_devices_of_their_own(results: Results, case: tuple[str, Layout]) -> None:
+    programs = results.cases[case]["programs"]
+    data, pipeline, _ = case[1]
+    assert len(programs) == data * pipeline
+    used = [device for program in programs for device in program["devices"]]
+    assert len(used) == len(set(used)), "a device belongs to one stage of one copy"
+    copies = [
+        sum(program["bytes"] for program in programs[start : start + pipeline])
+        for start in range(0, len(programs), pipeline)
+    ]
+    assert len(set(copies)) == 1
+    if (case[0], ONE) in results.cases:  # stages share the variables, they do not repeat them
+        assert copies[0] == results.cases[case[0], ONE]["programs"][0]["bytes"]
+
+
+def test_the_operator_that_xla_does_not_know_is_named(results: Results) -> None:
+    assert "XLA cannot compile UniqueWithCounts: the model runs as a graph, without XLA." in results.warnings
+
+
+def test_what_cannot_be_cut_is_refused(results: Results) -> None:
+    too_many = results.cases["masked-int8", (1, 6, 1)]
+    assert too_many["reason"] == "UnsupportedModel"
+    assert too_many["message"].endswith("the model has 3 parts that can be cut: at most 3 stages")
+    graph = results.cases["graph-int8", (1, 2, 1)]
+    assert graph["reason"] == "UnsupportedModel"
+    assert graph["message"].endswith("can be cut; this one is a SavedModel")
+
+
+def serve(artifact: Path, folder: Path, port: int, **variables: str) -> subprocess.Popen[bytes]:
+    environment = {key: value for key, value in os.environ.items() if key != "MODELPRESS_LOGICAL_DEVICES"}
+    places = {"MODELPRESS_TERMINATION_MESSAGE": str(folder / "termination"), "CUDA_VISIBLE_DEVICES": "-1"}
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "modelpress", "serve", str(artifact), f"--port={port}", "--name=digits"],
+            env={**environment, **places, **variables},
+            stderr=log,
+            cwd=PROJECT,
+        )
+
+
+def test_without_a_gpu_the_worker_says_so_and_ends(gpu_artifacts: Path, tmp_path: Path) -> None:
+    process = serve(gpu_artifacts / "mlp-int8", tmp_path, free_port())
+    assert process.wait(120) == 65
+    told = json.loads((tmp_path / "termination").read_text())
+    assert told["reason"] == "ModelLoadFailed"
+    assert told["message"].startswith("no GPU is visible to this worker; MODELPRESS_LOGICAL_DEVICES=1")
+
+
+def test_a_worker_rehearses_on_its_cpu_with_a_warning(gpu_artifacts: Path, tmp_path: Path) -> None:
+    port = free_port()
+    variables = {"MODELPRESS_LOGICAL_DEVICES": "1", "MODELPRESS_DATA": "2", "MODELPRESS_MAX_BATCH_SIZE": "8"}
+    process = serve(gpu_artifacts / "mlp-int8", tmp_path, port, **variables)
+    try:
+        with (
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+            np.load(gpu_artifacts / "mlp-int8.npz") as arrays,
+        ):
+            wait_ready(client, process, tmp_path / "log")
+            body = {"instances": arrays["input_0"][:11].tolist()}
+            answer = client.post("/v1/models/digits:predict", json=body)
+            assert answer.status_code == 200, answer.text
+            np.testing.assert_allclose(
+                answer.json()["predictions"], arrays["output_0"][:11], atol=TOLERANCE["int8"]
+            )
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert "2 logical devices of the CPU stand in for GPUs" in (tmp_path / "log").read_text()
