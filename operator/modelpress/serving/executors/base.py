@@ -39,8 +39,8 @@ def rows(arrays: Arrays) -> int:
     return int(arrays[0].shape[0])
 
 
-def concatenate(parts: Sequence[list[Array]]) -> list[Array]:
-    """Join the outputs of consecutive parts of a batch, in order."""
+def concatenate(parts: Sequence[Arrays]) -> list[Array]:
+    """Join the arrays of consecutive parts of a batch, in order."""
     if len(parts) == 1:
-        return parts[0]
+        return list(parts[0])
     return [np.concatenate(tensors) for tensors in zip(*parts, strict=True)]

@@ -51,7 +51,7 @@ def model_metadata(model: Model) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Context:
     id: str | None
     outputs: tuple[int, ...]  # places of the wanted outputs, in the order asked for

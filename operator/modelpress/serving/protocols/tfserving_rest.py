@@ -66,7 +66,7 @@ def metadata(model: Model) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Context:
     columnar: bool
 
