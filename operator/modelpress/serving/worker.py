@@ -12,7 +12,6 @@ import sys
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -20,7 +19,7 @@ from modelpress import logs
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import ARTIFACT_DIGEST
 from modelpress.api.errors import DataError, ModelPressError, UnavailableError
-from modelpress.artifacts.manifest import ArtifactManifest
+from modelpress.artifacts.manifest import ArtifactManifest, Form
 from modelpress.artifacts.termination import run_reporting
 from modelpress.serving.access import AccessLog
 from modelpress.serving.batching import Batcher, Limits
@@ -32,9 +31,6 @@ from modelpress.serving.protocols.http import BodyReader
 from modelpress.serving.protocols.metrics import Metrics
 from modelpress.serving.server import HttpServer
 from modelpress.serving.service import Service
-
-if TYPE_CHECKING:
-    from modelpress.serving.protocols.grpc.server import GrpcServer
 
 # Bodies that arrive, and rows that wait, may hold this many times maxRequestBytes.
 _HELD_REQUESTS = 4
@@ -106,18 +102,15 @@ async def _grpc(options: WorkerOptions, service: Service) -> AsyncGenerator[None
     if not options.grpc_port:
         yield
         return
-    server = await asyncio.to_thread(_start_grpc, options, service, asyncio.get_running_loop())
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(server.stop, options.request_timeout_seconds + 2)
-
-
-def _start_grpc(options: WorkerOptions, service: Service, loop: asyncio.AbstractEventLoop) -> "GrpcServer":
     # grpc costs 13 MB and 0.1 s, which workers without it do not pay
     from modelpress.serving.protocols.grpc.server import GrpcOptions, GrpcServer  # noqa: PLC0415
 
-    return GrpcServer(service, loop, GrpcOptions(options.host, options.grpc_port, options.max_request_bytes))
+    server = GrpcServer(service, GrpcOptions(options.host, options.grpc_port, options.max_request_bytes))
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(options.request_timeout_seconds + 2)
 
 
 async def _load(options: WorkerOptions, service: Service, app: App) -> Batcher:
@@ -132,7 +125,9 @@ async def _load(options: WorkerOptions, service: Service, app: App) -> Batcher:
         logger.exception("The model could not be loaded.")
         raise DataError(Reason.MODEL_LOAD_FAILED, f"{options.model_dir} cannot be loaded") from error
     batcher = Batcher(device, _limits(options), service.metrics)
-    model = Model(options.name, options.revision, _digest(loaded.manifest), loaded.signature)
+    manifest = loaded.manifest
+    platform = "litert" if manifest.form is Form.TFLITE else "tensorflow"
+    model = Model(options.name, options.revision, _digest(manifest), loaded.signature, platform)
     app.add_model(model)
     service.serve(model, batcher)
     logger.info("Serving %s, revision %s.", options.name, options.revision)

@@ -134,6 +134,15 @@ def test_errors_have_their_codes_and_one_line(client: Client, digits: Worker) ->
     assert client.infer(images(1)).outputs[0].shape == [1, 10]
 
 
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelMetadata", "ServerLive"])
+def test_bytes_that_are_no_message_are_refused(client: Client, method: str) -> None:
+    call = client.channel.unary_unary(SERVICE + method)
+    assert refused(lambda: call(b"\x0a\xffx", timeout=30)) == (
+        Code.INVALID_ARGUMENT,
+        f"the request is not a valid {method}Request",
+    )
+
+
 def test_an_unknown_method_is_unimplemented(client: Client) -> None:
     call = client.channel.unary_unary(f"{SERVICE}RepositoryIndex")
     assert refused(lambda: call(b"", timeout=30))[0] is Code.UNIMPLEMENTED

@@ -47,7 +47,7 @@ def test_health_and_metadata(digits: Worker, tmp_path: Path, protocol: str) -> N
     calls.add("pages", protocol)
     (answer,) = calls.answers()
     assert answer["live"] is answer["ready"] is answer["model ready"] is True
-    assert answer["other ready"] is False
+    assert answer["other ready"] == (False if protocol == "http" else "StatusCode.NOT_FOUND")
     assert answer["server"]["name"] == "modelpress"
     extensions = answer["server"].get("extensions", [])
     assert extensions == (["binary_tensor_data"] if protocol == "http" else [])

@@ -35,12 +35,16 @@ def main(folder: Path) -> None:
 
 def pages(client: Any, call: dict[str, Any], folder: Path, number: int) -> dict[str, Any]:
     model = call["model"]
+    try:
+        other = client.is_model_ready(model, "no-such-version")
+    except InferenceServerException as error:  # gRPC has a code for it
+        other = error.status()
     more = {} if call["protocol"] == "http" else {"as_json": True}
     return {
         "live": client.is_server_live(),
         "ready": client.is_server_ready(),
         "model ready": client.is_model_ready(model),
-        "other ready": client.is_model_ready(model, "no-such-version"),
+        "other ready": other,
         "server": client.get_server_metadata(**more),
         "model": client.get_model_metadata(model, **more),
     }

@@ -16,6 +16,7 @@ class Model:
     revision: str
     digest: str
     signature: Signature
+    platform: str = "litert"  # what computes it
 
 
 @dataclass(slots=True)  # made for each request: frozen ones take three times as long

@@ -31,7 +31,6 @@ DATATYPES = {
     "float64": "FP64",
 }
 SERVER = "modelpress"
-PLATFORM = "litert"
 EXTENSIONS = ("binary_tensor_data",)  # REST only: gRPC has raw contents of its own
 MAX_RANK = 32
 # Extensions of other servers that change a tensor: ignored, the answer would not be what was asked for.

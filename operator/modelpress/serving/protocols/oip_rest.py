@@ -43,7 +43,7 @@ def model_metadata(model: Model) -> dict[str, Any]:
     return {
         "name": model.name,
         "versions": [model.revision],
-        "platform": oip.PLATFORM,
+        "platform": model.platform,
         "inputs": [_describe(tensor) for tensor in model.signature.inputs],
         "outputs": [_describe(tensor) for tensor in model.signature.outputs],
         "revision": model.revision,

@@ -68,7 +68,7 @@ def model_metadata(model: Model) -> ModelMetadataResponse:
     return ModelMetadataResponse(
         name=model.name,
         versions=[model.revision],
-        platform=oip.PLATFORM,
+        platform=model.platform,
         inputs=[_describe(tensor) for tensor in signature.inputs],
         outputs=[_describe(tensor) for tensor in signature.outputs],
     )

@@ -1,0 +1,123 @@
+"""gRPC with raw contents, one row of 64 numbers a request: our worker beside kserve, interleaved in one run.
+
+Run with `python -m tests.benchmarks.grpc_peers`; kserve is installed once into an environment of its own. The
+load comes from a process of its own, which costs about as much CPU as a server: where both share few cores,
+CPU seconds per request compare the servers, requests per second the pairs.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+import grpc
+import numpy as np
+import psutil
+
+from modelpress.serving.protocols.grpc import open_inference_pb2 as pb
+from tests.support import environments
+from tests.unit.serving.artifacts import free_port, make_artifact, worker
+
+KSERVE = ("kserve==0.21.0",)
+ROUNDS = 5
+SECONDS = 2.0
+METHOD = "/inference.GRPCInferenceService/ModelInfer"
+
+
+def main() -> None:
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, gRPC, raw contents, 1 row")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        program = Path(__file__).parents[1] / "unit" / "serving" / "convert_models.py"
+        subprocess.run([sys.executable, str(program), name], check=True, capture_output=True)
+        artifact = make_artifact(folder / "seed-float32.tflite", folder / "artifact")
+        with worker(artifact, folder) as ours:
+            port = free_port()
+            command = [
+                str(environments.python("kserve", KSERVE)),
+                str(Path(__file__).with_name("kserve_grpc.py")),
+            ]
+            with subprocess.Popen(
+                [*command, str(free_port()), str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ) as kserve:
+                try:
+                    compare(
+                        {"ours": (ours.grpc, ours.process.pid), "kserve": (f"127.0.0.1:{port}", kserve.pid)}
+                    )
+                finally:
+                    kserve.terminate()
+
+
+def compare(servers: dict[str, tuple[str, int]]) -> None:
+    print(f"{'':24}{'requests/s':>12}{'us CPU/request':>16}{'p50 ms':>9}{'p99 ms':>9}{'MB':>6}")
+    for address, _ in servers.values():
+        wait(address)
+    for connections in (1, 16, 64):
+        found: dict[str, list[list[float]]] = {server: [] for server in servers}
+        for _ in range(ROUNDS):
+            for server, (address, pid) in servers.items():
+                found[server].append(measure(address, pid, connections))
+        medians = {
+            server: [median(column) for column in zip(*runs, strict=True)] for server, runs in found.items()
+        }
+        for server, (rate, cpu, p50, p99, memory) in medians.items():
+            title = f"{server}, {connections} connections"
+            print(f"{title:24}{rate:12.0f}{cpu * 1e6:16.0f}{p50 * 1e3:9.2f}{p99 * 1e3:9.2f}{memory:6.0f}")
+        ours, kserve = medians["ours"], medians["kserve"]
+        print(f"{'':24}{ours[0] / kserve[0]:11.1f}x{kserve[1] / ours[1]:15.1f}x")
+
+
+def wait(address: str) -> None:
+    """Wait until a server answers a request."""
+    deadline = time.monotonic() + 120
+    while True:
+        with grpc.insecure_channel(address) as channel:
+            try:
+                channel.unary_unary(METHOD)(request(), timeout=5)
+                return
+            except grpc.RpcError as error:
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"{address} does not answer") from error
+        time.sleep(0.2)
+
+
+def request() -> bytes:
+    row = np.random.default_rng(0).random((1, 64), dtype="float32")
+    message = pb.ModelInferRequest(model_name="digits", raw_input_contents=[row.tobytes()])
+    message.inputs.add(name="images", datatype="FP32", shape=row.shape)
+    return bytes(message.SerializeToString())
+
+
+def measure(address: str, pid: int, connections: int) -> list[float]:
+    """Return requests per second, CPU seconds per request, the median and p99 in seconds, and megabytes."""
+    process = psutil.Process(pid)
+    body = request()
+
+    def drive(_: int) -> list[float]:
+        times = []
+        with grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            call = channel.unary_unary(METHOD)
+            call(body, timeout=30)
+            end = time.perf_counter() + SECONDS
+            while (start := time.perf_counter()) < end:
+                call(body, timeout=30)
+                times.append(time.perf_counter() - start)
+        return times
+
+    before, start = process.cpu_times(), time.perf_counter()
+    with ThreadPoolExecutor(connections) as pool:
+        times = sorted(value for values in pool.map(drive, range(connections)) for value in values)
+    seconds, after = time.perf_counter() - start, process.cpu_times()
+    cpu = after.user + after.system - before.user - before.system
+    count = len(times)
+    memory = process.memory_info().rss / 1e6
+    return [count / seconds, cpu / count, times[count // 2], times[int(count * 0.99)], memory]
+
+
+if __name__ == "__main__":
+    main()
