@@ -96,6 +96,10 @@ class JobResult(ApiModel):
     original_bytes: int = Field(description="Bytes of the original weights in float32.")
     compressed_bytes: int = Field(description="Bytes of the serving form.")
     scores: Scores | None = Field(None, description="Unset without evaluation.")
+    layers: bool | None = Field(
+        None,
+        description="Of a form for GPUs: whether the model is of layers, which stages and shards of it need.",
+    )
 
 
 class JobFailure(ApiModel):

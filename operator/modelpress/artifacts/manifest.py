@@ -22,6 +22,7 @@ SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 REPORT_FILE = "report.json"
 MODEL_FILE = "model.tflite"
+LAYERS_FILE = "structure.json"  # what a TensorFlow form of layers is loaded from
 
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 _HEX = r"^[0-9a-f]{64}$"
@@ -130,6 +131,11 @@ class ArtifactManifest(_Model):
     scores: Scores | None = Field(None, description="Unset without evaluation.")
     passes: tuple[PassSummary, ...] = Field((), description="What was done to the model, in order.")
     layer_costs: tuple[LayerCost, ...] = Field((), description="Empty where nothing was measured.")
+
+    @property
+    def has_layers(self) -> bool | None:
+        """Whether a TensorFlow form is of layers, which can be cut and split; None for other forms."""
+        return self.model_file == LAYERS_FILE if self.form is Form.TENSORFLOW else None
 
     def to_json(self) -> str:
         """Return the text of manifest.json: the same manifest always gives the same bytes."""

@@ -111,6 +111,7 @@ def _result(request: JobRequest, made: ArtifactManifest, digest: str, *, reused:
         original_bytes=made.original_bytes,
         compressed_bytes=made.compressed_bytes,
         scores=made.scores,
+        layers=made.has_layers,
     )
 
 

@@ -6,10 +6,10 @@ compiler fuses that into the operation that reads them. The variables of a Saved
 are loaded: its graph reads them as such.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import keras
 import numpy as np
@@ -149,6 +149,9 @@ class Held:
         return tf.reshape(tf.cast(tf.bitwise.bitwise_xor(flat, 8), tf.int8) - 8, self.shape)
 
 
+Kept = TypeVar("Kept")
+
+
 class StoredLayers:
     """The layers of a structure file, whose variables have no value of their own.
 
@@ -180,15 +183,24 @@ class StoredLayers:
 
         `tensors` are exactly those of `wanted`. Raises InvalidModel where they are not.
         """
+        return Holding(self, self.held(tensors, variables, Held))
+
+    def held(
+        self,
+        tensors: Iterable[StoredTensor],
+        variables: Iterable[keras.Variable],
+        keep: Callable[[StoredTensor], Kept],
+    ) -> dict[str, Kept]:
+        """Return what `keep` makes of each stored tensor of some variables, by its name; as `hold`."""
         wanted = self.wanted(variables)
-        held: dict[str, Held] = {}
+        held: dict[str, Kept] = {}
         for tensor in tensors:
             if wanted.get(tensor.name) != tensor.shape:
                 raise invalid(f"{self.file}: has no variable {tensor.name} of shape {list(tensor.shape)}")
-            held[tensor.name] = Held(tensor)
+            held[tensor.name] = keep(tensor)
         if missing := sorted(wanted.keys() - held.keys()):
             raise invalid(f"{self.file}: nothing is stored for the variable {missing[0]}")
-        return Holding(self, held)
+        return held
 
 
 class Holding:

@@ -33,6 +33,7 @@ class Artifact:
     original_bytes: int | None = None
     compressed_bytes: int | None = None
     scores: Measured | None = None
+    layers: bool | None = None  # of a form for GPUs: whether it can be cut and split; None: not known
 
     def to_data(self) -> dict[str, Any]:
         """Return the artifact's part of a ControllerRevision's data."""
@@ -43,6 +44,7 @@ class Artifact:
             "artifactKey": self.artifact_key,
             "originalBytes": self.original_bytes,
             "compressedBytes": self.compressed_bytes,
+            "layers": self.layers,
             "store": {"uri": self.store.uri} | ({"secret": self.store.secret} if self.store.secret else {}),
         }
         if self.scores:
@@ -73,6 +75,7 @@ def from_result(text: str, recipe_hash: str, store: Store) -> Artifact:
         original_bytes=result.original_bytes,
         compressed_bytes=result.compressed_bytes,
         scores=gate.measured(result.scores) if result.scores else None,
+        layers=result.layers,
     )
 
 
@@ -95,6 +98,7 @@ def from_data(data: Mapping[str, Any]) -> Artifact:
         )
         if scores
         else None,
+        layers=data.get("layers"),
     )
 
 

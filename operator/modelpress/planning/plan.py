@@ -68,7 +68,7 @@ def _steps(view: View) -> Steps:
         gate.judge(view.spec.evaluation, artifact.scores, artifact.compressed_bytes) if artifact else None
     )
     wanted = revisions.wanted(view, known, artifact) if artifact and not missed else None
-    hold = hold or _name_taken(view, wanted)
+    hold = hold or (policies.unsuitable(view, artifact) if artifact else None) or _name_taken(view, wanted)
     start = None if hold or view.spec.suspend else wanted
     if missed:
         start = _before_rejected(view, known)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from modelpress.api.conditions import Reason
 from modelpress.api.support import unsupported
 from modelpress.planning import objects
+from modelpress.planning.artifact import Artifact
 from modelpress.planning.note import Note, note
 from modelpress.planning.ownership import obstacle
 from modelpress.planning.render.pod import reserved_variable
@@ -15,6 +16,18 @@ from modelpress.planning.view import View
 def hold(view: View) -> Note | None:
     """Return the first reason why the spec cannot be worked on now. What runs goes on, and scales."""
     return next((why for check in _CHECKS if (why := check(view)) is not None), None)
+
+
+def unsuitable(view: View, artifact: Artifact) -> Note | None:
+    """Return why an artifact cannot be spread over devices as the spec says, as far as its Job told."""
+    spread = view.spec.parallelism
+    if artifact.layers is False and spread.tensor * spread.pipeline > 1:
+        return note(
+            Reason.UNSUPPORTED_MODEL,
+            "spec.parallelism: on GPU devices, pipeline and tensor need a model of layers (.keras, .h5);"
+            " this one is a SavedModel",
+        )
+    return None
 
 
 def _is_supported(view: View) -> Note | None:

@@ -28,6 +28,7 @@ def lines(**fields: Any) -> list[str]:
         {"parallelism": {"data": 2, "pipeline": 3}},
         {"devices": {"type": "CPU", "resourceName": "example.com/slot"}},
         {"devices": {}, "parallelism": {"data": 2, "pipeline": 2}},
+        {"devices": {}, "parallelism": {"data": 2, "tensor": 4}},
         {"model": {"uri": "https://models.example.com/m.keras"}},
         {"model": {"uri": "gs://bucket/m.keras"}, "data": {"evaluation": {"uri": "az://container/e.npz"}}},
         {"model": {"uri": "hf://owner/name@main/m.keras"}},
@@ -44,7 +45,10 @@ def test_what_this_release_does(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({"parallelism": {"tensor": 2}}, "spec.parallelism.tensor: a value above 1"),
+        (
+            {"devices": {}, "parallelism": {"tensor": 2, "pipeline": 2}},
+            "spec.parallelism: tensor above 1 together with pipeline above 1",
+        ),
         (
             {"parallelism": PODS},
             "spec.parallelism.podsPerReplica: a value above 1",

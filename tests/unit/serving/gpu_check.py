@@ -38,8 +38,8 @@ class Lines:
                     self._marks[line.strip()].set()
                 elif "Compilation of XLA executable time" in line:
                     self.compilations += 1
-                elif "[Warning]" in line:
-                    print(json.dumps({"warning": line.partition("]")[2].strip()}), flush=True)
+                elif line.startswith("{") and (entry := json.loads(line))["level"] == "WARNING":
+                    print(json.dumps({"warning": entry["message"]}), flush=True)
 
     def settle(self) -> int:
         """Return the number of compilations until now."""
@@ -50,6 +50,17 @@ class Lines:
         return self.compilations
 
 
+def describe(program: Any) -> dict[str, Any]:
+    """Return where the variables of a program are, and their bytes on each device."""
+    if not hasattr(program, "variables"):
+        return {"compiles": False, "bytes": program.bytes_per_device, "devices": program.devices}
+    return {
+        "compiles": program.compiles,
+        "bytes": sum(int(item.shape.num_elements()) * item.dtype.size for item in program.variables),
+        "devices": sorted({item.device for item in program.variables}),
+    }
+
+
 def check(folder: Path, case: dict[str, Any], lines: Lines) -> dict[str, Any]:
     import numpy as np
 
@@ -57,9 +68,11 @@ def check(folder: Path, case: dict[str, Any], lines: Lines) -> dict[str, Any]:
     from modelpress.serving.loading import load
     from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
 
+    before = lines.settle()
     layout = Layout(**{name: case.get(name, 1) for name in ("data", "pipeline", "tensor")})
     loaded = load(folder / case["artifact"], layout, MOST)
-    programs = [executor.program for copy in loaded.copies for executor in copy]  # type: ignore[attr-defined]
+    executors: list[Any] = [executor for copy in loaded.copies for executor in copy]
+    programs = [getattr(executor, "program", executor) for executor in executors]  # a mesh has one function
     counts = sum(program.traces for program in programs), lines.settle()
     parallel = DataParallel(
         [Pipeline([Stage(executor, "stage") for executor in copy]) for copy in loaded.copies]
@@ -76,19 +89,12 @@ def check(folder: Path, case: dict[str, Any], lines: Lines) -> dict[str, Any]:
             scale = max(1.0, float(np.abs(other).max()))
             errors.append(float(np.abs(one.astype("f8") - other[-rows:].astype("f8")).max()) / scale)
     after = sum(program.traces for program in programs), lines.settle()
-    facts = [
-        {
-            "compiles": program.compiles,
-            "bytes": sum(np.prod(item.shape, dtype=int) * item.dtype.size for item in program.variables),
-            "devices": sorted({item.device for item in program.variables}),
-        }
-        for program in programs
-    ]
+    facts = [describe(program) for program in programs]
     parallel.close()
     return {
         "error": max(errors),
         "traces": (counts[0], after[0] - counts[0]),
-        "compilations": (counts[1], after[1] - counts[1]),
+        "compilations": (counts[1] - before, after[1] - counts[1]),
         "programs": facts,
     }
 

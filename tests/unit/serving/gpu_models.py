@@ -108,7 +108,19 @@ def nested() -> Any:
     return keras.Model(image, layers.Dense(3, name="scores")(hidden))
 
 
-MODELS = {build.__name__: build for build in (mlp, cnn, attention, text, two, free, masked, nested)}
+def normalized() -> Any:
+    """Layers that compute with constants, not with variables."""
+    layers = keras.layers
+    scale = layers.Normalization()
+    scale.adapt(RANDOM.standard_normal((50, 6)).astype("float32") * 3)
+    rows = keras.Input((6,))
+    hidden = layers.Dense(8, activation="relu")(layers.Rescaling(0.5, offset=0.1)(scale(rows)))
+    return keras.Model(rows, layers.Dense(4, name="scores")(hidden))
+
+
+MODELS = {
+    build.__name__: build for build in (mlp, cnn, attention, text, two, free, masked, nested, normalized)
+}
 SCHEMES = {
     "float32": None,
     "int8": Scheme.INT8_WEIGHTS,
@@ -118,13 +130,15 @@ SCHEMES = {
 }
 
 
-class Strings(tf.Module):
+class Strings(tf.Module):  # type: ignore[misc]
     """A graph with an operator that XLA does not know."""
 
     def __init__(self) -> None:
         self.kernel = tf.Variable(tf.random.normal((4, 3), seed=1))
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="rows")])
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec([None, 4], tf.float32, name="rows")]
+    )
     def serve(self, rows: Any) -> dict[str, Any]:
         best = tf.unique_with_counts(tf.reshape(rows, [-1])).y  # as many as there are different numbers
         return {"scores": rows @ self.kernel + 0.0 * tf.reduce_sum(best)}

@@ -32,17 +32,28 @@ WHOLE = [
 ]
 UNCOMPILED = [("strings", "float32", 1), ("free", "int8", 1), ("free", "int8", 3)]
 Layout = tuple[int, int, int]  # data, pipeline, tensor
-ONE, COPIES, STAGES, BOTH = (1, 1, 1), (2, 1, 1), (1, 3, 1), (2, 3, 1)
+ONE, COPIES, STAGES, BOTH, SHARDS = (1, 1, 1), (2, 1, 1), (1, 3, 1), (2, 3, 1), (1, 1, 2)
 CASES: list[tuple[str, Layout]] = [
     *((f"{name}-{scheme}", ONE) for name, scheme in WHOLE),
-    *((f"{name}-int8", layout) for name in MODELS for layout in (COPIES, STAGES)),
+    *((f"{name}-int8", layout) for name in MODELS for layout in (COPIES, STAGES, SHARDS)),
     *((f"{name}-{scheme}", (1, stages, 1)) for name, scheme, stages in UNCOMPILED),
     ("cnn-float32", BOTH),
     ("two-int8", BOTH),
     ("attention-int4", STAGES),
+    ("mlp-int4", SHARDS),
+    ("normalized-float32", SHARDS),
+    ("attention-float32", (2, 1, 2)),
     ("nested-int8", STAGES),
     ("masked-int8", (1, 2, 1)),
-    *(REFUSED := [("masked-int8", (1, 6, 1)), ("graph-int8", (1, 2, 1))]),
+    *(
+        REFUSED := [
+            ("masked-int8", (1, 6, 1)),
+            ("graph-int8", (1, 2, 1)),
+            ("graph-int8", SHARDS),
+            ("masked-int8", SHARDS),
+            ("cnn-int8", (1, 1, 5)),
+        ]
+    ),
 ]
 SERVED = [case for case in CASES if case not in REFUSED]
 
@@ -123,32 +134,50 @@ def test_integers_stay_small_in_the_memory_of_the_device(results: Results) -> No
 
 
 @pytest.mark.parametrize("case", [case for case in SERVED if case[1] != ONE], ids=str)
-def test_copies_and_stages_are_on_devices_of_their_own(results: Results, case: tuple[str, Layout]) -> None:
+def test_copies_stages_and_shards_are_on_devices_of_their_own(
+    results: Results, case: tuple[str, Layout]
+) -> None:
     programs = results.cases[case]["programs"]
-    data, pipeline, _ = case[1]
+    data, pipeline, tensor = case[1]
     assert len(programs) == data * pipeline
     used = [device for program in programs for device in program["devices"]]
-    assert len(used) == len(set(used)), "a device belongs to one stage of one copy"
+    assert len(used) == len(set(used)) <= data * pipeline * tensor
     copies = [
         sum(program["bytes"] for program in programs[start : start + pipeline])
         for start in range(0, len(programs), pipeline)
     ]
     assert len(set(copies)) == 1
-    if (case[0], ONE) in results.cases:  # stages share the variables, they do not repeat them
+    if (case[0], ONE) in results.cases and tensor == 1:  # stages share the variables, none holds all
         assert copies[0] == results.cases[case[0], ONE]["programs"][0]["bytes"]
+
+
+def test_a_device_of_a_mesh_holds_its_part_of_the_weights(results: Results) -> None:
+    def size(artifact: str, layout: Layout) -> int:
+        found: int = results.cases[artifact, layout]["programs"][0]["bytes"]
+        return found
+
+    assert size("mlp-int8", SHARDS) == size("mlp-int8", ONE) / 2
+    assert size("mlp-int4", SHARDS) == size("mlp-int8", SHARDS)  # an int4 takes a byte there
+    assert size("attention-int8", SHARDS) < 0.55 * size("attention-int8", ONE)  # normalization is whole
+    assert size("cnn-int8", SHARDS) > 0.9 * size("cnn-int8", ONE)  # convolutions are whole
 
 
 def test_the_operator_that_xla_does_not_know_is_named(results: Results) -> None:
     assert "XLA cannot compile UniqueWithCounts: the model runs as a graph, without XLA." in results.warnings
 
 
-def test_what_cannot_be_cut_is_refused(results: Results) -> None:
-    too_many = results.cases["masked-int8", (1, 6, 1)]
-    assert too_many["reason"] == "UnsupportedModel"
-    assert too_many["message"].endswith("the model has 3 parts that can be cut: at most 3 stages")
-    graph = results.cases["graph-int8", (1, 2, 1)]
-    assert graph["reason"] == "UnsupportedModel"
-    assert graph["message"].endswith("can be cut; this one is a SavedModel")
+def test_what_cannot_be_cut_or_split_is_refused(results: Results) -> None:
+    refusals = {case: results.cases[case] for case in REFUSED}
+    assert {refusal["reason"] for refusal in refusals.values()} == {"UnsupportedModel"}
+    messages = {case: refusal["message"] for case, refusal in refusals.items()}
+    few = messages["masked-int8", (1, 6, 1)]
+    assert few.endswith("the model has 3 parts that can be cut: at most 3 stages")
+    assert messages["graph-int8", (1, 2, 1)] == messages["graph-int8", SHARDS]
+    assert messages["graph-int8", SHARDS].endswith("this one is a SavedModel")
+    assert "layer lstm (LSTM) cannot be computed on several devices" in messages["masked-int8", SHARDS]
+    whole = messages["cnn-int8", (1, 1, 5)]
+    assert "no layer can be split over 5 devices" in whole
+    assert whole.endswith("the largest layer is conv2d_1 (Conv2D)")
 
 
 def serve(artifact: Path, folder: Path, port: int, **variables: str) -> subprocess.Popen[bytes]:

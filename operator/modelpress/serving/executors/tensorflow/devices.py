@@ -4,6 +4,7 @@ import logging
 import os
 
 import tensorflow as tf
+from tensorflow.experimental import dtensor
 
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import LOGICAL_DEVICES
@@ -12,10 +13,11 @@ from modelpress.api.errors import DataError
 logger = logging.getLogger(__name__)
 
 
-def claim(count: int) -> list[str]:
+def claim(count: int, *, mesh: bool = False) -> list[str]:
     """Return the names of `count` devices, such as /device:GPU:0; before anything is computed.
 
-    The memory of GPUs is taken as it is needed. Raises DataError (ModelLoadFailed) where there are too few.
+    The memory of GPUs is taken as it is needed; those of a mesh talk over NCCL. Raises DataError
+    (ModelLoadFailed) where there are too few.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
@@ -27,6 +29,9 @@ def claim(count: int) -> list[str]:
         )
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
+    if mesh:
+        os.environ.setdefault("DTENSOR_GPU_USE_NCCL_COMMUNICATION", "1")
+        dtensor.initialize_accelerator_system("GPU")
     return [f"/device:GPU:{number}" for number in range(count)]
 
 

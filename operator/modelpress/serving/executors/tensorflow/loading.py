@@ -12,13 +12,14 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.artifacts import weights
 from modelpress.artifacts.manifest import ArtifactManifest
-from modelpress.models import stored_model, structure
+from modelpress.models import stored_model
 from modelpress.models.graph_model import Signature as ModelSignature
 from modelpress.models.stored_model import StoredModel
 from modelpress.models.types import TensorSpec
 from modelpress.serving.executors.base import Array, Executor
 from modelpress.serving.executors.tensorflow import devices
 from modelpress.serving.executors.tensorflow.executor import TensorFlowExecutor
+from modelpress.serving.executors.tensorflow.mesh import MeshExecutor
 from modelpress.serving.executors.tensorflow.program import Program
 from modelpress.serving.executors.tensorflow.sizes import largest_share, padded_sizes
 from modelpress.serving.executors.tensorflow.staging import StagedLayers
@@ -35,7 +36,8 @@ def load_copies(
 
     Raises DataError: ModelLoadFailed, UnsupportedModel, InvalidModel, ArtifactCorrupt or OutOfMemory.
     """
-    names = devices.claim(layout.data * layout.tensor * layout.pipeline)
+    _check(layout)
+    names = devices.claim(layout.data * layout.tensor * layout.pipeline, mesh=layout.tensor > 1)
     signature = Signature.of(manifest)
     sizes = None
     if signature.has_free_sizes:
@@ -54,20 +56,35 @@ def load_copies(
     return copies
 
 
+def _check(layout: Layout) -> None:
+    if layout.tensor > 1 and layout.pipeline > 1:
+        raise DataError(
+            Reason.NOT_SUPPORTED_YET, "parallelism: tensor and pipeline above 1 together are not implemented"
+        )
+
+
 def _chains(
     folder: Path, manifest: ArtifactManifest, layout: Layout, names: list[str], sizes: list[int] | None
 ) -> Iterator[list[Executor]]:
     """Yield the executors of one copy after the other."""
+    path = folder / manifest.model_file
+    if layout.pipeline * layout.tensor > 1 and not manifest.has_layers:
+        raise DataError(
+            Reason.UNSUPPORTED_MODEL,
+            "parallelism: on GPU devices, pipeline and tensor need a model of layers (.keras, .h5);"
+            " this one is a SavedModel",
+        )
+    if layout.tensor > 1:
+        for first in range(0, len(names), layout.tensor):
+            executor = MeshExecutor(
+                path, model_signature(manifest), names[first : first + layout.tensor], sizes
+            )
+            executor.check(Signature.of(manifest).example(1))
+            yield [executor]
+        return
     if layout.pipeline == 1:
         yield from ([_whole(folder, manifest, name, sizes)] for name in names)
         return
-    path = folder / manifest.model_file
-    if path.name != structure.LAYERS_FILE:
-        raise DataError(
-            Reason.UNSUPPORTED_MODEL,
-            f"parallelism.pipeline is {layout.pipeline}, and on GPU devices only models of layers"
-            " (.keras, .h5) can be cut; this one is a SavedModel",
-        )
     staged = StagedLayers(path, folder / weights.WEIGHTS_FILE, model_signature(manifest))
     bounds = staged.bounds(layout.pipeline, Signature.of(manifest), names[0])
     last = len(bounds) - 1
