@@ -97,6 +97,16 @@ class Connection(HttpToolsProtocol):
             if self._silent > self.limits.head_bytes or len(self.headers or ()) > self.limits.headers:
                 self.refuse(431, self._too_much())
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell every request that its caller left: uvicorn tells the newest one, which others may precede."""
+        waiting = [cycle for cycle, _ in self.pipeline]
+        self.pipeline.clear()
+        super().connection_lost(exc)
+        for cycle in (self._running, *waiting):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+
     def shutdown(self) -> None:
         """Close now where no answer is owed, else after the last one. Called by uvicorn's shutdown."""
         if self.unanswered():
@@ -184,6 +194,8 @@ class Connection(HttpToolsProtocol):
             return False
         if cycle is not self._running:
             self.pipeline.popleft()
+        if isinstance(cycle, RequestResponseCycle):
+            cycle.waiting_for_100_continue = False  # would be written after the refusal
         cycle.disconnected = True
         cycle.message_event.set()
         return cycle.response_started

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
+import pytest
 import uvicorn
 
 from modelpress.serving.connection import Connection, ConnectionLimits, State, sweep
@@ -101,7 +102,7 @@ def serve(test: Callable[[Site], Coroutine[Any, Any, None]]) -> None:
             await asyncio.sleep(0.005)
         site.port = site.server.servers[0].sockets[0].getsockname()[1]
         try:
-            await test(site)
+            await asyncio.wait_for(test(site), 30)
         finally:
             site.gate.set()
             for connection in site.connections:
@@ -256,6 +257,35 @@ def test_an_upgrade_is_ignored_and_ends_the_connection() -> None:
         assert refused == (400, "upgrades of requests with a body are not supported")
 
     serve(test)
+
+
+def test_callers_that_leave_cause_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(site: Site) -> None:
+        for data in (LATER, LATER * 3, CHUNKED, LATER + CHUNKED):
+            peer = await site.connect(data)
+            peer.writer.transport.abort()
+            await asyncio.sleep(0.02)
+            site.gate.set()
+            while site.connections or site.server.server_state.tasks:
+                await asyncio.sleep(0.005)
+            site.gate.clear()
+        assert site.left >= 1
+
+    serve(test)
+    assert caplog.text == ""
+
+
+def test_nobody_is_asked_to_continue_a_body_that_was_refused(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(site: Site) -> None:
+        peer = await site.connect(CHUNKED[:-2] + b"Expect: 100-continue\r\n\r\nzz\r\n")
+        assert await peer.error() == (400, "the request is not valid HTTP")
+        assert await peer.ended()
+        while site.server.server_state.tasks:
+            await asyncio.sleep(0.005)
+        assert site.left == 1
+
+    serve(test)
+    assert caplog.text == ""
 
 
 def test_new_callers_take_the_place_of_slow_and_idle_connections() -> None:

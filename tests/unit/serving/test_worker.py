@@ -18,9 +18,8 @@ import numpy as np
 import psutil
 import pytest
 
-from modelpress.api.contract import JobFailure
 from modelpress.serving.executors.litert import LiteRTExecutor
-from tests.unit.serving.artifacts import Worker, examples, start, wait_ready, worker
+from tests.unit.serving.artifacts import Worker, examples, failure, start, wait_ready, worker
 
 
 def tensor(name: str, array: Any) -> dict[str, Any]:
@@ -88,7 +87,8 @@ BAD: list[tuple[str, str, bytes, dict[str, str], int, str]] = [
     ("POST", "/v2/models/digits/infer", b"not json", {}, 400, "the body is not valid JSON"),
     ("POST", "/v2/models/digits/infer", b"", {}, 400, "the body is not valid JSON"),
     ("POST", "/v2/models/digits/infer", b"\xff\xfe", {}, 400, "the body is not valid JSON"),
-    ("POST", "/v2/models/digits/infer", b"[" * 500_000, {}, 400, "the body is not valid JSON"),
+    ("POST", "/v2/models/digits/infer", b"[" * 500_000, {}, 400, "nested deeper than 1024 levels"),
+    ("POST", "/v1/models/digits:predict", b'{"a":' * 2000 + b"1" + b"}" * 2000, {}, 400, "nested deeper"),
     (
         "POST",
         "/v2/models/digits/infer",
@@ -404,11 +404,6 @@ def test_an_idle_worker_ends_soon_after_sigterm(artifacts: Path, tmp_path: Path)
         wait_ready(client, process, log)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
-
-
-def failure(process: subprocess.Popen[bytes], termination: Path, code: int) -> JobFailure:
-    assert process.wait(60) == code
-    return JobFailure.model_validate_json(termination.read_bytes())
 
 
 def test_a_flipped_byte_is_refused(artifacts: Path, tmp_path: Path) -> None:

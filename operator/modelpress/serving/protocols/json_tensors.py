@@ -35,6 +35,7 @@ _ACCEPTED: dict[str, tuple[set[type], str]] = {
 }
 # A client's own words are repeated in messages up to this length.
 _ECHO = 80
+_MAX_DEPTH = 1024  # orjson's own limit
 
 
 def parse_object(body: bytes | bytearray) -> dict[str, Any]:
@@ -42,7 +43,9 @@ def parse_object(body: bytes | bytearray) -> dict[str, Any]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the body is not valid JSON: {error}") from error
+        deep = "depth" in str(error) or "Recursion" in str(error)
+        why = f"it is nested deeper than {_MAX_DEPTH} levels" if deep else error
+        raise BadRequest(f"the body is not valid JSON: {why}") from error
     if type(value) is not dict:
         raise BadRequest(f"the body must be a JSON object, not {kind(value)}")
     return value
