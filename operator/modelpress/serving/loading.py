@@ -12,7 +12,15 @@ from pathlib import Path
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.artifacts.manifest import ArtifactManifest, Form, load_verified
-from modelpress.serving.devices import Device, InLoop, OnThreads, call_seconds, hop_seconds
+from modelpress.serving.devices import (
+    Device,
+    InLoopUpTo,
+    OnThreads,
+    batch_sizes,
+    call_seconds,
+    hop_seconds,
+    rows_in_loop,
+)
 from modelpress.serving.executors.base import Executor, InputError
 from modelpress.serving.executors.litert import LiteRTExecutor, check_signature
 from modelpress.serving.layout import Layout
@@ -52,23 +60,45 @@ def load(folder: Path, layout: Layout, max_batch_size: int) -> Loaded:
 
 async def place(loaded: Loaded, max_batch_size: int) -> Device:
     """Put the executors where they compute: one executor stays in the loop if threads would cost more."""
-    loop = asyncio.get_running_loop()
-    if len(loaded.copies) == 1 and len(loaded.copies[0]) == 1:
-        executor = loaded.copies[0][0]
-        inputs = loaded.signature.example(max_batch_size)
-        hop = await hop_seconds(inputs)
-        call = await asyncio.to_thread(call_seconds, executor, inputs)
-        facts = {"call_microseconds": round(call * 1e6), "hop_microseconds": round(hop * 1e6)}
-        if call <= hop:
-            logger.info("Batches are computed in the event loop: a thread would cost more.", extra=facts)
-            return InLoop(executor)
+    chains = loaded.copies
+    stages = len(chains[0])
+    threads = OnThreads(
+        DataParallel(
+            [
+                Pipeline(
+                    [Stage(executor, f"copy-{number}-stage-{place}") for place, executor in enumerate(copy)]
+                )
+                for number, copy in enumerate(chains)
+            ]
+        ),
+        stages,
+        asyncio.get_running_loop(),
+    )
+    return threads if len(chains) > 1 or stages > 1 else await _nearest(loaded, threads, max_batch_size)
+
+
+async def _nearest(loaded: Loaded, threads: OnThreads, max_batch_size: int) -> Device:
+    """Return the device for one executor: the loop for batches up to the size where a thread costs less."""
+    executor = loaded.copies[0][0]
+    hop = await hop_seconds(loaded.signature.example(max_batch_size))
+    calls = {
+        rows: await asyncio.to_thread(call_seconds, executor, loaded.signature.example(rows))
+        for rows in batch_sizes(max_batch_size)
+    }
+    most = rows_in_loop(calls, hop)
+    facts = {
+        "hop_microseconds": round(hop * 1e6),
+        "call_microseconds": {rows: round(seconds * 1e6) for rows, seconds in calls.items()},
+    }
+    if not most:
         logger.info("Batches are computed on a thread of their own.", extra=facts)
-    stages = len(loaded.copies[0])
-    pipelines = [
-        Pipeline([Stage(executor, f"copy-{number}-stage-{place}") for place, executor in enumerate(copy)])
-        for number, copy in enumerate(loaded.copies)
-    ]
-    return OnThreads(DataParallel(pipelines), stages, loop)
+        return threads
+    logger.info(
+        "Batches of up to %d rows are computed in the event loop: a thread would cost more.",
+        most,
+        extra=facts,
+    )
+    return InLoopUpTo(most, executor, threads)
 
 
 def _on_gpus(
@@ -77,11 +107,11 @@ def _on_gpus(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only, of the C++ part
     try:  # a worker on CPUs never gets here
         from modelpress.serving.executors.tensorflow.loading import load_copies  # noqa: PLC0415
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise DataError(
             Reason.MODEL_LOAD_FAILED,
-            f"the artifact is of form {manifest.form}, for GPU devices, and this worker has no TensorFlow:"
-            " serve one that was compressed with devices.type: CPU, or with the image for GPUs",
+            f"the artifact is of form {manifest.form}, for GPU devices, and this worker cannot import"
+            " TensorFlow: serve one that was compressed with devices.type: CPU, or with the image for GPUs",
         ) from error
     return load_copies(folder, manifest, layout, max_batch_size)
 

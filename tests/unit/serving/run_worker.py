@@ -9,7 +9,8 @@ class NoTensorFlow:
     """Refuses what a CPU worker must not need."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name.partition(".")[0] in ("tensorflow", "keras", "kopf", "kubernetes", "sklearn"):
+        package = name.partition(".")[0]
+        if package in ("tensorflow", "keras", "kopf", "kubernetes", "sklearn") or name == "modelpress.models":
             raise ImportError(f"{name} must not be imported by a worker")
 
 

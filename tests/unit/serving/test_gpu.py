@@ -202,7 +202,7 @@ def test_without_a_gpu_the_worker_says_so_and_ends(gpu_artifacts: Path, tmp_path
 
 def test_a_worker_rehearses_on_its_cpu_with_a_warning(gpu_artifacts: Path, tmp_path: Path) -> None:
     port = free_port()
-    variables = {"MODELPRESS_LOGICAL_DEVICES": "1", "MODELPRESS_DATA": "2", "MODELPRESS_MAX_BATCH_SIZE": "8"}
+    variables = {"MODELPRESS_LOGICAL_DEVICES": "1", "MODELPRESS_DATA": "2", "MODELPRESS_MAX_BATCH_SIZE": "2"}
     process = serve(gpu_artifacts / "mlp-int8", tmp_path, port, **variables)
     try:
         with (

@@ -1,5 +1,7 @@
 """What a worker refuses to load."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,15 +12,22 @@ from modelpress.artifacts import manifest
 from modelpress.artifacts.manifest import Form
 from modelpress.serving.layout import Layout
 from modelpress.serving.loading import load
+from tests.unit.serving.artifacts import start
 
 
-def test_a_cpu_worker_refuses_the_form_for_gpus(artifacts: Path) -> None:
-    folder = artifacts / "seed-int8"
+def test_a_cpu_worker_refuses_the_form_for_gpus(artifacts: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "artifact"
+    shutil.copytree(artifacts / "seed-int8", folder)
     found = manifest.load(folder)
     manifest.save(found.model_copy(update={"form": Form.TENSORFLOW}), folder)
-    try:
-        with pytest.raises(DataError, match="of form tensorflow, for GPU devices") as caught:
-            load(folder, Layout(data=1, pipeline=1), 32)
-    finally:
-        manifest.save(found, folder)
-    assert caught.value.reason is Reason.MODEL_LOAD_FAILED
+    process, _, termination, log = start(folder, tmp_path)  # in which TensorFlow cannot be imported
+    assert process.wait(60) == 65, log.read_text()
+    told = json.loads(termination.read_text())
+    assert told["reason"] == Reason.MODEL_LOAD_FAILED
+    assert "of form tensorflow, for GPU devices, and this worker cannot import TensorFlow" in told["message"]
+
+
+def test_the_form_for_cpus_is_not_split_over_devices(artifacts: Path) -> None:
+    with pytest.raises(DataError, match="tensor needs GPU devices") as caught:
+        load(artifacts / "seed-int8", Layout(tensor=2), 32)
+    assert caught.value.reason is Reason.UNSUPPORTED_MODEL

@@ -26,6 +26,8 @@ from modelpress.serving.executors.tensorflow.staging import StagedLayers
 from modelpress.serving.layout import Layout
 from modelpress.serving.signature import Signature
 
+_TRIAL_ROWS = 2  # with which loading sees that outputs have as many rows as inputs
+
 logger = logging.getLogger(__name__)
 
 
@@ -43,7 +45,7 @@ def load_copies(
     if signature.has_free_sizes:
         logger.info("Sizes of inputs are free beside the batch: the model runs as a graph, without XLA.")
     else:
-        sizes = padded_sizes(largest_share(max_batch_size, layout.data, layout.pipeline))
+        sizes = padded_sizes(max(_TRIAL_ROWS, largest_share(max_batch_size, layout.data, layout.pipeline)))
     copies: list[list[Executor]] = []
     try:
         for chain in _chains(folder, manifest, layout, names, sizes):
@@ -96,9 +98,7 @@ def _chains(
         yield chain
 
 
-def _whole(
-    folder: Path, manifest: ArtifactManifest, device: str, sizes: list[int] | None
-) -> TensorFlowExecutor:
+def _whole(folder: Path, manifest: ArtifactManifest, device: str, sizes: list[int] | None) -> Executor:
     with tf.device(device):
         model = stored_model.load(
             folder / manifest.model_file,
