@@ -36,6 +36,7 @@ def main() -> None:
         subprocess.run([sys.executable, str(program), name], check=True, capture_output=True)
         batch_sizes(folder)
         copies(folder)
+        memory(folder)
         http(folder)
 
 
@@ -84,6 +85,21 @@ def copies(folder: Path) -> None:
         print(f"data {data}, pipeline {pipeline}: {fastest[1, 1] / seconds:5.2f}   {seconds * 1e3:7.1f} ms")
     for run in runs.values():
         run.close()
+
+
+def memory(folder: Path) -> None:
+    """What copies and stages of a model cost: the file is mapped, XNNPACK packs weights per interpreter."""
+    print("\nresident memory of a worker with a large model, MB")
+    path = folder / "slow-large.tflite"
+    program = Path(__file__).with_name("large_model.py")
+    subprocess.run([sys.executable, str(program), str(path)], check=True, capture_output=True)
+    artifact = make_artifact(path, folder / "large")
+    file = path.stat().st_size / 1e6
+    print(f"{'layout':24}{'resident':>10}{'of it mapped files':>20}   file {file:.0f} MB")
+    for data, pipeline in ((1, 1), (2, 1), (1, 2), (2, 2)):
+        with worker(artifact, folder, data=data, pipeline=pipeline) as running:
+            info = psutil.Process(running.process.pid).memory_info()
+            print(f"data {data}, pipeline {pipeline}{'':8}{info.rss / 1e6:10.0f}{info.shared / 1e6:20.0f}")
 
 
 def http(folder: Path) -> None:
