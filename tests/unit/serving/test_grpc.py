@@ -109,6 +109,24 @@ def test_requests_of_many_threads_get_their_own_rows(client: Client, reference: 
         assert all(pool.map(ask, list(range(1, 20)) * 20))
 
 
+def test_callers_that_send_no_message_hold_up_nobody(digits: Worker, client: Client) -> None:
+    sent = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        sent.wait(60)
+        yield request(images(3)).SerializeToString()
+
+    idle = Client(digits.grpc)
+    calls = [
+        idle.channel.stream_unary(f"{SERVICE}ModelInfer").future(nothing(), timeout=60) for _ in range(60)
+    ]
+    assert output(client.infer(images(3)))
+    sent.set()
+    answers = [pb.ModelInferResponse.FromString(call.result(60)) for call in calls]
+    assert len({output(answer) for answer in answers}) == 1
+    idle.channel.close()
+
+
 def refused(call: Any) -> tuple[Any, str]:
     with pytest.raises(grpc.RpcError) as caught:
         call()
