@@ -1,16 +1,19 @@
 """Where batches are computed: in the event loop's own turn, or on threads beside it.
 
 A call that is cheaper than handing it to a thread and back runs in the loop. `hop_seconds` measures that
-way, so that the choice follows the machine and the model. Must not import a runtime.
+way and `call_seconds` calls of several sizes, so that the choice follows the machine and the model. Must not
+import a runtime.
 """
 
 import asyncio
 import contextlib
+import math
 import statistics
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
-from modelpress.serving.executors.base import Array, Arrays, Executor
+from modelpress.serving.executors.base import Array, Arrays, Executor, rows
 from modelpress.serving.parallelism import DataParallel, Done, Pipeline, Result, Stage
 
 _HOPS = 41
@@ -71,6 +74,29 @@ class OnThreads:
         self._parallel.close()
 
 
+class InLoopUpTo:
+    """Computes small batches in the caller, and those that cost more than a change of threads on one.
+
+    Both use one executor: with a depth of 1 it is never asked for two batches at a time.
+    """
+
+    depth = 1
+
+    def __init__(self, rows: int, executor: Executor, threads: OnThreads) -> None:
+        self._rows = rows
+        self._in_loop = InLoop(executor)
+        self._threads = threads
+
+    def start(self, inputs: Arrays, done: Done) -> None:
+        """Compute at once, or hand the batch to the thread."""
+        device: Device = self._in_loop if rows(inputs) <= self._rows else self._threads
+        device.start(inputs, done)
+
+    def close(self) -> None:
+        """End the thread, which frees the executor."""
+        self._threads.close()
+
+
 class _Nothing:
     """An executor that computes nothing, to measure the way there and back."""
 
@@ -94,6 +120,20 @@ async def hop_seconds(inputs: Arrays) -> float:
         times.append(time.perf_counter() - start)
     device.close()
     return statistics.median(times)
+
+
+def rows_in_loop(seconds_by_rows: Mapping[int, float], hop: float) -> int:
+    """Return up to how many rows a call costs no more than the way to a thread and back; 0 if none does.
+
+    `seconds_by_rows` has the time of calls of some sizes; between two of them the larger one counts.
+    """
+    dearer = [rows for rows, seconds in seconds_by_rows.items() if seconds > hop]
+    return max((rows for rows in seconds_by_rows if rows < min(dearer, default=math.inf)), default=0)
+
+
+def batch_sizes(max_rows: int) -> list[int]:
+    """Return the numbers of rows worth measuring: powers of two, and the largest."""
+    return [2**power for power in range(max_rows.bit_length()) if 2**power < max_rows] + [max_rows]
 
 
 def call_seconds(executor: Executor, inputs: Arrays) -> float:
