@@ -1,9 +1,11 @@
 """All benchmarks in turn: `make bench`. Each prints ratios inside one run, and none passes or fails."""
 
-from tests.benchmarks import auto, channels, compression, l0, memory, pretrained, serving
+from tests.benchmarks import auto, channels, compression, grpc_peers, l0, memory, peers, pretrained, serving
 
 if __name__ == "__main__":
     serving.main()
+    peers.main()
+    grpc_peers.main()
     compression.main()
     auto.main()
     channels.main()

@@ -1,0 +1,247 @@
+"""Our worker beside kserve and litserve: wrk on one loopback, interleaved rounds, ratios inside one run.
+
+    python -m tests.benchmarks.peers [CASE ...]
+
+Needs wrk on PATH (`apt-get install wrk`, or https://github.com/wg/wrk); without it, it says so and ends.
+Peers are installed into environments of their own in the cache folder, which takes minutes once. They compute
+the same float32 models: with TensorFlow, as their users do, and for the first cases also with LiteRT, so that
+what is compared there is the serving alone. Each has its defaults: one process that computes, no batching.
+"""
+
+import base64
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from modelpress.serving.executors.litert import LiteRTExecutor
+from tests.benchmarks.contestants import Contestant, Run, run_wrk, start_peer, start_worker
+from tests.support.binaries import cache
+
+PEERS = {"kserve": "kserve==0.21.0", "litserve": "litserve==0.2.19"}
+RUNTIMES = ["tensorflow-cpu==2.21.0", "ai-edge-litert==2.3.0"]
+ROUNDS = int(os.environ.get("MODELPRESS_BENCH_ROUNDS", "3"))
+
+
+@dataclass(frozen=True)
+class Post:
+    """A request of one server."""
+
+    path: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One request, as each server speaks it."""
+
+    title: str
+    model: str
+    connections: tuple[int, ...]
+    posts: dict[str, Post]  # by the server's name
+    target: str
+    runtime: str = "tensorflow"
+
+
+def oip(values: Any) -> Post:
+    entry = {"name": "x", "datatype": "FP32", "shape": values.shape, "data": values.ravel().tolist()}
+    return Post("/v2/models/digits/infer", json.dumps({"inputs": [entry]}).encode())
+
+
+def predict(values: Any) -> Post:
+    return Post("/v1/models/digits:predict", json.dumps({"instances": values.tolist()}).encode())
+
+
+def binary(values: Any) -> Post:
+    parameters = {"binary_data_size": values.nbytes}
+    entry = {"name": "x", "datatype": "FP32", "shape": values.shape, "parameters": parameters}
+    head = json.dumps({"inputs": [entry], "parameters": {"binary_data_output": True}}).encode()
+    headers = (
+        ("Content-Type", "application/octet-stream"),
+        ("Inference-Header-Content-Length", str(len(head))),
+    )
+    return Post("/v2/models/digits/infer", head + values.tobytes(), headers)
+
+
+def rows_json(values: Any) -> Post:
+    return Post("/predict", json.dumps({"rows": values.tolist()}).encode())
+
+
+def rows_base64(values: Any) -> Post:
+    text = base64.b64encode(values.tobytes()).decode()
+    return Post("/predict", json.dumps({"base64": text, "shape": values.shape}).encode())
+
+
+def everyone(ours: Post, litserve: Post) -> dict[str, Post]:
+    return {"modelpress": ours, "kserve": ours, "litserve": litserve}
+
+
+def cases() -> list[Case]:
+    random = np.random.default_rng(1)
+    row = random.random((1, 64)).round(6)
+    wide = random.random((1, 784)).round(6)
+    image = random.random((1, 224, 224, 3), np.float32)
+    found = []
+    for runtime in ("tensorflow", "litert"):
+        for name, make in (("OIP v2 JSON", oip), ("TF Serving JSON", predict)):
+            posts = everyone(make(row), rows_json(row))
+            title = f"{name}, 64 features"
+            connections = (1, 16, 128) if runtime == "tensorflow" else (16,)
+            target = (
+                "20x at 16 connections, 10x at 1 and 128"
+                if runtime == "tensorflow"
+                else "none: peers on LiteRT"
+            )
+            found.append(Case(title, "mlp", connections, posts, target, runtime))
+    for name, make in (("OIP v2 JSON", oip), ("TF Serving JSON", predict)):
+        posts = everyone(make(wide), rows_json(wide))
+        found.append(Case(f"{name}, 784 features", "wide", (16,), posts, "15x"))
+    posts = everyone(binary(image), rows_base64(image))
+    found.append(Case("OIP v2 binary, 224x224x3 float32 (litserve: base64)", "image", (1, 8), posts, "60x"))
+    return found
+
+
+def main(wanted: list[str] | None = None) -> None:
+    if not shutil.which("wrk"):
+        print("peers: wrk is not on PATH; install it with `apt-get install wrk` or from github.com/wg/wrk")
+        return
+    print(f"\n{machine()}; wrk -t1, median of {ROUNDS} interleaved rounds")
+    chosen = [case for case in cases() if not wanted or any(word in case.title for word in wanted)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        subprocess.run(
+            [sys.executable, "-m", "tests.benchmarks.peer_models", name], check=True, capture_output=True
+        )
+        groups = list(dict.fromkeys((case.model, case.runtime) for case in chosen))
+        for model, runtime in groups:
+            side_by_side(folder, [case for case in chosen if (case.model, case.runtime) == (model, runtime)])
+        if not wanted:
+            batch_of_32(folder)
+
+
+def machine() -> str:
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    found = re.search(r"model name\s*: (.*)", text)
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    name = found[1] if found else platform.machine()
+    return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}, load average {load}"
+
+
+@contextmanager
+def servers(folder: Path, model: str, runtime: str) -> Iterator[list[Contestant]]:
+    """Run our worker and the peers until the block ends."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(start_worker(folder / f"{model}.tflite", folder)),
+            *(
+                stack.enter_context(start_peer(name, environment(name), folder / model, runtime))
+                for name in PEERS
+            ),
+        ]
+
+
+def environment(name: str) -> Path:
+    """Return the Python of a peer's environment, made if need be."""
+    target = cache() / f"peer-{PEERS[name]}"
+    with FileLock(f"{target}.lock"):
+        if not (target / "installed").exists():
+            print(f"installing {PEERS[name]} and {', '.join(RUNTIMES)} into {target}, only once", flush=True)
+            uv = shutil.which(
+                "uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+            )
+            assert uv, "uv is not installed: run `make setup`"
+            shutil.rmtree(target, ignore_errors=True)
+            subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(target)], check=True)
+            install = [uv, "pip", "install", "--quiet", "--python", str(target / "bin" / "python")]
+            subprocess.run([*install, PEERS[name], *RUNTIMES], check=True)
+            (target / "installed").touch()
+    return target / "bin" / "python"
+
+
+def side_by_side(folder: Path, group: list[Case]) -> None:
+    with servers(folder, group[0].model, group[0].runtime) as contestants:
+        for contestant in contestants:
+            post = group[0].posts[contestant.name]
+            contestant.wait_ready(post.path, post.body, dict(post.headers))
+        for case in group:
+            print(f"\n{case.title}; peers compute with {case.runtime}; target: {case.target}")
+            for connections in case.connections:
+                compare(folder, contestants, case, connections)
+        for contestant in contestants:
+            print(
+                f"{contestant.name:12}{contestant.resident_megabytes():6.0f} MB resident,"
+                f" first answer {contestant.ready_seconds:.1f} s after the start"
+            )
+
+
+def compare(folder: Path, contestants: list[Contestant], case: Case, connections: int) -> None:
+    runs: dict[str, list[Run]] = {contestant.name: [] for contestant in contestants}
+    for _ in range(ROUNDS):
+        for contestant in contestants:
+            post = case.posts[contestant.name]
+            runs[contestant.name].append(
+                run_wrk(contestant, folder, post.path, post.body, dict(post.headers), connections)
+            )
+    rates = {name: median(run.rate for run in found) for name, found in runs.items()}
+    better = max(rates[name] for name in PEERS)
+    for name, found in runs.items():
+        ratio = f"{rates['modelpress'] / better:6.1f}x" if name == "modelpress" else " " * 7
+        print(
+            f"{connections:4} connections  {name:12}{rates[name]:9.0f}/s {ratio}"
+            f"   p50 {median(run.p50 for run in found) * 1e3:8.2f} ms"
+            f"   p99 {median(run.p99 for run in found) * 1e3:8.2f} ms"
+            f"   CPU {median(run.cpu for run in found) * 1e6:7.0f} us/request"
+        )
+
+
+def batch_of_32(folder: Path) -> None:
+    """The time of a request of 32 rows over that of the bare interpreter call with them."""
+    values = np.random.default_rng(1).random((32, 784)).round(6)
+    executor = LiteRTExecutor(folder / "heavy.tflite")
+    inputs = [values.astype("float32")]
+    posts = {"binary": binary(inputs[0]), "OIP v2 JSON": oip(values), "TF Serving JSON": predict(values)}
+    print(
+        "\n32 rows of 784 features, 1 connection: p50 over the bare call; target: 1.2 in binary, 1.6 in JSON"
+    )
+    with start_worker(folder / "heavy.tflite", folder) as ours:
+        post = posts["binary"]
+        ours.wait_ready(post.path, post.body, dict(post.headers))
+        ratios: dict[str, list[float]] = {name: [] for name in posts}
+        for _ in range(ROUNDS):
+            for name, post in posts.items():
+                bare = bare_seconds(executor, inputs)
+                run = run_wrk(ours, folder, post.path, post.body, dict(post.headers), 1)
+                bare = (bare + bare_seconds(executor, inputs)) / 2
+                ratios[name].append(run.p50 / bare)
+                print(f"{name:16} {run.p50 * 1e3:7.2f} ms, bare {bare * 1e3:6.2f} ms: {run.p50 / bare:5.2f}")
+    for name, found in ratios.items():
+        print(f"{name:16} {median(found):5.2f} times the bare call")
+
+
+def bare_seconds(executor: LiteRTExecutor, inputs: list[Any]) -> float:
+    """Return the median time of bare calls."""
+    times = []
+    for _ in range(300):
+        start = time.perf_counter()
+        executor.run(inputs)
+        times.append(time.perf_counter() - start)
+    return median(times)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
