@@ -1,8 +1,8 @@
 """Peak memory of a compression Job on a model of 100 million parameters (400 MB in float32).
 
 Each step's peak is that of all processes of the Job, less the same step's peak for a model of some kilobytes,
-as a multiple of the large model's bytes. Run with `python -m tests.benchmarks.memory` from the repository's
-root; it needs 5 GB of memory and takes some minutes.
+as a multiple of the large model's bytes. Run with `python -m tests.benchmarks.memory [KIND ...]` from the
+repository's root; it needs 5 GB of memory and takes some minutes.
 """
 
 import json
@@ -23,6 +23,11 @@ from modelpress.compression.report import StepReport
 
 LARGE, SMALL = 4096, 8  # units of the Dense layers; 102.8 million parameters and some hundreds
 EMBEDDING = "embedding"
+FORMS = {  # device type and scheme
+    "Int8Dynamic": ("CPU", "Int8Dynamic"),
+    "float32": ("CPU", None),
+    "Int8Weights for GPUs": ("GPU", "Int8Weights"),
+}
 _HIDDEN = 6
 _MB = 1e6
 
@@ -36,26 +41,23 @@ class Measured:
     original: int
 
 
-def main() -> None:
+def main(kinds: Sequence[str] = ()) -> None:
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for kind in ("layers", "SavedModel", EMBEDDING):
-            small = build(kind, SMALL, folder / f"{kind} small")
-            large = build(kind, LARGE, folder / f"{kind} large")
-            for scheme in ("Int8Dynamic", None):
-                baseline = run(small, scheme, folder / f"{small.name} {scheme} job")
-                show(
-                    f"{kind}, {scheme or 'float32'}",
-                    run(large, scheme, folder / f"{kind} {scheme}"),
-                    baseline,
-                )
+        for kind in kinds or ("layers", "SavedModel", EMBEDDING):
+            folder = Path(name) / kind
+            folder.mkdir()
+            small = build(kind, SMALL, folder / "small")
+            large = build(kind, LARGE, folder / "large")
+            for form in FORMS:
+                baseline = run(small, form, folder / f"{form} small")
+                show(f"{kind}, {form}", run(large, form, folder / form), baseline)
 
 
 def build(kind: str, units: int, folder: Path) -> Path:
     """Write a model in a process of its own: TensorFlow does not give memory back."""
     folder.mkdir()
     target = folder / ("model" if kind == "SavedModel" else "model.keras")
-    command = [sys.executable, "-m", "tests.benchmarks.memory", kind, str(units), str(target)]
+    command = [sys.executable, "-m", "tests.benchmarks.memory", "--write", kind, str(units), str(target)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return target
 
@@ -81,14 +83,15 @@ def write(kind: str, units: int, target: Path) -> None:
         model.save(target)
 
 
-def run(model: Path, scheme: str | None, folder: Path) -> Measured:
+def run(model: Path, form: str, folder: Path) -> Measured:
     """Run the Job's program as a pod does."""
     folder.mkdir()
+    device, scheme = FORMS[form]
     request = {
         "name": "large",
         "namespace": "default",
         "recipeHash": "1" * 64,
-        "deviceType": "CPU",
+        "deviceType": device,
         "model": {"uri": model.as_uri()},
         "compression": {"quantization": {"scheme": scheme}} if scheme else None,
     }
@@ -133,10 +136,8 @@ def _row(peak: int | None, baseline: int | None, original: int) -> str:
     return f"{peak / _MB:8,.0f} MB{baseline / _MB:8,.0f} MB{beyond:8.2f}x"
 
 
-def _arguments(arguments: Sequence[str]) -> None:
-    kind, units, target = arguments
-    write(kind, int(units), Path(target))
-
-
 if __name__ == "__main__":
-    _arguments(sys.argv[1:]) if len(sys.argv) > 1 else main()
+    if sys.argv[1:2] == ["--write"]:
+        write(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
+    else:
+        main(sys.argv[1:])

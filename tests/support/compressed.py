@@ -25,20 +25,30 @@ class Made:
         return self.report.passes[-1]
 
 
-def compress(model: TrainedModel, scheme: Scheme | None, folder: Path, **fields: Any) -> Made:
-    """Compress with `scheme` on a CPU; None serves float32. `fields` are those of a JobRequest."""
-    request = JobRequest.model_validate(
+def job_request(model: Path, **fields: Any) -> JobRequest:
+    """Return the request of a Job for a CPU, with further `fields`, as JSON has them."""
+    return JobRequest.model_validate(
         {
             "name": "digits",
             "namespace": "default",
             "recipeHash": "1" * 64,
             "deviceType": "CPU",
-            "model": {"uri": model.path.as_uri()},
+            "model": {"uri": model.as_uri()},
+            **fields,
+        }
+    )
+
+
+def compress(model: TrainedModel, scheme: Scheme | None, folder: Path, **fields: Any) -> Made:
+    """Compress with `scheme` on a CPU; None serves float32. `fields` are those of a JobRequest."""
+    request = job_request(
+        model.path,
+        **{
             "data": {"calibration": {"uri": model.calibration.as_uri()}},
             "compression": {"quantization": {"scheme": scheme.value}} if scheme else None,
             "evaluation": {"minScore": "50%"},
             **fields,
-        }
+        },
     )
     inputs = pipeline.Inputs(
         model=model.path,

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from modelpress.api.conditions import Reason
-from modelpress.api.errors import DataError
+from modelpress.api.errors import DataError, UnavailableError
 from modelpress.models import archive
 from modelpress.models.types import Array, TensorSpec, first_line, one_line
 
@@ -112,7 +112,7 @@ class _Arrays:
         target = self._folder / f"{self.keys.index(key)}.npy"  # never a name from the file
         if not target.exists():
             with self._file.open(entry) as packed, target.open("xb") as unpacked:
-                _copy(packed, unpacked, entry.file_size)
+                self._unpack(packed, unpacked, entry.file_size)
         try:
             array: Any = np.load(target, mmap_mode="r", allow_pickle=False)
         except Exception as error:  # a damaged header can make numpy raise anything
@@ -125,14 +125,19 @@ class _Arrays:
             raise invalid(f"{self.name}: array {key} is a single number; its first axis must be the rows")
         return array  # type: ignore[no-any-return]
 
-
-def _copy(packed: IO[bytes], unpacked: IO[bytes], size: int) -> None:
-    left = size
-    while piece := packed.read(_CHUNK):
-        left -= len(piece)
-        if left < 0:
-            raise zipfile.BadZipFile("an array is longer than the archive declares")
-        unpacked.write(piece)
+    def _unpack(self, packed: IO[bytes], unpacked: IO[bytes], size: int) -> None:
+        left = size
+        while piece := packed.read(_CHUNK):
+            left -= len(piece)
+            if left < 0:
+                raise zipfile.BadZipFile("an array is longer than the archive declares")
+            try:
+                unpacked.write(piece)
+            except OSError as error:  # of this machine, not of the file
+                raise UnavailableError(
+                    Reason.SOURCE_UNAVAILABLE,
+                    f"{self.name}: cannot be unpacked: {error.strerror or error}",
+                ) from error
 
 
 def _input(arrays: _Arrays, spec: TensorSpec, count: int) -> Array:

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from modelpress.api.base import ApiModel
 from modelpress.api.conditions import Reason
+from modelpress.api.contract import Scores
 from modelpress.api.errors import DataError, MissingError
 from modelpress.api.spec import Metric
 from modelpress.artifacts.manifest import REPORT_FILE, TensorSpec
@@ -317,6 +318,17 @@ class Report(ApiModel):
 def save(report: Report, folder: Path) -> None:
     """Write report.json into `folder`."""
     (folder / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
+
+
+def scores(found: EvaluationReport) -> Scores:
+    """Return what the gate judges."""
+    return Scores(
+        metric=found.metric,
+        original=found.original,
+        compressed=found.compressed,
+        drop=found.drop if len(found.outputs) > 1 else None,
+        rows=found.rows,
+    )
 
 
 def load(folder: Path) -> Report:

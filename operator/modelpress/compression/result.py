@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from modelpress.api.contract import JobRequest, Scores
+from modelpress.api.contract import JobRequest
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts.digests import file_sha256
 from modelpress.artifacts.manifest import REPORT_FILE, ArtifactManifest, PassSummary, TensorSpec
@@ -105,18 +105,8 @@ def manifest(request: JobRequest, made: Report, form: Form, kind: manifests.Form
         compressor_version=version("modelpress"),
         original_bytes=made.sizes.original_bytes,
         compressed_bytes=made.sizes.compressed_bytes,
-        scores=_scores(made.evaluation) if made.evaluation else None,
+        scores=report.scores(made.evaluation) if made.evaluation else None,
         passes=tuple(_summary(step) for step in made.passes),
-    )
-
-
-def _scores(found: EvaluationReport) -> Scores:
-    return Scores(
-        metric=found.metric,
-        original=found.original,
-        compressed=found.compressed,
-        drop=found.drop if len(found.outputs) > 1 else None,
-        rows=found.rows,
     )
 
 

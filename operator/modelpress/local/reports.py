@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from modelpress.api.conditions import Reason
-from modelpress.api.contract import Scores
 from modelpress.api.errors import UsageError
 from modelpress.api.spec import Evaluation
 from modelpress.artifacts.manifest import REPORT_FILE
@@ -39,18 +38,16 @@ def show_stored(layout: Path, digest: str) -> None:
 
 def verdict(found: Report) -> Verdict | None:
     """Judge the report by the limits that it was made with; None where it has none."""
-    scores = found.evaluation
-    if scores is None or scores.limits is None:
+    evaluation = found.evaluation
+    if evaluation is None or evaluation.limits is None:
         return None
     limits = Evaluation(
-        metric=scores.metric,
-        min_score=scores.limits.min_score,
-        max_drop=scores.limits.max_drop,
-        max_size=scores.limits.max_size,
+        metric=evaluation.metric,
+        min_score=evaluation.limits.min_score,
+        max_drop=evaluation.limits.max_drop,
+        max_size=evaluation.limits.max_size,
     )
-    measured = gate.measured(
-        Scores(metric=scores.metric, original=scores.original, compressed=scores.compressed, rows=scores.rows)
-    )
+    measured = gate.measured(report.scores(evaluation))
     missed = gate.judge(limits, measured, found.sizes.compressed_bytes)
     return Verdict(missed.message if missed else None)
 

@@ -1,5 +1,6 @@
 """Data sets: what is read, and what is refused with one line."""
 
+import resource
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from modelpress.api.conditions import Reason
-from modelpress.api.errors import DataError
+from modelpress.api.errors import DataError, UnavailableError
 from modelpress.compression import dataset
 from modelpress.compression.dataset import Dataset
 from modelpress.models.types import TensorSpec
@@ -157,3 +158,14 @@ def test_names_in_the_file_are_never_paths(tmp_path: Path) -> None:
     assert data.rows == 3
     assert not (tmp_path.parent / "evil.npy").exists()
     assert [path.parent for path in tmp_path.rglob("*.npy")] == [tmp_path / "arrays"]
+
+
+def test_a_disk_that_takes_no_more_is_not_told_as_a_wrong_file(tmp_path: Path) -> None:
+    size = resource.getrlimit(resource.RLIMIT_FSIZE)
+    np.savez_compressed(tmp_path / "data.npz", x=np.zeros((4096, 8, 8, 1), np.float32), y=np.zeros(4096))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, size[1]))
+    try:
+        with pytest.raises(UnavailableError, match=r"^data\.npz: cannot be unpacked: File too large$"):
+            dataset.load(tmp_path / "data.npz", tmp_path / "arrays", (IMAGE,), (DIGIT,), labels=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, size)

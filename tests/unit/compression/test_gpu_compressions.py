@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from modelpress.api.conditions import Reason
-from modelpress.api.contract import JobRequest
 from modelpress.api.errors import DataError
 from modelpress.api.spec import Scheme
 from modelpress.artifacts import manifest as manifests
@@ -21,6 +20,7 @@ from modelpress.compression.passes.stored_weights import SCHEMES
 from modelpress.compression.report import Report
 from modelpress.models.load import load
 from tests.support import small_models
+from tests.support.compressed import job_request
 from tests.support.models import DigitsModels
 from tests.support.small_models import TrainedModel
 
@@ -74,17 +74,8 @@ class Made:
 
 
 def compress(model: Path, rows: Path | None, folder: Path, **fields: Any) -> Made:
-    request = JobRequest.model_validate(
-        {
-            "name": "digits",
-            "namespace": "default",
-            "recipeHash": "1" * 64,
-            "deviceType": "GPU",
-            "model": {"uri": f"file://{model}"},
-            **({"evaluation": {"minScore": "50%"}} if rows else {}),
-            **fields,
-        }
-    )
+    judged = {"evaluation": {"minScore": "50%"}} if rows else {}
+    request = job_request(model, **{"deviceType": "GPU", **judged, **fields})
     source = fields.get("data", {}).get("training")
     training = Path(source["uri"]) if source else None
     inputs = pipeline.Inputs(model, rows, f"sha256:{'2' * 64}", "3" * 64, training=training)

@@ -18,6 +18,7 @@ from modelpress.compression import formula, pipeline, recipe, report, report_tex
 from modelpress.compression.forms.litert_model import LiteRTModel
 from modelpress.compression.report import Report
 from modelpress.models.types import TensorSpec
+from tests.support.compressed import job_request
 from tests.support.models import DigitsModels
 
 PRUNE_AND_CLIP = {
@@ -42,17 +43,7 @@ class Made:
 
 
 def compress(model: Path, data: Path | None, folder: Path, **fields: Any) -> Made:
-    request = JobRequest.model_validate(
-        {
-            "name": "digits",
-            "namespace": "default",
-            "recipeHash": "1" * 64,
-            "deviceType": "CPU",
-            "model": {"uri": f"file://{model}"},
-            "evaluation": {"minScore": "50%"},
-            **fields,
-        }
-    )
+    request = job_request(model, **{"evaluation": {"minScore": "50%"}, **fields})
     inputs = pipeline.Inputs(model, data, f"sha256:{'2' * 64}", "3" * 64)
     made = pipeline.compress(request, inputs, folder / "out", folder / "work")
     return Made(folder / "out", made, report.load(folder / "out"))

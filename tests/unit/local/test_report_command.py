@@ -50,6 +50,19 @@ def test_the_page_is_written_and_needs_nothing_else(folder: Path) -> None:
     assert "url(http" not in page
 
 
+def test_the_page_judges_the_drop_of_the_output_that_lost_most(folder: Path) -> None:
+    found = wire()
+    evaluation = found["evaluation"]
+    evaluation |= {"original": 95.0, "compressed": 94.8, "drop": 2.0, "limits": {"maxDrop": "0.5%"}}
+    evaluation["outputs"] = [
+        {"name": "digit", "original": 97.0, "compressed": 95.0},
+        {"name": "sign", "original": 95.0, "compressed": 94.8},
+    ]
+    (folder / "artifact/report.json").write_text(json.dumps(found))
+    assert report("artifact", "--html", "page.html", cwd=folder).returncode == 0
+    assert "misses the limits" in (folder / "page.html").read_text(encoding="utf-8")
+
+
 def test_a_page_that_is_there_is_written_anew(folder: Path) -> None:
     (folder / "page.html").write_text("old")
     assert report("artifact", "--html", "page.html", cwd=folder).returncode == 0

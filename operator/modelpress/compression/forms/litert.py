@@ -4,6 +4,7 @@ Must not import TensorFlow (the model does, and the converter's process).
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from modelpress.api.errors import DataError
@@ -16,7 +17,7 @@ from modelpress.compression.forms.base import Form, Mixture, Operator, Quantizat
 from modelpress.compression.forms.litert_model import LiteRTModel
 from modelpress.compression.passes import quantize
 from modelpress.compression.report import PassReport
-from modelpress.models.types import Array, Arrays, LoadedModel, unsupported
+from modelpress.models.types import Array, Arrays, LoadedModel, Weight, unsupported
 
 TOLERANCE = 1e-4  # of the float32 form against TensorFlow
 _MISTAKEN = ("RFFT2D", "COMPLEX_ABS", "REAL", "IMAG")  # a complex transform becomes one of real numbers
@@ -83,7 +84,12 @@ class LiteRTForms:
     def _report(self, scheme: Scheme, path: Path) -> PassReport:
         """Compare a quantized file with the float32 file."""
         before, after = (tflite_file.read(item) for item in (self.float32.path, path))
-        return quantize.report(scheme, before, after, self._model.weights)
+        return quantize.report(scheme, before, after, self._weights)
+
+    @cached_property
+    def _weights(self) -> dict[str, Weight]:
+        """The weights behind the constants of the float32 file."""
+        return quantize.weights_of(tflite_file.read(self.float32.path).constants, self._model.weights)
 
 
 def _suspects(operators: Sequence[str]) -> str:

@@ -34,15 +34,16 @@ _BLOCK = 2**20  # elements that are compared at once: copies of a whole tensor c
 
 
 def report(
-    scheme: Scheme, float32: TfliteFile, quantized: TfliteFile, weights: Sequence[Weight]
+    scheme: Scheme, float32: TfliteFile, quantized: TfliteFile, weights: Mapping[str, Weight]
 ) -> PassReport:
     """Return what quantization did to each float constant of the converted model.
+
+    `weights` are those behind the constants of the float32 file, see `weights_of`.
 
     An integer constant that none of them became is listed as well, such as the second copy of a tensor that
     two operators use; one that equals none of them could not be compared.
     """
     after = {constant.name: constant for constant in quantized.constants}
-    names = _weight_names(float32.constants, weights)
     before = [constant for constant in float32.constants if constant.dtype == "float32"]
     pairs = [(constant, _counterpart(constant, after)) for constant in before]
     matched = {id(found) for _, found in pairs}
@@ -51,7 +52,7 @@ def report(
         parameters={"scheme": scheme.value},
         note=NOTE,
         tensors=(
-            *(_tensor(scheme, constant, found, names.get(constant.name)) for constant, found in pairs),
+            *(_tensor(scheme, constant, found, weights.get(constant.name)) for constant, found in pairs),
             *(
                 _added(item, before)
                 for item in quantized.constants
@@ -64,6 +65,16 @@ def report(
             if item.scale > 0
         ),
     )
+
+
+def weights_of(constants: Sequence[Constant], weights: Sequence[Weight]) -> dict[str, Weight]:
+    """Return the weight behind each constant: equal values, up to the axes that the converter swaps.
+
+    It reads and hashes all weights: once for a float32 file.
+    """
+    by_content = {_digest(values): weight for weight in weights for values in _arrangements(weight.read())}
+    found = ((constant.name, by_content.get(_digest(constant.values))) for constant in constants)
+    return {name: weight for name, weight in found if weight is not None}
 
 
 def _added(constant: Constant, before: Sequence[Constant]) -> TensorReport:
@@ -138,13 +149,6 @@ def _why(scheme: Scheme, values: Array) -> str:
     if scheme is Scheme.INT8_DYNAMIC and values.size < _FEW:
         return f"fewer than {_FEW:,} elements stay float32"
     return "its operator computes in float32"
-
-
-def _weight_names(constants: Sequence[Constant], weights: Sequence[Weight]) -> dict[str, Weight]:
-    """Return the weight behind each constant: equal values, up to the axes that the converter swaps."""
-    by_content = {_digest(values): weight for weight in weights for values in _arrangements(weight.read())}
-    found = ((constant.name, by_content.get(_digest(constant.values))) for constant in constants)
-    return {name: weight for name, weight in found if weight is not None}
 
 
 def _digest(values: Array) -> bytes:
