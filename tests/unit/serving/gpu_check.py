@@ -3,7 +3,7 @@
 CASES is a list of {"artifact": NAME, "data": 1, "pipeline": 1, "tensor": 1}, optionally with "rows", the
 sizes of the batches. Prints one JSON object a line: largest error against the outputs on one device, or the
 refusal; [until ready, since then] functions that were traced and programs that were compiled; and devices and
-bytes of the variables of each program. Warnings are lines of their own.
+bytes of the variables of each program. The last line has all warnings.
 """
 
 import json
@@ -25,7 +25,9 @@ class Lines:
 
     def __init__(self) -> None:
         self.compilations = 0
+        self.warnings: list[str] = []
         reading, writing = os.pipe()
+        self._passed_on = os.dup(2)
         os.dup2(writing, 2)
         os.close(writing)
         threading.Thread(target=self._read, args=(reading,), daemon=True).start()
@@ -39,7 +41,9 @@ class Lines:
                 elif "Compilation of XLA executable time" in line:
                     self.compilations += 1
                 elif line.startswith("{") and (entry := json.loads(line))["level"] == "WARNING":
-                    print(json.dumps({"warning": entry["message"]}), flush=True)
+                    self.warnings.append(entry["message"])
+                else:
+                    os.write(self._passed_on, line.encode())
 
     def settle(self) -> int:
         """Return the number of compilations until now."""
@@ -116,6 +120,8 @@ def main() -> None:
         except ModelPressError as error:
             found = {"reason": error.reason.value, "message": error.message}
         print(json.dumps({"case": case, **found}, default=int), flush=True)
+    lines.settle()
+    print(json.dumps({"warnings": lines.warnings}))
 
 
 if __name__ == "__main__":

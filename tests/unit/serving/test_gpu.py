@@ -94,11 +94,8 @@ def results(gpu_artifacts: Path) -> Results:
         check=True,
         cwd=PROJECT,
     )
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    answered = [line for line in lines if "case" in line]
-    return Results(
-        dict(zip(CASES, answered, strict=True)), [line["warning"] for line in lines if "warning" in line]
-    )
+    *answered, last = [json.loads(line) for line in done.stdout.splitlines()]
+    return Results(dict(zip(CASES, answered, strict=True)), last["warnings"])
 
 
 @pytest.mark.parametrize("case", SERVED, ids=str)

@@ -44,14 +44,14 @@ class Mesh:
         self.size = len(names)
         self._mesh = dtensor.create_mesh([(_DIMENSION, self.size)], devices=names, mesh_name="-".join(names))
 
-    def everywhere(self, array: Any) -> Any:
+    def everywhere(self, array: Array) -> Any:
         """Put an array on every device."""
-        return dtensor.pack([tf.constant(array)] * self.size, self._whole(np.ndim(array)))
+        return dtensor.pack([_on_host(array)] * self.size, self._whole(np.ndim(array)))
 
     def split(self, array: Array, axis: int) -> Any:
         """Put a part of an array on each device, without the whole on any of them."""
         names = [_DIMENSION if place == axis else dtensor.UNSHARDED for place in range(array.ndim)]
-        parts = [tf.constant(part) for part in np.split(array, self.size, axis)]
+        parts = [_on_host(part) for part in np.split(array, self.size, axis)]
         return dtensor.pack(parts, dtensor.Layout(names, self._mesh))
 
     def gathered(self, value: Any) -> Any:
@@ -121,7 +121,7 @@ class MeshExecutor:
         self._variables = layers.network.variables
         self._held = self._hold(layers, structure.with_name(weights.WEIGHTS_FILE))
         self.traces = 0
-        self._function = self._traced(len(self._graph.steps))
+        self._functions: dict[tuple[Any, ...], Any] = {}  # by the number of steps and the shapes of inputs
 
     @property
     def bytes_per_device(self) -> int:
@@ -134,18 +134,18 @@ class MeshExecutor:
         count = rows(inputs)
         given = inputs if self._sizes is None else pad(inputs, padded(count, self._sizes))
         try:
-            return self._call(self._function, given, count)
+            return self._call(len(self._graph.steps), given, count)
         except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
             raise InputError(error.message.splitlines()[0][:300]) from error
 
     def close(self) -> None:
         """Free the variables."""
-        self._held = []
+        self._held, self._functions = [], {}
 
     def check(self, inputs: Arrays) -> None:
         """Compute once. Raises UnsupportedModel, with the name of the layer that DTensor cannot compute."""
         try:
-            self._call(self._function, inputs, rows(inputs))
+            self._call(len(self._graph.steps), inputs, rows(inputs))
         except _REFUSALS as error:
             guilty = bisect.bisect_left(
                 range(1, len(self._graph.steps) + 1), True, key=lambda stop: self._fails(stop, inputs)
@@ -158,21 +158,29 @@ class MeshExecutor:
                 f" ({type(step.operation).__name__}) cannot be computed on several devices: {_reason(error)}"
             ) from error
 
-    def _call(self, function: Any, inputs: Arrays, count: int) -> list[Array]:
+    def _call(self, stop: int, inputs: Arrays, count: int) -> list[Array]:
+        """Compute the first `stop` steps, traced where these shapes are new."""
         given = [self._mesh.everywhere(array) for array in inputs]
-        results = function([held.parts for held in self._held], given)
+        parts = [held.parts for held in self._held]
+        key = (stop, *(array.shape for array in inputs))
+        if key not in self._functions:
+            self._functions[key] = self._traced(stop, parts, given)
+        results = self._functions[key](parts, given)
         return [self._mesh.array(result)[:count] for result in results]
 
     def _fails(self, stop: int, inputs: Arrays) -> bool:
         """Whether the first `stop` steps cannot be computed."""
         try:
-            self._call(self._traced(stop), inputs, rows(inputs))
+            self._call(stop, inputs, rows(inputs))
         except _REFUSALS:
             return True
         return False
 
-    def _traced(self, stop: int) -> Any:
-        """Return the first `stop` steps as a function of the variables' parts and the inputs."""
+    def _traced(self, stop: int, all_parts: Any, given: Any) -> Any:
+        """Return the first `stop` steps as a function of the variables' parts and the inputs.
+
+        Constants of layers, such as those of Normalization, are captured, and must be on the mesh too.
+        """
         graph, whole = self._graph, stop == len(self._graph.steps)
 
         def function(parts: Any, inputs: Any) -> Any:
@@ -190,7 +198,11 @@ class MeshExecutor:
                 results = [tf.cast(value, spec.dtype) for value, spec in zip(results, specs, strict=True)]
             return results
 
-        return tf.function(function)
+        specs = tf.nest.map_structure(lambda item: tf.TensorSpec(item.shape, item.dtype), [all_parts, given])
+        traced = tf.function(function).get_concrete_function(*specs)
+        constants = [self._mesh.everywhere(np.asarray(item)) for item in traced.captured_inputs]
+        traced.set_external_captures(constants)
+        return traced
 
     def _hold(self, layers: StoredLayers, file: Path) -> list[_Held]:
         """Put all variables onto the mesh, in the order of the network's."""
@@ -204,9 +216,18 @@ class MeshExecutor:
         found = []
         for variable in self._variables:
             name = layers.tensor(variable)
-            empty = weights.plain(variable.path, np.zeros(variable.shape, variable.dtype))
-            found.append(held[name] if name else _Held(empty, self._mesh, None))
+            if name is None:
+                empty = weights.plain(variable.path, np.zeros(variable.shape, variable.dtype))
+                found.append(_Held(empty, self._mesh, None))
+            else:
+                found.append(held[name])
         return found
+
+
+def _on_host(array: Array) -> Any:
+    """Return a tensor in the memory of the host, from which a mesh copies: else the first GPU has it too."""
+    with tf.device("/device:CPU:0"):
+        return tf.constant(array)
 
 
 def _reason(error: tf.errors.OpError) -> str:
