@@ -14,10 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from modelpress.artifacts.digests import file_sha256
-from modelpress.artifacts.manifest import ArtifactManifest, Form, TensorSpec, save
-from modelpress.serving.executors.litert import LiteRTExecutor
-from tests.unit.serving.artifacts import free_port, start
+from tests.unit.serving.artifacts import free_port, make_artifact, start
 
 SECONDS = int(os.environ.get("MODELPRESS_BENCH_SECONDS", "3"))  # wrk takes whole ones
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
@@ -86,7 +83,7 @@ class Run:
 def start_worker(model: Path, folder: Path) -> Iterator[Contestant]:
     """Run our worker as a pod would, TensorFlow refused."""
     artifact = folder / f"artifact-{model.stem}"
-    _make_artifact(model, artifact)
+    make_artifact(model, artifact, ["x"], ["y"])
     started = time.monotonic()
     process, url, _, log = start(artifact, folder, max_request_bytes=2**26)
     contestant = Contestant("modelpress", psutil.Process(process.pid), url, started, log)
@@ -147,28 +144,3 @@ def run_wrk(
 def _percentile(text: str, percent: int) -> float:
     value, unit = re.findall(rf"{percent}%\s+([\d.]+)(us|ms|s|m)\b", text)[0]
     return float(value) * _UNITS[unit]
-
-
-def _make_artifact(model: Path, folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    target = folder / "model.tflite"
-    target.write_bytes(model.read_bytes())
-    executor = LiteRTExecutor(target)
-    (entry,), (result,) = executor.input_details, executor.output_details
-    manifest = ArtifactManifest(
-        form=Form.TFLITE,
-        files={"model.tflite": file_sha256(target)},
-        inputs=(TensorSpec(name="x", shape=_shape(entry), dtype="float32"),),
-        outputs=(TensorSpec(name="y", shape=_shape(result), dtype="float32"),),
-        artifact_key="0" * 64,
-        source_digest="sha256:" + "1" * 64,
-        recipe_hash="recipe",
-        compressor_version="0",
-        original_bytes=1,
-        compressed_bytes=1,
-    )
-    save(manifest, folder)
-
-
-def _shape(detail: dict[str, object]) -> tuple[int, ...]:
-    return tuple(int(size) for size in detail["shape_signature"])  # type: ignore[attr-defined]

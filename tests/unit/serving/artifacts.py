@@ -33,20 +33,21 @@ _OUTPUTS = {
 }
 
 
-def make_artifact(model: Path, folder: Path) -> Path:
-    """Write the artifact of a .tflite file into `folder`."""
+def make_artifact(
+    model: Path, folder: Path, inputs: list[str] | None = None, outputs: list[str] | None = None
+) -> Path:
+    """Write the artifact of a .tflite file into `folder`; names not given are those of the tests' models."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / "model.tflite"
     target.write_bytes(model.read_bytes())
     executor = LiteRTExecutor(target)
-    outputs = _OUTPUTS.get(model.stem.partition("-")[0], ["same"])
+    inputs = inputs or [detail["name"] for detail in executor.input_details]
+    outputs = outputs or _OUTPUTS.get(model.stem.partition("-")[0], ["same"])
     manifest = ArtifactManifest(
         form=Form.TFLITE,
         files={"model.tflite": file_sha256(target)},
-        inputs=tuple(_spec(detail, detail["name"]) for detail in executor.input_details),
-        outputs=tuple(
-            _spec(detail, name) for name, detail in zip(outputs, executor.output_details, strict=True)
-        ),
+        inputs=_specs(executor.input_details, inputs),
+        outputs=_specs(executor.output_details, outputs),
         artifact_key="0" * 64,
         source_digest="sha256:" + "1" * 64,
         recipe_hash="recipe",
@@ -58,9 +59,15 @@ def make_artifact(model: Path, folder: Path) -> Path:
     return folder
 
 
-def _spec(detail: dict[str, Any], name: str) -> TensorSpec:
-    shape = tuple(int(size) for size in detail["shape_signature"])
-    return TensorSpec(name=name, shape=shape, dtype=detail["dtype"].__name__)
+def _specs(details: list[dict[str, Any]], names: list[str]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            name=name,
+            shape=tuple(int(size) for size in detail["shape_signature"]),
+            dtype=detail["dtype"].__name__,
+        )
+        for detail, name in zip(details, names, strict=True)
+    )
 
 
 def examples(model: Path, rows: int, seed: int = 3) -> list[Any]:
