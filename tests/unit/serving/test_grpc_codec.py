@@ -123,6 +123,16 @@ def test_fields_that_nobody_knows_do_not_disturb() -> None:
     assert identity("float32").decode(message).inputs[0].tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("unknown", [b"\x52\x0812345678", b"\x55\xff\xff\xff\xff", b"\x50\x01"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bool"])
+def test_fields_that_nobody_knows_are_no_values(dtype: str, unknown: bytes) -> None:
+    message = pb.ModelInferRequest(model_name="digits")
+    entry = message.inputs.add(name="x", datatype=DATATYPES[dtype], shape=[2])
+    entry.contents.MergeFromString(unknown)  # field 10, of three wire types
+    with pytest.raises(BadRequest, match=f"{FIELDS[dtype]} has 0 values, shape \\[2\\] needs 2"):
+        identity(dtype).decode(message)
+
+
 def test_several_inputs_and_outputs_in_any_order_with_the_id() -> None:
     for raw in (True, False):
         message = request({"tokens": TOKENS, "image": IMAGE}, raw, id="abc", model_version="digits-7")

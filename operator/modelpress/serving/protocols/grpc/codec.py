@@ -1,8 +1,8 @@
 """From the messages of the Open Inference Protocol v2 to arrays and back. Pure functions.
 
 Typed contents are not read value by value where their bytes in the message are already those of an array: a
-packed field of floats is a tag, a length and little-endian numbers, so the serialized message is read past
-those two (protobuf.dev/programming-guides/encoding).
+packed field of floats is a tag, a length and little-endian numbers, so the end of the serialized message is
+the array (protobuf.dev/programming-guides/encoding).
 """
 
 from dataclasses import dataclass
@@ -160,7 +160,7 @@ def _typed(contents: InferTensorContents, shape: list[int], tensor: Tensor, wher
     if field is None:
         raise BadRequest(f"{where}: {DATATYPES[dtype.name]} has no typed contents; send raw_input_contents")
     if dtype.name in _FIXED:
-        values = np.frombuffer(_packed(contents, field, where), dtype.newbyteorder("<"))
+        values = np.frombuffer(_packed(contents, field, tensor, where), dtype.newbyteorder("<"))
     else:
         _only(contents, field, where)
         values = _integers(getattr(contents, field), tensor, where)
@@ -178,19 +178,13 @@ def _only(contents: InferTensorContents, field: str, where: str) -> None:
             raise BadRequest(f"{where}: the values must be in {field}, not in {other.name}")
 
 
-def _packed(contents: InferTensorContents, field: str, where: str) -> memoryview:
+def _packed(contents: InferTensorContents, field: str, tensor: Tensor, where: str) -> memoryview:
     """Return the values of a packed field of fixed width as they are in the serialized message."""
     _only(contents, field, where)
+    contents.DiscardUnknownFields()  # then the values of `field` are the end of the message
     message = contents.SerializeToString()
-    if not message:
-        return memoryview(b"")
-    length, at, shift = 0, 1, 0  # the tags of all fields are one byte; the length is a varint
-    while True:
-        byte = message[at]
-        length |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return memoryview(message)[at : at + length]  # fields that nobody knows may follow
+    size = len(getattr(contents, field)) * tensor.dtype.itemsize
+    return memoryview(message)[len(message) - size :]
 
 
 def _integers(values: Any, tensor: Tensor, where: str) -> Array:
