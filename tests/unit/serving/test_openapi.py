@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import jsonschema
+import numpy as np
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from modelpress.serving.protocols import openapi
+from modelpress.serving.protocols.base import Model
+from modelpress.serving.signature import Signature, Tensor
 from tests.unit.serving.artifacts import Worker, worker
 
 EXAMPLES = 500 if os.environ.get("MODELPRESS_TEST_FULL") else 25  # of each path
@@ -63,6 +67,21 @@ def test_requests_for_one_input_are_answered_as_documented(digits: Worker) -> No
 def test_requests_for_several_inputs_are_answered_as_documented(artifacts: Path, tmp_path: Path) -> None:
     with worker(artifacts / "integers-int8", tmp_path) as running:
         assert requests_are_answered_as_documented(running) > 8 * EXAMPLES
+
+
+@pytest.mark.parametrize(("values", "shown"), [(1000, True), (1001, False)])
+def test_rows_of_many_values_are_not_shown(values: int, shown: bool) -> None:
+    tensors = tuple(
+        Tensor(name, (-1, size), np.dtype("float32")) for name, size in (("x", 1), ("y", values - 1))
+    )
+    paths = openapi.document(Model("digits", "digits-1", "sha256:0", Signature(tensors, tensors)))["paths"]
+    contents = [
+        methods["post"]["requestBody"]["content"]["application/json"]
+        for methods in paths.values()
+        if "post" in methods
+    ]
+    assert [("example" in content) for content in contents] == [shown] * 4
+    assert all("schema" in content for content in contents)
 
 
 @pytest.mark.parametrize("model", ["seed-int8", "integers-int8", "two-float32", "lengths-float32"])

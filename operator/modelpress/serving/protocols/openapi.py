@@ -4,6 +4,7 @@ Served at /openapi.json. Pure functions. JSON schema cannot say that `data` has 
 multiplies to, or that inputs have equal rows; the descriptions do.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ _OF_ERRORS = {
     "503": "The worker is not ready.",
     "504": "No answer within requestTimeoutSeconds.",
 }
+_EXAMPLE_VALUES = 1000  # the most that an example shows: the document has four of them
 _STRING: Schema = {"type": "string"}
 _PARAMETERS: Schema = {
     "type": "object",
@@ -126,7 +128,7 @@ def _calls(model: Model) -> Schema:
         ],
         "requestBody": {
             "required": True,
-            "content": {_JSON: {"schema": infer_request(model), "example": infer_example(model)}},
+            "content": {_JSON: {"schema": infer_request(model), **_example(model, infer_example)}},
         },
         "responses": {
             "200": {
@@ -140,7 +142,7 @@ def _calls(model: Model) -> Schema:
         "summary": "Inference (TensorFlow Serving)",
         "requestBody": {
             "required": True,
-            "content": {_JSON: {"schema": _predict_request(model), "example": predict_example(model)}},
+            "content": {_JSON: {"schema": _predict_request(model), **_example(model, predict_example)}},
         },
         "responses": {
             "200": {
@@ -187,6 +189,12 @@ def infer_request(model: Model) -> Schema:
             "outputs": {"type": "array", "items": output, "maxItems": len(names)},
         },
     }
+
+
+def _example(model: Model, example: Callable[[Model], Schema]) -> Schema:
+    """Return a request as an example of the document, or nothing where it would be long."""
+    values = sum(array.size for array in model.signature.example(1))
+    return {"example": example(model)} if values <= _EXAMPLE_VALUES else {}
 
 
 def infer_example(model: Model) -> Schema:
