@@ -6,9 +6,9 @@
     |- WrongMethod         405   the path knows other methods
     |- TooSlow             408   the body did not arrive in time
     |- TooLarge            413   more bytes or rows than are accepted
-    |- UnsupportedEncoding 415   the body is compressed
+    |- UnsupportedEncoding 415   the body has an encoding that is not accepted
     |- Overloaded          429   the queue is full: try again later
-    |- Unavailable         503   the model is being loaded
+    |- Unavailable         503   the worker is not ready: it loads its model, or ends
     `- DeadlineExceeded    504   the answer took longer than requestTimeoutSeconds
 
 Other protocols map the classes to their own codes. Messages show no internals.
@@ -62,7 +62,7 @@ class TooLarge(RequestError):
 
 
 class UnsupportedEncoding(RequestError):
-    """The body is compressed."""
+    """The body has an encoding that is not accepted."""
 
     status = 415
 
@@ -74,7 +74,7 @@ class Overloaded(RequestError):
 
 
 class Unavailable(RequestError):
-    """The model is being loaded."""
+    """The worker is not ready: it loads its model, or ends."""
 
     status = 503
 
