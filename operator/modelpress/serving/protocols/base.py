@@ -35,10 +35,6 @@ class Encoded:
     parts: Sequence[bytes | memoryview]
     json_length: int | None = None  # where raw tensors follow the JSON: its length, for the header
 
-    def __len__(self) -> int:
-        """Return the bytes of all parts."""
-        return sum(len(part) for part in self.parts)
-
 
 class InferenceProtocol(Protocol):
     """Decodes bodies into calls, and encodes outputs; knows nothing of HTTP or queues."""
