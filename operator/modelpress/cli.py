@@ -167,7 +167,7 @@ def crd() -> None:
     click.echo(to_yaml(), nl=False)
 
 
-@main.command(epilog=_example("modelpress serve artifact --port 8080 --name digits"))
+@main.command(epilog=_example("modelpress serve artifact --port 8080 --grpc-port 8081 --name digits"))
 @click.argument("directory", type=_FILE, envvar=contract.MODEL_DIR)
 @_option("--name", default="model", envvar=contract.MODEL_NAME, help="Name of the model in the protocols.")
 @_option("--revision", default="1", envvar=contract.REVISION, help="Its version in the protocols.")
@@ -176,9 +176,9 @@ def crd() -> None:
 @_option(
     "--grpc-port",
     type=_PORT,
-    default=contract.GRPC_PORT,
+    default=0,
     envvar=contract.GRPC_PORT_VARIABLE,
-    help="Port to listen on for gRPC; 0: no gRPC.",
+    help="Port to listen on for gRPC; pods listen on 8081. 0: no gRPC.",
 )
 @_option("--data", type=click.IntRange(1, 16), default=1, envvar=contract.DATA, help="Copies of the model.")
 @_option(

@@ -41,6 +41,11 @@ class Caller:
         request_id = None if found is None else found.decode("latin-1")[:_MAX_TEXT]
         return cls(method, path[:_MAX_TEXT], client, request_id, accept(pairs))
 
+    def identify(self, call_id: str | None) -> None:
+        """Take the id in a request's body where its headers have none."""
+        if self.request_id is None and call_id is not None:
+            self.request_id = call_id[:_MAX_TEXT]
+
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return what the answer says of the trace."""
         return [] if self.trace is None else self.trace.headers()

@@ -92,6 +92,7 @@ class Batcher:
         self._observer = observer
         self._loop = asyncio.get_running_loop()
         self._groups: dict[Shapes, deque[Part]] = {}
+        self._alone: deque[Part] = deque()  # of batches that were refused
         self._pending: deque[Request] = deque()  # in the order of arrival, which is that of deadlines
         self._busy = 0
         self._planned = False
@@ -147,13 +148,14 @@ class Batcher:
 
     def _plan(self) -> None:
         """Form a batch at the end of this turn of the loop: requests that arrive in one turn share it."""
-        if not self._planned and self._busy < self._device.depth and self.waiting_rows:
+        waits = self.waiting_rows or self._alone
+        if not self._planned and self._busy < self._device.depth and waits:
             self._planned = True
             self._loop.call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
         self._planned = False
-        if self._busy >= self._device.depth or self._delayed():
+        if self._busy >= self._device.depth or (not self._alone and self._delayed()):
             return
         parts, size = self._take()
         if parts:
@@ -185,7 +187,14 @@ class Batcher:
         )
 
     def _take(self) -> tuple[list[Part], int]:
-        """Remove one batch from the group with the oldest request; rows nobody waits for are dropped."""
+        """Remove one batch from the group with the oldest request; rows nobody waits for are dropped.
+
+        What was refused together goes first, each part alone.
+        """
+        while self._alone:
+            part = self._alone.popleft()
+            if not part.request.finished:
+                return [part], part.stop - part.start
         parts: list[Part] = []
         size = 0
         for group in self._by_age():
@@ -232,11 +241,10 @@ class Batcher:
         self._plan()
 
     def _failed(self, batch: _Batch, error: Exception) -> None:
-        """Compute each part alone, or tell the only one what is wrong."""
+        """Let each part be computed alone, or tell the only one what is wrong."""
         if len(batch.parts) > 1:
-            for part in batch.parts:
-                if not part.request.finished:
-                    self._start([part], part.stop - part.start)
+            self._alone.extend(batch.parts)
+            self._plan()
             return
         request = batch.parts[0].request
         if isinstance(error, InputError):

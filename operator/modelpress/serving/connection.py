@@ -8,6 +8,7 @@ Rests on internals of uvicorn's HttpToolsProtocol. Nothing here costs a timer or
 `sweep`, called about once a second, looks at all connections.
 """
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -19,6 +20,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 _EVICTED_SHARE = 16  # one in so many is closed when there are too many, so that it is seldom done
 _BODY_HEADERS = (b"content-length", b"transfer-encoding")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Connection(HttpToolsProtocol):
         self.since = self.loop.time()
         self._silent = 0  # bytes since the parser made something of them
         self._fed = 0  # bytes that the parser was given last
+        self._begun_with = 0  # such bytes when the newest head began
         self._running: RequestResponseCycle | None = None
         self._deaf = False  # what else comes is thrown away
         self._refusal: tuple[int, str] | None = None  # sent once all earlier requests are answered
@@ -119,6 +123,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Note the first byte of a request."""
         self.state, self.since, self._silent = State.HEAD, self.loop.time(), 0
+        self._begun_with = self._fed
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -138,7 +143,8 @@ class Connection(HttpToolsProtocol):
         if len(self.headers) > limits.headers:
             raise _Refused(431, self._too_much())
         # a head that came in few bytes has few
-        if self._fed > limits.head_bytes and head_bytes(self.url, self.headers) > limits.head_bytes:
+        most = self._begun_with + self._silent
+        if most > limits.head_bytes and head_bytes(self.url, self.headers) > limits.head_bytes:
             raise _Refused(431, self._too_much())
         if self.parser.should_upgrade() and any(name in _BODY_HEADERS for name, _ in self.headers):
             raise _Refused(400, "upgrades of requests with a body are not supported")  # the parser skips it
@@ -281,4 +287,8 @@ def evict(connections: set[Any], count: int) -> int:
 def sweep(connections: Iterable[Any], now: float) -> None:
     """End every connection that waited too long."""
     for connection in list(connections):
-        connection.check(now)
+        try:
+            connection.check(now)
+        except Exception:  # limits of the others must hold all the same
+            logger.exception("A connection could not be checked: it is cut off.")
+            connection.transport.abort()

@@ -77,7 +77,7 @@ class OnThreads:
 class InLoopUpTo:
     """Computes small batches in the caller, and those that cost more than a change of threads on one.
 
-    Both use one executor: with a depth of 1 it is never asked for two batches at a time.
+    Both use one executor: a batcher never gives it more batches at a time than its depth.
     """
 
     depth = 1

@@ -16,7 +16,7 @@ import asyncio
 import logging
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from modelpress.serving.access import OBSERVED, Caller, facts
 from modelpress.serving.batching import Answer, Request
@@ -100,7 +100,6 @@ class FastConnection(Connection):
         self._app = app
         self.service = app.service
         self._receiving: Exchange | None = None  # whose body the parser reads
-        self._exchange: Exchange | None = None  # the newest one
         self._dated: Any = None  # uvicorn's headers with the date of this second
         self._ok = b""  # and a head that begins with them
 
@@ -114,7 +113,7 @@ class FastConnection(Connection):
             super().on_headers_complete()
             return
         self.cycle = self._running = exchange  # type: ignore[assignment]
-        self._exchange = self._receiving = exchange
+        self._receiving = exchange
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -143,7 +142,7 @@ class FastConnection(Connection):
         try:
             call = exchange.call = exchange.protocol.decode(body, exchange.json_length)
             if exchange.caller is not None:
-                exchange.caller.request_id = exchange.caller.request_id or call.id
+                exchange.caller.identify(call.id)
             exchange.request = batcher.submit(call.inputs, exchange.answer)
         except RequestError as error:
             self._send(exchange, failure(error))
@@ -170,14 +169,6 @@ class FastConnection(Connection):
         if exchange is not None and now - self.since > _SLOW_BODY_SECONDS and not self.transport.is_closing():
             self._hand_over(exchange)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Drop what nobody waits for."""
-        exchange = self._exchange
-        super().connection_lost(exc)
-        if exchange is not None and not exchange.response_complete:  # pipelined ones came after it
-            exchange.disconnected = True
-            exchange.set()
-
     def gone(self, exchange: Exchange) -> None:
         """Forget a request whose caller left."""
         exchange.response_complete = True
@@ -188,8 +179,7 @@ class FastConnection(Connection):
         if exchange.request is not None:
             assert self.service.batcher is not None
             self.service.batcher.abandon(exchange.request)
-        if exchange.begun:
-            self.service.end(exchange.protocol.name, CLIENT_CLOSED_REQUEST, exchange.begun, exchange.caller)
+        self.service.end(exchange.protocol.name, CLIENT_CLOSED_REQUEST, exchange.begun, exchange.caller)
 
     # answers
 
@@ -293,8 +283,8 @@ class FastConnection(Connection):
         self._release(exchange)
         self.service.withdraw()
         exchange.response_complete = True
-        self._exchange = self._receiving = None
-        super().on_headers_complete()
+        self._receiving = None
+        HttpToolsProtocol.on_headers_complete(self)  # the head was checked when it came
         super().on_body(b"".join(exchange.body))
 
     def _release(self, exchange: Exchange) -> None:

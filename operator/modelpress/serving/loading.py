@@ -81,10 +81,11 @@ async def _nearest(loaded: Loaded, threads: OnThreads, max_batch_size: int) -> D
     """Return the device for one executor: the loop for batches up to the size where a thread costs less."""
     executor = loaded.copies[0][0]
     hop = await hop_seconds(loaded.signature.example(max_batch_size))
-    calls = {
-        rows: await asyncio.to_thread(call_seconds, executor, loaded.signature.example(rows))
-        for rows in batch_sizes(max_batch_size)
-    }
+    calls: dict[int, float] = {}
+    for rows in batch_sizes(max_batch_size):
+        calls[rows] = await asyncio.to_thread(call_seconds, executor, loaded.signature.example(rows))
+        if calls[rows] > hop:  # larger ones go to the thread in any case
+            break
     most = rows_in_loop(calls, hop)
     facts = {
         "hop_microseconds": round(hop * 1e6),

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import socket
 import sys
 from collections.abc import AsyncGenerator
@@ -23,6 +24,7 @@ from modelpress.artifacts.manifest import ArtifactManifest, Form
 from modelpress.artifacts.termination import run_reporting
 from modelpress.serving.access import AccessLog
 from modelpress.serving.batching import Batcher, Limits
+from modelpress.serving.connection import Connection
 from modelpress.serving.layout import Layout
 from modelpress.serving.loading import load, place
 from modelpress.serving.protocols.app import App
@@ -36,6 +38,8 @@ from modelpress.serving.service import Service
 _HELD_REQUESTS = 4
 _WAITING_BATCHES = 64
 _MIN_WAITING_ROWS = 1024
+
+_OTHER_FILES = 1024  # of gRPC, the runtime and what is refused
 
 logger = logging.getLogger(__name__)
 
@@ -67,9 +71,18 @@ def main(options: WorkerOptions) -> None:
     the log.
     """
     logs.configure()
+    _allow_files(Connection.limits.connections + _OTHER_FILES)
     code = run_reporting(lambda: uvloop.run(_run(options)))
     if code:
         raise SystemExit(code)
+
+
+def _allow_files(count: int) -> None:
+    """Raise the process's limit of open files, as far as it may: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _run(options: WorkerOptions) -> None:

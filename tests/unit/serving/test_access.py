@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,14 @@ def lines(running: Worker) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def new_lines(running: Worker, before: int, count: int) -> list[dict[str, Any]]:
+    """Return the lines after `before` once there are `count`: one is written a moment after its answer."""
+    deadline = time.monotonic() + 20
+    while len(found := lines(running)[before:]) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
+
+
 def test_every_request_is_one_line(logged: Worker) -> None:
     before = len(lines(logged))
     body = json.dumps(request(images(1), id="mine")).encode()
@@ -39,7 +48,7 @@ def test_every_request_is_one_line(logged: Worker) -> None:
     logged.client.post("/v1/models/digits:predict", content=b"no", headers={"x-request-id": "theirs"})
     logged.client.get("/v2/nothing?secret=1")
     logged.client.request("POST", "/v2", content=b"x")
-    found = lines(logged)[before:]
+    found = new_lines(logged, before, 5)
     assert [(line["method"], line["path"], line["status"], line["protocol"]) for line in found] == [
         ("POST", path, 200, "oip-rest"),
         ("POST", path, 200, "oip-rest"),
@@ -58,6 +67,7 @@ def test_every_request_is_one_line(logged: Worker) -> None:
 
 
 def test_traces_are_passed_on_with_and_without_the_log(logged: Worker, digits: Worker) -> None:
+    before = len(lines(logged))
     body = json.dumps(request(images(1))).encode()
     path = "/v2/models/digits/infer"
     headers = {"traceparent": PARENT, "tracestate": "a=1"}
@@ -77,7 +87,7 @@ def test_traces_are_passed_on_with_and_without_the_log(logged: Worker, digits: W
                 assert answer.status_code == 200
                 assert "traceparent" not in answer.headers
                 assert "tracestate" not in answer.headers
-    traced = [line for line in lines(logged) if line["trace_id"]]
+    traced = [line for line in new_lines(logged, before, 10) if line["trace_id"]]
     assert {line["trace_id"] for line in traced} == {TRACE}
     assert len({line["span_id"] for line in traced}) == 4
 
@@ -85,8 +95,17 @@ def test_traces_are_passed_on_with_and_without_the_log(logged: Worker, digits: W
 def test_a_request_cannot_forge_a_line(logged: Worker) -> None:
     before = len(lines(logged))
     logged.client.get('/v2/%0a%22}{"a":1}', headers={"x-request-id": 'x"\\u000a}{'})
-    (line,) = lines(logged)[before:]
+    (line,) = new_lines(logged, before, 1)
     assert line["path"] == '/v2/\n"}{"a":1}'
+
+
+def test_an_id_of_any_length_is_cut_in_the_log(logged: Worker) -> None:
+    before = len(lines(logged))
+    body = json.dumps(request(images(1), id="x" * 10_000)).encode()
+    for content in (body, iter([body])):
+        answer = logged.client.post("/v2/models/digits/infer", content=content)
+        assert answer.json()["id"] == "x" * 10_000
+    assert [line["request_id"] for line in new_lines(logged, before, 2)] == ["x" * 256] * 2
 
 
 def test_nobody_reads_the_log(artifacts: Path, tmp_path: Path) -> None:

@@ -166,6 +166,9 @@ def test_too_large_heads_are_431() -> None:
             for _ in range(12):
                 await peer.send(piece * 99)
             assert await peer.error() == (431, "the head has more than 20 headers or 1000 bytes")
+        peer = await site.connect(start + b"X: " + b"y" * 600)
+        await peer.send(b"y" * 600 + b"\r\n\r\n")  # neither part is too large
+        assert (await peer.error())[0] == 431
         assert site.paths == []
         peer = await site.connect(start + b"X: y\r\n" * 19 + b"\r\n")
         assert await peer.answer() == (200, b"0")
@@ -328,3 +331,22 @@ def test_a_peer_that_does_not_read_is_cut_off() -> None:
         assert site.connections == []
 
     serve(test)
+
+
+def test_one_connection_that_cannot_be_checked_leaves_the_limits_of_the_others() -> None:
+    async def test(site: Site) -> None:
+        broken, slow = await site.connect(GET[:-4]), await site.connect(GET[:-4])
+        first = next(iter(site.server.server_state.connections))
+        first.check = None
+        site.later(LIMITS.head_seconds + 1)
+        answers = [await read_all(peer) for peer in (broken, slow)]
+        assert sorted(b"408" in answer for answer in answers) == [False, True]
+
+    serve(test)
+
+
+async def read_all(peer: Peer) -> bytes:
+    try:
+        return await asyncio.wait_for(peer.reader.read(), 20)
+    except ConnectionResetError:
+        return b""

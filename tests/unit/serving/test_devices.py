@@ -1,12 +1,16 @@
 import asyncio
 import threading
+import time
 
 import numpy as np
 import pytest
 
+from modelpress.serving.batching import Answer, Batcher, Limits
 from modelpress.serving.devices import InLoopUpTo, OnThreads, batch_sizes, rows_in_loop
-from modelpress.serving.executors.base import Array, Arrays
+from modelpress.serving.errors import BadRequest
+from modelpress.serving.executors.base import Array, Arrays, InputError
 from modelpress.serving.parallelism import DataParallel, Pipeline, Result, Stage
+from modelpress.serving.protocols.metrics import Metrics
 
 
 class Names:
@@ -45,6 +49,56 @@ def test_rows_in_loop_is_the_largest_size_that_costs_no_more_than_a_hop(
 )
 def test_batch_sizes_end_with_the_largest(most: int, sizes: list[int]) -> None:
     assert batch_sizes(most) == sizes
+
+
+class Overlap:
+    """An executor that refuses rows of -1, and notes calls that overlap."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.overlapped = False
+        self._lock = threading.Lock()
+
+    def run(self, inputs: Arrays) -> list[Array]:
+        if not self._lock.acquire(blocking=False):
+            self.overlapped = True
+            raise RuntimeError("two calls at a time")
+        try:
+            self.calls += 1
+            time.sleep(0.02)
+            if (inputs[0] < 0).any():
+                raise InputError("out of range")
+            return list(inputs)
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def test_parts_of_a_refused_batch_are_computed_one_after_the_other() -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        executor = Overlap()
+        threads = OnThreads(DataParallel([Pipeline([Stage(executor, "stage")])]), 1, loop)
+        device = InLoopUpTo(4, executor, threads)
+        batcher = Batcher(device, Limits(32, 0, 30, 1000, 10**6), Metrics())
+        answers: list[asyncio.Future[Answer]] = []
+        for rows, value in ((6, 1.0), (16, -1.0), (1, 2.0), (2, 3.0)):
+            answers.append(loop.create_future())
+            batcher.submit([np.full((rows, 1), value)], answers[-1].set_result)
+        found = await asyncio.gather(*answers)
+        assert not executor.overlapped
+        assert executor.calls == 5  # together, then each alone
+        assert isinstance(found[1], BadRequest)
+        for answer, (rows, value) in zip(
+            (found[0], found[2], found[3]), ((6, 1.0), (1, 2.0), (2, 3.0)), strict=True
+        ):
+            assert isinstance(answer, list)
+            assert answer[0].tolist() == [[value]] * rows
+        batcher.close()
+
+    asyncio.run(run())
 
 
 def test_small_batches_are_computed_by_the_caller_and_large_ones_on_the_thread() -> None:

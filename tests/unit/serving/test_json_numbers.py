@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -193,3 +194,20 @@ def test_a_large_document_is_read_and_its_memory_not_kept() -> None:
     found = read(json.dumps(values.tolist()).encode())
     assert found.values.tobytes() == values.tobytes()
     assert json_numbers._local.parser is None
+
+
+def test_a_shape_that_the_text_only_claims_takes_no_memory() -> None:
+    rows = 4000  # the first list has so many numbers, and there are so many lists: 16 million if all had
+    body = f"[[{','.join(['0'] * rows)}]{',[]' * (rows - 1)}]".encode()
+    tracemalloc.start()
+    try:
+        assert read(body) is None
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
+def test_objects_of_many_keys_are_left_to_the_strict_parser() -> None:
+    keys = ",".join(f'"k{number}": {number}' for number in range(65))
+    assert read(f'{{"x": [{ROW}], "y": {{{keys}}}}}'.encode()) is None
+    assert read(f'{{"x": [{ROW}], "y": {{"a": 1}}}}'.encode()) is not None

@@ -118,7 +118,7 @@ class App:
             body = await self.bodies.read(scope, receive)
             call = protocol.decode(body, length)
             if caller is not None:
-                caller.request_id = caller.request_id or call.id
+                caller.identify(call.id)
             response = await self._compute(call, protocol, receive)
             status = response.status
             await self._respond(send, await encoded(scope, response))

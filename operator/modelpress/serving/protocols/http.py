@@ -72,17 +72,17 @@ class BodyReader:
                 raise self._too_large()
             if name == b"content-encoding":
                 encoding = request_encoding(value.decode("latin-1"))
-        message = await self._next(receive)
-        if encoding is None and not message.get("more_body"):
-            body: bytes = message.get("body", b"")
-            if len(body) > self.max_bytes:
-                raise self._too_large()
-            return body
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._collect(message, receive, encoding)
+                message = await self._next(receive)
+                if message.get("more_body") or encoding is not None:
+                    return await self._collect(message, receive, encoding)
         except TimeoutError as error:
             raise TooSlow(f"the body did not arrive within {self._timeout_seconds:g} seconds") from error
+        body: bytes = message.get("body", b"")
+        if len(body) > self.max_bytes:
+            raise self._too_large()
+        return body
 
     def hold(self, size: int) -> bool:
         """Count bytes of bodies that arrive; returns whether the budget allows them. `release` them later."""

@@ -25,6 +25,7 @@ except ImportError:
 _NUMERIC = b"0123456789+-.eE \t\r\n"  # what numbers and blanks are made of
 _WORDS = {True: b"tru", False: b"fals", None: b"null"}  # without what is in _NUMERIC
 _MAX_DEPTH = 16  # of what is not an array of numbers
+_MAX_KEYS = 64  # of an object: the parser looks for each among all
 # Smaller arrays stay lists: shapes are among them.
 _MIN_NUMBERS = 17
 # A parser keeps the memory of its largest document.
@@ -87,6 +88,8 @@ def _plain(value: Any, outline: list[bytes], depth: int) -> Any:
 def _dict(value: Any, outline: list[bytes], depth: int) -> dict[str, Any]:
     if depth > _MAX_DEPTH:
         raise ValueError("too deep")
+    if len(value) > _MAX_KEYS:
+        raise ValueError("too many keys")
     result: dict[str, Any] = {}
     before = b'{"'
     for key in value.keys():  # noqa: SIM118 - not a mapping of Python; items() would make all plain
@@ -121,13 +124,13 @@ def _list(value: Any, outline: list[bytes], depth: int) -> "list[Any] | Numbers"
 
 def _numbers(value: Any, shape: tuple[int, ...], outline: list[bytes]) -> "list[Any] | Numbers":
     """Return the list whose first entries have `shape`; it is compared with the text whether all have."""
-    outline.append(_commas(shape) if prod(shape) <= _MAX_KEPT_BYTES else _commas.__wrapped__(shape))
-    if prod(shape) < _MIN_NUMBERS:
+    values = np.frombuffer(value.as_buffer(of_type="d"), np.float64)
+    if len(values) != prod(shape):  # before anything is made of a shape that the text only claims
+        raise ValueError("ragged")
+    outline.append(_commas(shape) if len(values) <= _MAX_KEPT_BYTES else _commas.__wrapped__(shape))
+    if len(values) < _MIN_NUMBERS:
         plain: list[Any] = value.as_list()
         return plain
-    values = np.frombuffer(value.as_buffer(of_type="d"), np.float64)
-    if len(values) != prod(shape):
-        raise ValueError("ragged")
     return Numbers(values, shape)
 
 
