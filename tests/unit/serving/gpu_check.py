@@ -18,6 +18,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
 os.environ["TF_CPP_VMODULE"] = "device_compiler=1"  # a line for each compilation
 MOST = 65
 DEVICES = 6
+EXECUTORS = [f"modelpress.serving.executors.tensorflow.{name}" for name in ("mesh", "program")]
 
 
 class Lines:
@@ -56,8 +57,8 @@ class Lines:
 
 def describe(program: Any) -> dict[str, Any]:
     """Return where the variables of a program are, and their bytes on each device."""
-    if not hasattr(program, "variables"):
-        return {"compiles": False, "bytes": program.bytes_per_device, "devices": program.devices}
+    if not hasattr(program, "compiles"):
+        return {"compiles": False, **describe_mesh(program.variables)}
     return {
         "compiles": program.compiles,
         "bytes": sum(int(item.shape.num_elements()) * item.dtype.size for item in program.variables),
@@ -65,19 +66,52 @@ def describe(program: Any) -> dict[str, Any]:
     }
 
 
-def check(folder: Path, case: dict[str, Any], lines: Lines) -> dict[str, Any]:
+def describe_mesh(variables: list[list[Any]]) -> dict[str, Any]:
+    """Return where the variables of a mesh are, and their bytes on its first device."""
+    from tensorflow.experimental import dtensor
+
+    parts = [dtensor.unpack(part) for variable in variables for part in variable]
+    return {
+        "bytes": sum(part[0].numpy().nbytes for part in parts),
+        "devices": sorted({copy.device for part in parts for copy in part}),
+    }
+
+
+class Traces:
+    """How often TensorFlow traced a function of the executors."""
+
+    def __init__(self) -> None:
+        import tensorflow as tf
+
+        self.count = 0
+        make = tf.function
+
+        def function(body: Any = None, **options: Any) -> Any:
+            if getattr(body, "__module__", None) not in EXECUTORS:
+                return make(body, **options)
+
+            def traced(*values: Any) -> Any:
+                self.count += 1
+                return body(*values)
+
+            return make(traced, **options)
+
+        tf.function = function
+
+
+def check(folder: Path, case: dict[str, Any], lines: Lines, traces: Traces) -> dict[str, Any]:
     import numpy as np
 
     from modelpress.serving.layout import Layout
     from modelpress.serving.loading import load
     from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
 
-    before = lines.settle()
+    before = lines.settle(), traces.count
     layout = Layout(**{name: case.get(name, 1) for name in ("data", "pipeline", "tensor")})
     loaded = load(folder / case["artifact"], layout, MOST)
     executors: list[Any] = [executor for copy in loaded.copies for executor in copy]
     programs = [getattr(executor, "program", executor) for executor in executors]  # a mesh has one function
-    counts = sum(program.traces for program in programs), lines.settle()
+    ready = lines.settle(), traces.count
     parallel = DataParallel(
         [Pipeline([Stage(executor, "stage") for executor in copy]) for copy in loaded.copies]
     )
@@ -92,13 +126,13 @@ def check(folder: Path, case: dict[str, Any], lines: Lines) -> dict[str, Any]:
             assert one.shape == other[-rows:].shape, (one.shape, rows)
             scale = max(1.0, float(np.abs(other).max()))
             errors.append(float(np.abs(one.astype("f8") - other[-rows:].astype("f8")).max()) / scale)
-    after = sum(program.traces for program in programs), lines.settle()
+    after = lines.settle(), traces.count
     facts = [describe(program) for program in programs]
     parallel.close()
     return {
         "error": max(errors),
-        "traces": (counts[0], after[0] - counts[0]),
-        "compilations": (counts[1] - before, after[1] - counts[1]),
+        "traces": (ready[1] - before[1], after[1] - ready[1]),
+        "compilations": (ready[0] - before[0], after[0] - ready[0]),
         "programs": facts,
     }
 
@@ -114,9 +148,10 @@ def main() -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * DEVICES)
     logs.configure()
+    traces = Traces()
     for case in cases:
         try:
-            found = check(folder, case, lines)
+            found = check(folder, case, lines, traces)
         except ModelPressError as error:
             found = {"reason": error.reason.value, "message": error.message}
         print(json.dumps({"case": case, **found}, default=int), flush=True)

@@ -144,6 +144,21 @@ class Strings(tf.Module):  # type: ignore[misc]
         return {"scores": rows @ self.kernel + 0.0 * tf.reduce_sum(best)}
 
 
+class Picky(tf.Module):  # type: ignore[misc]
+    """A graph of any width that refuses rows of zeros."""
+
+    def __init__(self) -> None:
+        self.factor = tf.Variable(2.0)
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec([None, None], tf.float32, name="rows")]
+    )
+    def serve(self, rows: Any) -> dict[str, Any]:
+        check = tf.debugging.Assert(tf.reduce_any(rows != 0.0), ["rows are zeros"])
+        with tf.control_dependencies([check]):
+            return {"scores": tf.reduce_sum(rows, axis=1, keepdims=True) * self.factor}
+
+
 def inputs_of(model: LoadedModel) -> Arrays:
     found = {}
     for spec in model.inputs:
@@ -192,6 +207,9 @@ def main(folder: Path) -> None:
     strings = Strings()
     sources["strings"] = folder / "strings"
     tf.saved_model.save(strings, str(sources["strings"]), signatures={"serving_default": strings.serve})
+    picky = Picky()
+    sources["picky"] = folder / "picky"
+    tf.saved_model.save(picky, str(sources["picky"]), signatures={"serving_default": picky.serve})
     sources["graph"] = folder / "graph"
     keras.models.load_model(sources["mlp"]).export(sources["graph"], verbose=False)
     for name, source in sources.items():

@@ -52,10 +52,12 @@ CASES: list[tuple[str, Layout]] = [
             ("graph-int8", SHARDS),
             ("masked-int8", SHARDS),
             ("cnn-int8", (1, 1, 5)),
+            ("free-int8", SHARDS),
         ]
     ),
+    FAILING := ("picky-float32", ONE),
 ]
-SERVED = [case for case in CASES if case not in REFUSED]
+SERVED = [case for case in CASES if case not in (*REFUSED, FAILING)]
 
 
 def tolerance(artifact: str) -> float:
@@ -117,7 +119,7 @@ def test_every_batch_equals_one_device_and_nothing_is_compiled_for_it(
     assert result["traces"][1] == result["compilations"][1] == 0
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case[1] == ONE], ids=str)
+@pytest.mark.parametrize("case", [case for case in SERVED if case[1] == ONE], ids=str)
 def test_each_padded_size_is_compiled_once(results: Results, case: tuple[str, Layout]) -> None:
     result = results.cases[case]
     uncompiled = case[0] in [f"{name}-{scheme}" for name, scheme, _ in UNCOMPILED]
@@ -185,6 +187,16 @@ def test_what_cannot_be_cut_or_split_is_refused(results: Results) -> None:
     whole = messages["cnn-int8", (1, 1, 5)]
     assert "no layer can be split over 5 devices" in whole
     assert whole.endswith("the largest layer is conv2d_1 (Conv2D)")
+    free = messages["free-int8", SHARDS]
+    assert free.startswith("parallelism.tensor needs inputs of fixed sizes beside the batch; ")
+    assert free.endswith(" has shape [-1, -1, 6]")
+
+
+def test_a_model_that_fails_on_zeros_is_said_in_one_line(results: Results) -> None:
+    failure = results.cases[FAILING]
+    assert failure["reason"] == "ModelLoadFailed"
+    assert failure["message"].startswith("the model fails on zeros: ")
+    assert "\n" not in failure["message"]
 
 
 def serve(artifact: Path, folder: Path, port: int, **variables: str) -> subprocess.Popen[bytes]:

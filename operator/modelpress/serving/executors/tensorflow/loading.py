@@ -16,7 +16,7 @@ from modelpress.models import stored_model
 from modelpress.models.graph_model import Signature as ModelSignature
 from modelpress.models.stored_model import StoredModel
 from modelpress.models.types import TensorSpec
-from modelpress.serving.executors.base import Array, Executor
+from modelpress.serving.executors.base import Array, Executor, InputError
 from modelpress.serving.executors.tensorflow import devices
 from modelpress.serving.executors.tensorflow.executor import TensorFlowExecutor
 from modelpress.serving.executors.tensorflow.mesh import MeshExecutor
@@ -39,8 +39,10 @@ def load_copies(
     Raises DataError: ModelLoadFailed, UnsupportedModel, InvalidModel, ArtifactCorrupt or OutOfMemory.
     """
     _check(layout)
-    names = devices.claim(layout.data * layout.tensor * layout.pipeline, mesh=layout.tensor > 1)
     signature = Signature.of(manifest)
+    if layout.tensor > 1:
+        _check_sizes(signature)
+    names = devices.claim(layout.data * layout.tensor * layout.pipeline, mesh=layout.tensor > 1)
     sizes = None
     if signature.has_free_sizes:
         logger.info("Sizes of inputs are free beside the batch: the model runs as a graph, without XLA.")
@@ -65,6 +67,17 @@ def _check(layout: Layout) -> None:
         )
 
 
+def _check_sizes(signature: Signature) -> None:
+    """Raise UnsupportedModel for inputs of free sizes: a mesh traces each size, and keeps what it traced."""
+    for tensor in signature.inputs:
+        if -1 in tensor.shape[1:]:
+            raise DataError(
+                Reason.UNSUPPORTED_MODEL,
+                f"parallelism.tensor needs inputs of fixed sizes beside the batch; {tensor.name!r} has shape"
+                f" {list(tensor.shape)}",
+            )
+
+
 def _chains(
     folder: Path, manifest: ArtifactManifest, layout: Layout, names: list[str], sizes: list[int] | None
 ) -> Iterator[list[Executor]]:
@@ -76,7 +89,7 @@ def _chains(
             "parallelism: on GPU devices, pipeline and tensor need a model of layers (.keras, .h5);"
             " this one is a SavedModel",
         )
-    if layout.tensor > 1:
+    if layout.tensor > 1 and sizes is not None:
         for first in range(0, len(names), layout.tensor):
             executor = MeshExecutor(
                 path, model_signature(manifest), names[first : first + layout.tensor], sizes
@@ -131,13 +144,16 @@ def model_signature(manifest: ArtifactManifest) -> ModelSignature:
 
 
 def _warm_up(stages: list[Executor], signature: Signature, sizes: list[int] | None) -> None:
-    """Compute a batch of each size, which compiles it."""
+    """Compute a batch of each size, which compiles it. Raises DataError (ModelLoadFailed)."""
     start = time.perf_counter()
     sizes = sizes or [1]
     for size in sizes:
         values: list[Array] = signature.example(size)
-        for stage in stages:
-            values = stage.run(values)
+        try:
+            for stage in stages:
+                values = stage.run(values)
+        except InputError as error:
+            raise DataError(Reason.MODEL_LOAD_FAILED, f"the model fails on zeros: {error}") from error
     logger.info(
         "Warmed up with batches of %s rows.",
         ", ".join(map(str, sizes)),

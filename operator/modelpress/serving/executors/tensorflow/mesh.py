@@ -110,29 +110,22 @@ class MeshExecutor:
     """A whole model on a mesh."""
 
     def __init__(
-        self, structure: Path, signature: ModelSignature, devices: Sequence[str], sizes: list[int] | None
+        self, structure: Path, signature: ModelSignature, devices: Sequence[str], sizes: list[int]
     ) -> None:
         self._signature = signature
         self._sizes = sizes
-        self.devices = list(devices)
         self._mesh = Mesh(devices)
         layers = StoredLayers(structure, signature)
         self._graph = LayerGraph(layers.network)
-        self._variables = layers.network.variables
-        self._held = self._hold(layers, structure.with_name(weights.WEIGHTS_FILE))
-        self.traces = 0
+        self._network_variables = layers.network.variables
+        held = self._hold(layers, structure.with_name(weights.WEIGHTS_FILE))
+        self.variables = [one.parts for one in held]  # what is kept in the memory of the devices
         self._functions: dict[tuple[Any, ...], Any] = {}  # by the number of steps and the shapes of inputs
-
-    @property
-    def bytes_per_device(self) -> int:
-        """Bytes of the variables in the memory of one device."""
-        parts = (part for held in self._held for part in held.parts)
-        return sum(dtensor.unpack(part)[0].numpy().nbytes for part in parts)
 
     def run(self, inputs: Arrays) -> list[Array]:
         """Compute the outputs of `inputs`."""
         count = rows(inputs)
-        given = inputs if self._sizes is None else pad(inputs, padded(count, self._sizes))
+        given = pad(inputs, padded(count, self._sizes))
         try:
             return self._call(len(self._graph.steps), given, count)
         except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
@@ -140,7 +133,7 @@ class MeshExecutor:
 
     def close(self) -> None:
         """Free the variables."""
-        self._held, self._functions = [], {}
+        self.variables, self._functions = [], {}
 
     def check(self, inputs: Arrays) -> None:
         """Compute once. Raises UnsupportedModel, with the name of the layer that DTensor cannot compute."""
@@ -161,11 +154,10 @@ class MeshExecutor:
     def _call(self, stop: int, inputs: Arrays, count: int) -> list[Array]:
         """Compute the first `stop` steps, traced where these shapes are new."""
         given = [self._mesh.everywhere(array) for array in inputs]
-        parts = [held.parts for held in self._held]
         key = (stop, *(array.shape for array in inputs))
         if key not in self._functions:
-            self._functions[key] = self._traced(stop, parts, given)
-        results = self._functions[key](parts, given)
+            self._functions[key] = self._traced(stop, given)
+        results = self._functions[key](self.variables, given)
         return [self._mesh.array(result)[:count] for result in results]
 
     def _fails(self, stop: int, inputs: Arrays) -> bool:
@@ -176,7 +168,7 @@ class MeshExecutor:
             return True
         return False
 
-    def _traced(self, stop: int, all_parts: Any, given: Any) -> Any:
+    def _traced(self, stop: int, given: Any) -> Any:
         """Return the first `stop` steps as a function of the variables' parts and the inputs.
 
         Constants of layers, such as those of Normalization, are captured, and must be on the mesh too.
@@ -184,8 +176,7 @@ class MeshExecutor:
         graph, whole = self._graph, stop == len(self._graph.steps)
 
         def function(parts: Any, inputs: Any) -> Any:
-            self.traces += 1
-            values = zip(self._variables, map(_Held.value, parts), strict=True)
+            values = zip(self._network_variables, map(_Held.value, parts), strict=True)
             with keras.StatelessScope(state_mapping=list(values)):
                 found = graph.entered(inputs)
                 for place in range(stop):
@@ -198,7 +189,9 @@ class MeshExecutor:
                 results = [tf.cast(value, spec.dtype) for value, spec in zip(results, specs, strict=True)]
             return results
 
-        specs = tf.nest.map_structure(lambda item: tf.TensorSpec(item.shape, item.dtype), [all_parts, given])
+        specs = tf.nest.map_structure(
+            lambda item: tf.TensorSpec(item.shape, item.dtype), [self.variables, given]
+        )
         traced = tf.function(function).get_concrete_function(*specs)
         constants = [self._mesh.everywhere(np.asarray(item)) for item in traced.captured_inputs]
         traced.set_external_captures(constants)
@@ -207,14 +200,14 @@ class MeshExecutor:
     def _hold(self, layers: StoredLayers, file: Path) -> list[_Held]:
         """Put all variables onto the mesh, in the order of the network's."""
         axes = sharding.axes(self._graph, self._mesh.size)
-        places = {layers.tensor(variable): axes.get(id(variable)) for variable in self._variables}
+        places = {layers.tensor(variable): axes.get(id(variable)) for variable in self._network_variables}
 
         def keep(tensor: StoredTensor) -> _Held:
             return _Held(tensor, self._mesh, places[tensor.name])
 
-        held = layers.held(weights.read(file), self._variables, keep)
+        held = layers.held(weights.read(file), self._network_variables, keep)
         found = []
-        for variable in self._variables:
+        for variable in self._network_variables:
             name = layers.tensor(variable)
             if name is None:
                 empty = weights.plain(variable.path, np.zeros(variable.shape, variable.dtype))

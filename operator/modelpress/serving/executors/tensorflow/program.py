@@ -37,7 +37,6 @@ class Program:
         self.variables = tuple(variables)  # what the function keeps in the memory of the device
         self._compiled: dict[tuple[tuple[int, ...], ...], Any] = {}  # by the shapes of the values
         self._graph: Any = None
-        self.traces = 0
         if not compiled or any(None in spec.shape[1:] for spec in self._arguments):
             self._use_graph()
 
@@ -80,7 +79,6 @@ class Program:
 
     def _traced(self, specs: Sequence[tf.TensorSpec], jit_compile: bool | None) -> Any:
         def on_device(*values: Any) -> list[Any]:
-            self.traces += 1
             with tf.device(self.device):
                 return list(self._function(values))
 
