@@ -118,7 +118,12 @@ async def _grpc(options: WorkerOptions, service: Service) -> AsyncGenerator[None
     # grpc costs 13 MB and 0.1 s, which workers without it do not pay
     from modelpress.serving.protocols.grpc.server import GrpcOptions, GrpcServer  # noqa: PLC0415
 
-    server = GrpcServer(service, GrpcOptions(options.host, options.grpc_port, options.max_request_bytes))
+    server = GrpcServer(
+        service,
+        GrpcOptions(
+            options.host, options.grpc_port, options.max_request_bytes, options.request_timeout_seconds
+        ),
+    )
     await server.start()
     try:
         yield

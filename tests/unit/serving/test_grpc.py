@@ -110,21 +110,109 @@ def test_requests_of_many_threads_get_their_own_rows(client: Client, reference: 
 
 
 def test_callers_that_send_no_message_hold_up_nobody(digits: Worker, client: Client) -> None:
-    sent = threading.Event()
-
-    def nothing() -> Iterator[bytes]:
-        sent.wait(60)
-        yield request(images(3)).SerializeToString()
-
-    idle = Client(digits.grpc)
-    calls = [
-        idle.channel.stream_unary(f"{SERVICE}ModelInfer").future(nothing(), timeout=60) for _ in range(60)
-    ]
+    sent, idle = threading.Event(), Client(digits.grpc)
+    calls = idle_calls(idle, 60, sent)
     assert output(client.infer(images(3)))
     sent.set()
     answers = [pb.ModelInferResponse.FromString(call.result(60)) for call in calls]
     assert len({output(answer) for answer in answers}) == 1
     idle.channel.close()
+
+
+def idle_calls(client: Client, count: int, sent: threading.Event) -> list[Any]:
+    """Begin calls whose message does not come before `sent`."""
+
+    def nothing() -> Iterator[bytes]:
+        sent.wait(60)
+        yield request(images(3)).SerializeToString()
+
+    method = client.channel.stream_unary(f"{SERVICE}ModelInfer")
+    return [method.future(nothing(), timeout=60) for _ in range(count)]
+
+
+def test_few_messages_may_take_long_to_arrive(digits: Worker, client: Client) -> None:
+    sent, idle = threading.Event(), Client(digits.grpc)
+    calls = idle_calls(idle, 70, sent)
+    until(lambda: sum(call.done() for call in calls) == 6)  # maxRequestBytes is 1 MiB: 64 may
+    for call in [call for call in calls if call.done()]:
+        assert refused(call.result) == (
+            Code.RESOURCE_EXHAUSTED,
+            "too many large requests arrive at once; try again later",
+        )
+        calls.remove(call)
+    assert output(client.infer(images(3)))
+    assert 'code="429",protocol="oip-grpc"' in digits.client.get("/metrics").text
+    sent.set()
+    assert len({output(pb.ModelInferResponse.FromString(call.result(60))) for call in calls}) == 1
+    idle.channel.close()
+
+
+def test_a_message_that_does_not_come_is_not_waited_for(artifacts: Path, tmp_path: Path) -> None:
+    with worker(artifacts / "seed-int8", tmp_path, request_timeout_seconds=2) as running:
+        client, sent = Client(running.grpc), threading.Event()
+        (call,) = idle_calls(client, 1, sent)
+        assert refused(call.result) == (
+            Code.DEADLINE_EXCEEDED,
+            "the message did not arrive within 2 seconds",
+        )
+        assert 'code="408",protocol="oip-grpc"' in running.client.get("/metrics").text
+        sent.set()
+        client.channel.close()
+
+
+def test_calls_at_a_time_are_limited(artifacts: Path, tmp_path: Path) -> None:
+    options = {"max_batch_size": 2048, "max_batch_delay_milliseconds": 60_000, "request_timeout_seconds": 60}
+    with worker(artifacts / "seed-int8", tmp_path, **options) as running:
+        clients = [Client(running.grpc) for _ in range(3)]
+        calls = [
+            clients[number % 3]
+            .channel.unary_unary(f"{SERVICE}ModelInfer")
+            .future(request(images(1)).SerializeToString())
+            for number in range(1030)
+        ]
+        until(lambda: sum(call.done() for call in calls) == 6)
+        assert {call.code() for call in calls if call.done()} == {Code.RESOURCE_EXHAUSTED}
+        until(lambda: running.metric("modelpress_in_flight") == 1024)
+        for client in clients:
+            client.channel.close()
+        until(lambda: running.metric("modelpress_in_flight") == 0)
+        again = Client(running.grpc)
+        assert again("ServerReady").ready
+        again.channel.close()
+
+
+def test_calls_of_a_connection_wait_in_the_client(artifacts: Path, tmp_path: Path) -> None:
+    options = {"max_batch_size": 2048, "max_batch_delay_milliseconds": 60_000, "request_timeout_seconds": 60}
+    with worker(artifacts / "seed-int8", tmp_path, **options) as running:
+        client, other = Client(running.grpc), Client(running.grpc)
+        method = client.channel.unary_unary(f"{SERVICE}ModelInfer")
+        calls = [method.future(request(images(1)).SerializeToString()) for _ in range(520)]
+        until(lambda: running.metric("modelpress_in_flight") == 512)
+        assert other("ServerReady").ready
+        assert running.metric("modelpress_in_flight") == 512
+        calls[0].cancel()
+        until(lambda: 'code="499",protocol="oip-grpc"' in running.client.get("/metrics").text)
+        until(lambda: running.metric("modelpress_in_flight") == 512)  # one that waited has come
+        assert not any(call.done() for call in calls[1:])
+        client.channel.close()
+        other.channel.close()
+
+
+def resident(process: Any) -> int:
+    """Return the most bytes that a process has had in memory until now."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def test_a_compressed_message_is_refused_before_it_is_expanded(client: Client, digits: Worker) -> None:
+    client.infer(images(1000))
+    before = resident(digits.process)
+    call = client.channel.unary_unary(f"{SERVICE}ModelInfer")
+    zeros = bytes(100 << 20)  # maxRequestBytes is 1 MiB
+    code, _ = refused(lambda: call(zeros, timeout=60, compression=grpc.Compression.Gzip))
+    assert code is Code.RESOURCE_EXHAUSTED
+    assert resident(digits.process) < before + (20 << 20)
+    assert output(client.infer(images(1)))
 
 
 def refused(call: Any) -> tuple[Any, str]:

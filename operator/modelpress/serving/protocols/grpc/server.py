@@ -24,6 +24,7 @@ from modelpress.serving.protocols import oip
 from modelpress.serving.protocols.base import Call, Model
 from modelpress.serving.protocols.grpc import health
 from modelpress.serving.protocols.grpc import open_inference_pb2 as pb
+from modelpress.serving.protocols.grpc.arrivals import ArrivalLimits, Arrivals, slow_messages
 from modelpress.serving.protocols.grpc.codec import NAME, OipGrpc, check_model, model_metadata
 from modelpress.serving.protocols.grpc.status import code_of
 from modelpress.serving.service import Service
@@ -31,6 +32,13 @@ from modelpress.serving.service import Service
 SERVICE = "inference.GRPCInferenceService"
 _CLIENT_CLOSED_REQUEST = 499  # as for HTTP; in metrics only
 _REFUSE_SECONDS = 0.5
+_CALLS = 1024  # at a time
+_CALLS_OF_A_CONNECTION = 512  # more wait in the client: one alone cannot take all
+_LIVENESS = (
+    ("grpc.keepalive_time_ms", 30_000),  # connections whose peer is gone are closed
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_connection_idle_ms", 300_000),  # clients connect again by themselves
+)
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +50,7 @@ class GrpcOptions:
     host: str
     port: int
     max_request_bytes: int
+    request_timeout_seconds: float
 
 
 class GrpcServer:
@@ -52,12 +61,19 @@ class GrpcServer:
         self._service = service
         self._codec: OipGrpc | None = None
         self._ending = False
+        self._arrivals = Arrivals(
+            ArrivalLimits(slow_messages(options.max_request_bytes), options.request_timeout_seconds)
+        )
         self._server = grpc.aio.server(
+            maximum_concurrent_rpcs=_CALLS,
             options=[
                 ("grpc.max_receive_message_length", options.max_request_bytes),
                 ("grpc.max_send_message_length", -1),
+                ("grpc.max_concurrent_streams", _CALLS_OF_A_CONNECTION),
+                ("grpc.http2.bdp_probe", 0),  # it would let more arrive of a message that is not read yet
                 ("grpc.so_reuseport", 0),  # two servers at one port are an error
-            ]
+                *_LIVENESS,
+            ],
         )
         self._server.add_generic_rpc_handlers(self._handlers())
         host = f"[{options.host}]" if ":" in options.host else options.host
@@ -90,7 +106,8 @@ class GrpcServer:
             "ServerMetadata": _method(_server_metadata, pb.ServerMetadataRequest),
             "ModelReady": _method(self._model_ready, pb.ModelReadyRequest),
             "ModelMetadata": _method(self._model_metadata, pb.ModelMetadataRequest),
-            "ModelInfer": grpc.unary_unary_rpc_method_handler(self._infer),
+            # for a client, unary; so the server decides when it reads
+            "ModelInfer": grpc.stream_unary_rpc_method_handler(self._infer),
         }
         known = frozenset(("", SERVICE))
 
@@ -127,7 +144,16 @@ class GrpcServer:
             self._codec = OipGrpc(self._loaded())
         return self._codec
 
-    async def _infer(self, message: bytes, context: Any) -> bytes:
+    async def _infer(self, _: Any, context: Any) -> bytes:
+        try:
+            message = await self._arrivals.take(context.read)
+        except RequestError as error:
+            self._service.end(NAME, error.status, self._service.begin())
+            await context.abort(code_of(error), error.message)
+            raise
+        return await self._answer(b"" if message is grpc.aio.EOF else message, context)
+
+    async def _answer(self, message: bytes, context: Any) -> bytes:
         begun = self._service.begin()
         status = 500
         try:

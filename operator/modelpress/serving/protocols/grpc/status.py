@@ -9,6 +9,7 @@ from modelpress.serving.errors import (
     Overloaded,
     RequestError,
     TooLarge,
+    TooSlow,
     Unavailable,
 )
 
@@ -17,6 +18,7 @@ _CODES: dict[type[RequestError], grpc.StatusCode] = {
     NotFound: grpc.StatusCode.NOT_FOUND,
     TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,  # as grpc itself answers to a message above its limit
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    TooSlow: grpc.StatusCode.DEADLINE_EXCEEDED,
     Unavailable: grpc.StatusCode.UNAVAILABLE,
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
