@@ -119,15 +119,17 @@ def test_callers_that_send_no_message_hold_up_nobody(digits: Worker, client: Cli
     idle.channel.close()
 
 
-def idle_calls(client: Client, count: int, sent: threading.Event) -> list[Any]:
+def idle_calls(
+    client: Client, count: int, sent: threading.Event, method: str = f"{SERVICE}ModelInfer"
+) -> list[Any]:
     """Begin calls whose message does not come before `sent`."""
 
     def nothing() -> Iterator[bytes]:
         sent.wait(60)
         yield request(images(3)).SerializeToString()
 
-    method = client.channel.stream_unary(f"{SERVICE}ModelInfer")
-    return [method.future(nothing(), timeout=60) for _ in range(count)]
+    call = client.channel.stream_unary(method)
+    return [call.future(nothing(), timeout=60) for _ in range(count)]
 
 
 def test_few_messages_may_take_long_to_arrive(digits: Worker, client: Client) -> None:
@@ -150,11 +152,13 @@ def test_few_messages_may_take_long_to_arrive(digits: Worker, client: Client) ->
 def test_a_message_that_does_not_come_is_not_waited_for(artifacts: Path, tmp_path: Path) -> None:
     with worker(artifacts / "seed-int8", tmp_path, request_timeout_seconds=2) as running:
         client, sent = Client(running.grpc), threading.Event()
-        (call,) = idle_calls(client, 1, sent)
-        assert refused(call.result) == (
-            Code.DEADLINE_EXCEEDED,
-            "the message did not arrive within 2 seconds",
-        )
+        methods = [SERVICE + name for name in ("ModelInfer", "ModelMetadata", "ServerLive")]
+        for method in (*methods, "/grpc.health.v1.Health/Check"):
+            (call,) = idle_calls(client, 1, sent, method)
+            assert refused(call.result) == (
+                Code.DEADLINE_EXCEEDED,
+                "the message did not arrive within 2 seconds",
+            )
         assert 'code="408",protocol="oip-grpc"' in running.client.get("/metrics").text
         sent.set()
         client.channel.close()

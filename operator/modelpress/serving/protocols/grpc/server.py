@@ -7,7 +7,7 @@ in the loop a slow sender holds no thread, and a caller that leaves cancels its 
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,28 +98,43 @@ class GrpcServer:
         await self._server.stop(seconds)
 
     def _handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        def page(answer: Callable[[Any], Any], kind: Any) -> grpc.RpcMethodHandler:
+            return self._page(lambda request: answer(_parsed(kind, request)).SerializeToString())
+
         methods = {
-            "ServerLive": _method(lambda _: pb.ServerLiveResponse(live=True), pb.ServerLiveRequest),
-            "ServerReady": _method(
+            "ServerLive": page(lambda _: pb.ServerLiveResponse(live=True), pb.ServerLiveRequest),
+            "ServerReady": page(
                 lambda _: pb.ServerReadyResponse(ready=self._service.ready), pb.ServerReadyRequest
             ),
-            "ServerMetadata": _method(_server_metadata, pb.ServerMetadataRequest),
-            "ModelReady": _method(self._model_ready, pb.ModelReadyRequest),
-            "ModelMetadata": _method(self._model_metadata, pb.ModelMetadataRequest),
-            # for a client, unary; so the server decides when it reads
+            "ServerMetadata": page(_server_metadata, pb.ServerMetadataRequest),
+            "ModelReady": page(self._model_ready, pb.ModelReadyRequest),
+            "ModelMetadata": page(self._model_metadata, pb.ModelMetadataRequest),
+            # all are unary for a client; as streams, the server decides how long it reads
             "ModelInfer": grpc.stream_unary_rpc_method_handler(self._infer),
         }
         known = frozenset(("", SERVICE))
-
-        def check(request: bytes) -> bytes:
-            return health.check(request, known, self._service.ready)
-
+        checks = {"Check": self._page(lambda request: health.check(request, known, self._service.ready))}
         return (
             grpc.method_handlers_generic_handler(SERVICE, methods),
-            grpc.method_handlers_generic_handler(
-                health.SERVICE, {"Check": grpc.unary_unary_rpc_method_handler(_answering(check))}
-            ),
+            grpc.method_handlers_generic_handler(health.SERVICE, checks),
         )
+
+    def _page(self, answer: Callable[[bytes], bytes]) -> grpc.RpcMethodHandler:
+        """Return a handler that tells callers what is wrong with a request."""
+
+        async def handle(_: Any, context: Any) -> bytes:
+            try:
+                return answer(await self._message(context))
+            except RequestError as error:
+                await context.abort(code_of(error), error.message)
+                raise
+
+        return grpc.stream_unary_rpc_method_handler(handle)
+
+    async def _message(self, context: Any) -> bytes:
+        """Return the message of a call; a call without one has an empty one. Raises Overloaded or TooSlow."""
+        message = await self._arrivals.take(context.read)
+        return b"" if message is grpc.aio.EOF else message
 
     def _model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
         if self._service.model is not None:
@@ -146,12 +161,12 @@ class GrpcServer:
 
     async def _infer(self, _: Any, context: Any) -> bytes:
         try:
-            message = await self._arrivals.take(context.read)
+            message = await self._message(context)
         except RequestError as error:
             self._service.end(NAME, error.status, self._service.begin())
             await context.abort(code_of(error), error.message)
             raise
-        return await self._answer(b"" if message is grpc.aio.EOF else message, context)
+        return await self._answer(message, context)
 
     async def _answer(self, message: bytes, context: Any) -> bytes:
         begun = self._service.begin()
@@ -197,28 +212,9 @@ def _server_metadata(_: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
     return pb.ServerMetadataResponse(name=oip.SERVER, version=oip.server_version())
 
 
-def _method(answer: Callable[[Any], Any], kind: Any) -> grpc.RpcMethodHandler:
-    return grpc.unary_unary_rpc_method_handler(
-        _answering(lambda request: answer(_parsed(kind, request)).SerializeToString())
-    )
-
-
 def _parsed(kind: Any, message: bytes) -> Any:
     """Return the message of `kind`. Raises BadRequest where it is none."""
     try:
         return kind.FromString(message)
     except DecodeError as error:
         raise BadRequest(f"the request is not a valid {kind.DESCRIPTOR.name}") from error
-
-
-def _answering(answer: Callable[[bytes], bytes]) -> Callable[[bytes, Any], Awaitable[bytes]]:
-    """Return a handler that tells callers what is wrong with a request."""
-
-    async def handle(request: bytes, context: Any) -> bytes:
-        try:
-            return answer(request)
-        except RequestError as error:
-            await context.abort(code_of(error), error.message)
-            raise
-
-    return handle
