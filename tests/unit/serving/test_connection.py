@@ -336,7 +336,7 @@ def test_a_peer_that_does_not_read_is_cut_off() -> None:
 def test_one_connection_that_cannot_be_checked_leaves_the_limits_of_the_others() -> None:
     async def test(site: Site) -> None:
         broken, slow = await site.connect(GET[:-4]), await site.connect(GET[:-4])
-        first = next(iter(site.server.server_state.connections))
+        first = site.connections[0]
         first.check = None
         site.later(LIMITS.head_seconds + 1)
         answers = [await read_all(peer) for peer in (broken, slow)]
