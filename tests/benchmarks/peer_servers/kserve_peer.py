@@ -32,5 +32,5 @@ if __name__ == "__main__":
     # a line for each request would be most of its work
     for name in ("kserve.trace", "uvicorn.access"):
         logging.getLogger(name).disabled = True
-    server = ModelServer(http_port=port, grpc_port=port + 1, enable_grpc=True, enable_latency_logging=False)
+    server = ModelServer(http_port=port, enable_grpc=False, enable_latency_logging=False)
     server.start([Peer()])
