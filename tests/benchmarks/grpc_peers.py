@@ -8,7 +8,6 @@ CPU seconds per request compare the servers, requests per second the pairs.
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ import psutil
 
 from modelpress.serving.protocols.grpc import open_inference_pb2 as pb
 from tests.support import environments
-from tests.unit.serving.artifacts import free_port, make_artifact, worker
+from tests.unit.serving.artifacts import convert, free_port, make_artifact, worker
 
 KSERVE = ("kserve==0.21.0",)
 ROUNDS = 5
@@ -33,8 +32,7 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, gRPC, raw contents, 1 row")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        program = Path(__file__).parents[1] / "unit" / "serving" / "convert_models.py"
-        subprocess.run([sys.executable, str(program), name], check=True, capture_output=True)
+        convert(folder)
         artifact = make_artifact(folder / "seed-float32.tflite", folder / "artifact")
         with worker(artifact, folder) as ours:
             port = free_port()

@@ -24,7 +24,7 @@ from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.layout import Layout
 from modelpress.serving.loading import load
 from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
-from tests.unit.serving.artifacts import Worker, examples, make_artifact, worker
+from tests.unit.serving.artifacts import Worker, convert, examples, make_artifact, worker
 
 ROUNDS = 5
 
@@ -33,8 +33,7 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        program = Path(__file__).parents[1] / "unit" / "serving" / "convert_models.py"
-        subprocess.run([sys.executable, str(program), name], check=True, capture_output=True)
+        convert(folder)
         batch_sizes(folder)
         copies(folder)
         memory(folder)

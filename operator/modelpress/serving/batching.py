@@ -6,10 +6,11 @@ request by request, so that only the guilty one fails.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -120,6 +121,28 @@ class Batcher:
             self._timer = self._loop.call_later(self._limits.timeout_seconds, self._expire)
         self._plan()
         return request
+
+    @contextlib.contextmanager
+    def answering(self, inputs: Arrays) -> Iterator[asyncio.Future[list[Array]]]:
+        """Queue a request and give its answer as a future; whoever leaves the block before abandons it.
+
+        Raises TooLarge and Overloaded, and through the future the error that the request ended with.
+        """
+        future: asyncio.Future[list[Array]] = self._loop.create_future()
+
+        def answer(found: Answer) -> None:
+            if future.done():
+                return
+            if isinstance(found, Exception):
+                future.set_exception(found)
+            else:
+                future.set_result(found)
+
+        request = self.submit(inputs, answer)
+        try:
+            yield future
+        finally:
+            self.abandon(request)
 
     def abandon(self, request: Request) -> None:
         """Drop a request whose caller left: rows that still wait are not computed."""

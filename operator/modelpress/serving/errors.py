@@ -16,6 +16,8 @@ Other protocols map the classes to their own codes. Messages show no internals.
 
 from typing import ClassVar
 
+CLIENT_CLOSED_REQUEST = 499  # nginx's code for a caller that left; in metrics and the access log only
+
 
 class RequestError(Exception):
     """Base of the tree; raise one of the leaves."""

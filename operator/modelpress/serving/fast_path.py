@@ -21,8 +21,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from modelpress.serving.access import OBSERVED, Caller, facts
 from modelpress.serving.batching import Answer, Request
 from modelpress.serving.connection import Connection
-from modelpress.serving.errors import RequestError
-from modelpress.serving.protocols.app import CLIENT_CLOSED_REQUEST, App, failure, internal_error, success
+from modelpress.serving.errors import CLIENT_CLOSED_REQUEST, RequestError
+from modelpress.serving.protocols.app import App, failure, internal_error, success
 from modelpress.serving.protocols.base import Call, InferenceProtocol
 from modelpress.serving.protocols.encodings import MIN_COMPRESSED_BYTES
 from modelpress.serving.protocols.http import JSON_LENGTH, Response, encoded

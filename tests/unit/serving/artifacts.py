@@ -33,6 +33,12 @@ _OUTPUTS = {
 }
 
 
+def convert(folder: Path) -> None:
+    """Write NAME-SCHEME.tflite of every model into `folder`; TensorFlow does it in another process."""
+    program = Path(__file__).with_name("convert_models.py")
+    subprocess.run([sys.executable, str(program), str(folder)], check=True, capture_output=True)
+
+
 def make_artifact(
     model: Path, folder: Path, inputs: list[str] | None = None, outputs: list[str] | None = None
 ) -> Path:

@@ -1,19 +1,16 @@
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.unit.serving.artifacts import Worker, make_artifact, worker
+from tests.unit.serving.artifacts import Worker, convert, make_artifact, worker
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with NAME-SCHEME.tflite of every model, converted by TensorFlow in another process."""
     folder = tmp_path_factory.mktemp("models")
-    program = Path(__file__).with_name("convert_models.py")
-    subprocess.run([sys.executable, str(program), str(folder)], check=True, capture_output=True)
+    convert(folder)
     return folder
 
 

@@ -8,7 +8,7 @@ import pytest
 from modelpress.serving.batching import Answer, Batcher, Limits
 from modelpress.serving.devices import InLoopUpTo, OnThreads, batch_sizes, rows_in_loop
 from modelpress.serving.errors import BadRequest
-from modelpress.serving.executors.base import Array, Arrays, InputError
+from modelpress.serving.executors.base import Array, Arrays, Executor, InputError
 from modelpress.serving.parallelism import DataParallel, Pipeline, Result, Stage
 from modelpress.serving.protocols.metrics import Metrics
 
@@ -76,12 +76,17 @@ class Overlap:
         """Nothing to free."""
 
 
+def up_to_four_rows_in_the_loop(executor: Executor) -> InLoopUpTo:
+    loop = asyncio.get_running_loop()
+    threads = OnThreads(DataParallel([Pipeline([Stage(executor, "stage")])]), 1, loop)
+    return InLoopUpTo(4, executor, threads)
+
+
 def test_parts_of_a_refused_batch_are_computed_one_after_the_other() -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
         executor = Overlap()
-        threads = OnThreads(DataParallel([Pipeline([Stage(executor, "stage")])]), 1, loop)
-        device = InLoopUpTo(4, executor, threads)
+        device = up_to_four_rows_in_the_loop(executor)
         batcher = Batcher(device, Limits(32, 0, 30, 1000, 10**6), Metrics())
         answers: list[asyncio.Future[Answer]] = []
         for rows, value in ((6, 1.0), (16, -1.0), (1, 2.0), (2, 3.0)):
@@ -105,8 +110,7 @@ def test_small_batches_are_computed_by_the_caller_and_large_ones_on_the_thread()
     async def run() -> None:
         loop = asyncio.get_running_loop()
         executor = Names()
-        threads = OnThreads(DataParallel([Pipeline([Stage(executor, "stage")])]), 1, loop)
-        device = InLoopUpTo(4, executor, threads)
+        device = up_to_four_rows_in_the_loop(executor)
         for rows in (1, 4, 5, 2):
             done: asyncio.Future[Result] = loop.create_future()
             device.start([np.zeros((rows, 3))], done.set_result)

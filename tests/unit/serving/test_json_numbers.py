@@ -111,7 +111,7 @@ def outcome(protocol: InferenceProtocol, body: bytes) -> Any:
         call = protocol.decode(body + BLANK)
     except BadRequest as error:
         return error.message
-    return [(array.dtype, array.shape, array.tobytes()) for array in call.inputs], call.context
+    return [(array.dtype, array.shape, array.tobytes()) for array in call.inputs], call.context, call.id
 
 
 @pytest.mark.parametrize("protocol", [OipRest(model("float32")), TfServingRest(model("float32"))])

@@ -3,15 +3,14 @@
 It holds no model code and no protocol's details: those are pure functions in the modules beside it.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
 from modelpress.serving.access import Caller, facts
-from modelpress.serving.batching import Answer
 from modelpress.serving.errors import (
+    CLIENT_CLOSED_REQUEST,
     NotFound,
     Overloaded,
     RequestError,
@@ -42,7 +41,6 @@ from modelpress.serving.protocols.json_tensors import dump, echo
 from modelpress.serving.service import Phase, Service
 
 _RETRY_AFTER_SECONDS = b"1"
-CLIENT_CLOSED_REQUEST = 499  # nginx's code for a caller that left; in metrics only
 
 logger = logging.getLogger(__name__)
 
@@ -139,17 +137,9 @@ class App:
     async def _compute(self, call: Call, protocol: InferenceProtocol, receive: Receive) -> Response:
         batcher = self.service.batcher
         assert batcher is not None  # routes of protocols exist only with it
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        request = batcher.submit(
-            call.inputs, lambda answer: None if future.done() else future.set_result(answer)
-        )
-        try:
-            answer = await unless_gone(future, receive)
-        finally:
-            batcher.abandon(request)
-        if isinstance(answer, Exception):
-            raise answer
-        return success(protocol.encode(call, answer))
+        with batcher.answering(call.inputs) as future:
+            outputs = await unless_gone(future, receive)
+        return success(protocol.encode(call, outputs))
 
     def _unknown(self, path: str, method: str, allowed: str | None) -> RequestError:
         """Return what is wrong with a request that has no route."""

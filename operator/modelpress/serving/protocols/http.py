@@ -99,16 +99,16 @@ class BodyReader:
             while True:
                 chunk = message.get("body", b"")
                 body += chunk
-                self.held += len(chunk)
+                fits = self.hold(len(chunk))
                 if len(body) > self.max_bytes:
                     raise self._too_large()
-                if self.held > self._max_total_bytes:
+                if not fits:
                     raise Overloaded("too many large requests arrive at once; try again later")
                 if not message.get("more_body"):
                     return body if encoding is None else await self._inflate(body, encoding)
                 message = await self._next(receive)
         finally:
-            self.held -= len(body)
+            self.release(len(body))
 
     async def _inflate(self, body: bytearray, encoding: str) -> bytes:
         if len(body) <= _INFLATE_IN_LOOP_BYTES:

@@ -53,7 +53,6 @@ def model_metadata(model: Model) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class _Context:
-    id: str | None
     outputs: tuple[int, ...]  # places of the wanted outputs, in the order asked for
     raw: frozenset[int] = frozenset()  # those of them that are wanted raw
 
@@ -93,14 +92,14 @@ class OipRest:
         if tail is not None:
             tail.end()
         given = oip.complete(arrays, tensors, self._inputs)
-        return Call(given, self._context(call_id, request, parameters), call_id)
+        return Call(given, self._context(request, parameters), call_id)
 
     def encode(self, call: Call, outputs: list[Array]) -> Encoded:
         """Return the body of the answer."""
         context: _Context = call.context
         answer: dict[str, Any] = {"model_name": self._model.name, "model_version": self._model.revision}
-        if context.id is not None:
-            answer["id"] = context.id
+        if call.id is not None:
+            answer["id"] = call.id
         answer["outputs"] = [
             self._output(place, outputs[place], place in context.raw) for place in context.outputs
         ]
@@ -123,11 +122,11 @@ class OipRest:
             output["data"] = np.ascontiguousarray(array).ravel()
         return output
 
-    def _context(self, call_id: str | None, request: dict[str, Any], parameters: dict[str, Any]) -> _Context:
+    def _context(self, request: dict[str, Any], parameters: dict[str, Any]) -> _Context:
         """Return which outputs are wanted, and in which form."""
         raw_by_default = _flag(parameters, "binary_data_output", False, "the request")
         if not request.get("outputs"):
-            return _Context(call_id, self._all, frozenset(self._all if raw_by_default else ()))
+            return _Context(self._all, frozenset(self._all if raw_by_default else ()))
         places: list[int] = []
         raw = set()
         for number, entry in enumerate(_objects(request["outputs"], "outputs")):
@@ -140,7 +139,7 @@ class OipRest:
             if _flag(chosen, "binary_data", raw_by_default, where):
                 raw.add(place)
             places.append(place)
-        return _Context(call_id, tuple(places), frozenset(raw))
+        return _Context(tuple(places), frozenset(raw))
 
 
 def _array(entry: dict[str, Any], tensor: Tensor, where: str, tail: RawTail | None) -> Array:

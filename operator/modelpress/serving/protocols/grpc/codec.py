@@ -49,7 +49,6 @@ _TAGS = {
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    id: str
     outputs: tuple[int, ...]  # places of the wanted outputs, in the order asked for
     raw: bool  # answered in the form of the request
 
@@ -107,13 +106,13 @@ class OipGrpc:
             else:
                 arrays[place] = _typed(entry.contents, shape, tensor, where)
         given = oip.complete(arrays, tensors, self._inputs)
-        return Call(given, _Context(request.id, self._wanted(request), bool(raw)), request.id or None)
+        return Call(given, _Context(self._wanted(request), bool(raw)), request.id or None)
 
     def encode(self, call: Call, outputs: list[Array]) -> ModelInferResponse:
         """Return the answer; `outputs` are in the model's order."""
         context: _Context = call.context
         response = ModelInferResponse(
-            model_name=self._model.name, model_version=self._model.revision, id=context.id
+            model_name=self._model.name, model_version=self._model.revision, id=call.id or ""
         )
         tensors = self._model.signature.outputs
         raw = context.raw or any(tensors[place].dtype.name not in _FIELDS for place in context.outputs)

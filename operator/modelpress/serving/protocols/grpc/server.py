@@ -18,8 +18,7 @@ from google.protobuf.message import DecodeError
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UnavailableError
-from modelpress.serving.batching import Answer
-from modelpress.serving.errors import BadRequest, RequestError, Unavailable
+from modelpress.serving.errors import CLIENT_CLOSED_REQUEST, BadRequest, RequestError, Unavailable
 from modelpress.serving.protocols import oip
 from modelpress.serving.protocols.base import Call, Model
 from modelpress.serving.protocols.grpc import health
@@ -30,7 +29,6 @@ from modelpress.serving.protocols.grpc.status import code_of
 from modelpress.serving.service import Service
 
 SERVICE = "inference.GRPCInferenceService"
-_CLIENT_CLOSED_REQUEST = 499  # as for HTTP; in metrics only
 _REFUSE_SECONDS = 0.5
 _CALLS = 1024  # at a time
 _CALLS_OF_A_CONNECTION = 512  # more wait in the client: one alone cannot take all
@@ -182,7 +180,7 @@ class GrpcServer:
             await context.abort(code_of(error), error.message)
             raise
         except asyncio.CancelledError:  # the caller has left, or its deadline has passed
-            status = _CLIENT_CLOSED_REQUEST
+            status = CLIENT_CLOSED_REQUEST
             raise
         except Exception:
             logger.exception("A request failed.")
@@ -195,17 +193,8 @@ class GrpcServer:
         """Wait for the batcher's answer; work of a call that is cancelled is dropped."""
         batcher = self._service.batcher
         assert batcher is not None  # there is one since there is a model
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        request = batcher.submit(
-            call.inputs, lambda answer: None if future.done() else future.set_result(answer)
-        )
-        try:
-            answer = await future
-        finally:
-            batcher.abandon(request)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        with batcher.answering(call.inputs) as future:
+            return await future
 
 
 def _server_metadata(_: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
