@@ -34,8 +34,8 @@ class Load:
         while True:
             try:
                 reader, writer = await asyncio.open_connection(self.host, self.port)
-            except ConnectionRefusedError:  # nobody listens any more: never accepted
-                return
+            except (ConnectionRefusedError, ConnectionResetError):
+                return  # nobody listens any more, or ended to as the kernel connected: never accepted
             more = True
             while more:
                 writer.write(self.request)
