@@ -35,7 +35,7 @@ class Load:
             try:
                 reader, writer = await asyncio.open_connection(self.host, self.port)
             except (ConnectionRefusedError, ConnectionResetError):
-                return  # nobody listens any more, or ended to as the kernel connected: never accepted
+                return  # nobody listens any more, or ended while the kernel connected: never accepted
             more = True
             while more:
                 writer.write(self.request)
