@@ -27,8 +27,10 @@ class Tensor:
 
     def accepts(self, shape: Sequence[int]) -> bool:
         """Whether an array of `shape` fits, whatever its number of rows."""
-        return len(shape) == len(self.shape) and all(
-            want in (-1, size) for want, size in zip(self.shape[1:], shape[1:], strict=True)
+        sizes, wanted = tuple(shape[1:]), self.shape[1:]
+        return len(shape) == len(self.shape) and (
+            sizes == wanted  # no size is free in most models: quicker
+            or all(want in (-1, size) for want, size in zip(wanted, sizes, strict=True))
         )
 
 

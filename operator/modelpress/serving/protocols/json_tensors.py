@@ -1,11 +1,13 @@
 """Strict conversion between JSON values and arrays, shared by the JSON protocols. Pure functions.
 
-numpy alone would turn strings, booleans and null into numbers, cut 2.5 down to 2, and overflow to infinity.
+numpy alone would turn strings, booleans and null into numbers, cut 2.5 down to 2, and overflow to infinity;
+struct refuses what does not fit, and is quicker.
 """
 
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Sequence, Set
 from itertools import chain
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 import numpy as np
 import orjson
@@ -32,6 +34,11 @@ _ACCEPTED: dict[str, tuple[set[type], str]] = {
     "i": ({int}, "integers"),
     "u": ({int}, "integers"),
     "f": ({int, float}, "numbers"),
+}
+_FLOATS = frozenset((float,))
+# struct's codes by numpy's; in the native ones a float may overflow.
+_CODES = {np.dtype(code).char: code for code in "?bBhHiIefd"} | {
+    np.dtype(name).char: code for name, code in (("int64", "q"), ("uint64", "Q"))
 }
 # A client's own words are repeated in messages up to this length.
 _ECHO = 80
@@ -92,17 +99,29 @@ def echo(value: Any) -> str:
     return repr(value) if len(value) <= _ECHO else repr(value[:_ECHO]) + "..."
 
 
-def flatten(value: list[Any] | Numbers, where: str) -> tuple[list[Any] | Array, tuple[int, ...]]:
-    """Return the leaves of nested lists in row-major order, and the shape. Raises BadRequest if ragged."""
+class Leaves(NamedTuple):
+    """What nested lists hold, in row-major order, and how they are nested."""
+
+    values: list[Any] | Array
+    shape: tuple[int, ...]
+    kinds: Set[type]  # of the values
+
+
+def flatten(value: list[Any] | Numbers, where: str) -> Leaves:
+    """Return the leaves of nested lists. Raises BadRequest if they are ragged."""
     if type(value) is Numbers:
-        return value.values, value.shape
+        return Leaves(value.values, value.shape, _FLOATS)
     assert type(value) is list
     shape = [len(value)]
     level = value
     while True:
         kinds = set(map(type, level))
         if list not in kinds:
-            return level, tuple(shape)
+            return Leaves(level, tuple(shape), kinds)
+        if len(level) == 1:
+            level = level[0]
+            shape.append(len(level))
+            continue
         sizes = set(map(len, level)) if kinds == {list} else set()
         if len(sizes) != 1:
             raise BadRequest(f"{where} is ragged: the lists at depth {len(shape)} differ in length or kind")
@@ -110,23 +129,26 @@ def flatten(value: list[Any] | Numbers, where: str) -> tuple[list[Any] | Array, 
         level = list(chain.from_iterable(level))
 
 
-def array_of(leaves: list[Any] | Array, tensor: Tensor, where: str) -> Array:
+def array_of(leaves: Leaves, tensor: Tensor, where: str) -> Array:
     """Return `leaves` as a flat array of the tensor's dtype, exactly or not at all. Raises BadRequest."""
-    accepted, words = _ACCEPTED[tensor.dtype.kind]
-    if isinstance(leaves, np.ndarray):
-        if tensor.dtype.kind != "f":
-            raise BadRequest(f"{where}: {tensor.dtype} takes {words}")
-    elif not accepted.issuperset(map(type, leaves)):
-        place, wrong = next((p, v) for p, v in enumerate(leaves) if type(v) not in accepted)
-        raise BadRequest(f"{where}: value {place} is {kind(wrong)}; {tensor.dtype} takes {words}")
-    try:
+    dtype, values = tensor.dtype, leaves.values
+    accepted, words = _ACCEPTED[dtype.kind]
+    if not leaves.kinds <= accepted:
+        if isinstance(values, np.ndarray):
+            raise BadRequest(f"{where}: {dtype} takes {words}")
+        place, wrong = next((p, v) for p, v in enumerate(values) if type(v) not in accepted)
+        raise BadRequest(f"{where}: value {place} is {kind(wrong)}; {dtype} takes {words}")
+    if isinstance(values, np.ndarray):
         with np.errstate(over="ignore"):
-            array = np.array(leaves, tensor.dtype)
-    except OverflowError as error:
-        raise BadRequest(f"{where}: a value is out of the range of {tensor.dtype}") from error
-    if tensor.dtype.kind == "f" and not np.isfinite(array).all():
-        raise BadRequest(f"{where}: a value is out of the range of {tensor.dtype}")
-    return array
+            array = values.astype(dtype)
+        if np.isfinite(array).all():
+            return array
+    else:
+        try:
+            return np.frombuffer(struct.pack(f"={len(values)}{_CODES[dtype.char]}", *values), dtype)
+        except (OverflowError, struct.error):
+            pass
+    raise BadRequest(f"{where}: a value is out of the range of {dtype}")
 
 
 def fit(array: Array, shape: Sequence[int], tensor: Tensor, where: str) -> Array:
@@ -140,6 +162,8 @@ def fit(array: Array, shape: Sequence[int], tensor: Tensor, where: str) -> Array
 
 def same_rows(arrays: Sequence[Array], tensors: Sequence[Tensor]) -> None:
     """Raise BadRequest where inputs have different numbers of rows."""
+    if len(arrays) == 1:
+        return
     for array, tensor in zip(arrays, tensors, strict=True):
         if len(array) != len(arrays[0]):
             raise BadRequest(

@@ -157,11 +157,12 @@ def _array(entry: dict[str, Any], tensor: Tensor, where: str, tail: RawTail | No
     data = entry.get("data")
     if not is_list(data):
         raise BadRequest(f"{where}: data must be a list, not {kind(data)}")
-    leaves, nesting = flatten(data, where)
-    if len(nesting) > 1 and list(nesting) != shape:
-        raise BadRequest(f"{where}: data is nested as {shown(nesting)}, shape says {shown(shape)}")
-    if prod(shape) != len(leaves):
-        raise BadRequest(f"{where}: data has {len(leaves)} values, shape {shown(shape)} needs {prod(shape)}")
+    leaves = flatten(data, where)
+    if len(leaves.shape) > 1 and list(leaves.shape) != shape:
+        raise BadRequest(f"{where}: data is nested as {shown(leaves.shape)}, shape says {shown(shape)}")
+    count = len(leaves.values)
+    if prod(shape) != count:
+        raise BadRequest(f"{where}: data has {count} values, shape {shown(shape)} needs {prod(shape)}")
     return fit(array_of(leaves, tensor, where), shape, tensor, where)
 
 

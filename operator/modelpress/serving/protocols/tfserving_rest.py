@@ -154,8 +154,8 @@ class TfServingRest:
 def _array(value: Any, tensor: Tensor, where: str) -> Array:
     if not is_list(value):
         raise BadRequest(f"{where} must be a list, not {kind(value)}")
-    leaves, shape = flatten(value, where)
-    return fit(array_of(leaves, tensor, where), shape, tensor, where)
+    leaves = flatten(value, where)
+    return fit(array_of(leaves, tensor, where), leaves.shape, tensor, where)
 
 
 def _describe(tensor: Tensor) -> dict[str, Any]:
