@@ -53,7 +53,7 @@ class Request:
     def __init__(self, inputs: Arrays, answer: Callable[[Answer], None]) -> None:
         self.inputs: Arrays = inputs
         self.rows = rows(inputs)
-        self.row_bytes = sum(array.nbytes for array in inputs) // self.rows
+        self.row_bytes = sum([array.nbytes for array in inputs]) // self.rows
         self.answer = answer
         self.arrived = time.perf_counter()
         self.finished = False
@@ -84,6 +84,18 @@ class _Batch:
     started: float
 
 
+def _parts(request: Request, step: int) -> list[Part]:
+    """Cut a request into parts of up to `step` rows."""
+    if request.rows <= step:
+        return [Part(request, 0, 0, request.rows)]
+    starts = range(0, request.rows, step)
+    request.missing = len(starts)
+    request.results = [[] for _ in starts]
+    return [
+        Part(request, place, start, min(start + step, request.rows)) for place, start in enumerate(starts)
+    ]
+
+
 class Batcher:
     """The queue in front of a device. Every method must be called in the event loop."""
 
@@ -106,14 +118,11 @@ class Batcher:
         """Queue a request; `answer` is called once, unless it is abandoned. Raises TooLarge, Overloaded."""
         request = Request(inputs, answer)
         self._admit(request)
-        step = self._limits.max_batch_size
-        starts = range(0, request.rows, step)
-        request.missing = len(starts)
-        request.results = [[] for _ in starts]
-        shapes = tuple(array.shape[1:] for array in inputs)
-        group = self._groups.setdefault(shapes, deque())
-        for place, start in enumerate(starts):
-            group.append(Part(request, place, start, min(start + step, request.rows)))
+        shapes = tuple([array.shape[1:] for array in inputs])
+        group = self._groups.get(shapes)
+        if group is None:
+            group = self._groups[shapes] = deque()
+        group.extend(_parts(request, self._limits.max_batch_size))
         self.waiting_rows += request.rows
         self.waiting_bytes += request.rows * request.row_bytes
         self._pending.append(request)
@@ -205,9 +214,7 @@ class Batcher:
         self._plan()
 
     def _by_age(self) -> list[deque[Part]]:
-        return sorted(
-            (group for group in self._groups.values() if group), key=lambda group: group[0].request.arrived
-        )
+        return sorted(filter(None, self._groups.values()), key=lambda group: group[0].request.arrived)
 
     def _take(self) -> tuple[list[Part], int]:
         """Remove one batch from the group with the oldest request; rows nobody waits for are dropped.
@@ -254,7 +261,7 @@ class Batcher:
             self._failed(batch, result)
         else:
             now = time.perf_counter()
-            oldest = min(part.request.arrived for part in batch.parts)
+            oldest = batch.parts[0].request.arrived  # a group is in the order of arrival
             self._observer.batch(batch.size, batch.started - oldest, now - batch.started)
             start = 0
             for part in batch.parts:
@@ -281,6 +288,9 @@ class Batcher:
     def _deliver(self, part: Part, outputs: list[Array]) -> None:
         request = part.request
         if request.finished:
+            return
+        if part.stop - part.start == request.rows:
+            self._answer(request, outputs)
             return
         request.results[part.place] = outputs
         request.missing -= 1

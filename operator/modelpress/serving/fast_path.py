@@ -7,6 +7,9 @@ readers that fell behind, all while the worker loads or drains. A body that turn
 not fit the budget for all bodies that arrive, is handed to the application with what came of it: so deadlines
 and refusals of bodies exist once. Answers are the same bytes either way.
 
+Clients repeat their heads. One that was taken before, to the byte, and comes in one piece with its body is
+looked up, not parsed again.
+
 To uvicorn an Exchange looks like its RequestResponseCycle: it queues pipelined requests behind it, says when
 the caller has left, and ends the connection after it in a shutdown. The order of pipelined answers follows.
 Rests on internals of uvicorn's HttpToolsProtocol, as `connection` does.
@@ -14,13 +17,15 @@ Rests on internals of uvicorn's HttpToolsProtocol, as `connection` does.
 
 import asyncio
 import logging
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from modelpress.serving.access import OBSERVED, Caller, facts
 from modelpress.serving.batching import Answer, Request
-from modelpress.serving.connection import Connection
+from modelpress.serving.connection import Connection, State
 from modelpress.serving.errors import CLIENT_CLOSED_REQUEST, RequestError
 from modelpress.serving.protocols.app import App, failure, internal_error, success
 from modelpress.serving.protocols.base import Call, InferenceProtocol
@@ -33,49 +38,72 @@ _SLOW_BODY_SECONDS = 1.0
 # Headers with which the application answers.
 _DECLINED = frozenset([b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"])
 _MAX_DIGITS = 18  # of a length
+_END_OF_HEAD = b"\r\n\r\n"
+_JOINED_BYTES = 16384  # a copy of fewer costs less than a second buffer
+_KEPT_HEADS = 1024
+_KEPT_HEAD_BYTES = 1024  # of one
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What this path needs to know of the head of a request."""
+
+    protocol: InferenceProtocol
+    length: int  # of the body
+    json_length: int | None
+    accept_encoding: bytes
+    observed: bool  # written to the access log, or part of a trace
+
+
+class Heads:
+    """The heads that were taken lately, by their bytes."""
+
+    def __init__(self) -> None:
+        self._heads: dict[bytes, Head] = {}
+
+    def keep(self, data: bytes, head: Head) -> None:
+        """Remember the head of `data`, which is one request as a whole."""
+        end = len(data) - head.length
+        # the parser would skip empty lines before a request, and take traces, which differ, from any place
+        if head.observed or end > _KEPT_HEAD_BYTES or not data.startswith(b"POST "):
+            return
+        if data.find(_END_OF_HEAD) + len(_END_OF_HEAD) != end:
+            return
+        if len(self._heads) >= _KEPT_HEADS:
+            self._heads.clear()
+        self._heads[data[:end]] = head
+
+    def find(self, data: bytes) -> tuple[Head, bytes] | None:
+        """Return head and body where `data` is one request as a whole whose head is known."""
+        end = data.find(_END_OF_HEAD, 0, _KEPT_HEAD_BYTES) + len(_END_OF_HEAD)
+        head = self._heads.get(data[:end])
+        if head is None or len(data) - end != head.length:
+            return None
+        return head, data[end:]
 
 
 class Exchange:
     """One request and its answer; has the attributes of uvicorn's RequestResponseCycle that others use."""
 
-    __slots__ = (
-        "accept_encoding",
-        "begun",
-        "body",
-        "call",
-        "caller",
-        "connection",
-        "disconnected",
-        "held",
-        "json_length",
-        "keep_alive",
-        "more_body",
-        "protocol",
-        "request",
-        "response_complete",
-        "response_started",
-        "size",
-    )
+    # those that few requests change
+    held = 0  # bytes of the budget for bodies that arrive in parts
+    call: Call | None = None
+    caller: Caller | None = None
+    request: Request | None = None
+    more_body = True
+    keep_alive = True
+    response_started = False
+    response_complete = False
+    disconnected = False
 
-    def __init__(self, connection: "FastConnection", protocol: InferenceProtocol) -> None:
+    def __init__(self, connection: "FastConnection", head: Head) -> None:
         self.connection = connection
-        self.protocol = protocol
-        self.json_length: int | None = None
-        self.accept_encoding = b""
+        self.head = head
         self.begun = connection.service.begin()
         self.body: list[bytes] = []
         self.size = 0  # bytes of it
-        self.held = 0  # bytes of the budget for bodies that arrive in parts
-        self.call: Call | None = None
-        self.caller: Caller | None = None
-        self.request: Request | None = None
-        self.more_body = True
-        self.keep_alive = True
-        self.response_started = False
-        self.response_complete = False
-        self.disconnected = False
 
     @property
     def message_event(self) -> "Exchange":
@@ -87,19 +115,17 @@ class Exchange:
         if self.disconnected and not self.response_complete:
             self.connection.gone(self)
 
-    def answer(self, answer: Answer) -> None:
-        """Take the outputs, or an error, from the batcher."""
-        self.connection.answer(self, answer)
-
 
 class FastConnection(Connection):
     """A connection that answers plain inference requests itself."""
 
-    def __init__(self, app: App, *args: Any, **settings: Any) -> None:
+    def __init__(self, app: App, heads: Heads, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._app = app
+        self._heads = heads
         self.service = app.service
         self._receiving: Exchange | None = None  # whose body the parser reads
+        self._whole: Exchange | None = None  # of which all has come
         self._dated: Any = None  # uvicorn's headers with the date of this second
         self._ok = b""  # and a head that begins with them
 
@@ -126,35 +152,33 @@ class FastConnection(Connection):
         exchange.size += len(body)
 
     def on_message_complete(self) -> None:
-        """Queue the request for the model."""
+        """Take the whole request."""
         exchange = self._receiving
         if exchange is None:
             super().on_message_complete()
             return
-        self._receiving = None
-        exchange.more_body = False
+        self._receiving, self._whole = None, exchange
         self._release(exchange)
         parts = exchange.body
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
         exchange.body = []
-        batcher = self.service.batcher
-        assert batcher is not None  # routes of protocols exist only with it
-        try:
-            call = exchange.call = exchange.protocol.decode(body, exchange.json_length)
-            if exchange.caller is not None:
-                exchange.caller.identify(call.id)
-            exchange.request = batcher.submit(call.inputs, exchange.answer)
-        except RequestError as error:
-            self._send(exchange, failure(error))
-        except Exception:
-            logger.exception("A request failed.", extra=facts(exchange.caller))
-            self._send(exchange, internal_error())
+        self._queue(exchange, parts[0] if len(parts) == 1 else b"".join(parts))
 
     # the connection
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; count what is held of a body that did not come as a whole."""
+        fresh = self.state is State.IDLE or self.state is State.FRESH
+        known = self._heads.find(data) if fresh and self._takes() else None
+        if known is not None:
+            head, body = known
+            self.state = State.BUSY
+            exchange = self.cycle = self._running = Exchange(self, head)  # type: ignore[assignment]
+            self._queue(exchange, body)
+            return
+        self._whole = None
         super().data_received(data)
+        if fresh and self._whole is not None and self._whole is self.cycle and self.state is not State.HEAD:
+            self._heads.keep(data, self._whole.head)
         exchange = self._receiving
         if exchange is not None and exchange.body:
             grown = exchange.size - exchange.held
@@ -179,9 +203,26 @@ class FastConnection(Connection):
         if exchange.request is not None:
             assert self.service.batcher is not None
             self.service.batcher.abandon(exchange.request)
-        self.service.end(exchange.protocol.name, CLIENT_CLOSED_REQUEST, exchange.begun, exchange.caller)
+        self.service.end(exchange.head.protocol.name, CLIENT_CLOSED_REQUEST, exchange.begun, exchange.caller)
 
     # answers
+
+    def _queue(self, exchange: Exchange, body: bytes) -> None:
+        """Queue the request for the model."""
+        exchange.more_body = False
+        batcher = self.service.batcher
+        assert batcher is not None  # routes of protocols exist only with it
+        head = exchange.head
+        try:
+            call = exchange.call = head.protocol.decode(body, head.json_length)
+            if exchange.caller is not None:
+                exchange.caller.identify(call.id)
+            exchange.request = batcher.submit(call.inputs, partial(self.answer, exchange))
+        except RequestError as error:
+            self._send(exchange, failure(error))
+        except Exception:
+            logger.exception("A request failed.", extra=facts(exchange.caller))
+            self._send(exchange, internal_error())
 
     def answer(self, exchange: Exchange, answer: Answer) -> None:
         """Send the answer to a request, unless the caller left."""
@@ -191,13 +232,13 @@ class FastConnection(Connection):
         try:
             if isinstance(answer, Exception):
                 raise answer
-            response = success(exchange.protocol.encode(exchange.call, answer))
+            response = success(exchange.head.protocol.encode(exchange.call, answer))
         except RequestError as error:
             response = failure(error)
         except Exception:
             logger.exception("A request failed.", extra=facts(exchange.caller))
             response = internal_error()
-        if exchange.accept_encoding and len(response.body) >= MIN_COMPRESSED_BYTES:
+        if exchange.head.accept_encoding and len(response.body) >= MIN_COMPRESSED_BYTES:
             task = self.loop.create_task(self._send_encoded(exchange, response))
             task.add_done_callback(self.tasks.discard)
             self.tasks.add(task)
@@ -206,7 +247,7 @@ class FastConnection(Connection):
 
     async def _send_encoded(self, exchange: Exchange, response: Response) -> None:
         """Send a long answer to a caller who may want it compressed."""
-        scope = {"headers": [(b"accept-encoding", exchange.accept_encoding)]}
+        scope = {"headers": [(b"accept-encoding", exchange.head.accept_encoding)]}
         response = await encoded(scope, response)
         if not exchange.response_complete:
             self._send(exchange, response)
@@ -218,9 +259,13 @@ class FastConnection(Connection):
         if caller is not None:
             caller.sent = len(response.body)
             response.headers.extend(caller.headers())
-        self.transport.writelines([self._head(response, close), response.body])
+        head, body = self._head(response, close), response.body
+        if len(body) < _JOINED_BYTES:
+            self.transport.write(head + body)
+        else:
+            self.transport.writelines([head, body])
         exchange.response_complete = True
-        self.service.end(exchange.protocol.name, response.status, exchange.begun, caller)
+        self.service.end(exchange.head.protocol.name, response.status, exchange.begun, caller)
         if close:
             self.transport.close()
         self.on_response_complete()
@@ -241,15 +286,22 @@ class FastConnection(Connection):
 
     # decisions
 
+    def _takes(self) -> bool:
+        """Whether a request may be taken now."""
+        return (
+            (self.cycle is None or self.cycle.response_complete)
+            and self.service.phase is Phase.READY
+            and not self.flow.write_paused
+            and not self._deaf
+        )
+
     def _accept(self) -> Exchange | None:
         """Return the exchange for a request whose head is complete, None where the application answers."""
         app = self._app
         protocol = app.calls.get(self.url.decode("latin-1"))
         if (
             protocol is None
-            or (self.cycle is not None and not self.cycle.response_complete)
-            or self.service.phase is not Phase.READY
-            or self.flow.write_paused
+            or not self._takes()
             or self.parser.get_method() != b"POST"
             or self.parser.get_http_version() != "1.1"
         ):
@@ -271,8 +323,7 @@ class FastConnection(Connection):
                 return None
         if not 0 <= length <= app.bodies.max_bytes:
             return None
-        exchange = Exchange(self, protocol)
-        exchange.json_length, exchange.accept_encoding = json_length, accept_encoding
+        exchange = Exchange(self, Head(protocol, length, json_length, accept_encoding, observed))
         if observed:
             client = self.client[0] if self.client else None
             exchange.caller = self.service.caller("POST", self.url.decode("latin-1"), client, self.headers)
@@ -300,7 +351,9 @@ def _lines(headers: Any) -> bytes:
 def fast_connections(app: App) -> Any:
     """Return what uvicorn makes its connections with."""
 
+    heads = Heads()
+
     def make(*args: Any, **settings: Any) -> asyncio.Protocol:
-        return FastConnection(app, *args, **settings)
+        return FastConnection(app, heads, *args, **settings)
 
     return make
