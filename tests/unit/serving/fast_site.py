@@ -27,6 +27,8 @@ from modelpress.serving.signature import Signature, Tensor
 OIP = "/v2/models/double/infer"
 PREDICT = "/v1/models/double:predict"
 FLOAT = np.dtype("float32")
+SIGNATURE = Signature((Tensor("x", (-1, -1), FLOAT),), (Tensor("y", (-1, -1), FLOAT),))
+MODEL = Model("double", "double-1", "sha256:0", SIGNATURE)
 MAX_BODY = 2**20
 TIMEOUT = 5.0
 
@@ -81,10 +83,8 @@ class Site:
         self.bodies = BodyReader(MAX_BODY, budget, timeout)
         self.app = App(self.service, self.bodies)
         self.batcher = Batcher(self.device, Limits(32, 0, timeout, 10_000, 2**26), self.metrics)
-        signature = Signature((Tensor("x", (-1, -1), FLOAT),), (Tensor("y", (-1, -1), FLOAT),))
-        model = Model("double", "double-1", "sha256:0", signature)
-        self.app.add_model(model)
-        self.service.serve(model, self.batcher)
+        self.app.add_model(MODEL)
+        self.service.serve(MODEL, self.batcher)
         self.seen: list[str] = []
         self.port = 0
         self.server = uvicorn.Server(

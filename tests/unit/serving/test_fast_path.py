@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelpress.serving.access import AccessLog
+from modelpress.serving.fast_path import Head, Heads
+from modelpress.serving.protocols.tfserving_rest import TfServingRest
 from modelpress.serving.service import Phase
-from tests.unit.serving.fast_site import FLOAT, OIP, PREDICT, Site, serve, until
+from tests.unit.serving.fast_site import FLOAT, MODEL, OIP, PREDICT, Site, serve, until
 
 
 def oip(values: list[list[float]], **more: Any) -> bytes:
@@ -74,6 +76,8 @@ def test_answers_are_the_application_s_to_the_byte(case: str) -> None:
         peer = await connect()
         await peer.send(post(path, body, headers))
         fast = await peer.answer()
+        await peer.send(post(path, body, headers))  # its head is known now
+        assert await peer.answer() == fast
         assert site.seen == []
         await peer.send(post(f"{path}?x", body, headers))
         assert await peer.answer() == fast
@@ -186,11 +190,78 @@ def test_answers_do_not_depend_on_where_the_stream_is_cut(cuts: list[int]) -> No
 
     async def test(site: Site, connect: Any) -> None:
         peer = await connect()
-        await peer.send(*(stream[a:b] for a, b in pairwise(bounds)))
-        for expected in ANSWERS:
-            assert expected in (await peer.answer())[1]
+        for parts in (STREAM, [stream[a:b] for a, b in pairwise(bounds)]):  # the second time heads are known
+            await peer.send(*parts)
+            for expected in ANSWERS:
+                assert expected in (await peer.answer())[1]
 
     serve(test)
+
+
+def test_a_known_head_counts_only_where_a_request_begins() -> None:
+    known = post(PREDICT, ROW)
+
+    async def test(site: Site, connect: Any) -> None:
+        peer = await connect()
+        await peer.send(known)
+        assert await peer.answer()
+        outer = post(PREDICT, known)
+        await peer.send(outer[: -len(known)], known)  # as the body of another
+        assert BAD in (await peer.answer())[1]
+        assert site.answered(200) == 1
+        peer = await connect()
+        await peer.send(f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\n".encode(), known)  # as a header
+        assert (await peer.answer())[0].startswith(b"HTTP/1.1 400")
+        assert site.answered(200) == 1
+        assert site.seen == []
+
+    serve(test)
+
+
+def head_of(length: int, observed: bool = False) -> Head:
+    return Head(TfServingRest(MODEL), length, None, b"", observed)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        post(PREDICT, ROW),
+        post(PREDICT, b"\r\n\r\n"),
+        post(PREDICT, b""),
+    ],
+)
+def test_heads_are_found_by_their_bytes(data: bytes) -> None:
+    heads, head = Heads(), head_of(len(data) - data.index(b"\r\n\r\n") - 4)
+    assert heads.find(data) is None
+    heads.keep(data, head)
+    assert heads.find(data) == (head, data[len(data) - head.length :])
+    for other in (data + b"x", data[:-1], b"\r\n" + data, data.replace(b"Host", b"host"), b"", b"\r\n\r\n"):
+        assert heads.find(other) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "head"),
+    [
+        (b"\r\n\r\n" + post(PREDICT, ROW), head_of(len(ROW))),  # the parser skips empty lines
+        (post(PREDICT, ROW).replace(b"\r\n", b"\n"), head_of(len(ROW))),
+        (post(PREDICT, ROW), head_of(len(ROW) + 1)),
+        (post(PREDICT, ROW, "traceparent: 1\r\n"), head_of(len(ROW), observed=True)),
+        (post(PREDICT, ROW, f"x: {'y' * 1000}\r\n"), head_of(len(ROW))),
+    ],
+)
+def test_heads_that_are_not_kept(data: bytes, head: Head) -> None:
+    heads = Heads()
+    heads.keep(data, head)
+    assert heads.find(data) is None
+
+
+def test_a_bounded_number_of_heads_is_kept() -> None:
+    heads = Heads()
+    for number in range(5000):
+        heads.keep(post(PREDICT, ROW, f"x: {number}\r\n"), head_of(len(ROW)))
+    found = [heads.find(post(PREDICT, ROW, f"x: {number}\r\n")) for number in range(5000)]
+    assert found[-1] is not None
+    assert 0 < len([one for one in found if one]) <= 1024
 
 
 def test_a_body_in_parts_is_counted_while_it_arrives() -> None:
