@@ -7,8 +7,8 @@ readers that fell behind, all while the worker loads or drains. A body that turn
 not fit the budget for all bodies that arrive, is handed to the application with what came of it: so deadlines
 and refusals of bodies exist once. Answers are the same bytes either way.
 
-Clients repeat their heads. One that was taken before, to the byte, and comes in one piece with its body is
-looked up, not parsed again.
+Clients repeat their heads. One that was taken before, to the byte, is looked up, not parsed again, where its
+body comes in one piece with it, or is one of raw tensors that is large: then a LargeBody receives it.
 
 To uvicorn an Exchange looks like its RequestResponseCycle: it queues pipelined requests behind it, says when
 the caller has left, and ends the connection after it in a shutdown. The order of pipelined answers follows.
@@ -27,6 +27,7 @@ from modelpress.serving.access import OBSERVED, Caller, facts
 from modelpress.serving.batching import Answer, Request
 from modelpress.serving.connection import Connection, State
 from modelpress.serving.errors import CLIENT_CLOSED_REQUEST, RequestError
+from modelpress.serving.large_body import LARGE_BYTES, LARGEST_BYTES, LargeBody
 from modelpress.serving.protocols.app import App, failure, internal_error, success
 from modelpress.serving.protocols.base import Call, InferenceProtocol
 from modelpress.serving.protocols.encodings import MIN_COMPRESSED_BYTES
@@ -63,10 +64,10 @@ class Heads:
     def __init__(self) -> None:
         self._heads: dict[bytes, Head] = {}
 
-    def keep(self, data: bytes, head: Head) -> None:
-        """Remember the head of `data`, which is one request as a whole."""
-        end = len(data) - head.length
-        # the parser would skip empty lines before a request, and take traces, which differ, from any place
+    def keep(self, data: bytes, body: int, head: Head) -> None:
+        """Remember the head of `data`, which is one request up to the first `body` bytes of its body."""
+        end = len(data) - body
+        # traces differ from request to request, and the parser skips empty lines before one
         if head.observed or end > _KEPT_HEAD_BYTES or not data.startswith(b"POST "):
             return
         if data.find(_END_OF_HEAD) + len(_END_OF_HEAD) != end:
@@ -75,13 +76,11 @@ class Heads:
             self._heads.clear()
         self._heads[data[:end]] = head
 
-    def find(self, data: bytes) -> tuple[Head, bytes] | None:
-        """Return head and body where `data` is one request as a whole whose head is known."""
+    def find(self, data: bytes) -> tuple[Head, int] | None:
+        """Return the head of `data` and its number of bytes, where it is known."""
         end = data.find(_END_OF_HEAD, 0, _KEPT_HEAD_BYTES) + len(_END_OF_HEAD)
         head = self._heads.get(data[:end])
-        if head is None or len(data) - end != head.length:
-            return None
-        return head, data[end:]
+        return None if head is None else (head, end)
 
 
 class Exchange:
@@ -91,6 +90,7 @@ class Exchange:
     held = 0  # bytes of the budget for bodies that arrive in parts
     call: Call | None = None
     caller: Caller | None = None
+    large: LargeBody | None = None  # receives the body
     request: Request | None = None
     more_body = True
     keep_alive = True
@@ -125,7 +125,8 @@ class FastConnection(Connection):
         self._heads = heads
         self.service = app.service
         self._receiving: Exchange | None = None  # whose body the parser reads
-        self._whole: Exchange | None = None  # of which all has come
+        self._newest: Exchange | None = None  # that the parser made
+        self._declines = False  # what is parsed is for the application
         self._dated: Any = None  # uvicorn's headers with the date of this second
         self._ok = b""  # and a head that begins with them
 
@@ -139,7 +140,7 @@ class FastConnection(Connection):
             super().on_headers_complete()
             return
         self.cycle = self._running = exchange  # type: ignore[assignment]
-        self._receiving = exchange
+        self._receiving = self._newest = exchange
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -157,7 +158,7 @@ class FastConnection(Connection):
         if exchange is None:
             super().on_message_complete()
             return
-        self._receiving, self._whole = None, exchange
+        self._receiving = None
         self._release(exchange)
         parts = exchange.body
         exchange.body = []
@@ -168,23 +169,14 @@ class FastConnection(Connection):
     def data_received(self, data: bytes) -> None:
         """Parse what came; count what is held of a body that did not come as a whole."""
         fresh = self.state is State.IDLE or self.state is State.FRESH
-        known = self._heads.find(data) if fresh and self._takes() else None
-        if known is not None:
-            head, body = known
-            self.state = State.BUSY
-            exchange = self.cycle = self._running = Exchange(self, head)  # type: ignore[assignment]
-            self._queue(exchange, body)
+        if fresh and self._takes() and self._take_known(data):
             return
-        self._whole = None
+        self._newest = None
         super().data_received(data)
-        if fresh and self._whole is not None and self._whole is self.cycle and self.state is not State.HEAD:
-            self._heads.keep(data, self._whole.head)
-        exchange = self._receiving
-        if exchange is not None and exchange.body:
-            grown = exchange.size - exchange.held
-            exchange.held = exchange.size
-            if not self._app.bodies.hold(grown):
-                self._hand_over(exchange)
+        newest = self._newest
+        if fresh and newest is not None and newest is self.cycle and self.state is not State.HEAD:
+            self._heads.keep(data, newest.size, newest.head)
+        self._hold(self._receiving)
 
     def check(self, now: float) -> None:
         """End the connection where it waited too long; leave a slow body to the application."""
@@ -197,6 +189,7 @@ class FastConnection(Connection):
         """Forget a request whose caller left."""
         exchange.response_complete = True
         exchange.body = []
+        exchange.large = None
         self._release(exchange)
         if self._receiving is exchange:
             self._receiving = None
@@ -205,9 +198,55 @@ class FastConnection(Connection):
             self.service.batcher.abandon(exchange.request)
         self.service.end(exchange.head.protocol.name, CLIENT_CLOSED_REQUEST, exchange.begun, exchange.caller)
 
+    # bodies
+
+    def _take_known(self, data: bytes) -> bool:
+        """Take a request whose head is known, if its body has come or is to be received as a large one."""
+        found = self._heads.find(data)
+        if found is None:
+            return False
+        head, start = found
+        come = len(data) - start
+        large = head.json_length is not None and LARGE_BYTES + come <= head.length <= LARGEST_BYTES
+        if come != head.length and not large:
+            return False
+        self.state, self.since = State.BUSY, self.loop.time()
+        exchange = self.cycle = self._running = Exchange(self, head)  # type: ignore[assignment]
+        if come == head.length:
+            self._queue(exchange, data[start:])
+        else:
+            self._receiving = exchange
+            exchange.body = [data[:start]]  # for the parser, if it has to take over
+            exchange.large = LargeBody(self, head.length, partial(self._grown, exchange))
+            exchange.large.take(self.transport, memoryview(data)[start:])
+            self._grown(exchange)
+        return True
+
+    def _grown(self, exchange: Exchange) -> None:
+        """Go on when more of a large body has come."""
+        large = exchange.large
+        if large is None:  # its caller left
+            return
+        exchange.size = large.size
+        if not large.complete:
+            self._hold(exchange)
+            return
+        self._receiving = exchange.large = None
+        self._release(exchange)
+        self._queue(exchange, large.give_back(self.transport))
+
+    def _hold(self, exchange: Exchange | None) -> None:
+        """Count what is held of a body that did not come as a whole."""
+        if exchange is None or exchange.size == exchange.held:
+            return
+        grown = exchange.size - exchange.held
+        exchange.held = exchange.size
+        if not self._app.bodies.hold(grown):
+            self._hand_over(exchange)
+
     # answers
 
-    def _queue(self, exchange: Exchange, body: bytes) -> None:
+    def _queue(self, exchange: Exchange, body: bytes | memoryview) -> None:
         """Queue the request for the model."""
         exchange.more_body = False
         batcher = self.service.batcher
@@ -293,6 +332,7 @@ class FastConnection(Connection):
             and self.service.phase is Phase.READY
             and not self.flow.write_paused
             and not self._deaf
+            and not self._declines
         )
 
     def _accept(self) -> Exchange | None:
@@ -335,8 +375,14 @@ class FastConnection(Connection):
         self.service.withdraw()
         exchange.response_complete = True
         self._receiving = None
-        HttpToolsProtocol.on_headers_complete(self)  # the head was checked when it came
-        super().on_body(b"".join(exchange.body))
+        large = exchange.large
+        if large is None:
+            HttpToolsProtocol.on_headers_complete(self)  # the head was checked when it came
+            super().on_body(b"".join(exchange.body))
+            return
+        self._declines = True
+        super().data_received(b"".join([*exchange.body, large.give_back(self.transport)]))
+        self._declines = False
 
     def _release(self, exchange: Exchange) -> None:
         if exchange.held:

@@ -4,12 +4,14 @@ A query makes the fast path decline, and the application ignores it: so both can
 """
 
 import asyncio
+import json
 import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import numpy as np
 import uvicorn
+import uvloop
 
 from modelpress.serving.batching import Batcher, Limits
 from modelpress.serving.connection import sweep
@@ -31,6 +33,24 @@ SIGNATURE = Signature((Tensor("x", (-1, -1), FLOAT),), (Tensor("y", (-1, -1), FL
 MODEL = Model("double", "double-1", "sha256:0", SIGNATURE)
 MAX_BODY = 2**20
 TIMEOUT = 5.0
+
+
+def raw_request(path: str, values: Array) -> bytes:
+    """Return a request of the binary extension that wants raw outputs."""
+    body, header = raw_body(values)
+    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n{header}\r\n".encode() + body
+
+
+def raw_body(values: Array) -> tuple[bytes, str]:
+    """Return its body, and the header that says where the JSON ends."""
+    entry = {
+        "name": "x",
+        "datatype": "FP32",
+        "shape": values.shape,
+        "parameters": {"binary_data_size": values.nbytes},
+    }
+    head = json.dumps({"inputs": [entry], "parameters": {"binary_data_output": True}}).encode()
+    return head + values.tobytes(), f"Inference-Header-Content-Length: {len(head)}\r\n"
 
 
 class Doubles:
@@ -164,4 +184,4 @@ def serve(
             site.server.force_exit = site.server.should_exit = True
             await serving
 
-    asyncio.run(run())
+    uvloop.run(run())

@@ -16,7 +16,7 @@ from modelpress.serving.access import AccessLog
 from modelpress.serving.fast_path import Head, Heads
 from modelpress.serving.protocols.tfserving_rest import TfServingRest
 from modelpress.serving.service import Phase
-from tests.unit.serving.fast_site import FLOAT, MODEL, OIP, PREDICT, Site, serve, until
+from tests.unit.serving.fast_site import FLOAT, MODEL, OIP, PREDICT, Site, raw_body, serve, until
 
 
 def oip(values: list[list[float]], **more: Any) -> bytes:
@@ -26,25 +26,12 @@ def oip(values: list[list[float]], **more: Any) -> bytes:
     return json.dumps({"inputs": [entry], **more}).encode()
 
 
-def raw(values: list[list[float]]) -> tuple[bytes, str]:
-    """Return a body of the binary extension that wants raw outputs, and its header."""
-    array = np.array(values, FLOAT)
-    entry = {
-        "name": "x",
-        "datatype": "FP32",
-        "shape": array.shape,
-        "parameters": {"binary_data_size": array.nbytes},
-    }
-    head = json.dumps({"inputs": [entry], "parameters": {"binary_data_output": True}}).encode()
-    return head + array.tobytes(), f"Inference-Header-Content-Length: {len(head)}\r\n"
-
-
 def post(path: str, body: bytes, headers: str = "", version: str = "1.1") -> bytes:
     length = f"Content-Length: {len(body)}\r\n"
     return f"POST {path} HTTP/{version}\r\nHost: x\r\n{length}{headers}\r\n".encode() + body
 
 
-RAW, RAW_HEADER = raw([[1, 2], [3, 4]])
+RAW, RAW_HEADER = raw_body(np.array([[1, 2], [3, 4]], FLOAT))
 SAME: dict[str, tuple[str, bytes, str]] = {
     "oip": (OIP, oip([[1, 2.5]], id="a"), ""),
     "version": ("/v2/models/double/versions/double-1/infer", oip([[1, 2.5]]), ""),
@@ -233,9 +220,9 @@ def head_of(length: int, observed: bool = False) -> Head:
 def test_heads_are_found_by_their_bytes(data: bytes) -> None:
     heads, head = Heads(), head_of(len(data) - data.index(b"\r\n\r\n") - 4)
     assert heads.find(data) is None
-    heads.keep(data, head)
-    assert heads.find(data) == (head, data[len(data) - head.length :])
-    for other in (data + b"x", data[:-1], b"\r\n" + data, data.replace(b"Host", b"host"), b"", b"\r\n\r\n"):
+    heads.keep(data, head.length, head)
+    assert heads.find(data) == (head, len(data) - head.length)
+    for other in (b"\r\n" + data, data.replace(b"Host", b"host"), b"", b"\r\n\r\n"):
         assert heads.find(other) is None
 
 
@@ -251,14 +238,14 @@ def test_heads_are_found_by_their_bytes(data: bytes) -> None:
 )
 def test_heads_that_are_not_kept(data: bytes, head: Head) -> None:
     heads = Heads()
-    heads.keep(data, head)
+    heads.keep(data, head.length, head)
     assert heads.find(data) is None
 
 
 def test_a_bounded_number_of_heads_is_kept() -> None:
     heads = Heads()
     for number in range(5000):
-        heads.keep(post(PREDICT, ROW, f"x: {number}\r\n"), head_of(len(ROW)))
+        heads.keep(post(PREDICT, ROW, f"x: {number}\r\n"), len(ROW), head_of(len(ROW)))
     found = [heads.find(post(PREDICT, ROW, f"x: {number}\r\n")) for number in range(5000)]
     assert found[-1] is not None
     assert 0 < len([one for one in found if one]) <= 1024

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 from modelpress.serving.executors.base import Array, Arrays
 from modelpress.serving.signature import Signature
 
+Body = bytes | bytearray | memoryview
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -41,7 +43,7 @@ class InferenceProtocol(Protocol):
 
     name: str  # in metrics
 
-    def decode(self, body: bytes | bytearray, json_length: int | None = None) -> Call:
+    def decode(self, body: Body, json_length: int | None = None) -> Call:
         """Return the call in a body, of which raw tensors follow the first `json_length` bytes if given.
 
         Raises BadRequest.

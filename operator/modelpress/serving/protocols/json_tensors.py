@@ -14,6 +14,7 @@ import orjson
 
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
+from modelpress.serving.protocols.base import Body
 from modelpress.serving.protocols.json_numbers import Numbers, read
 from modelpress.serving.signature import Tensor
 
@@ -47,7 +48,7 @@ _LONG = 2048  # bytes
 _MAX_DEPTH = 1024  # orjson's own limit
 
 
-def parse_object(body: bytes | bytearray) -> dict[str, Any]:
+def parse_object(body: Body) -> dict[str, Any]:
     """Return the JSON object in `body`. Raises BadRequest for anything else, NaN and Infinity included."""
     try:
         value = orjson.loads(body)
@@ -60,14 +61,14 @@ def parse_object(body: bytes | bytearray) -> dict[str, Any]:
     return value
 
 
-def decode_object(body: bytes | bytearray, decode: Callable[[dict[str, Any]], T], quick: bool) -> T:
+def decode_object(body: Body, decode: Callable[[dict[str, Any]], T], quick: bool) -> T:
     """Return what `decode` makes of the JSON object in `body`. Raises BadRequest.
 
     Where `quick` says that all inputs are floats, `decode` first gets the large lists of a long body as
     Numbers; whatever it refuses then is read again as plain values, so that there is one strict way, and one
     wording.
     """
-    if quick and len(body) >= _LONG:
+    if quick and len(body) >= _LONG and not isinstance(body, memoryview):
         value = read(body)
         if type(value) is dict:
             try:

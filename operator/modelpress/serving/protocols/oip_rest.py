@@ -15,7 +15,7 @@ import numpy as np
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
 from modelpress.serving.protocols import oip
-from modelpress.serving.protocols.base import Call, Encoded, Model
+from modelpress.serving.protocols.base import Body, Call, Encoded, Model
 from modelpress.serving.protocols.json_tensors import (
     array_of,
     decode_object,
@@ -69,7 +69,7 @@ class OipRest:
         self._all = tuple(range(len(self._outputs)))
         self._floats = floats_only(model.signature.inputs)
 
-    def decode(self, body: bytes | bytearray, json_length: int | None = None) -> Call:
+    def decode(self, body: Body, json_length: int | None = None) -> Call:
         """Return the call in a body. Raises BadRequest."""
         if json_length is None:
             return decode_object(body, self._decode, self._floats)

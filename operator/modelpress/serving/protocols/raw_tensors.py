@@ -10,13 +10,12 @@ import numpy as np
 
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
+from modelpress.serving.protocols.base import Body
 from modelpress.serving.protocols.json_tensors import fit, shown
 from modelpress.serving.signature import Tensor
 
-Buffer = bytes | bytearray | memoryview
 
-
-def array_of_raw(data: Buffer, shape: Sequence[int], tensor: Tensor, where: str) -> Array:
+def array_of_raw(data: Body, shape: Sequence[int], tensor: Tensor, where: str) -> Array:
     """Return a view of `data` in `shape`. Raises BadRequest where sizes or booleans are wrong."""
     dtype = tensor.dtype
     needed = prod(shape) * dtype.itemsize
@@ -57,7 +56,7 @@ class RawTail:
             raise BadRequest(f"{left} bytes follow the raw data of the last input")
 
 
-def split(body: bytes | bytearray, json_length: int) -> tuple[memoryview, RawTail]:
+def split(body: Body, json_length: int) -> tuple[memoryview, RawTail]:
     """Return the JSON and the raw tensors of a body. Raises BadRequest where the JSON would be longer."""
     if json_length > len(body):
         raise BadRequest(

@@ -9,7 +9,7 @@ from typing import Any
 
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
-from modelpress.serving.protocols.base import Call, Encoded, Model
+from modelpress.serving.protocols.base import Body, Call, Encoded, Model
 from modelpress.serving.protocols.json_numbers import Numbers
 from modelpress.serving.protocols.json_tensors import (
     array_of,
@@ -81,7 +81,7 @@ class TfServingRest:
         self._outputs = model.signature.outputs
         self._floats = floats_only(model.signature.inputs)
 
-    def decode(self, body: bytes | bytearray, json_length: int | None = None) -> Call:
+    def decode(self, body: Body, json_length: int | None = None) -> Call:
         """Return the call in a body. Raises BadRequest."""
         if json_length is not None:
             raise BadRequest("the binary tensor extension is not supported; send JSON tensors")
