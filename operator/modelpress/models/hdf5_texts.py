@@ -17,6 +17,10 @@ LONG = 512  # bytes; names of layers and weights are shorter
 _MAX_LONG = 32  # such texts: a model's structure and its training settings are two
 _MAX_OBJECTS = 200_000
 _HEAP = b"GCOL"  # the bytes behind it are a version and reserved: a reader of HDF5 may ignore them
+_VERSION = 1
+_HEAD = 16  # bytes of the head of a heap, and of each text in it
+_FREE = 0  # index of what is not used
+_WRAP = 2**64
 _OFFSET_SIZE = 8  # bytes of an address, as in all files above 4 GiB and in all that h5py writes
 
 
@@ -26,29 +30,48 @@ def shares_long_texts(path: Path, file: h5py.File) -> bool:
         return True  # addresses would look different
     with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
         found = 0
-        for count, (heap, index, size) in enumerate(_texts(data)):
+        for count, (heap, index, size) in enumerate(_parts(data)):
             if count >= _MAX_OBJECTS:
                 return True
-            if size > LONG:
+            if index != _FREE and size > LONG:
                 found += 1
                 if found > _MAX_LONG or _is_repeated(data, struct.pack("<QI", heap, index)):
                     return True
     return False
 
 
-def _texts(data: mmap.mmap) -> Iterator[tuple[int, int, int]]:
-    """Yield address of the heap, index and bytes of each text."""
+def is_endless(path: Path) -> bool:
+    """Return whether HDF5 would read a heap of texts for ever, holding the GIL; in doubt it would.
+
+    It goes from a part to the next by the part's own size: a damaged one can be of no bytes, as free space or
+    because the sum with its head does not fit 64 bits.
+    """
+    with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for count, (heap, index, size) in enumerate(_parts(data)):
+            step = size if index == _FREE else _whole(size)
+            if count >= _MAX_OBJECTS or (step % _WRAP == 0 and data[heap + len(_HEAP)] == _VERSION):
+                return True
+    return False
+
+
+def _parts(data: mmap.mmap) -> Iterator[tuple[int, int, int]]:
+    """Yield address of the heap, index and bytes of each text, and of the free space behind them."""
     heap = data.find(_HEAP)
     while heap >= 0:
         (size,) = _unpack(data, "<Q", heap + 8)
-        place = heap + 16
-        while place + 16 <= min(heap + size, len(data)):
+        place = heap + _HEAD
+        while place + _HEAD <= min(heap + size, len(data)):
             index, _, _, length = _unpack(data, "<HHIQ", place)
-            if index == 0:  # free space up to the end
-                break
             yield heap, index, length
-            place += 16 + -(-length // 8) * 8
+            if index == _FREE:
+                break
+            place += _whole(length)
         heap = data.find(_HEAP, heap + 1)
+
+
+def _whole(length: int) -> int:
+    """Return the bytes that a text takes with its head."""
+    return _HEAD + -(-length // 8) * 8
 
 
 def _unpack(data: mmap.mmap, layout: str, place: int) -> tuple[int, ...]:

@@ -97,3 +97,23 @@ def test_names_as_texts_of_free_length_are_accepted_and_one_long_text_named_ofte
     first, second = (struct.pack("<QI", heap, index) for index in found[-2:])
     path.write_bytes(content.replace(second, first))
     assert "the same long text many times" in refused(path)
+
+
+@pytest.mark.parametrize("part", ["free space of no bytes", "a size that wraps around"])
+def test_a_heap_that_hdf5_would_read_for_ever_is_refused(path: Path, part: str) -> None:
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = "x" * 5000
+    assert hdf5.check(path, "model.h5") == 0
+    content = bytearray(path.read_bytes())
+    first = content.index(b"GCOL") + 16
+    content[first : first + 16] = struct.pack(
+        "<HHIQ", *((0, 0, 0, 0) if "free" in part else (1, 0, 0, 2**64 - 16))
+    )
+    path.write_bytes(content)
+    assert refused(path) == "model.h5: the HDF5 file cannot be read: a heap of texts is damaged"
+
+
+def test_numbers_that_look_like_a_heap_are_accepted(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["a"] = np.frombuffer(b"GCOL" + bytes(60), np.uint8)
+    assert hdf5.check(path, "model.h5") == 64
