@@ -17,7 +17,6 @@ Rests on internals of uvicorn's HttpToolsProtocol, as `connection` does.
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -27,9 +26,10 @@ from modelpress.serving.access import OBSERVED, Caller, facts
 from modelpress.serving.batching import Answer, Request
 from modelpress.serving.connection import Connection, State
 from modelpress.serving.errors import CLIENT_CLOSED_REQUEST, RequestError
+from modelpress.serving.heads import Head, Heads
 from modelpress.serving.large_body import LARGE_BYTES, LARGEST_BYTES, LargeBody
 from modelpress.serving.protocols.app import App, failure, internal_error, success
-from modelpress.serving.protocols.base import Call, InferenceProtocol
+from modelpress.serving.protocols.base import Call
 from modelpress.serving.protocols.encodings import MIN_COMPRESSED_BYTES
 from modelpress.serving.protocols.http import JSON_LENGTH, Response, encoded
 from modelpress.serving.service import Phase
@@ -39,48 +39,9 @@ _SLOW_BODY_SECONDS = 1.0
 # Headers with which the application answers.
 _DECLINED = frozenset([b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"])
 _MAX_DIGITS = 18  # of a length
-_END_OF_HEAD = b"\r\n\r\n"
 _JOINED_BYTES = 16384  # a copy of fewer costs less than a second buffer
-_KEPT_HEADS = 1024
-_KEPT_HEAD_BYTES = 1024  # of one
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What this path needs to know of the head of a request."""
-
-    protocol: InferenceProtocol
-    length: int  # of the body
-    json_length: int | None
-    accept_encoding: bytes
-    observed: bool  # written to the access log, or part of a trace
-
-
-class Heads:
-    """The heads that were taken lately, by their bytes."""
-
-    def __init__(self) -> None:
-        self._heads: dict[bytes, Head] = {}
-
-    def keep(self, data: bytes, body: int, head: Head) -> None:
-        """Remember the head of `data`, which is one request up to the first `body` bytes of its body."""
-        end = len(data) - body
-        # traces differ from request to request, and the parser skips empty lines before one
-        if head.observed or end > _KEPT_HEAD_BYTES or not data.startswith(b"POST "):
-            return
-        if data.find(_END_OF_HEAD) + len(_END_OF_HEAD) != end:
-            return
-        if len(self._heads) >= _KEPT_HEADS:
-            self._heads.clear()
-        self._heads[data[:end]] = head
-
-    def find(self, data: bytes) -> tuple[Head, int] | None:
-        """Return the head of `data` and its number of bytes, where it is known."""
-        end = data.find(_END_OF_HEAD, 0, _KEPT_HEAD_BYTES) + len(_END_OF_HEAD)
-        head = self._heads.get(data[:end])
-        return None if head is None else (head, end)
 
 
 class Exchange:

@@ -28,11 +28,17 @@ from modelpress.serving.signature import Signature, Tensor
 
 OIP = "/v2/models/double/infer"
 PREDICT = "/v1/models/double:predict"
+ROW = b'{"instances": [[1]]}'
 FLOAT = np.dtype("float32")
 SIGNATURE = Signature((Tensor("x", (-1, -1), FLOAT),), (Tensor("y", (-1, -1), FLOAT),))
 MODEL = Model("double", "double-1", "sha256:0", SIGNATURE)
 MAX_BODY = 2**20
 TIMEOUT = 5.0
+
+
+def post(path: str, body: bytes, headers: str = "", version: str = "1.1") -> bytes:
+    length = f"Content-Length: {len(body)}\r\n"
+    return f"POST {path} HTTP/{version}\r\nHost: x\r\n{length}{headers}\r\n".encode() + body
 
 
 def raw_request(path: str, values: Array) -> bytes:

@@ -13,10 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelpress.serving.access import AccessLog
-from modelpress.serving.fast_path import Head, Heads
-from modelpress.serving.protocols.tfserving_rest import TfServingRest
 from modelpress.serving.service import Phase
-from tests.unit.serving.fast_site import FLOAT, MODEL, OIP, PREDICT, Site, raw_body, serve, until
+from tests.unit.serving.fast_site import FLOAT, OIP, PREDICT, ROW, Site, post, raw_body, serve, until
 
 
 def oip(values: list[list[float]], **more: Any) -> bytes:
@@ -24,11 +22,6 @@ def oip(values: list[list[float]], **more: Any) -> bytes:
     flat = [value for row in values for value in row]
     entry = {"name": "x", "datatype": "FP32", "shape": shape, "data": flat}
     return json.dumps({"inputs": [entry], **more}).encode()
-
-
-def post(path: str, body: bytes, headers: str = "", version: str = "1.1") -> bytes:
-    length = f"Content-Length: {len(body)}\r\n"
-    return f"POST {path} HTTP/{version}\r\nHost: x\r\n{length}{headers}\r\n".encode() + body
 
 
 RAW, RAW_HEADER = raw_body(np.array([[1, 2], [3, 4]], FLOAT))
@@ -96,7 +89,6 @@ def test_answers_are_right() -> None:
     serve(test)
 
 
-ROW = b'{"instances": [[1]]}'
 CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(ROW), ROW)
 DECLINED: dict[str, tuple[bytes, bytes]] = {
     "chunked": (
@@ -203,52 +195,6 @@ def test_a_known_head_counts_only_where_a_request_begins() -> None:
         assert site.seen == []
 
     serve(test)
-
-
-def head_of(length: int, observed: bool = False) -> Head:
-    return Head(TfServingRest(MODEL), length, None, b"", observed)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        post(PREDICT, ROW),
-        post(PREDICT, b"\r\n\r\n"),
-        post(PREDICT, b""),
-    ],
-)
-def test_heads_are_found_by_their_bytes(data: bytes) -> None:
-    heads, head = Heads(), head_of(len(data) - data.index(b"\r\n\r\n") - 4)
-    assert heads.find(data) is None
-    heads.keep(data, head.length, head)
-    assert heads.find(data) == (head, len(data) - head.length)
-    for other in (b"\r\n" + data, data.replace(b"Host", b"host"), b"", b"\r\n\r\n"):
-        assert heads.find(other) is None
-
-
-@pytest.mark.parametrize(
-    ("data", "head"),
-    [
-        (b"\r\n\r\n" + post(PREDICT, ROW), head_of(len(ROW))),  # the parser skips empty lines
-        (post(PREDICT, ROW).replace(b"\r\n", b"\n"), head_of(len(ROW))),
-        (post(PREDICT, ROW), head_of(len(ROW) + 1)),
-        (post(PREDICT, ROW, "traceparent: 1\r\n"), head_of(len(ROW), observed=True)),
-        (post(PREDICT, ROW, f"x: {'y' * 1000}\r\n"), head_of(len(ROW))),
-    ],
-)
-def test_heads_that_are_not_kept(data: bytes, head: Head) -> None:
-    heads = Heads()
-    heads.keep(data, head.length, head)
-    assert heads.find(data) is None
-
-
-def test_a_bounded_number_of_heads_is_kept() -> None:
-    heads = Heads()
-    for number in range(5000):
-        heads.keep(post(PREDICT, ROW, f"x: {number}\r\n"), len(ROW), head_of(len(ROW)))
-    found = [heads.find(post(PREDICT, ROW, f"x: {number}\r\n")) for number in range(5000)]
-    assert found[-1] is not None
-    assert 0 < len([one for one in found if one]) <= 1024
 
 
 def test_a_body_in_parts_is_counted_while_it_arrives() -> None:
