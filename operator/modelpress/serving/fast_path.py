@@ -157,6 +157,7 @@ class FastConnection(Connection):
         if exchange.request is not None:
             assert self.service.batcher is not None
             self.service.batcher.abandon(exchange.request)
+            exchange.request = None  # which refers to the exchange
         self.service.end(exchange.head.protocol.name, CLIENT_CLOSED_REQUEST, exchange.begun, exchange.caller)
 
     # bodies
@@ -228,6 +229,7 @@ class FastConnection(Connection):
         """Send the answer to a request, unless the caller left."""
         if exchange.response_complete:
             return
+        exchange.request = None  # which refers to the exchange: nothing is left for the garbage collector
         assert exchange.call is not None
         try:
             if isinstance(answer, Exception):
@@ -341,6 +343,7 @@ class FastConnection(Connection):
             HttpToolsProtocol.on_headers_complete(self)  # the head was checked when it came
             super().on_body(b"".join(exchange.body))
             return
+        exchange.large = None
         self._declines = True
         super().data_received(b"".join([*exchange.body, large.give_back(self.transport)]))
         self._declines = False
