@@ -39,14 +39,13 @@ logger = logging.getLogger(__name__)
 class Stream(Sending):
     """One request and its answer."""
 
-    __slots__ = ("came", "complete", "connection", "exchange", "owed", "request", "room", "updates")
+    __slots__ = ("came", "complete", "connection", "exchange", "owed", "request", "updates")
 
     def __init__(self, connection: "Http2Connection", number: int, request: RequestHead) -> None:
         super().__init__(number, connection.outbox.first_window)
         self.connection = connection
         self.request = request
         self.came = 0  # bytes of its body
-        self.room = connection.limits.stream_window  # bytes that the peer may send
         self.owed = 0  # bytes that came, for which the peer was given no others
         self.complete = False  # the whole request has come
         self.updates = 0  # WINDOW_UPDATE frames for it
@@ -77,8 +76,7 @@ class Http2Connection(Lifetime):
         self._only: int | None = SETTINGS  # the only kind of frame that may come now
         self._block = bytearray()  # of a head that comes in several frames,
         self._block_of = (0, 0, 0)  # its stream, flags and number of frames
-        self._room = self.limits.connection_window
-        self._owed = 0
+        self._owed = 0  # bytes that came, for which the peer was given no others
         self._forgotten: dict[int, None] = {}
         self._noise = 0
         self._table_unknown = False  # the peer may wait for word about our header table
@@ -232,14 +230,12 @@ class Http2Connection(Lifetime):
                 self._abandon(stream)
 
     def _data(self, flags: int, number: int, payload: bytes) -> None:
+        # All that comes is taken at once, and the layer above bounds it: windows are given back by halves, so
+        # that no frame can be beyond one.
         size = len(payload)
-        self._room -= size
-        if self._room < 0:
-            raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "more came than the window allows")
         self._owed += size
         if self._owed * 2 >= self.limits.connection_window:
             self.transport.write(frames.window_update(0, self._owed))
-            self._room += self._owed
             self._owed = 0
         part = frames.unpadded(payload, flags)
         stream = self.streams.get(number)
@@ -247,9 +243,6 @@ class Http2Connection(Lifetime):
             self._opened(number, "DATA")
             self._late(number)
             return
-        stream.room -= size
-        if stream.room < 0:
-            raise StreamFault(Code.FLOW_CONTROL_ERROR)
         stream.came += len(part)
         if flags & END_STREAM:
             self._completed(stream)
@@ -259,7 +252,6 @@ class Http2Connection(Lifetime):
             stream.owed += size
             if stream.owed * 2 >= self.limits.stream_window:
                 self.transport.write(frames.window_update(number, stream.owed))
-                stream.room += stream.owed
                 stream.owed = 0
         self._calls.data(stream, part)
 
