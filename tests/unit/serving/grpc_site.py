@@ -33,6 +33,7 @@ LIVE = b"/inference.GRPCInferenceService/ServerLive"
 MAX_BODY = 2**20
 TIMEOUT = 5.0
 SETTLED = frames.PREFACE + frames.settings({})
+PeerSettings = dict[h2.settings.SettingCodes, int]
 Head = list[tuple[bytes, bytes]]
 
 
@@ -142,7 +143,7 @@ class Peer:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        settings: dict[int, int] | None = None,
+        settings: PeerSettings | None = None,
     ) -> None:
         self.reader, self.writer = reader, writer
         self.h2 = h2.connection.H2Connection(
@@ -221,7 +222,7 @@ class Peer:
     def _take(self, event: Any) -> None:
         answer = self.answers.get(getattr(event, "stream_id", 0))
         if isinstance(event, h2.events.ConnectionTerminated):
-            self.goaways.append((int(event.error_code), event.last_stream_id))
+            self.goaways.append((int(event.error_code or 0), event.last_stream_id or 0))
         elif isinstance(event, h2.events.PingReceived):
             self.pings += 1
         elif answer is None:
@@ -275,7 +276,7 @@ class Connect:
         self.port = port
         self._writers: list[asyncio.StreamWriter] = []
 
-    async def peer(self, settings: dict[int, int] | None = None) -> Peer:
+    async def peer(self, settings: PeerSettings | None = None) -> Peer:
         return Peer(*await self._open(), settings)
 
     async def raw(self, data: bytes = b"") -> Raw:

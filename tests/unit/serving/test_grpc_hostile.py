@@ -218,8 +218,6 @@ STREAM: dict[str, tuple[bytes, Code]] = {
 @pytest.mark.parametrize("name", STREAM)
 def test_what_ends_a_stream(name: str) -> None:
     data, code = STREAM[name]
-        replace(LIMITS, stream_window=2**30) if "window of" not in name and "stream's" not in name else LIMITS
-    )
 
     async def test(site: Site, connect: Connect) -> None:
         raw = await connect.raw(SETTLED + data)
