@@ -8,6 +8,7 @@
     |- TooLarge            413   more bytes or rows than are accepted
     |- UnsupportedEncoding 415   the body has an encoding that is not accepted
     |- Overloaded          429   the queue is full: try again later
+    |- Unimplemented       501   gRPC: no such method, or not what it takes
     |- Unavailable         503   the worker is not ready: it loads its model, or ends
     `- DeadlineExceeded    504   the answer took longer than requestTimeoutSeconds
 
@@ -73,6 +74,12 @@ class Overloaded(RequestError):
     """The queue is full."""
 
     status = 429
+
+
+class Unimplemented(RequestError):
+    """There is no such method of gRPC, or it is not called as it must be."""
+
+    status = 501
 
 
 class Unavailable(RequestError):

@@ -30,6 +30,7 @@ from modelpress.serving.layout import Layout
 from modelpress.serving.loading import load, place
 from modelpress.serving.protocols.app import App
 from modelpress.serving.protocols.base import Model
+from modelpress.serving.protocols.grpc.limits import LIMITS
 from modelpress.serving.protocols.http import BodyReader
 from modelpress.serving.protocols.metrics import Metrics
 from modelpress.serving.server import HttpServer
@@ -40,7 +41,7 @@ _HELD_REQUESTS = 4
 _WAITING_BATCHES = 64
 _MIN_WAITING_ROWS = 1024
 
-_OTHER_FILES = 1024  # of gRPC, the runtime and what is refused
+_OTHER_FILES = 1024  # of the runtime and what is refused
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def main(options: WorkerOptions) -> None:
     the log.
     """
     logs.configure()
-    _allow_files(Connection.limits.connections + _OTHER_FILES)
+    _allow_files(Connection.limits.connections + LIMITS.connections + _OTHER_FILES)
     code = run_reporting(lambda: uvloop.run(_run(options)))
     if code:
         raise SystemExit(code)
@@ -100,7 +101,7 @@ async def _run(options: WorkerOptions) -> None:
     server = HttpServer(app, service, listener, last_seconds=options.request_timeout_seconds + 2)
     serving = asyncio.create_task(server.run())
     try:
-        async with _grpc(options, service):
+        async with _grpc(options, service, bodies):
             batcher = await _load(options, service, app)
             await serving  # until it has drained
     except BaseException:
@@ -111,20 +112,15 @@ async def _run(options: WorkerOptions) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _grpc(options: WorkerOptions, service: Service) -> AsyncGenerator[None]:
+async def _grpc(options: WorkerOptions, service: Service, bodies: BodyReader) -> AsyncGenerator[None]:
     """Serve gRPC, where it is wanted, until the block ends; what is in flight then is answered."""
     if not options.grpc_port:
         yield
         return
-    # grpc costs 13 MB and 0.1 s, which workers without it do not pay
-    from modelpress.serving.protocols.grpc.server import GrpcOptions, GrpcServer  # noqa: PLC0415
+    # its messages cost memory that workers without it do not pay
+    from modelpress.serving.protocols.grpc.server import GrpcServer  # noqa: PLC0415
 
-    server = GrpcServer(
-        service,
-        GrpcOptions(
-            options.host, options.grpc_port, options.max_request_bytes, options.request_timeout_seconds
-        ),
-    )
+    server = GrpcServer(service, bodies, _listen(options.host, options.grpc_port))
     await server.start()
     try:
         yield

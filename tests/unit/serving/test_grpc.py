@@ -132,21 +132,24 @@ def idle_calls(
     return [call.future(nothing(), timeout=60) for _ in range(count)]
 
 
-def test_few_messages_may_take_long_to_arrive(digits: Worker, client: Client) -> None:
-    sent, idle = threading.Event(), Client(digits.grpc)
-    calls = idle_calls(idle, 70, sent)
-    until(lambda: sum(call.done() for call in calls) == 6)  # maxRequestBytes is 1 MiB: 64 may
-    for call in [call for call in calls if call.done()]:
-        assert refused(call.result) == (
-            Code.RESOURCE_EXHAUSTED,
-            "too many large requests arrive at once; try again later",
-        )
-        calls.remove(call)
-    assert output(client.infer(images(3)))
-    assert 'code="429",protocol="oip-grpc"' in digits.client.get("/metrics").text
-    sent.set()
-    assert len({output(pb.ModelInferResponse.FromString(call.result(60))) for call in calls}) == 1
-    idle.channel.close()
+def test_calls_whose_message_takes_long_make_room_for_others(artifacts: Path, tmp_path: Path) -> None:
+    with worker(artifacts / "seed-int8", tmp_path) as running:
+        sent, clients = threading.Event(), [Client(running.grpc) for _ in range(3)]
+        calls = [call for idle in clients[:2] for call in idle_calls(idle, 512, sent)]
+        until(lambda: running.metric("modelpress_in_flight") == 1024)
+        until(lambda: answers(clients[2]))  # a message that is a second late may be given up
+        assert [call.code() for call in calls if call.done()] == [Code.RESOURCE_EXHAUSTED]
+        assert 'code="429",protocol="oip-grpc"' in running.client.get("/metrics").text
+        for client in clients:
+            client.channel.close()
+        sent.set()
+        until(lambda: running.metric("modelpress_in_flight") == 0)
+
+
+def answers(client: Client) -> bool:
+    call = client.channel.unary_unary(f"{SERVICE}ModelInfer").future(request(images(3)).SerializeToString())
+    assert call.code() in (Code.OK, Code.RESOURCE_EXHAUSTED)
+    return call.code() is Code.OK
 
 
 def test_a_message_that_does_not_come_is_not_waited_for(artifacts: Path, tmp_path: Path) -> None:
@@ -287,7 +290,9 @@ def test_work_of_a_caller_that_left_is_dropped(artifacts: Path, tmp_path: Path, 
             ).future(request(images(5)))
             until(lambda: running.metric("modelpress_queue_rows") == 5)
             call.cancel()
-        until(lambda: 'code="499",protocol="oip-grpc"' in running.client.get("/metrics").text)
+        # whoever looks at the clock first, client or server
+        codes = ['code="499",protocol="oip-grpc"', 'code="504",protocol="oip-grpc"']
+        until(lambda: any(code in running.client.get("/metrics").text for code in codes))
         assert output(client.infer(images(2)))
         assert running.metric("modelpress_batch_rows_sum") == 2
         client.channel.close()
@@ -314,7 +319,7 @@ def test_sigterm_under_load_loses_no_request(artifacts: Path, models: Path, tmp_
             try:
                 answers.append(output(client.infer(array, name="features")))
             except grpc.RpcError as error:
-                if "ask another one" not in error.details() and "connect" not in error.details():
+                if "connect" not in error.details():
                     lost.append(f"{error.code()} {error.details()}")
                 break
         client.channel.close()
@@ -341,11 +346,21 @@ def test_a_port_in_use_is_said_in_one_line(artifacts: Path, tmp_path: Path, digi
     port = int(digits.grpc.partition(":")[2])
     process, _, termination, log = start(artifacts / "seed-int8", tmp_path, grpc_port=port)
     found = failure(process, termination, 69)
-    assert found.message == f"cannot listen on 127.0.0.1 port {port} for gRPC"
+    assert found.message == f"cannot listen on 127.0.0.1 port {port}: Address already in use"
     assert "Traceback" not in log.read_text()
 
 
 def test_without_a_port_there_is_no_grpc(artifacts: Path, tmp_path: Path) -> None:
     with worker(artifacts / "seed-int8", tmp_path, grpc_port=0) as running:
         assert running.client.get("/v2/health/ready").status_code == 200
-        assert "grpc" not in Path(f"/proc/{running.process.pid}/maps").read_text()
+        assert "google/_upb" not in libraries(running)
+
+
+def test_grpcio_is_not_in_the_worker(client: Client, digits: Worker) -> None:
+    assert client("ServerLive").live
+    assert "google/_upb" in libraries(digits)
+    assert "cygrpc" not in libraries(digits)
+
+
+def libraries(running: Worker) -> str:
+    return Path(f"/proc/{running.process.pid}/maps").read_text()

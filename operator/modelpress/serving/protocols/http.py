@@ -57,7 +57,7 @@ class BodyReader:
     def __init__(self, max_bytes: int, max_total_bytes: int, timeout_seconds: float) -> None:
         self.max_bytes = max_bytes
         self._max_total_bytes = max_total_bytes
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds
         self.held = 0  # bytes of bodies that arrive
         self._inflating = asyncio.Lock()
 
@@ -73,12 +73,12 @@ class BodyReader:
             if name == b"content-encoding":
                 encoding = request_encoding(value.decode("latin-1"))
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(self.timeout_seconds):
                 message = await self._next(receive)
                 if message.get("more_body") or encoding is not None:
                     return await self._collect(message, receive, encoding)
         except TimeoutError as error:
-            raise TooSlow(f"the body did not arrive within {self._timeout_seconds:g} seconds") from error
+            raise TooSlow(f"the body did not arrive within {self.timeout_seconds:g} seconds") from error
         body: bytes = message.get("body", b"")
         if len(body) > self.max_bytes:
             raise self._too_large()
@@ -105,12 +105,13 @@ class BodyReader:
                 if not fits:
                     raise Overloaded("too many large requests arrive at once; try again later")
                 if not message.get("more_body"):
-                    return body if encoding is None else await self._inflate(body, encoding)
+                    return body if encoding is None else await self.inflate(body, encoding)
                 message = await self._next(receive)
         finally:
             self.release(len(body))
 
-    async def _inflate(self, body: bytearray, encoding: str) -> bytes:
+    async def inflate(self, body: bytes | bytearray, encoding: str) -> bytes:
+        """Return a body without its encoding. Raises BadRequest or TooLarge."""
         if len(body) <= _INFLATE_IN_LOOP_BYTES:
             return inflate(body, encoding, self.max_bytes)
         async with self._inflating:

@@ -48,7 +48,9 @@ _TAGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Context:
+class Context:
+    """What an answer needs to know of its request."""
+
     outputs: tuple[int, ...]  # places of the wanted outputs, in the order asked for
     raw: bool  # answered in the form of the request
 
@@ -81,6 +83,9 @@ class OipGrpc:
         self._inputs = {tensor.name: place for place, tensor in enumerate(model.signature.inputs)}
         self._outputs = {tensor.name: place for place, tensor in enumerate(model.signature.outputs)}
         self._all = tuple(range(len(self._outputs)))
+        self._dtypes = [
+            tensor.dtype.name for tensor in model.signature.outputs
+        ]  # numpy takes long to say them
 
     def decode(self, request: ModelInferRequest) -> Call:
         """Return the call in a request. Raises BadRequest or NotFound."""
@@ -106,25 +111,25 @@ class OipGrpc:
             else:
                 arrays[place] = _typed(entry.contents, shape, tensor, where)
         given = oip.complete(arrays, tensors, self._inputs)
-        return Call(given, _Context(self._wanted(request), bool(raw)), request.id or None)
+        return Call(given, Context(self._wanted(request), bool(raw)), request.id or None)
 
     def encode(self, call: Call, outputs: list[Array]) -> ModelInferResponse:
         """Return the answer; `outputs` are in the model's order."""
-        context: _Context = call.context
+        context: Context = call.context
         response = ModelInferResponse(
             model_name=self._model.name, model_version=self._model.revision, id=call.id or ""
         )
         tensors = self._model.signature.outputs
-        raw = context.raw or any(tensors[place].dtype.name not in _FIELDS for place in context.outputs)
+        raw = context.raw or any(self._dtypes[place] not in _FIELDS for place in context.outputs)
         for place in context.outputs:
-            tensor, array = tensors[place], outputs[place]
+            array, dtype = outputs[place], self._dtypes[place]
             entry = response.outputs.add(
-                name=tensor.name, datatype=DATATYPES[tensor.dtype.name], shape=array.shape
+                name=tensors[place].name, datatype=DATATYPES[dtype], shape=array.shape
             )
             if raw:
                 response.raw_output_contents.append(bytes(raw_of(array)))
             else:
-                _fill(entry.contents, array, tensor.dtype.name)
+                _fill(entry.contents, array, dtype)
         return response
 
     def _wanted(self, request: ModelInferRequest) -> tuple[int, ...]:
@@ -199,12 +204,12 @@ def _fill(contents: InferTensorContents, array: Array, dtype: str) -> None:
     field = _FIELDS[dtype]
     if dtype in _FIXED:
         values = raw_of(array)
-        contents.MergeFromString(b"".join((bytes((_TAGS[field],)), _varint(len(values)), values)))
+        contents.MergeFromString(b"".join((bytes((_TAGS[field],)), varint(len(values)), values)))
     else:
         getattr(contents, field).extend(array.ravel().tolist())
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
     """Return protobuf's form of a length: seven bits a byte, the lowest first."""
     out = bytearray()
     while value > 127:
