@@ -67,6 +67,8 @@ PROGRAMS: dict[str, Program] = {
     "crane": Program("v0.22.1", package="github.com/google/go-containerregistry/cmd/crane", minutes=0.3),
     # an S3 server that checks signatures
     "s3server": Program("v0.0.12", folder=S3_SERVER_SOURCE, minutes=0.2),
+    # a conformance test of HTTP/2 servers
+    "h2spec": Program("v2.2.1+incompatible", package="github.com/summerwind/h2spec/cmd/h2spec", minutes=0.3),
     # an emulator of Google Cloud Storage
     "fake-gcs-server": Program("v1.56.1", package="github.com/fsouza/fake-gcs-server"),
 }

@@ -1,0 +1,162 @@
+"""Mutated and slow gRPC connections against a real worker process, while clients of grpcio are served."""
+
+import asyncio
+import contextlib
+import os
+import random
+import struct
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import hpack
+import psutil
+import pytest
+
+from modelpress.serving.executors.litert import LiteRTExecutor
+from modelpress.serving.protocols.grpc import frames
+from tests.unit.serving.artifacts import Worker, worker
+from tests.unit.serving.grpc_mutations import hostile, well_formed
+from tests.unit.serving.test_grpc import Client, images, output, until
+
+COUNT = 10_000 if os.environ.get("MODELPRESS_TEST_FULL") else 2_000
+SLOW = 200
+AT_ONCE = 32
+ANSWER_SECONDS = 0.3  # most connections that are not refused stay open
+INTERNAL = b"13"  # gRPC's code for faults of ours
+
+
+def outcome(data: bytes) -> list[str]:
+    """Return what a server's bytes say: statuses, resets and goodbyes. Whatever is no frame is an error."""
+    found, decoder = [], hpack.Decoder()
+    while len(data) >= frames.HEADER_BYTES:
+        high, low, kind, _, stream = frames.HEADER.unpack_from(data)
+        size = frames.HEADER_BYTES + (high << 8 | low)
+        payload, data = data[frames.HEADER_BYTES : size], data[size:]
+        assert kind in range(10), kind
+        if kind == frames.HEADERS and len(payload) == size - frames.HEADER_BYTES:
+            fields = dict(decoder.decode(payload, raw=True))
+            assert fields.get(b"grpc-status") != INTERNAL
+            found += [f"status {fields[b'grpc-status'].decode()}"] if b"grpc-status" in fields else []
+            found += (
+                [f"http {fields[b':status'].decode()}"] if fields.get(b":status", b"200") != b"200" else []
+            )
+        elif kind in (frames.GOAWAY, frames.RST_STREAM):
+            code = struct.unpack(">I", payload[4:8] if kind == frames.GOAWAY else payload)[0]
+            assert code != frames.Code.INTERNAL_ERROR
+            found.append(f"{'goaway' if kind == frames.GOAWAY else 'reset'} {frames.Code(code).name}")
+            assert (stream == 0) == (kind == frames.GOAWAY)
+    return found
+
+
+async def ask(host: str, port: int, data: bytes) -> bytes:
+    """Send and return whatever comes back in time."""
+    answer = bytearray()
+    reader, writer = await asyncio.open_connection(host, port)
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(ANSWER_SECONDS):
+            writer.write(data)
+            await writer.drain()
+            while chunk := await reader.read(65536):
+                answer += chunk
+    writer.transport.abort()
+    return bytes(answer)
+
+
+async def slow_connection(host: str, port: int, number: int, stop: asyncio.Event) -> None:
+    """Send a connection byte by byte from some place on."""
+    data = hostile(10 * number + 9)
+    first = (0, 24, 40, 150)[number % 4]
+    with contextlib.suppress(ConnectionError):
+        _, writer = await asyncio.open_connection(host, port)
+        writer.write(data[:first])
+        for byte in data[first:]:
+            if stop.is_set():
+                break
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.2)
+        writer.transport.abort()
+
+
+async def besiege(address: str, numbers: range) -> Counter[str]:
+    """Send the mutated connections, several at a time; returns how often each outcome came."""
+    host, _, port = address.partition(":")
+    stop, found, left = asyncio.Event(), Counter[str](), iter(numbers)
+    crowd = [asyncio.create_task(slow_connection(host, int(port), number, stop)) for number in range(SLOW)]
+
+    async def send() -> None:
+        for number in left:
+            data = await ask(host, int(port), hostile(number))
+            try:
+                found.update(outcome(data))
+            except Exception as error:
+                raise AssertionError(f"connection {number}") from error
+
+    try:
+        await asyncio.gather(*(send() for _ in range(AT_ONCE)))
+    finally:
+        stop.set()
+        await asyncio.gather(*crowd)
+    return found
+
+
+@pytest.fixture(scope="module")
+def besieged(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    folder = tmp_path_factory.mktemp("besieged")
+    with worker(artifacts / "seed-int8", folder, request_timeout_seconds=5) as running:
+        yield running
+
+
+def test_mutated_and_slow_connections_harm_nobody(besieged: Worker, models: Path) -> None:
+    array = images(3)
+    expected = LiteRTExecutor(models / "seed-int8.tflite").run([array])[0].tobytes()
+    process = psutil.Process(besieged.process.pid)
+    stop = threading.Event()
+
+    def others() -> int:
+        count = 0
+        kept = Client(besieged.grpc)
+        while not stop.is_set():
+            client = kept if count % 2 else Client(besieged.grpc)  # kept and new connections in turn
+            assert output(client.infer(array)) == expected
+            if client is not kept:
+                client.channel.close()
+            count += 1
+        kept.channel.close()
+        return count
+
+    with ThreadPoolExecutor(2) as pool:
+        beside = [pool.submit(others) for _ in range(2)]
+        try:
+            asyncio.run(besiege(besieged.grpc, range(-COUNT // 10, 0)))  # the first ones fill all caches
+            before = process.memory_info().rss
+            found = asyncio.run(besiege(besieged.grpc, range(COUNT)))
+            after = process.memory_info().rss
+        finally:
+            stop.set()
+        answered = [task.result(60) for task in beside]
+    print(f"{dict(found)}, {answered} well-formed beside, {before / 1e6:.1f} -> {after / 1e6:.1f} MB")
+    assert min(answered) > 0
+    assert {
+        "status 0",
+        "status 3",
+        "status 12",
+        "http 415",
+        "goaway PROTOCOL_ERROR",
+        "reset PROTOCOL_ERROR",
+    } <= set(found)
+    assert besieged.process.poll() is None
+    assert after < 1.2 * before
+    log = besieged.log.read_text()
+    assert "Traceback" not in log
+    assert not [line for line in log.splitlines() if '"level": "ERROR"' in line]
+    until(lambda: besieged.metric("modelpress_in_flight") == 0)
+    assert besieged.metric("modelpress_queue_rows") == 0
+
+
+def test_outcomes_are_read_as_they_are_sent(besieged: Worker) -> None:
+    host, _, port = besieged.grpc.partition(":")
+    found = outcome(asyncio.run(ask(host, int(port), well_formed(random.Random(3)))))
+    assert set(found) == {"status 0"}
