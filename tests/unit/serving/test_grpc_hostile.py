@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from dataclasses import replace
+from typing import Any
 
 import hpack
 import pytest
@@ -418,6 +419,55 @@ def test_answers_that_nobody_reads(how: str) -> None:
         site.later(31)
         assert backlog.held == 0
         assert (await other.answer(other.call())).status == 0
+
+    serve(test)
+
+
+@pytest.mark.parametrize("seconds", [31, 0])
+def test_a_peer_that_asks_and_never_reads(seconds: float) -> None:
+    """It is cut off for its silence; one that lets more pile up, at once."""
+
+    async def test(site: Site, connect: Connect) -> None:
+        raw = await connect.raw(SETTLED)
+        raw.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        (connection,) = await connected(site)
+        stream = 1
+        while site.server.connections and not (seconds and connection.outbox.paused):
+            raw.writer.write(calls_from(stream))
+            stream += 2000
+            await asyncio.sleep(0.01)
+        if seconds:
+            site.later(0)
+            for later in range(0, 29, 7):  # what piles up is no progress
+                raw.writer.write(frame(frames.PING, 0, 0, bytes(8)) * 100)
+                await asyncio.sleep(0.05)
+                site.later(later)
+            assert site.server.connections
+            site.later(seconds)
+        assert not site.server.connections
+
+    serve(test)
+
+
+def calls_from(first: int) -> bytes:
+    return b"".join(call(stream, b"", head(b"/" + b"x" * 60)) for stream in range(first, first + 2000, 2))
+
+
+async def connected(site: Site) -> list[Any]:
+    await until(lambda: bool(site.server.connections))
+    return list(site.server.connections)
+
+
+def test_calls_that_are_refused_are_no_noise() -> None:
+    async def test(site: Site, connect: Connect) -> None:
+        raw = await connect.raw(SETTLED)
+        for first in range(1, 8001, 2000):
+            raw.writer.write(calls_from(first))
+            seen = 0
+            while seen < 1000:
+                seen += (await raw.next(frames.HEADERS))[1] & frames.END_STREAM
+        raw.writer.write(call(9001))
+        assert (await raw.next(frames.DATA))[2] == 9001
 
     serve(test)
 

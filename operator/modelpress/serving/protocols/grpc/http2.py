@@ -31,6 +31,7 @@ from modelpress.serving.protocols.grpc.outbox import Sending, headers_frame
 from modelpress.serving.protocols.grpc.reader import FrameReader
 
 _FORGOTTEN = 1024  # streams that we ended while their peer may still send
+_SMALL_BYTES = 256  # of a part of a body
 _FORGIVING_BYTES = 1024  # of an answer: so many may take a WINDOW_UPDATE
 
 logger = logging.getLogger(__name__)
@@ -147,7 +148,8 @@ class Http2Connection(Lifetime):
     def respond_head(self, stream: Stream, head: bytes) -> None:
         """Answer with one header block."""
         if not self._deaf:
-            self.transport.write(headers_frame(stream.number, self._first(head)))
+            self._forgive(self.limits.noise_per_refusal)
+            self.write(headers_frame(stream.number, self._first(head)))
             self._answered(stream)
 
     def _first(self, block: bytes) -> bytes:
@@ -177,7 +179,7 @@ class Http2Connection(Lifetime):
         self._forgotten[number] = None
         if len(self._forgotten) > _FORGOTTEN:
             del self._forgotten[next(iter(self._forgotten))]
-        self.transport.write(frames.rst_stream(number, code))
+        self.write(frames.rst_stream(number, code))
 
     def _abandon(self, stream: Stream) -> None:
         """Forget a stream that is over before its answer."""
@@ -198,11 +200,16 @@ class Http2Connection(Lifetime):
         if not number & 1 or (number > self._last and not self._final):
             raise ConnectionFault(Code.PROTOCOL_ERROR, f"{kind} for a stream that was never opened")
 
-    def _late(self, number: int) -> None:
-        """Take a frame for a stream that is over: fine where we ended it, and the peer could not know."""
-        self._noisy()
-        if number not in self._forgotten and number <= self._last:
+    def _late(self, number: int, flags: int, size: int) -> None:
+        """Take data for a stream that is over: fine where we ended it, and the peer could not know."""
+        if number > self._last:
+            self._noisy()
+        elif number not in self._forgotten:
             raise StreamFault(Code.STREAM_CLOSED)
+        elif flags & END_STREAM:
+            del self._forgotten[number]
+        elif size < _SMALL_BYTES:
+            self._noisy()
 
     # frames
 
@@ -235,13 +242,13 @@ class Http2Connection(Lifetime):
         size = len(payload)
         self._owed += size
         if self._owed * 2 >= self.limits.connection_window:
-            self.transport.write(frames.window_update(0, self._owed))
+            self.write(frames.window_update(0, self._owed))
             self._owed = 0
         part = frames.unpadded(payload, flags)
         stream = self.streams.get(number)
         if stream is None or stream.complete:
             self._opened(number, "DATA")
-            self._late(number)
+            self._late(number, flags, size)
             return
         stream.came += len(part)
         if flags & END_STREAM:
@@ -251,7 +258,7 @@ class Http2Connection(Lifetime):
         else:
             stream.owed += size
             if stream.owed * 2 >= self.limits.stream_window:
-                self.transport.write(frames.window_update(number, stream.owed))
+                self.write(frames.window_update(number, stream.owed))
                 stream.owed = 0
         self._calls.data(stream, part)
 
@@ -342,7 +349,7 @@ class Http2Connection(Lifetime):
             return
         found = frames.settings_of(payload)
         self._greeted, self._only = True, None
-        self.transport.write(frames.frame(SETTINGS, ACK, 0))
+        self.write(frames.frame(SETTINGS, ACK, 0))
         outbox = self.outbox
         outbox.frame_bytes = found.get(Setting.MAX_FRAME_SIZE, outbox.frame_bytes)
         if Setting.HEADER_TABLE_SIZE in found:
@@ -363,7 +370,7 @@ class Http2Connection(Lifetime):
         if flags & ACK:
             self._ponged(payload)
         else:
-            self.transport.write(frames.frame(frames.PING, ACK, 0, payload))
+            self.write(frames.frame(frames.PING, ACK, 0, payload))
 
     def _goaway(self, _: int, number: int, payload: bytes) -> None:
         """Take word that the peer opens no more streams: nothing changes for those that are open."""

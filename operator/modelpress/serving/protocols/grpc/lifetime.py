@@ -55,7 +55,7 @@ class Lifetime(asyncio.Protocol):
         self._asked = 0.0  # when a PING was sent that is not answered yet
         self._left = 0.0  # when the first GOAWAY was sent
         self._ended = 0.0
-        self._progress = (0, 0, self.since)
+        self._delivered = (0, self.since)  # bytes that the peer has read, and since when
 
     def drop(self, stream: Any) -> None:
         """Forget a stream whose connection has ended."""
@@ -74,11 +74,15 @@ class Lifetime(asyncio.Protocol):
             Setting.MAX_HEADER_LIST_SIZE: limits.header_bytes,
         }
         more = frames.window_update(0, limits.connection_window - frames.DEFAULT_WINDOW)
-        transport.write(frames.settings(greeting) + more)
+        self.write(frames.settings(greeting) + more)
         if not self._peers.admit(self):
-            transport.write(frames.goaway(0, Code.ENHANCE_YOUR_CALM, "too many connections"))
+            self.write(frames.goaway(0, Code.ENHANCE_YOUR_CALM, "too many connections"))
             self._deaf = True
             transport.close()
+
+    def write(self, data: bytes) -> None:
+        """Send frames that do not wait."""
+        self.outbox.write(data)
 
     def connection_lost(self, _: Exception | None) -> None:
         """Tell every request that its caller left."""
@@ -89,7 +93,7 @@ class Lifetime(asyncio.Protocol):
     def fail(self, code: Code, reason: str) -> None:
         """End the connection because its peer broke a rule, and tell it which."""
         if not self._deaf:
-            self.transport.write(frames.goaway(self._last, code, reason))
+            self.write(frames.goaway(self._last, code, reason))
             self._end()
 
     def leave(self) -> None:
@@ -97,9 +101,7 @@ class Lifetime(asyncio.Protocol):
         if self._left or self._deaf:
             return
         self._left = self._now()
-        self.transport.write(
-            frames.goaway(MAX_STREAM, Code.NO_ERROR) + frames.frame(frames.PING, 0, 0, _LEAVING)
-        )
+        self.write(frames.goaway(MAX_STREAM, Code.NO_ERROR) + frames.frame(frames.PING, 0, 0, _LEAVING))
 
     def cut(self) -> None:
         """End the connection at once."""
@@ -127,7 +129,7 @@ class Lifetime(asyncio.Protocol):
             self.leave()
         elif not self._asked and now - self._heard > limits.ping_after_seconds:
             self._asked = now
-            self.transport.write(frames.frame(frames.PING, 0, 0, _ALIVE))
+            self.write(frames.frame(frames.PING, 0, 0, _ALIVE))
 
     def _ponged(self, payload: bytes) -> None:
         """Take the answer to a PING of ours."""
@@ -136,17 +138,17 @@ class Lifetime(asyncio.Protocol):
         self._asked = 0.0
 
     def _peer_stopped_reading(self, now: float) -> bool:
-        unsent, sent = self.transport.get_write_buffer_size(), self.outbox.sent
-        waits = unsent or self.outbox.waiting
-        if not waits or (unsent, sent) != self._progress[:2]:
-            self._progress = (unsent, sent, now)
-        return now - self._progress[2] > self.limits.unread_seconds
+        outbox = self.outbox
+        delivered = outbox.delivered
+        if (delivered == outbox.written and not outbox.waiting) or delivered > self._delivered[0]:
+            self._delivered = (delivered, now)
+        return now - self._delivered[1] > self.limits.unread_seconds
 
     def _finish(self) -> None:
         """Take no more streams, and end when those that were taken are answered."""
         if not self._final:
             self._final = True
-            self.transport.write(frames.goaway(self._last, Code.NO_ERROR))
+            self.write(frames.goaway(self._last, Code.NO_ERROR))
             if not self.streams:
                 self._end()
 
@@ -165,7 +167,9 @@ class Lifetime(asyncio.Protocol):
 
     def _forget(self, number: int) -> None:
         """Forget a stream that is over."""
-        self.streams.pop(number).exchange = None  # which refers to the stream
+        stream = self.streams.pop(number, None)
+        if stream is not None:
+            stream.exchange = None  # which refers to the stream
         if not self.streams:
             self.since = self._now()
             if self._final:

@@ -19,6 +19,7 @@ class Http2Limits:
     noise: int = 2000  # frames that carry no request: PING, SETTINGS, RST_STREAM, empty DATA, ...
     noise_per_second: int = 500  # that are forgiven,
     noise_per_answer: int = 8
+    noise_per_refusal: int = 2
     updates: int = 4  # WINDOW_UPDATE of one stream, which clients send for each call
     open_seconds: float = 20.0  # from connecting to the first SETTINGS
     frame_seconds: float = 20.0  # between the first and the last byte of a frame, or of a header block

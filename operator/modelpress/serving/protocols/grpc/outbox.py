@@ -22,6 +22,7 @@ from modelpress.serving.protocols.grpc.frames import (
 )
 
 _ANSWER_BYTES = 512  # that an answer takes beside its own
+_UNSENT_BYTES = 256 * 1024  # of small frames, which do not wait, beyond what the socket takes
 
 
 class Backlog:
@@ -79,7 +80,24 @@ class Outbox:
         self.paused = False  # the socket takes no more
         self.waiting: dict[int, Sending] = {}  # in the order in which they came
         self.held = 0  # bytes of what waits
-        self.sent = 0  # bytes of it that have gone: shows progress
+        self.sent = 0  # bytes of it that have gone
+        self.written = 0  # all bytes
+        self._closed = False
+
+    @property
+    def delivered(self) -> int:
+        """How many bytes the socket has taken: shows whether the peer reads."""
+        return self.written - int(self._transport.get_write_buffer_size())
+
+    def write(self, data: bytes) -> None:
+        """Send frames, unless the connection has ended; one whose peer lets too many pile up ends here."""
+        if self._closed:
+            return
+        if self.paused and self._transport.get_write_buffer_size() > _UNSENT_BYTES:
+            self.cut()
+            return
+        self.written += len(data)
+        self._transport.write(data)
 
     def send(self, stream: Sending, head: bytes, body: bytes, trailers: bytes) -> bool:
         """Send an answer, given as two header blocks and what is between; returns whether all of it has gone.
@@ -92,7 +110,7 @@ class Outbox:
         if size <= self.window and size <= stream.window and size <= self.frame_bytes and not self.paused:
             self.window -= size
             middle = HEADER.pack(size >> 8, size & 255, DATA, 0, number)
-            self._transport.write(b"".join((first, head, middle, body, last, trailers)))
+            self.write(b"".join((first, head, middle, body, last, trailers)))
             return True
         stream.head, stream.body, stream.trailers = first + head, memoryview(body), last + trailers
         stream.taken = 0
@@ -150,7 +168,8 @@ class Outbox:
         stream.body = b""
 
     def clear(self) -> None:
-        """Forget everything: the connection has ended."""
+        """Forget everything, and send nothing more: the connection has ended."""
+        self._closed = True
         self.waiting.clear()
         self._release(self.held)
 
@@ -170,7 +189,7 @@ class Outbox:
         )
         stream.head = b""
         self.sent += size
-        self._transport.write(b"".join(parts))
+        self.write(b"".join(parts))
         if last:
             self.waiting.pop(stream.number)
             stream.body = b""
