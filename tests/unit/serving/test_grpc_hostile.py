@@ -27,6 +27,7 @@ from tests.unit.serving.grpc_site import (
     opening,
     serve,
 )
+from tests.unit.serving.test_access import PARENT
 
 PROTOCOL, SIZE, FLOW = Code.PROTOCOL_ERROR, Code.FRAME_SIZE_ERROR, Code.FLOW_CONTROL_ERROR
 CALM, CLOSED, COMPRESSION = Code.ENHANCE_YOUR_CALM, Code.STREAM_CLOSED, Code.COMPRESSION_ERROR
@@ -426,16 +427,20 @@ def test_answers_that_nobody_reads(how: str) -> None:
 @pytest.mark.parametrize("seconds", [31, 0])
 def test_a_peer_that_asks_and_never_reads(seconds: float) -> None:
     """It is cut off for its silence; one that lets more pile up, at once."""
+    state = b",".join(b"k%d=" % number + b"v" * 200 for number in range(15))
+    fields = head(b"/", (b"traceparent", PARENT.encode()), (b"tracestate", state))  # which the answers repeat
 
     async def test(site: Site, connect: Connect) -> None:
-        raw = await connect.raw(SETTLED)
+        raw, encoder = await connect.raw(SETTLED), hpack.Encoder()
         raw.reader._transport.pause_reading()  # type: ignore[attr-defined]
         (connection,) = await connected(site)
         stream = 1
         while site.server.connections and not (seconds and connection.outbox.paused):
-            raw.writer.write(calls_from(stream))
-            stream += 2000
-            await asyncio.sleep(0.01)
+            for _ in range(10 if seconds else 100):  # so few do not pile up
+                raw.writer.write(opening(stream, encoder.encode(fields), 5))
+                stream += 2
+            await taken(site, connection, stream - 2)
+        assert stream > 1000
         if seconds:
             site.later(0)
             for later in range(0, 29, 7):  # what piles up is no progress
@@ -450,7 +455,12 @@ def test_a_peer_that_asks_and_never_reads(seconds: float) -> None:
 
 
 def calls_from(first: int) -> bytes:
-    return b"".join(call(stream, b"", head(b"/" + b"x" * 60)) for stream in range(first, first + 2000, 2))
+    return b"".join(call(stream, b"", head(b"/x")) for stream in range(first, first + 2000, 2))
+
+
+async def taken(site: Site, connection: Any, stream: int) -> None:
+    """Wait until a connection has taken a stream, or has ended."""
+    await until(lambda: connection._last >= stream or not site.server.connections)
 
 
 async def connected(site: Site) -> list[Any]:
