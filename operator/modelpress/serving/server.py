@@ -18,6 +18,7 @@ import uvicorn
 
 from modelpress.serving.connection import sweep
 from modelpress.serving.fast_path import fast_connections
+from modelpress.serving.listening import take_queued
 from modelpress.serving.protocols.app import App
 from modelpress.serving.service import Phase, Service
 
@@ -104,26 +105,13 @@ class HttpServer:
         while not self._hurry and not self._quiet(start):
             await asyncio.sleep(_STEP_SECONDS)
         if self._server.started:
-            await self._stop_listening()
+            for server in self._server.servers:
+                server.close()
+            await take_queued(self._listener, self._protocol)
         deadline = time.monotonic() + _LAST_CONNECTIONS_SECONDS
         while self._server.server_state.connections and not self._hurry and time.monotonic() < deadline:
             await asyncio.sleep(_STEP_SECONDS)
         self.stop()
-
-    async def _stop_listening(self) -> None:
-        """Close the listening socket, after taking the connections that the kernel has queued for it.
-
-        Closing alone would reset them, and their callers have been told that they are connected.
-        """
-        for server in self._server.servers:
-            server.close()
-        queued = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                queued.append(self._listener.accept()[0])
-        self._listener.close()
-        for connection in queued:
-            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
 
     def _protocol(self) -> asyncio.Protocol:
         config = self._server.config

@@ -1,7 +1,6 @@
 """Mutated and slow gRPC connections against a real worker process, while clients of grpcio are served."""
 
 import asyncio
-import contextlib
 import os
 import random
 import struct
@@ -19,12 +18,12 @@ from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.protocols.grpc import frames
 from tests.unit.serving.artifacts import Worker, worker
 from tests.unit.serving.grpc_mutations import hostile, well_formed
+from tests.unit.serving.siege import ask, drip
 from tests.unit.serving.test_grpc import Client, images, output, until
 
 COUNT = 10_000 if os.environ.get("MODELPRESS_TEST_FULL") else 2_000
 SLOW = 200
 AT_ONCE = 32
-ANSWER_SECONDS = 0.3  # most connections that are not refused stay open
 INTERNAL = b"13"  # gRPC's code for faults of ours
 
 
@@ -51,33 +50,11 @@ def outcome(data: bytes) -> list[str]:
     return found
 
 
-async def ask(host: str, port: int, data: bytes) -> bytes:
-    """Send and return whatever comes back in time."""
-    answer = bytearray()
-    reader, writer = await asyncio.open_connection(host, port)
-    with contextlib.suppress(ConnectionError, TimeoutError):
-        async with asyncio.timeout(ANSWER_SECONDS):
-            writer.write(data)
-            await writer.drain()
-            while chunk := await reader.read(65536):
-                answer += chunk
-    writer.transport.abort()
-    return bytes(answer)
-
-
 async def slow_connection(host: str, port: int, number: int, stop: asyncio.Event) -> None:
     """Send a connection byte by byte from some place on."""
     data = hostile(10 * number + 9)
     first = (0, 24, 40, 150)[number % 4]
-    with contextlib.suppress(ConnectionError):
-        _, writer = await asyncio.open_connection(host, port)
-        writer.write(data[:first])
-        for byte in data[first:]:
-            if stop.is_set():
-                break
-            writer.write(bytes([byte]))
-            await asyncio.sleep(0.2)
-        writer.transport.abort()
+    await drip((host, port), data, first, stop)
 
 
 async def besiege(address: str, numbers: range) -> Counter[str]:

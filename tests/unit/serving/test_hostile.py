@@ -1,7 +1,6 @@
 """Mutated requests and slow connections against a real worker process, while others are served."""
 
 import asyncio
-import contextlib
 import json
 import os
 import re
@@ -18,12 +17,12 @@ import pytest
 from modelpress.serving.executors.litert import LiteRTExecutor
 from tests.unit.serving.artifacts import Worker, worker
 from tests.unit.serving.mutations import hostile, oip
+from tests.unit.serving.siege import ask, drip
 from tests.unit.serving.test_worker import images, output, request
 
 COUNT = 10_000 if os.environ.get("MODELPRESS_TEST_FULL") else 1_500
 SLOW = 200
 AT_ONCE = 32
-ANSWER_SECONDS = 0.3  # most of what is sent is not complete, and never answered
 ALLOWED = {503, 504}
 
 
@@ -44,36 +43,13 @@ def statuses(data: bytes) -> list[int]:
     return found
 
 
-async def ask(host: str, port: int, data: bytes) -> bytes:
-    """Send and return whatever comes back in time."""
-    answer = bytearray()
-    reader, writer = await asyncio.open_connection(host, port)
-    with contextlib.suppress(ConnectionError, TimeoutError):
-        async with asyncio.timeout(ANSWER_SECONDS):
-            writer.write(data)
-            await writer.drain()
-            while chunk := await reader.read(65536):
-                answer += chunk
-    writer.transport.abort()
-    return bytes(answer)
-
-
 async def slow_connection(host: str, port: int, number: int, stop: asyncio.Event) -> None:
     """Send a request byte by byte: the head, the body, or nothing at all after connecting."""
     body = json.dumps(oip()).encode()
     head = b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(body)
     data = [head, head + b"\r\n" + body, b""][number % 3]
     first = len(head) + 2 if number % 3 == 1 else 0
-    with contextlib.suppress(ConnectionError):
-        _, writer = await asyncio.open_connection(host, port)
-        writer.write(data[:first])
-        for byte in data[first:]:
-            if stop.is_set():
-                break
-            writer.write(bytes([byte]))
-            await asyncio.sleep(0.2)
-        await stop.wait()
-        writer.transport.abort()
+    await drip((host, port), data, first, stop)
 
 
 async def attack(url: str, numbers: range) -> Counter[int]:

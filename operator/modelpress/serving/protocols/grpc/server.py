@@ -1,10 +1,10 @@
 """The gRPC front end of a worker: a listening socket and its connections, in the event loop beside HTTP."""
 
 import asyncio
-import contextlib
 import socket
 
 from modelpress.serving.connection import sweep
+from modelpress.serving.listening import take_queued
 from modelpress.serving.protocols.grpc.calls import GrpcCalls
 from modelpress.serving.protocols.grpc.http2 import Http2Connection
 from modelpress.serving.protocols.grpc.lifetime import Connections
@@ -44,7 +44,9 @@ class GrpcServer:
     async def stop(self, seconds: float) -> None:
         """Take no more connections, send peers elsewhere, and answer what is in flight within `seconds`."""
         loop = asyncio.get_running_loop()
-        await self._stop_listening()
+        if self._server is not None:
+            self._server.close()
+        await take_queued(self._listener, self._connect)
         for connection in list(self.connections):
             connection.leave()
         end = loop.time() + seconds
@@ -68,18 +70,6 @@ class GrpcServer:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             self.check(loop.time())
-
-    async def _stop_listening(self) -> None:
-        """Close the listening socket, after taking the connections that the kernel has queued for it."""
-        if self._server is not None:
-            self._server.close()
-        queued = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                queued.append(self._listener.accept()[0])
-        self._listener.close()
-        for connection in queued:
-            await asyncio.get_running_loop().connect_accepted_socket(self._connect, connection)
 
     def _connect(self) -> Http2Connection:
         return Http2Connection(self.calls, self.connections)
