@@ -25,47 +25,42 @@ _OFFSET_SIZE = 8  # bytes of an address, as in all files above 4 GiB and in all 
 
 
 def shares_long_texts(path: Path, file: h5py.File) -> bool:
-    """Return whether a text above LONG may be referred to more than once; in doubt it may."""
-    if file.userblock_size or file.id.get_create_plist().get_sizes()[0] != _OFFSET_SIZE:
-        return True  # addresses would look different
-    with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        found = 0
-        for count, (heap, index, size) in enumerate(_parts(data)):
-            if count >= _MAX_OBJECTS:
-                return True
-            if index != _FREE and size > LONG:
-                found += 1
-                if found > _MAX_LONG or _is_repeated(data, struct.pack("<QI", heap, index)):
-                    return True
-    return False
+    """Return whether a text above LONG may be referred to more than once; in doubt it may.
 
-
-def is_endless(path: Path) -> bool:
-    """Return whether HDF5 would read a heap of texts for ever, holding the GIL; in doubt it would.
-
-    It goes from a part to the next by the part's own size: a damaged one can be of no bytes, as free space or
-    because the sum with its head does not fit 64 bits.
+    Raises ValueError where HDF5 would read a heap for ever, holding the GIL, or for too many texts.
     """
+    # addresses would look different
+    shared = bool(file.userblock_size) or file.id.get_create_plist().get_sizes()[0] != _OFFSET_SIZE
+    found = 0
     with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for count, (heap, index, size) in enumerate(_parts(data)):
-            step = size if index == _FREE else _whole(size)
-            if count >= _MAX_OBJECTS or (step % _WRAP == 0 and data[heap + len(_HEAP)] == _VERSION):
-                return True
-    return False
+        for heap, index, size in _parts(data):  # to the end: the last one may be damaged
+            if not shared and index != _FREE and size > LONG:
+                found += 1
+                shared = found > _MAX_LONG or _is_repeated(data, struct.pack("<QI", heap, index))
+    return shared
 
 
 def _parts(data: mmap.mmap) -> Iterator[tuple[int, int, int]]:
-    """Yield address of the heap, index and bytes of each text, and of the free space behind them."""
+    """Yield address of the heap, index and bytes of each text, and of the free space behind them.
+
+    HDF5 goes from a part to the next by the part's own size: a damaged one can be of no bytes, as free space
+    or because the sum with its head does not fit 64 bits. Raises ValueError there.
+    """
+    count = 0
     heap = data.find(_HEAP)
     while heap >= 0:
         (size,) = _unpack(data, "<Q", heap + 8)
         place = heap + _HEAD
         while place + _HEAD <= min(heap + size, len(data)):
             index, _, _, length = _unpack(data, "<HHIQ", place)
+            step = length if index == _FREE else _whole(length)
+            count += 1
+            if count > _MAX_OBJECTS or (step % _WRAP == 0 and data[heap + len(_HEAP)] == _VERSION):
+                raise ValueError("a heap of texts is damaged")
             yield heap, index, length
             if index == _FREE:
                 break
-            place += _whole(length)
+            place += step
         heap = data.find(_HEAP, heap + 1)
 
 

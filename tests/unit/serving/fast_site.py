@@ -98,19 +98,32 @@ class Gated(InLoop):
         self.waiting = []
 
 
-class Site:
-    """A server, and the requests that its application saw."""
+class Stand:
+    """What a server stands on: a service with a model that doubles."""
 
-    def __init__(self, budget: int = 4 * MAX_BODY, timeout: float = TIMEOUT) -> None:
+    def __init__(self, budget: int, timeout: float) -> None:
         self.executor = Doubles()
         self.device = Gated(self.executor)
         self.metrics = Metrics()
         self.service = Service("double", self.metrics)
         self.bodies = BodyReader(MAX_BODY, budget, timeout)
-        self.app = App(self.service, self.bodies)
         self.batcher = Batcher(self.device, Limits(32, 0, timeout, 10_000, 2**26), self.metrics)
-        self.app.add_model(MODEL)
         self.service.serve(MODEL, self.batcher)
+
+    def answered(self, code: int) -> float:
+        """Return how many inference requests got `code`, by the metrics."""
+        text = self.metrics.expose("")[0].decode()
+        found = re.findall(rf'modelpress_requests_total{{code="{code}",protocol="[^"]*"}} (\S+)', text)
+        return sum(map(float, found))
+
+
+class Site(Stand):
+    """A server, and the requests that its application saw."""
+
+    def __init__(self, budget: int = 4 * MAX_BODY, timeout: float = TIMEOUT) -> None:
+        super().__init__(budget, timeout)
+        self.app = App(self.service, self.bodies)
+        self.app.add_model(MODEL)
         self.seen: list[str] = []
         self.port = 0
         self.server = uvicorn.Server(
@@ -132,11 +145,6 @@ class Site:
     def later(self, seconds: float) -> None:
         """Let the connections look at a clock that is that much later."""
         sweep(self.server.server_state.connections, asyncio.get_running_loop().time() + seconds)
-
-    def answered(self, code: int) -> float:
-        text = self.metrics.expose("")[0].decode()
-        found = re.findall(rf'modelpress_requests_total{{code="{code}",protocol="[^"]*"}} (\S+)', text)
-        return sum(map(float, found))
 
 
 class Peer:

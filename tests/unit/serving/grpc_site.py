@@ -16,22 +16,14 @@ import h2.settings
 import hpack
 import numpy as np
 
-from modelpress.serving.batching import Batcher, Limits
-from modelpress.serving.protocols.base import Model
 from modelpress.serving.protocols.grpc import frames
 from modelpress.serving.protocols.grpc import open_inference_pb2 as pb
 from modelpress.serving.protocols.grpc.limits import LIMITS, Http2Limits
 from modelpress.serving.protocols.grpc.server import GrpcServer
-from modelpress.serving.protocols.http import BodyReader
-from modelpress.serving.protocols.metrics import Metrics
-from modelpress.serving.service import Service
-from modelpress.serving.signature import Signature, Tensor
-from tests.unit.serving.fast_site import FLOAT, Doubles, Gated
+from tests.unit.serving.fast_site import FLOAT, MAX_BODY, TIMEOUT, Stand
 
 INFER = b"/inference.GRPCInferenceService/ModelInfer"
 LIVE = b"/inference.GRPCInferenceService/ServerLive"
-MAX_BODY = 2**20
-TIMEOUT = 5.0
 SETTLED = frames.PREFACE + frames.settings({})
 PeerSettings = dict[h2.settings.SettingCodes, int]
 Head = list[tuple[bytes, bytes]]
@@ -77,21 +69,14 @@ def opening(stream: int, block: bytes | None = None, flags: int = frames.END_HEA
     )
 
 
-class Site:
+class Site(Stand):
     """The server and what it stands on."""
 
     def __init__(
         self, limits: Http2Limits = LIMITS, budget: int = 4 * MAX_BODY, timeout: float = TIMEOUT
     ) -> None:
+        super().__init__(budget, timeout)
         self.stopped = False
-        self.executor = Doubles()
-        self.device = Gated(self.executor)
-        self.metrics = Metrics()
-        self.service = Service("double", self.metrics)
-        self.bodies = BodyReader(MAX_BODY, budget, timeout)
-        self.batcher = Batcher(self.device, Limits(32, 0, timeout, 10_000, 2**26), self.metrics)
-        signature = Signature((Tensor("x", (-1, -1), FLOAT),), (Tensor("y", (-1, -1), FLOAT),))
-        self.service.serve(Model("double", "double-1", "sha256:0", signature), self.batcher)
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
         self.server = GrpcServer(self.service, self.bodies, listener, limits)
@@ -104,11 +89,6 @@ class Site:
     def later(self, seconds: float) -> None:
         """Let the server look at a clock that is that much later."""
         self.server.check(asyncio.get_running_loop().time() + seconds)
-
-    def answered(self, code: int) -> float:
-        text = self.metrics.expose("")[0].decode()
-        lines = [line for line in text.splitlines() if line.startswith("modelpress_requests_total{")]
-        return sum(float(line.split()[-1]) for line in lines if f'code="{code}"' in line)
 
 
 class Answer:

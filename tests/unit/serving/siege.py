@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
 
+AT_ONCE = 32
 ANSWER_SECONDS = 0.3  # most of what is sent is not complete, and never answered
 
 
@@ -32,3 +35,23 @@ async def drip(address: tuple[str, int], data: bytes, first: int, stop: asyncio.
             await asyncio.sleep(0.2)
         await stop.wait()
         writer.transport.abort()
+
+
+async def besiege(
+    numbers: Iterable[int],
+    attack: Callable[[int], Awaitable[None]],
+    slow: Iterable[Callable[[asyncio.Event], Coroutine[Any, Any, None]]],
+) -> None:
+    """Call `attack` with each number, several at a time, while the slow ones run; they end with the event."""
+    stop, left = asyncio.Event(), iter(numbers)
+    crowd = [asyncio.create_task(one(stop)) for one in slow]
+
+    async def attacks() -> None:
+        for number in left:
+            await attack(number)
+
+    try:
+        await asyncio.gather(*(attacks() for _ in range(AT_ONCE)))
+    finally:
+        stop.set()
+        await asyncio.gather(*crowd)

@@ -14,11 +14,10 @@ from modelpress.serving.access import AccessLog
 from modelpress.serving.protocols.grpc import frames
 from modelpress.serving.protocols.grpc.frames import Code
 from modelpress.serving.service import Phase
-from tests.unit.serving.fast_site import until
+from tests.unit.serving.fast_site import MAX_BODY, until
 from tests.unit.serving.grpc_site import (
     INFER,
     LIVE,
-    MAX_BODY,
     SETTLED,
     Connect,
     Site,

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import hpack
@@ -18,12 +19,11 @@ from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.protocols.grpc import frames
 from tests.unit.serving.artifacts import Worker, worker
 from tests.unit.serving.grpc_mutations import hostile, well_formed
-from tests.unit.serving.siege import ask, drip
+from tests.unit.serving.siege import ask, besiege, drip
 from tests.unit.serving.test_grpc import Client, images, output, until
 
 COUNT = 10_000 if os.environ.get("MODELPRESS_TEST_FULL") else 2_000
 SLOW = 200
-AT_ONCE = 32
 INTERNAL = b"13"  # gRPC's code for faults of ours
 
 
@@ -57,25 +57,19 @@ async def slow_connection(host: str, port: int, number: int, stop: asyncio.Event
     await drip((host, port), data, first, stop)
 
 
-async def besiege(address: str, numbers: range) -> Counter[str]:
-    """Send the mutated connections, several at a time; returns how often each outcome came."""
-    host, _, port = address.partition(":")
-    stop, found, left = asyncio.Event(), Counter[str](), iter(numbers)
-    crowd = [asyncio.create_task(slow_connection(host, int(port), number, stop)) for number in range(SLOW)]
+async def mutated(address: str, numbers: range) -> Counter[str]:
+    """Send the mutated connections, beside slow ones; returns how often each outcome came."""
+    host, _, text = address.partition(":")
+    port, found = int(text), Counter[str]()
 
-    async def send() -> None:
-        for number in left:
-            data = await ask(host, int(port), hostile(number))
-            try:
-                found.update(outcome(data))
-            except Exception as error:
-                raise AssertionError(f"connection {number}") from error
+    async def send(number: int) -> None:
+        data = await ask(host, port, hostile(number))
+        try:
+            found.update(outcome(data))
+        except Exception as error:
+            raise AssertionError(f"connection {number}") from error
 
-    try:
-        await asyncio.gather(*(send() for _ in range(AT_ONCE)))
-    finally:
-        stop.set()
-        await asyncio.gather(*crowd)
+    await besiege(numbers, send, [partial(slow_connection, host, port, number) for number in range(SLOW)])
     return found
 
 
@@ -107,9 +101,9 @@ def test_mutated_and_slow_connections_harm_nobody(besieged: Worker, models: Path
     with ThreadPoolExecutor(2) as pool:
         beside = [pool.submit(others) for _ in range(2)]
         try:
-            asyncio.run(besiege(besieged.grpc, range(-COUNT // 10, 0)))  # the first ones fill all caches
+            asyncio.run(mutated(besieged.grpc, range(-COUNT // 10, 0)))  # the first ones fill all caches
             before = process.memory_info().rss
-            found = asyncio.run(besiege(besieged.grpc, range(COUNT)))
+            found = asyncio.run(mutated(besieged.grpc, range(COUNT)))
             after = process.memory_info().rss
         finally:
             stop.set()

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -17,12 +18,11 @@ import pytest
 from modelpress.serving.executors.litert import LiteRTExecutor
 from tests.unit.serving.artifacts import Worker, worker
 from tests.unit.serving.mutations import hostile, oip
-from tests.unit.serving.siege import ask, drip
+from tests.unit.serving.siege import ask, besiege, drip
 from tests.unit.serving.test_worker import images, output, request
 
 COUNT = 10_000 if os.environ.get("MODELPRESS_TEST_FULL") else 1_500
 SLOW = 200
-AT_ONCE = 32
 ALLOWED = {503, 504}
 
 
@@ -52,35 +52,22 @@ async def slow_connection(host: str, port: int, number: int, stop: asyncio.Event
     await drip((host, port), data, first, stop)
 
 
-async def attack(url: str, numbers: range) -> Counter[int]:
-    """Send the mutated requests, several at a time; returns how often each code came."""
-    host, _, port = url.removeprefix("http://").partition(":")
-    codes: Counter[int] = Counter()
-    left = iter(numbers)
+async def mutated(url: str, numbers: range) -> Counter[int]:
+    """Send the mutated requests, beside slow connections; returns how often each code came."""
+    host, _, text = url.removeprefix("http://").partition(":")
+    port, codes = int(text), Counter[int]()
 
-    async def send() -> None:
-        for number in left:
-            data = await ask(host, int(port), hostile(number))
-            try:
-                found = [] if b"HEAD" in hostile(number)[:5] else statuses(data)
-            except AssertionError as error:
-                raise AssertionError(f"request {number}") from error
-            assert not [code for code in found if code >= 500 and code not in ALLOWED], f"request {number}"
-            codes.update(found)
+    async def send(number: int) -> None:
+        data = await ask(host, port, hostile(number))
+        try:
+            found = [] if b"HEAD" in hostile(number)[:5] else statuses(data)
+        except AssertionError as error:
+            raise AssertionError(f"request {number}") from error
+        assert not [code for code in found if code >= 500 and code not in ALLOWED], f"request {number}"
+        codes.update(found)
 
-    await asyncio.gather(*(send() for _ in range(AT_ONCE)))
+    await besiege(numbers, send, [partial(slow_connection, host, port, number) for number in range(SLOW)])
     return codes
-
-
-async def besiege(url: str, numbers: range, slow: int) -> Counter[int]:
-    host, _, port = url.removeprefix("http://").partition(":")
-    stop = asyncio.Event()
-    crowd = [asyncio.create_task(slow_connection(host, int(port), number, stop)) for number in range(slow)]
-    try:
-        return await attack(url, numbers)
-    finally:
-        stop.set()
-        await asyncio.gather(*crowd)
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +98,9 @@ def test_mutated_requests_and_slow_connections_harm_nobody(besieged: Worker, mod
     with ThreadPoolExecutor(2) as pool:
         beside = [pool.submit(others) for _ in range(2)]
         try:
-            asyncio.run(besiege(besieged.url, range(-COUNT // 10, 0), SLOW))  # the first ones fill all caches
+            asyncio.run(mutated(besieged.url, range(-COUNT // 10, 0)))  # the first ones fill all caches
             before = process.memory_info().rss
-            codes = asyncio.run(besiege(besieged.url, range(COUNT), SLOW))
+            codes = asyncio.run(mutated(besieged.url, range(COUNT)))
             after = process.memory_info().rss
         finally:
             stop.set()

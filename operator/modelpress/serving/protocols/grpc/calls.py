@@ -104,7 +104,7 @@ class GrpcCalls:
             stream.connection.respond_head(stream, http_failure(request.status))
             return
         page = self._pages.get(request.path)
-        begun = perf_counter() if page is not None or request.path != INFER else self._service.begin()
+        begun = self._service.begin() if request.path == INFER else perf_counter()
         exchange = stream.exchange = Exchange(self, stream, page, begun)
         self.running += 1
         if request.observed or self._service.access_log is not None:
@@ -284,7 +284,7 @@ class GrpcCalls:
             assert service.batcher is not None
             service.batcher.abandon(exchange.request)
             exchange.request = None  # which refers to the exchange
-        if exchange.page is None and exchange.stream.request.path == INFER:
+        if exchange.stream.request.path == INFER:
             service.end(NAME, status, exchange.begun, exchange.caller)
         elif exchange.caller is not None:
             service.log(exchange.caller, None, status, exchange.begun)

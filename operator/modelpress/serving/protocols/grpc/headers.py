@@ -7,6 +7,7 @@ keep, and the same bytes mean the same head for as long as no other block change
 from collections.abc import Iterable
 
 from hpack import Decoder, HPACKError
+from hpack.hpack import encode_integer
 from hpack.table import HeaderTable
 
 from modelpress.serving.protocols.grpc.frames import Code, ConnectionFault
@@ -19,7 +20,7 @@ _CACHED_HEADS = 8
 _CACHED_BYTES = 512  # of a block
 _FORGET_TABLE = b"\x20"  # a size update to 0: none of our blocks uses the table
 _SIZE_UPDATES = range(0x20, 0x40)  # first bytes of them
-_SEVEN_BITS = 127
+_LENGTH_BITS = 7  # of the byte that a string begins with
 
 
 class _Table(HeaderTable):
@@ -71,7 +72,7 @@ class BlockReader:
 
 def block(fields: Iterable[Field]) -> bytes:
     """Return a header block that uses no table: literal fields without indexing (section 6.2.2)."""
-    return b"".join(b"".join((b"\0", _length(name), name, _length(value), value)) for name, value in fields)
+    return b"".join(b"".join((b"\0", _text(name), _text(value))) for name, value in fields)
 
 
 def without_table(block: bytes) -> bytes:
@@ -79,15 +80,6 @@ def without_table(block: bytes) -> bytes:
     return _FORGET_TABLE + block
 
 
-def _length(text: bytes) -> bytes:
-    """Return the length of a string that is not Huffman-coded, as an integer of seven bits (section 5.1)."""
-    size = len(text)
-    if size < _SEVEN_BITS:
-        return bytes((size,))
-    size -= _SEVEN_BITS
-    out = bytearray((_SEVEN_BITS,))
-    while size > _SEVEN_BITS:
-        out.append(size & _SEVEN_BITS | 128)
-        size >>= 7
-    out.append(size)
-    return bytes(out)
+def _text(text: bytes) -> bytes:
+    """Return a string that is not Huffman-coded (section 5.2)."""
+    return bytes(encode_integer(len(text), _LENGTH_BITS)) + text

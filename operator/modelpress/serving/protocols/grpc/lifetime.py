@@ -1,6 +1,7 @@
 """How a connection of HTTP/2 begins and ends: how many there are, how long they wait, how they part."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import Any
 
 from modelpress.serving.protocols.grpc import frames
@@ -34,7 +35,7 @@ class Connections(set["Lifetime"]):
         return True
 
 
-class Lifetime(asyncio.Protocol):
+class Lifetime(asyncio.Protocol, ABC):
     """A connection without its frames."""
 
     outbox: Outbox
@@ -57,9 +58,9 @@ class Lifetime(asyncio.Protocol):
         self._ended = 0.0
         self._delivered = (0, self.since)  # bytes that the peer has read, and since when
 
+    @abstractmethod
     def drop(self, stream: Any) -> None:
         """Forget a stream whose connection has ended."""
-        raise NotImplementedError
 
     def connection_made(self, transport: Any) -> None:
         """Greet the peer, or turn it away."""
