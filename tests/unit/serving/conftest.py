@@ -28,3 +28,11 @@ def digits(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """A worker that serves the seed model as int8, under the name digits."""
     with worker(artifacts / "seed-int8", tmp_path_factory.mktemp("digits")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def besieged(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """Serve a model to a module that attacks its worker."""
+    folder = tmp_path_factory.mktemp("besieged")
+    with worker(artifacts / "seed-int8", folder, request_timeout_seconds=5) as running:
+        yield running

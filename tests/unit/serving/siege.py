@@ -2,8 +2,17 @@
 
 import asyncio
 import contextlib
+import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import psutil
+
+from tests.unit.serving.artifacts import Worker
+
+T = TypeVar("T")
 
 AT_ONCE = 32
 ANSWER_SECONDS = 0.3  # most of what is sent is not complete, and never answered
@@ -55,3 +64,35 @@ async def besiege(
     finally:
         stop.set()
         await asyncio.gather(*crowd)
+
+
+def harm_nobody(
+    worker: Worker,
+    count: int,
+    mutated: Callable[[range], Coroutine[Any, Any, Counter[T]]],
+    others: Callable[[threading.Event], int],
+) -> Counter[T]:
+    """Send `count` mutations; the worker must go on, log no fault, and not grow by a fifth.
+
+    `others` runs on two threads meanwhile: it checks answers until the event, and returns how many. What is
+    returned is how often each outcome came.
+    """
+    process, stop = psutil.Process(worker.process.pid), threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        beside = [pool.submit(others, stop) for _ in range(2)]
+        try:
+            asyncio.run(mutated(range(-count // 10, 0)))  # the first ones fill all caches
+            before = process.memory_info().rss
+            found = asyncio.run(mutated(range(count)))
+            after = process.memory_info().rss
+        finally:
+            stop.set()
+        answered = [task.result(60) for task in beside]
+    print(f"{dict(found)}, {answered} well-formed beside, {before / 1e6:.1f} -> {after / 1e6:.1f} MB")
+    assert min(answered) > 0
+    assert worker.process.poll() is None
+    assert after < 1.2 * before
+    log = worker.log.read_text()
+    assert "Traceback" not in log
+    assert not [line for line in log.splitlines() if '"level": "ERROR"' in line]
+    return found

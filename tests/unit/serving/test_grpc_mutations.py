@@ -6,20 +6,16 @@ import random
 import struct
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import hpack
-import psutil
-import pytest
 
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.protocols.grpc import frames
-from tests.unit.serving.artifacts import Worker, worker
+from tests.unit.serving.artifacts import Worker
 from tests.unit.serving.grpc_mutations import hostile, well_formed
-from tests.unit.serving.siege import ask, besiege, drip
+from tests.unit.serving.siege import ask, besiege, drip, harm_nobody
 from tests.unit.serving.test_grpc import Client, images, output, until
 
 COUNT = 10_000 if os.environ.get("MODELPRESS_TEST_FULL") else 2_000
@@ -73,20 +69,11 @@ async def mutated(address: str, numbers: range) -> Counter[str]:
     return found
 
 
-@pytest.fixture(scope="module")
-def besieged(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    folder = tmp_path_factory.mktemp("besieged")
-    with worker(artifacts / "seed-int8", folder, request_timeout_seconds=5) as running:
-        yield running
-
-
 def test_mutated_and_slow_connections_harm_nobody(besieged: Worker, models: Path) -> None:
     array = images(3)
     expected = LiteRTExecutor(models / "seed-int8.tflite").run([array])[0].tobytes()
-    process = psutil.Process(besieged.process.pid)
-    stop = threading.Event()
 
-    def others() -> int:
+    def others(stop: threading.Event) -> int:
         count = 0
         kept = Client(besieged.grpc)
         while not stop.is_set():
@@ -98,18 +85,7 @@ def test_mutated_and_slow_connections_harm_nobody(besieged: Worker, models: Path
         kept.channel.close()
         return count
 
-    with ThreadPoolExecutor(2) as pool:
-        beside = [pool.submit(others) for _ in range(2)]
-        try:
-            asyncio.run(mutated(besieged.grpc, range(-COUNT // 10, 0)))  # the first ones fill all caches
-            before = process.memory_info().rss
-            found = asyncio.run(mutated(besieged.grpc, range(COUNT)))
-            after = process.memory_info().rss
-        finally:
-            stop.set()
-        answered = [task.result(60) for task in beside]
-    print(f"{dict(found)}, {answered} well-formed beside, {before / 1e6:.1f} -> {after / 1e6:.1f} MB")
-    assert min(answered) > 0
+    found = harm_nobody(besieged, COUNT, partial(mutated, besieged.grpc), others)
     assert {
         "status 0",
         "status 3",
@@ -118,11 +94,6 @@ def test_mutated_and_slow_connections_harm_nobody(besieged: Worker, models: Path
         "goaway PROTOCOL_ERROR",
         "reset PROTOCOL_ERROR",
     } <= set(found)
-    assert besieged.process.poll() is None
-    assert after < 1.2 * before
-    log = besieged.log.read_text()
-    assert "Traceback" not in log
-    assert not [line for line in log.splitlines() if '"level": "ERROR"' in line]
     until(lambda: besieged.metric("modelpress_in_flight") == 0)
     assert besieged.metric("modelpress_queue_rows") == 0
 
