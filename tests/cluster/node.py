@@ -253,9 +253,14 @@ class _Pod:
     def _record_events(self) -> None:
         for event in self._process.events():
             words = (event["reason"], event["message"])
-            if words not in self._recorded:
+            if words in self._recorded:
+                continue
+            try:
                 self._api.create("events", event["metadata"]["namespace"], event)
-                self._recorded.add(words)
+            except ApiError as error:
+                if "NamespaceTerminating" not in str(error):  # takes nothing new, and waits for the pod's end
+                    raise
+            self._recorded.add(words)
 
     def _secret(self, name: str) -> Mapping[str, bytes] | None:
         namespace = self.body["metadata"]["namespace"]

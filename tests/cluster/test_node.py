@@ -87,6 +87,28 @@ def test_a_missing_secret_volume_is_reported_and_then_mounted(
     wait_until("three restarts", lambda: _restarts(control_plane, namespace) >= 3)
 
 
+def test_a_namespace_that_ends_takes_no_events_and_still_ends(
+    control_plane: ControlPlane, node: Node, namespace: str
+) -> None:
+    api = control_plane.admin
+    deployment = _deployment(
+        "slow",
+        "trap '' TERM; sleep 8",
+        terminationGracePeriodSeconds=15,
+        container={
+            "ports": [{"name": "http", "containerPort": 8080}],
+            # nobody listens: the first event comes when the namespace already ends
+            "readinessProbe": {"httpGet": {"path": "/", "port": "http"}, "initialDelaySeconds": 5},
+        },
+    )
+    api.create("deployments", namespace, deployment)
+    wait_until(
+        "running", lambda: [pod["status"].get("phase") for pod in api.list("pods", namespace)] == ["Running"]
+    )
+    api.delete("namespaces", None, namespace)
+    wait_until("the end of the namespace", lambda: api.find("namespaces", None, namespace) is None)
+
+
 def _messages(control_plane: ControlPlane, namespace: str, reason: str) -> list[str]:
     events = control_plane.admin.get("events", namespace, fieldSelector=f"reason={reason}")["items"]
     return [event["message"] for event in events]
