@@ -48,12 +48,18 @@ class Observer(Protocol):
 class Request:
     """One caller's rows, until `answer` was called or the caller left."""
 
-    __slots__ = ("answer", "arrived", "finished", "inputs", "missing", "results", "row_bytes", "rows")
+    __slots__ = (
+        *("answer", "arrived", "finished", "inputs", "missing", "results", "row_bytes", "rows"),
+        "waiting",  # rows that no batch has taken
+    )
 
     def __init__(self, inputs: Arrays, answer: Callable[[Answer], None]) -> None:
         self.inputs: Arrays = inputs
-        self.rows = rows(inputs)
-        self.row_bytes = sum([array.nbytes for array in inputs]) // self.rows
+        self.rows = self.waiting = rows(inputs)
+        size = 0
+        for array in inputs:
+            size += array.nbytes
+        self.row_bytes = size // self.rows
         self.answer = answer
         self.arrived = time.perf_counter()
         self.finished = False
@@ -82,6 +88,11 @@ class _Batch:
     parts: list[Part]
     size: int
     started: float
+
+
+def _age(group: deque[Part]) -> float:
+    """Return when the oldest request of a group arrived."""
+    return group[0].request.arrived
 
 
 def _parts(request: Request, step: int) -> list[Part]:
@@ -154,8 +165,10 @@ class Batcher:
             self.abandon(request)
 
     def abandon(self, request: Request) -> None:
-        """Drop a request whose caller left: rows that still wait are not computed."""
+        """Drop a request whose caller left: rows that still wait are not computed, nor counted."""
         request.finished = True
+        if request.waiting:
+            self._leave(request, request.waiting)
         request.inputs = []
         request.results = []
 
@@ -199,10 +212,9 @@ class Batcher:
         delay = self._limits.max_delay_seconds
         if not delay or self.waiting_rows >= self._limits.max_batch_size:
             return False
-        oldest = next((group[0].request.arrived for group in self._by_age()), None)
-        if oldest is None:
+        if not self._groups:
             return False
-        left = oldest + delay - time.perf_counter()
+        left = min(map(_age, self._groups.values())) + delay - time.perf_counter()
         if left <= 0:
             return False
         if self._delay is None:
@@ -212,9 +224,6 @@ class Batcher:
     def _delay_over(self) -> None:
         self._delay = None
         self._plan()
-
-    def _by_age(self) -> list[deque[Part]]:
-        return sorted(filter(None, self._groups.values()), key=lambda group: group[0].request.arrived)
 
     def _take(self) -> tuple[list[Part], int]:
         """Remove one batch from the group with the oldest request; rows nobody waits for are dropped.
@@ -227,27 +236,26 @@ class Batcher:
                 return [part], part.stop - part.start
         parts: list[Part] = []
         size = 0
-        for group in self._by_age():
+        while self._groups and not parts:
+            group = min(self._groups.values(), key=_age)
             while group:
                 part = group[0]
                 count = part.stop - part.start
                 if size + count > self._limits.max_batch_size:
-                    break
+                    return parts, size
                 group.popleft()
-                self._leave(part)
                 if not part.request.finished:
+                    self._leave(part.request, count)
                     parts.append(part)
                     size += count
-            if parts:
-                break
-        self._groups = {shapes: group for shapes, group in self._groups.items() if group}
+            self._groups = {shapes: group for shapes, group in self._groups.items() if group}
         return parts, size
 
-    def _leave(self, part: Part) -> None:
-        """Count the rows of `part` out of the queue."""
-        count = part.stop - part.start
+    def _leave(self, request: Request, count: int) -> None:
+        """Count rows of a request out of the queue."""
+        request.waiting -= count
         self.waiting_rows -= count
-        self.waiting_bytes -= count * part.request.row_bytes
+        self.waiting_bytes -= count * request.row_bytes
 
     def _start(self, parts: list[Part], size: int) -> None:
         self._busy += 1

@@ -48,6 +48,9 @@ class State(Enum):
     REFUSED = "its end"
 
 
+_BUSY, _IDLE = State.BUSY, State.IDLE  # needed for each request: Python 3.11 takes long to find a member
+
+
 class Connection(HttpToolsProtocol):
     """A connection that is closed when it breaks a limit.
 
@@ -179,8 +182,8 @@ class Connection(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         elif self._refusal is not None:
             self._end(*self._refusal)
-        elif self.state is State.BUSY:
-            self.state, self.since = State.IDLE, self.loop.time()
+        elif self.state is _BUSY:
+            self.state, self.since = _IDLE, self.loop.time()
 
     def refuse(self, status: int, message: str) -> None:
         """Answer what is owed to complete requests, then this, and end the connection."""

@@ -40,6 +40,9 @@ _SLOW_BODY_SECONDS = 1.0
 _DECLINED = frozenset([b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"])
 _MAX_DIGITS = 18  # of a length
 _JOINED_BYTES = 16384  # a copy of fewer costs less than a second buffer
+# Python 3.11 takes as long to find a member of an enumeration as for a call.
+_BETWEEN_REQUESTS = (State.IDLE, State.FRESH)
+_BUSY, _READY, _DRAINING = State.BUSY, Phase.READY, Phase.DRAINING
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +132,7 @@ class FastConnection(Connection):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; count what is held of a body that did not come as a whole."""
-        fresh = self.state is State.IDLE or self.state is State.FRESH
+        fresh = self.state in _BETWEEN_REQUESTS
         if fresh and self._takes() and self._take_known(data):
             return
         self._newest = None
@@ -172,7 +175,7 @@ class FastConnection(Connection):
         large = head.json_length is not None and LARGE_BYTES + come <= head.length <= LARGEST_BYTES
         if come != head.length and not large:
             return False
-        self.state, self.since = State.BUSY, self.loop.time()
+        self.state, self.since = _BUSY, self.loop.time()
         exchange = self.cycle = self._running = Exchange(self, head)  # type: ignore[assignment]
         if come == head.length:
             self._queue(exchange, data[start:])
@@ -256,11 +259,11 @@ class FastConnection(Connection):
 
     def _send(self, exchange: Exchange, response: Response) -> None:
         """Send an answer, and go on with what waits behind it."""
-        close = not exchange.keep_alive or self.service.phase is Phase.DRAINING
+        close = not exchange.keep_alive or self.service.phase is _DRAINING
         caller = exchange.caller
         if caller is not None:
             caller.sent = len(response.body)
-            response.headers.extend(caller.headers())
+            response.headers = [*response.headers, *caller.headers()]
         head, body = self._head(response, close), response.body
         if len(body) < _JOINED_BYTES:
             self.transport.write(head + body)
@@ -292,7 +295,7 @@ class FastConnection(Connection):
         """Whether a request may be taken now."""
         return (
             (self.cycle is None or self.cycle.response_complete)
-            and self.service.phase is Phase.READY
+            and self.service.phase is _READY
             and not self.flow.write_paused
             and not self._deaf
             and not self._declines

@@ -242,6 +242,26 @@ def test_rows_of_callers_that_left_are_not_computed() -> None:
     with_device(test)
 
 
+def test_rows_of_callers_that_left_take_no_place_in_the_queue() -> None:
+    async def test(device: HeldDevice, client: Client) -> None:
+        client.ask("running", 1)
+        await turn()
+        for _ in range(100):
+            client.batcher.abandon(client.ask("gone", *range(10)))
+        client.ask("stays", *range(10))
+        with pytest.raises(Overloaded):
+            client.ask("too many", 1)
+        assert client.batcher.waiting_rows == 10
+        assert client.batcher.waiting_bytes == 40
+        for _ in range(3):
+            device.release()
+            await turn()
+        assert client.values("stays") == [2 * value for value in range(10)]
+        assert (client.batcher.waiting_rows, client.batcher.waiting_bytes) == (0, 0)
+
+    with_device(test, max_waiting_rows=10)
+
+
 def test_a_delay_waits_for_more_rows_and_a_full_batch_does_not_wait() -> None:
     async def test(device: HeldDevice, client: Client) -> None:
         client.ask("a", 1)

@@ -36,7 +36,7 @@ class Executor(Protocol):
 
 def rows(arrays: Arrays) -> int:
     """Return the size of the batch axis: axis 0 of every array, the same in all of them."""
-    return int(arrays[0].shape[0])
+    return len(arrays[0])
 
 
 def concatenate(parts: Sequence[Arrays]) -> list[Array]:

@@ -10,9 +10,10 @@ pysimdjson has no wheels for every Python: without it, nothing is read here. Pur
 """
 
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ try:
     import simdjson
 except ImportError:
     simdjson = None  # type: ignore[assignment]
+
+T = TypeVar("T")
 
 _NUMERIC = b"0123456789+-.eE \t\r\n"  # what numbers and blanks are made of
 _WORDS = {True: b"tru", False: b"fals", None: b"null"}  # without what is in _NUMERIC
@@ -53,20 +56,39 @@ _local = _Local()
 
 def read(body: bytes | bytearray) -> Any:
     """Return the value of a document, large arrays as Numbers; None where the strict parser is needed."""
+    outline: list[bytes] = []
+    value = _parsed(body, lambda value: _plain(value, outline, 0))
+    return value if b"".join(outline) == body.translate(None, _NUMERIC) else None
+
+
+def read_flat(text: bytes) -> npt.NDArray[np.float64] | None:
+    """Return the numbers of a document that is a list of numbers; None where the strict parser is needed."""
+    if text.find(b"[", 1) >= 0:  # lists in it, whose numbers the parser would return as well
+        return None
+    return _parsed(text, _flat)
+
+
+def _flat(value: Any) -> npt.NDArray[np.float64]:
+    if type(value) is not simdjson.Array:
+        raise TypeError("no list")
+    return np.frombuffer(value.as_buffer(of_type="d"), np.float64)
+
+
+def _parsed(body: bytes | bytearray, convert: Callable[[Any], T]) -> T | None:
+    """Return what `convert` makes of a parsed document; None where either cannot."""
     if simdjson is None:
         return None
     parser = _local.parser
     if parser is None or len(body) > _MAX_KEPT_BYTES:
         parser = simdjson.Parser()
     _local.parser = None  # one that failed may still have values in use, and then refuses the next document
-    outline: list[bytes] = []
     try:
-        value = _plain(parser.parse(body), outline, 0)
+        value = convert(parser.parse(body))
     except (ValueError, TypeError, RuntimeError, LookupError):
         return None
     if len(body) <= _MAX_KEPT_BYTES:
         _local.parser = parser
-    return value if b"".join(outline) == body.translate(None, _NUMERIC) else None
+    return value
 
 
 def _plain(value: Any, outline: list[bytes], depth: int) -> Any:
@@ -124,7 +146,7 @@ def _list(value: Any, outline: list[bytes], depth: int) -> "list[Any] | Numbers"
 
 def _numbers(value: Any, shape: tuple[int, ...], outline: list[bytes]) -> "list[Any] | Numbers":
     """Return the list whose first entries have `shape`; it is compared with the text whether all have."""
-    values = np.frombuffer(value.as_buffer(of_type="d"), np.float64)
+    values = _flat(value)
     if len(values) != prod(shape):  # before anything is made of a shape that the text only claims
         raise ValueError("ragged")
     outline.append(_commas(shape) if len(values) <= _MAX_KEPT_BYTES else _commas.__wrapped__(shape))

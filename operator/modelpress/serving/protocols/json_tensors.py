@@ -15,7 +15,7 @@ import orjson
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
 from modelpress.serving.protocols.base import Body
-from modelpress.serving.protocols.json_numbers import Numbers, read
+from modelpress.serving.protocols.json_numbers import Numbers, read, read_flat
 from modelpress.serving.signature import Tensor
 
 T = TypeVar("T")
@@ -41,6 +41,7 @@ _FLOATS = frozenset((float,))
 _CODES = {np.dtype(code).char: code for code in "?bBhHiIefd"} | {
     np.dtype(name).char: code for name, code in (("int64", "q"), ("uint64", "Q"))
 }
+_LARGEST = {code: float(np.finfo(code).max) for code in "efd"}
 # A client's own words are repeated in messages up to this length.
 _ECHO = 80
 # Shorter bodies cost less as plain values than the comparison of what `read` found with the text.
@@ -130,6 +131,20 @@ def flatten(value: list[Any] | Numbers, where: str) -> Leaves:
         level = list(chain.from_iterable(level))
 
 
+def flat_array(text: bytes, count: int, tensor: Tensor) -> Array | None:
+    """Return what a JSON array of `count` numbers holds for `tensor`; None where `text` is anything else."""
+    numbers = read_flat(text) if tensor.dtype.kind == "f" else None
+    if numbers is not None:
+        return _rounded(numbers, tensor.dtype) if len(numbers) == count else None
+    try:
+        values = orjson.loads(text)
+        if type(values) is not list or len(values) != count:
+            return None
+        return array_of(Leaves(values, (count,), set(map(type, values))), tensor, "")
+    except (orjson.JSONDecodeError, BadRequest):
+        return None
+
+
 def array_of(leaves: Leaves, tensor: Tensor, where: str) -> Array:
     """Return `leaves` as a flat array of the tensor's dtype, exactly or not at all. Raises BadRequest."""
     dtype, values = tensor.dtype, leaves.values
@@ -140,9 +155,8 @@ def array_of(leaves: Leaves, tensor: Tensor, where: str) -> Array:
         place, wrong = next((p, v) for p, v in enumerate(values) if type(v) not in accepted)
         raise BadRequest(f"{where}: value {place} is {kind(wrong)}; {dtype} takes {words}")
     if isinstance(values, np.ndarray):
-        with np.errstate(over="ignore"):
-            array = values.astype(dtype)
-        if np.isfinite(array).all():
+        array = _rounded(values, dtype)
+        if array is not None:
             return array
     else:
         try:
@@ -150,6 +164,17 @@ def array_of(leaves: Leaves, tensor: Tensor, where: str) -> Array:
         except (OverflowError, struct.error):
             pass
     raise BadRequest(f"{where}: a value is out of the range of {dtype}")
+
+
+def _rounded(values: Array, dtype: np.dtype[Any]) -> Array | None:
+    """Return float64 values in another floating-point type, None where one is out of its range."""
+    largest = _LARGEST[dtype.char]
+    # quicker than min, max, or to see after the conversion whether all are finite
+    if values.item(values.argmax()) <= largest and values.item(values.argmin()) >= -largest:
+        return values.astype(dtype)
+    with np.errstate(over="ignore"):  # a value that is a little larger is rounded to the largest
+        array = values.astype(dtype)
+    return array if np.isfinite(array).all() else None
 
 
 def fit(array: Array, shape: Sequence[int], tensor: Tensor, where: str) -> Array:

@@ -16,6 +16,7 @@ from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
 from modelpress.serving.protocols import oip
 from modelpress.serving.protocols.base import Body, Call, Encoded, Model
+from modelpress.serving.protocols.json_repeats import Repeats
 from modelpress.serving.protocols.json_tensors import (
     array_of,
     decode_object,
@@ -68,11 +69,14 @@ class OipRest:
         self._outputs = {tensor.name: place for place, tensor in enumerate(model.signature.outputs)}
         self._all = tuple(range(len(self._outputs)))
         self._floats = floats_only(model.signature.inputs)
+        self._repeats = Repeats(model.signature.inputs, "data", lambda request: request["inputs"][0]["data"])
 
     def decode(self, body: Body, json_length: int | None = None) -> Call:
         """Return the call in a body. Raises BadRequest."""
         if json_length is None:
-            return decode_object(body, self._decode, self._floats)
+            return self._repeats.decode(body) or self._repeats.learn(
+                body, decode_object(body, self._decode, self._floats)
+            )
         json, tail = split(body, json_length)
         return self._decode(parse_object(bytes(json)), tail)
 

@@ -1,0 +1,207 @@
+"""Bodies that repeat an earlier one around their numbers: taken the short way, and with the same result."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelpress.serving.errors import BadRequest
+from modelpress.serving.protocols import oip_rest, tfserving_rest
+from modelpress.serving.protocols.base import InferenceProtocol, Model
+from modelpress.serving.protocols.json_numbers import read_flat
+from modelpress.serving.protocols.json_tensors import decode_object
+from modelpress.serving.protocols.oip_rest import OipRest
+from modelpress.serving.protocols.tfserving_rest import TfServingRest
+from modelpress.serving.signature import Signature, Tensor
+
+WIDTH = 5
+NAMES = {"float16": "FP16", "float32": "FP32", "float64": "FP64", "int8": "INT8", "bool": "BOOL"}
+PROTOCOLS = (OipRest, TfServingRest)
+
+
+def model(dtype: str = "float32", shape: tuple[int, ...] = (-1, WIDTH), inputs: int = 1) -> Model:
+    tensors = tuple(
+        Tensor(f"x{number}" if number else "x", shape, np.dtype(dtype)) for number in range(inputs)
+    )
+    return Model("m", "m-1", "sha256:0", Signature(tensors, tensors))
+
+
+def oip(array: str, dtype: str = "float32", more: str = "") -> str:
+    shape = f'"shape": [1, {WIDTH}]'
+    return f'{{"inputs": [{{"name": "x", "datatype": "{NAMES[dtype]}", {shape}, "data": {array}}}]{more}}}'
+
+
+def bodies(array: str, dtype: str = "float32") -> list[tuple[type[InferenceProtocol], str]]:
+    """Return bodies that hold `array`, in forms that clients use."""
+    flat = oip(array, dtype)
+    wanted = oip(array, dtype, ', "outputs": [{"name": "x", "parameters": {"binary_data": true}}]')
+    data_first = (
+        f'{{"inputs":[{{"data":{array},"shape":[1,{WIDTH}],"datatype":"{NAMES[dtype]}","name":"x"}}]}}'
+    )
+    return [
+        *((OipRest, text) for text in (flat, wanted, data_first, oip(f"[{array}]", dtype))),
+        (TfServingRest, f'{{"instances": [{array}]}}'),
+        (TfServingRest, f'{{"signature_name": "serving_default", "inputs": [ {array} ]}}'),
+    ]
+
+
+def outcome(protocol: InferenceProtocol, body: bytes) -> Any:
+    try:
+        call = protocol.decode(body)
+    except BadRequest as error:
+        return error.message
+    return [(array.dtype, array.shape, array.tobytes()) for array in call.inputs], call.context, call.id
+
+
+LEAVES = st.one_of(
+    st.integers(-(2**70), 2**70).map(str),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.sampled_from(
+        [
+            *(
+                "-0",
+                "0e5",
+                "1E400",
+                "-1e-400",
+                "1.",
+                "01",
+                "+1",
+                "NaN",
+                "3.4028235e38",
+                "3.4028236e38",
+                "65520",
+            ),
+            *(
+                "true",
+                "false",
+                "null",
+                '"1"',
+                "{}",
+                "[]",
+                "[1]",
+                '"]"',
+                '"[1,2]"',
+                "1]",
+                "[1",
+                "]], [[1",
+                "",
+                " ",
+            ),
+        ]
+    ),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.sampled_from(sorted(NAMES)), st.data())
+def test_a_body_after_another_gives_the_same_call_or_the_same_message(dtype: str, data: Any) -> None:
+    first = "true" if dtype == "bool" else "1"
+    leaves = st.lists(LEAVES | st.just(first), min_size=WIDTH - 1, max_size=WIDTH + 1)
+    arrays = [f"[{', '.join(data.draw(leaves))}]" for _ in range(3)]
+    known = bodies(f"[{','.join([first] * WIDTH)}]", dtype)
+    kind, _ = known[form := data.draw(st.integers(0, len(known) - 1))]
+    protocol = kind(model(dtype))
+    assert not isinstance(outcome(protocol, known[form][1].encode()), str)
+    for array in arrays:
+        body = bodies(array, dtype)[form][1].encode()
+        assert outcome(protocol, body) == outcome(kind(model(dtype)), body)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 5), st.data())
+def test_a_damaged_body_after_another_gives_the_same_call_or_the_same_message(form: int, data: Any) -> None:
+    kind, text = bodies("[1,2.5,3,4,5]")[form]
+    protocol = kind(model())  # type: ignore[call-arg]
+    protocol.decode(text.encode())
+    place = data.draw(st.integers(0, len(text)))
+    put = data.draw(st.text('[]{},:" \\1.e-x', max_size=3))
+    body = (text[:place] + put + text[place + data.draw(st.integers(0, 4)) :]).encode()
+    assert outcome(protocol, body) == outcome(kind(model()), body)  # type: ignore[call-arg]
+
+
+@pytest.fixture
+def strict(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return the bodies that are read the long way."""
+    seen: list[bytes] = []
+
+    def decode(body: bytes, *more: Any) -> Any:
+        seen.append(body)
+        return decode_object(body, *more)
+
+    for module in (oip_rest, tfserving_rest):
+        monkeypatch.setattr(module, "decode_object", decode)
+    return seen
+
+
+@pytest.mark.parametrize("form", range(6))
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_what_repeats_is_not_read_the_long_way(strict: list[bytes], form: int, dtype: str) -> None:
+    values = range(1, WIDTH + 1)
+    kind, text = bodies(json.dumps(list(values)), dtype)[form]
+    protocol = kind(model(dtype))  # type: ignore[call-arg]
+    first = protocol.decode(text.encode())
+    for number in range(10):
+        _, other = bodies(json.dumps([value + number for value in values]), dtype)[form]
+        call = protocol.decode(other.encode())
+        assert call.inputs[0].tolist() == (first.inputs[0] + np.array(number, dtype)).tolist()
+        assert call.inputs[0].shape == (1, WIDTH)
+        assert call.context == first.context
+    assert strict == [text.encode()]
+
+
+@pytest.mark.parametrize(
+    ("served", "kind", "body"),
+    [
+        (model(), OipRest, oip("[1,2,3,4,5]", more=', "id": "one"')),
+        (model(), OipRest, oip("[1,2,3,4,5]", more=" " * 2000)),
+        (model(), TfServingRest, '{"instances": [[1,2,3,4,5], [1,2,3,4,5]]}'),
+        (model(), TfServingRest, '{"instances": [{"x": [1,2,3,4,5]}]}'),
+        (model(), TfServingRest, '{"inputs": {"x": [[1,2,3,4,5]]}}'),
+        (model(), TfServingRest, '{"x": {"instances": [1]}, "instances": [[1,2,3,4,5]]}'),
+        (model(), TfServingRest, '{"instances": [[5]], "instances": [[1,2,3,4,5]]}'),
+        (model(shape=(-1, -1)), TfServingRest, '{"instances": [[1,2,3,4,5]]}'),
+        (model(shape=(-1,)), TfServingRest, '{"instances": [1,2,3,4,5]}'),
+        (model(inputs=2), TfServingRest, '{"inputs": {"x": [[1,2,3,4,5]], "x1": [[1,2,3,4,5]]}}'),
+    ],
+)
+def test_what_says_more_than_its_numbers_is_read_the_long_way(
+    strict: list[bytes], served: Model, kind: type[InferenceProtocol], body: str
+) -> None:
+    protocol = kind(served)  # type: ignore[call-arg]
+    for _ in range(20):
+        protocol.decode(body.encode())
+    assert len(strict) == 20
+
+
+def test_few_texts_are_kept_and_a_client_that_never_repeats_keeps_none_away(strict: list[bytes]) -> None:
+    protocol = OipRest(model())
+    for number in range(500):
+        protocol.decode(oip("[1,2,3,4,5]", more=f', "x": {number}').encode())
+    assert len(protocol._repeats._known) == 8
+    strict.clear()
+    for _ in range(40):
+        protocol.decode(oip("[1,2,3,4,5]").encode())
+    assert 0 < len(strict) <= 16
+
+
+def test_lists_of_numbers_are_read_flat() -> None:
+    pytest.importorskip("simdjson")
+    found = read_flat(b"[1, 2.5, -3e2]")
+    assert found is not None
+    assert found.tolist() == [1, 2.5, -300]
+    for text in (
+        b"[[1]]",
+        b"[1, [2]]",
+        b"[1, true]",
+        b'["1"]',
+        b"[1, null]",
+        b"{}",
+        b"1",
+        b"",
+        b"[1] 2",
+        b"[1e400]",
+    ):
+        assert read_flat(text) is None, text
