@@ -261,7 +261,8 @@ class Batcher:
         self._busy += 1
         batch = _Batch(parts, size, time.perf_counter())
         inputs = concatenate([part.inputs() for part in parts])
-        self._device.start(inputs, lambda result: self._finish(batch, result))
+        alone = len(self._pending) == 1
+        self._device.start(inputs, lambda result: self._finish(batch, result), alone)
 
     def _finish(self, batch: _Batch, result: Result) -> None:
         self._busy -= 1

@@ -11,12 +11,14 @@ import math
 import statistics
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from modelpress.serving.executors.base import Array, Arrays, Executor, rows
 from modelpress.serving.parallelism import DataParallel, Done, Pipeline, Result, Stage
 
 _HOPS = 41
+ALONE_HOPS = 16  # about a millisecond
 
 
 class Device(Protocol):
@@ -24,8 +26,11 @@ class Device(Protocol):
 
     depth: int  # batches that it works on at the same time
 
-    def start(self, inputs: Arrays, done: Done) -> None:
-        """Compute a batch; `done` is called once, in the event loop, perhaps before this returns."""
+    def start(self, inputs: Arrays, done: Done, alone: bool) -> None:
+        """Compute a batch; `done` is called once, in the event loop, perhaps before this returns.
+
+        `alone` says that no other request waits.
+        """
 
     def close(self) -> None:
         """Finish what was started and free the memory."""
@@ -39,7 +44,7 @@ class InLoop:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    def start(self, inputs: Arrays, done: Done) -> None:
+    def start(self, inputs: Arrays, done: Done, alone: bool) -> None:
         """Compute at once."""
         try:
             result: Result = self._executor.run(inputs)
@@ -60,7 +65,7 @@ class OnThreads:
         self._parallel = parallel
         self._loop = loop
 
-    def start(self, inputs: Arrays, done: Done) -> None:
+    def start(self, inputs: Arrays, done: Done, alone: bool) -> None:
         """Hand the batch to the threads."""
 
         def deliver(result: Result) -> None:
@@ -74,23 +79,32 @@ class OnThreads:
         self._parallel.close()
 
 
+@dataclass(frozen=True, slots=True)
+class InLoopRows:
+    """Up to how many rows are computed in the event loop."""
+
+    shared: int  # beside other requests
+    alone: int
+
+
 class InLoopUpTo:
-    """Computes small batches in the caller, and those that cost more than a change of threads on one.
+    """Computes small batches in the caller, and larger ones on a thread.
 
     Both use one executor: a batcher never gives it more batches at a time than its depth.
     """
 
     depth = 1
 
-    def __init__(self, rows: int, executor: Executor, threads: OnThreads) -> None:
-        self._rows = rows
+    def __init__(self, most: InLoopRows, executor: Executor, threads: OnThreads) -> None:
+        self._most = most
         self._in_loop = InLoop(executor)
         self._threads = threads
 
-    def start(self, inputs: Arrays, done: Done) -> None:
+    def start(self, inputs: Arrays, done: Done, alone: bool) -> None:
         """Compute at once, or hand the batch to the thread."""
-        device: Device = self._in_loop if rows(inputs) <= self._rows else self._threads
-        device.start(inputs, done)
+        most = self._most.alone if alone else self._most.shared
+        device: Device = self._in_loop if rows(inputs) <= most else self._threads
+        device.start(inputs, done, alone)
 
     def close(self) -> None:
         """End the thread, which frees the executor."""
@@ -115,20 +129,26 @@ async def hop_seconds(inputs: Arrays) -> float:
     for _ in range(_HOPS):
         arrived: asyncio.Future[Result] = loop.create_future()
         start = time.perf_counter()
-        device.start(inputs, arrived.set_result)
+        device.start(inputs, arrived.set_result, alone=True)
         await arrived
         times.append(time.perf_counter() - start)
     device.close()
     return statistics.median(times)
 
 
-def rows_in_loop(seconds_by_rows: Mapping[int, float], hop: float) -> int:
-    """Return up to how many rows a call costs no more than the way to a thread and back; 0 if none does.
+def rows_in_loop(seconds_by_rows: Mapping[int, float], hop: float) -> InLoopRows:
+    """Return up to how many rows a call is worth holding up the loop for; 0 if none is.
 
+    Where others wait, that is a call that costs no more than the way to a thread and back. A lone request
+    saves that way in any case, and holds up nobody but who comes meanwhile: for ALONE_HOPS of it at most.
     `seconds_by_rows` has the time of calls of some sizes; between two of them the larger one counts.
     """
-    dearer = [rows for rows, seconds in seconds_by_rows.items() if seconds > hop]
-    return max((rows for rows in seconds_by_rows if rows < min(dearer, default=math.inf)), default=0)
+
+    def most(limit: float) -> int:
+        dearer = [rows for rows, seconds in seconds_by_rows.items() if seconds > limit]
+        return max((rows for rows in seconds_by_rows if rows < min(dearer, default=math.inf)), default=0)
+
+    return InLoopRows(most(hop), most(ALONE_HOPS * hop))
 
 
 def batch_sizes(max_rows: int) -> list[int]:

@@ -8,7 +8,7 @@ not fit the budget for all bodies that arrive, is handed to the application with
 and refusals of bodies exist once. Answers are the same bytes either way.
 
 Clients repeat their heads. One that was taken before, to the byte, is looked up, not parsed again, where its
-body comes in one piece with it, or is one of raw tensors that is large: then a LargeBody receives it.
+body comes in one piece with it, or is large: then a LargeBody receives it.
 
 To uvicorn an Exchange looks like its RequestResponseCycle: it queues pipelined requests behind it, says when
 the caller has left, and ends the connection after it in a shutdown. The order of pipelined answers follows.
@@ -172,7 +172,7 @@ class FastConnection(Connection):
             return False
         head, start = found
         come = len(data) - start
-        large = head.json_length is not None and LARGE_BYTES + come <= head.length <= LARGEST_BYTES
+        large = LARGE_BYTES + come <= head.length <= LARGEST_BYTES
         if come != head.length and not large:
             return False
         self.state, self.since = _BUSY, self.loop.time()
@@ -182,7 +182,9 @@ class FastConnection(Connection):
         else:
             self._receiving = exchange
             exchange.body = [data[:start]]  # for the parser, if it has to take over
-            exchange.large = LargeBody(self, head.length, partial(self._grown, exchange))
+            exchange.large = LargeBody(
+                self, head.length, head.json_length or 0, partial(self._grown, exchange)
+            )
             exchange.large.take(self.transport, memoryview(data)[start:])
             self._grown(exchange)
         return True
@@ -198,7 +200,9 @@ class FastConnection(Connection):
             return
         self._receiving = exchange.large = None
         self._release(exchange)
-        self._queue(exchange, large.give_back(self.transport))
+        body = large.give_back(self.transport)
+        # JSON is parsed from bytes
+        self._queue(exchange, bytes(body) if exchange.head.json_length is None else body)
 
     def _hold(self, exchange: Exchange | None) -> None:
         """Count what is held of a body that did not come as a whole."""

@@ -10,22 +10,25 @@ from typing import Any
 
 import numpy as np
 
+_ALIGNMENT = 16  # of what numpy allocates
 LARGE_BYTES = 64 * 1024
 # numpy asks for huge pages from here on, which a few bytes would make resident
-LARGEST_BYTES = 4 * 1024 * 1024 - 1
+LARGEST_BYTES = 4 * 1024 * 1024 - _ALIGNMENT
 
 
 class LargeBody(asyncio.BufferedProtocol):
     """Takes the place of a connection's protocol until a body is complete."""
 
-    def __init__(self, behind: Any, length: int, grown: Callable[[], None]) -> None:
+    def __init__(self, behind: Any, length: int, tensors: int, grown: Callable[[], None]) -> None:
         """Prepare for `length` bytes; `grown` is called when some have come, `behind` is the protocol before.
 
-        The memory is not resident before bytes come.
+        Raw tensors follow the first `tensors` of them: they are aligned, so that the model's runtime need not
+        copy them twice. The memory is not resident before bytes come.
         """
         self._behind = behind
         self._grown = grown
-        self._view = memoryview(np.empty(length, np.uint8))  # type: ignore[arg-type]
+        skipped = -tensors % _ALIGNMENT
+        self._view = memoryview(np.empty(skipped + length, np.uint8))[skipped:]  # type: ignore[arg-type]
         self._size = 0
 
     def take(self, transport: asyncio.Transport, first: memoryview) -> None:

@@ -13,6 +13,7 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.artifacts.manifest import ArtifactManifest, Form, load_verified
 from modelpress.serving.devices import (
+    ALONE_HOPS,
     Device,
     InLoopUpTo,
     OnThreads,
@@ -84,19 +85,21 @@ async def _nearest(loaded: Loaded, threads: OnThreads, max_batch_size: int) -> D
     calls: dict[int, float] = {}
     for rows in batch_sizes(max_batch_size):
         calls[rows] = await asyncio.to_thread(call_seconds, executor, loaded.signature.example(rows))
-        if calls[rows] > hop:  # larger ones go to the thread in any case
+        if calls[rows] > ALONE_HOPS * hop:  # larger ones go to the thread in any case
             break
     most = rows_in_loop(calls, hop)
     facts = {
         "hop_microseconds": round(hop * 1e6),
         "call_microseconds": {rows: round(seconds * 1e6) for rows, seconds in calls.items()},
     }
-    if not most:
+    if not most.alone:
         logger.info("Batches are computed on a thread of their own.", extra=facts)
         return threads
     logger.info(
-        "Batches of up to %d rows are computed in the event loop: a thread would cost more.",
-        most,
+        "Batches of up to %d rows are computed in the event loop, of up to %d where nothing else waits:"
+        " a thread would cost more.",
+        most.shared,
+        most.alone,
         extra=facts,
     )
     return InLoopUpTo(most, executor, threads)

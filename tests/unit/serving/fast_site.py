@@ -85,16 +85,16 @@ class Gated(InLoop):
         super().__init__(executor)
         self.waiting: list[tuple[Arrays, Done]] = []
 
-    def start(self, inputs: Arrays, done: Done) -> None:
+    def start(self, inputs: Arrays, done: Done, alone: bool) -> None:
         if self.shut:
             self.waiting.append((inputs, done))
         else:
-            super().start(inputs, done)
+            super().start(inputs, done, alone)
 
     def open(self) -> None:
         self.shut = False
         for inputs, done in self.waiting:
-            super().start(inputs, done)
+            super().start(inputs, done, alone=False)
         self.waiting = []
 
 

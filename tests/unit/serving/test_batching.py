@@ -24,7 +24,7 @@ class HeldDevice:
         self.batches: list[list[Any]] = []
         self._done: list[Done] = []
 
-    def start(self, inputs: Arrays, done: Done) -> None:
+    def start(self, inputs: Arrays, done: Done, alone: bool) -> None:
         self.batches.append(list(inputs))
         self._done.append(done)
 

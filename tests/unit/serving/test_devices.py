@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from modelpress.serving.batching import Answer, Batcher, Limits
-from modelpress.serving.devices import InLoopUpTo, OnThreads, batch_sizes, rows_in_loop
+from modelpress.serving.devices import InLoopRows, InLoopUpTo, OnThreads, batch_sizes, rows_in_loop
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array, Arrays, Executor, InputError
 from modelpress.serving.parallelism import DataParallel, Pipeline, Result, Stage
@@ -29,19 +29,20 @@ class Names:
 
 
 @pytest.mark.parametrize(
-    ("calls", "rows"),
+    ("calls", "shared", "alone"),
     [
-        ({1: 5.0, 2: 6.0, 4: 7.0}, 4),
-        ({1: 5.0, 2: 9.0, 4: 10.0}, 2),
-        ({1: 5.0, 2: 9.1, 4: 7.0}, 1),  # what is dearer in between counts
-        ({1: 9.1, 2: 9.2, 4: 9.3}, 0),
-        ({1: 9.0}, 1),
+        ({1: 5.0, 2: 6.0, 4: 7.0}, 4, 4),
+        ({1: 5.0, 2: 9.0, 4: 10.0, 8: 144.1}, 2, 4),
+        ({1: 5.0, 2: 9.1, 4: 7.0}, 1, 4),  # what is dearer in between counts
+        ({1: 9.1, 2: 9.2, 4: 144.0}, 0, 4),
+        ({1: 9.0}, 1, 1),
+        ({1: 144.1}, 0, 0),
     ],
 )
-def test_rows_in_loop_is_the_largest_size_that_costs_no_more_than_a_hop(
-    calls: dict[int, float], rows: int
+def test_rows_in_loop_are_those_of_the_largest_call_that_costs_no_more_than_a_hop_or_sixteen_alone(
+    calls: dict[int, float], shared: int, alone: int
 ) -> None:
-    assert rows_in_loop(calls, 9.0) == rows
+    assert rows_in_loop(calls, 9.0) == InLoopRows(shared, alone)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ class Overlap:
 def up_to_four_rows_in_the_loop(executor: Executor) -> InLoopUpTo:
     loop = asyncio.get_running_loop()
     threads = OnThreads(DataParallel([Pipeline([Stage(executor, "stage")])]), 1, loop)
-    return InLoopUpTo(4, executor, threads)
+    return InLoopUpTo(InLoopRows(4, 8), executor, threads)
 
 
 def test_parts_of_a_refused_batch_are_computed_one_after_the_other() -> None:
@@ -106,18 +107,35 @@ def test_parts_of_a_refused_batch_are_computed_one_after_the_other() -> None:
     asyncio.run(run())
 
 
+def test_only_a_request_that_no_other_waits_beside_is_alone() -> None:
+    async def run() -> None:
+        executor = Names()
+        device = up_to_four_rows_in_the_loop(executor)
+        batcher = Batcher(device, Limits(8, 0, 30, 1000, 10**6), Metrics())
+        loop = asyncio.get_running_loop()
+        for requests in (1, 2):  # of seven rows each: they share no batch
+            answers = [loop.create_future() for _ in range(requests)]
+            for answer in answers:
+                batcher.submit([np.zeros((7, 1))], answer.set_result)
+            await asyncio.gather(*answers)
+        assert executor.threads == ["MainThread", "stage", "MainThread"]
+        batcher.close()
+
+    asyncio.run(run())
+
+
 def test_small_batches_are_computed_by_the_caller_and_large_ones_on_the_thread() -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
         executor = Names()
         device = up_to_four_rows_in_the_loop(executor)
-        for rows in (1, 4, 5, 2):
+        for rows, alone in ((1, False), (4, False), (5, False), (5, True), (8, True), (9, True)):
             done: asyncio.Future[Result] = loop.create_future()
-            device.start([np.zeros((rows, 3))], done.set_result)
+            device.start([np.zeros((rows, 3))], done.set_result, alone)
             result = await done
             assert not isinstance(result, Exception)
             assert result[0].shape == (rows, 3)
-        assert executor.threads == ["MainThread", "MainThread", "stage", "MainThread"]
+        assert executor.threads == ["MainThread", "MainThread", "stage", "MainThread", "MainThread", "stage"]
         device.close()
         assert executor.closed
 

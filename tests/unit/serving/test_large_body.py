@@ -1,6 +1,7 @@
 """Large bodies of raw tensors, whose heads are known, on real sockets."""
 
 import asyncio
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from modelpress.serving import large_body
 from modelpress.serving.large_body import LargeBody
 from modelpress.serving.service import Phase
-from tests.unit.serving.fast_site import FLOAT, MAX_BODY, OIP, Site, raw_request, serve, until
+from tests.unit.serving.fast_site import FLOAT, MAX_BODY, OIP, Site, post, raw_request, serve, until
 
 VALUES = np.arange(200_000, dtype=FLOAT).reshape(2, 100_000)
 REQUEST = raw_request(OIP, VALUES)
@@ -56,6 +57,35 @@ def test_answers_are_those_to_a_body_that_is_parsed(taken: list[LargeBody]) -> N
         assert site.answered(200) == 3
 
     serve(test)
+
+
+def test_large_bodies_of_json_are_taken_too(taken: list[LargeBody]) -> None:
+    few = VALUES[:, :10_000]
+    entry = {"name": "x", "datatype": "FP32", "shape": few.shape, "data": few.ravel().tolist()}
+    request = post(OIP, json.dumps({"inputs": [entry]}).encode())
+
+    async def test(site: Site, connect: Any) -> None:
+        peer = await connect()
+        answers = []
+        for number in range(3):
+            await peer.send(request[:100_000], request[100_000:])
+            answers.append(await peer.answer())
+            assert len(taken) == number
+        assert len(request) > large_body.LARGE_BYTES + 100_000
+        assert json.loads(answers[0][1])["outputs"][0]["data"] == (2 * few).ravel().tolist()
+        assert answers[1:] == answers[:1] * 2
+        assert site.seen == []
+
+    serve(test)
+
+
+@pytest.mark.parametrize("length", range(100, 117))
+def test_raw_tensors_are_aligned_and_not_copied_again(length: int) -> None:
+    body = LargeBody(None, length + 4096, length, lambda: None)
+    array = np.frombuffer(body.get_buffer(0)[length:], FLOAT)
+    assert array.flags.aligned
+    assert array.flags.writeable  # else LiteRT copies it
+    assert len(array) == 1024
 
 
 @settings(max_examples=15, deadline=None)

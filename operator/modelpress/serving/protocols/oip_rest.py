@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
 from modelpress.serving.protocols import oip
@@ -123,7 +121,7 @@ class OipRest:
         if raw:
             output["parameters"] = {"binary_data_size": array.nbytes}
         else:
-            output["data"] = np.ascontiguousarray(array).ravel()
+            output["data"] = array.ravel()
         return output
 
     def _context(self, request: dict[str, Any], parameters: dict[str, Any]) -> _Context:
