@@ -11,6 +11,7 @@ import queue
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -27,6 +28,7 @@ from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
 from tests.unit.serving.artifacts import Worker, convert, examples, make_artifact, worker
 
 ROUNDS = 5
+BATCHES = 40  # enough that filling and draining a pipeline hardly counts
 
 
 def main() -> None:
@@ -65,7 +67,10 @@ def batch_sizes(folder: Path) -> None:
 
 
 def copies(folder: Path) -> None:
-    """Batches of 20 ms and more, as many at a time as the worker gives; the best of interleaved rounds."""
+    """Batches of 20 ms and more, as many at a time as the worker gives; the best of interleaved rounds.
+
+    Two interpreters on two bare threads show what the machine has left for a second thread.
+    """
     print("\nexecutor, time of one thread / time of this layout; milliseconds a batch")
     path = folder / "slow-float32.tflite"
     artifact = make_artifact(path, folder / "slow")
@@ -78,25 +83,44 @@ def copies(folder: Path) -> None:
         )
     inputs = examples(path, 512)
     fastest = dict.fromkeys(layouts, float("inf"))
+    bare, threads = float("inf"), [LiteRTExecutor(path), LiteRTExecutor(path)]
     for _ in range(ROUNDS):
         for layout, run in runs.items():
             fastest[layout] = min(fastest[layout], batch_seconds(run, inputs, depth=layout[1]))
+        bare = min(bare, bare_threads(threads, inputs))
     for (data, pipeline), seconds in fastest.items():
         print(f"data {data}, pipeline {pipeline}: {fastest[1, 1] / seconds:5.2f}   {seconds * 1e3:7.1f} ms")
+    print(f"two bare threads:    {fastest[1, 1] / bare:5.2f}   {bare * 1e3:7.1f} ms")
     for run in runs.values():
         run.close()
 
 
 def batch_seconds(run: DataParallel, inputs: list[Any], depth: int) -> float:
-    """Return the seconds of one of 12 batches, of which `depth` are under way at the same time."""
+    """Return the seconds of one of many batches, of which `depth` are under way at the same time."""
     done: queue.SimpleQueue[Any] = queue.SimpleQueue()
     start = time.perf_counter()
-    for number in range(12 + depth):
+    for number in range(BATCHES + depth):
         if number >= depth:
             assert not isinstance(done.get(), Exception)
-        if number < 12:
+        if number < BATCHES:
             run.submit(inputs, done.put)
-    return (time.perf_counter() - start) / 12
+    return (time.perf_counter() - start) / BATCHES
+
+
+def bare_threads(executors: list[LiteRTExecutor], inputs: list[Any]) -> float:
+    """Return the seconds of one of many calls, half of them on each of two threads."""
+
+    def work(executor: LiteRTExecutor) -> None:
+        for _ in range(BATCHES // 2):
+            executor.run(inputs)
+
+    threads = [threading.Thread(target=work, args=(executor,)) for executor in executors]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return (time.perf_counter() - start) / BATCHES
 
 
 def memory(folder: Path) -> None:

@@ -79,6 +79,11 @@ class Gather:
         self._missing = parts
         self._done = done
 
+    @property
+    def complete(self) -> bool:
+        """Whether all parts were delivered."""
+        return not self._missing
+
     def part(self, place: int) -> Done:
         """Return the callback of one part."""
 
@@ -103,17 +108,23 @@ class Gather:
 
 
 class Pipeline:
-    """Stages in a row: micro-batches flow, each stage works on another one at the same time."""
+    """Stages in a row: micro-batches flow, each stage works on another one at the same time.
+
+    A batch that comes while another is under way flows as a whole: the stages are filled then, and many rows
+    at a time cost less each.
+    """
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         self._stages = list(stages)
+        self._newest: Gather | None = None
         for stage, following in zip(self._stages, [*self._stages[1:], None], strict=True):
             stage.start(following)
 
     def submit(self, inputs: Arrays, done: Done) -> None:
         """Compute `inputs`; never blocks. `done` is called once, on the last stage's thread."""
-        parts = split(rows(inputs), micro_batches(rows(inputs), len(self._stages)))
-        gather = Gather(len(parts), done)
+        idle = self._newest is None or self._newest.complete
+        parts = split(rows(inputs), micro_batches(rows(inputs), len(self._stages)) if idle else 1)
+        gather = self._newest = Gather(len(parts), done)
         for place, (start, stop) in enumerate(parts):
             self._stages[0].put(_Work([array[start:stop] for array in inputs], gather.part(place)))
 

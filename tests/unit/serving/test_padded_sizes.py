@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelpress.serving.executors.tensorflow.sizes import largest_share, padded, padded_sizes
-from modelpress.serving.parallelism import micro_batches, split
+from modelpress.serving.executors.tensorflow.sizes import padded, padded_sizes
 
 
 @pytest.mark.parametrize(
@@ -28,15 +27,3 @@ def test_every_batch_has_a_size_and_less_than_half_of_it_is_padding(most: int, d
 def test_a_larger_batch_is_never_compiled() -> None:
     with pytest.raises(ValueError, match="33 rows is larger than the largest compiled one, 32"):
         padded(33, padded_sizes(32))
-
-
-@given(st.integers(1, 300), st.integers(1, 16), st.integers(1, 16))
-def test_no_stage_gets_more_than_its_largest_share(most: int, copies: int, stages: int) -> None:
-    largest = largest_share(most, copies, stages)
-    shares = {
-        stop - start
-        for rows in range(1, most + 1)
-        for first, last in split(rows, copies)
-        for start, stop in split(last - first, micro_batches(last - first, stages))
-    }
-    assert max(shares) == largest

@@ -77,6 +77,22 @@ def test_stages_work_on_different_micro_batches_at_the_same_time() -> None:
     assert [len(seen) for seen in first.seen] == [8, 8]
 
 
+def test_a_batch_behind_another_is_not_cut() -> None:
+    gate = threading.Event()
+    first, second = Echo(lambda _: 0.0 if gate.wait(10) else 1.0), Echo()
+    pipeline = Pipeline([Stage(first, "first"), Stage(second, "second")])
+    results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+    for _ in range(2):
+        pipeline.submit(column(*range(32)), results.put)
+    gate.set()
+    for _ in range(2):
+        assert isinstance(results.get(timeout=10), list)
+    pipeline.submit(column(*range(32)), results.put)  # nothing is under way any more
+    assert isinstance(results.get(timeout=10), list)
+    assert [len(seen) for seen in second.seen] == [8, 8, 8, 8, 32, 8, 8, 8, 8]
+    pipeline.close()
+
+
 def test_a_stage_that_is_behind_holds_up_the_one_before_it() -> None:
     gate = threading.Event()
     first, second = Echo(), Echo(lambda _: 0.0 if gate.wait(10) else 1.0)

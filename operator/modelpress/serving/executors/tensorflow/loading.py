@@ -21,9 +21,10 @@ from modelpress.serving.executors.tensorflow import devices
 from modelpress.serving.executors.tensorflow.executor import TensorFlowExecutor
 from modelpress.serving.executors.tensorflow.mesh import MeshExecutor
 from modelpress.serving.executors.tensorflow.program import Program
-from modelpress.serving.executors.tensorflow.sizes import largest_share, padded_sizes
+from modelpress.serving.executors.tensorflow.sizes import padded_sizes
 from modelpress.serving.executors.tensorflow.staging import StagedLayers
 from modelpress.serving.layout import Layout
+from modelpress.serving.parallelism import split
 from modelpress.serving.signature import Signature
 
 _TRIAL_ROWS = 2  # with which loading sees that outputs have as many rows as inputs
@@ -47,7 +48,8 @@ def load_copies(
     if signature.has_free_sizes:
         logger.info("Sizes of inputs are free beside the batch: the model runs as a graph, without XLA.")
     else:
-        sizes = padded_sizes(max(_TRIAL_ROWS, largest_share(max_batch_size, layout.data, layout.pipeline)))
+        largest = split(max_batch_size, layout.data)[0][1]  # that one copy gets
+        sizes = padded_sizes(max(_TRIAL_ROWS, largest))
     copies: list[list[Executor]] = []
     try:
         for chain in _chains(folder, manifest, layout, names, sizes):

@@ -4,8 +4,6 @@ XLA compiles a program for each shape, which takes seconds; so batches are padde
 compiled before the worker is ready.
 """
 
-from modelpress.serving.parallelism import micro_batches, split
-
 
 def padded_sizes(most: int) -> list[int]:
     """Return the sizes for batches of 1..`most` rows: padded_sizes(48) is [1, 2, 4, 8, 16, 32, 48]."""
@@ -23,10 +21,3 @@ def padded(rows: int, sizes: list[int]) -> int:
     if found is None:
         raise ValueError(f"a batch of {rows} rows is larger than the largest compiled one, {sizes[-1]}")
     return found
-
-
-def largest_share(most: int, copies: int, stages: int) -> int:
-    """Return the most rows that one stage of a copy gets at a time of batches of 1..`most` rows."""
-    largest_copy = split(most, copies)[0][1]
-    shares = (split(rows, micro_batches(rows, stages))[0][1] for rows in range(1, largest_copy + 1))
-    return max(shares)
