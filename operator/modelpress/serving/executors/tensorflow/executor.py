@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from modelpress.serving.executors.base import Array, Arrays, InputError, rows
-from modelpress.serving.executors.tensorflow.program import Program
+from modelpress.serving.executors.tensorflow.program import Program, why
 from modelpress.serving.executors.tensorflow.sizes import padded
 
 _REFUSED = (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError)
@@ -45,7 +45,7 @@ class TensorFlowExecutor:
             if self._last:
                 return [np.asarray(tensor)[: flow.rows] for tensor in tensors]
         except _REFUSED as error:
-            raise InputError(error.message.splitlines()[0][:300]) from error
+            raise InputError(why(error)) from error
         return _packed(Flow(flow.rows, tensors))
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from modelpress.models.types import first_line, unsupported
 from modelpress.serving.executors.base import Array, Arrays, InputError, rows
 from modelpress.serving.executors.tensorflow import sharding
 from modelpress.serving.executors.tensorflow.executor import pad
+from modelpress.serving.executors.tensorflow.program import why
 from modelpress.serving.executors.tensorflow.sizes import padded
 
 _DIMENSION = "tensor"
@@ -129,7 +130,7 @@ class MeshExecutor:
         try:
             return self._call(len(self._graph.steps), given, count)
         except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
-            raise InputError(error.message.splitlines()[0][:300]) from error
+            raise InputError(why(error)) from error
 
     def close(self) -> None:
         """Free the variables."""

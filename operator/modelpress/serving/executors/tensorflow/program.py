@@ -15,6 +15,13 @@ _OPERATOR = re.compile(r"No registered '(\w+)' OpKernel")
 logger = logging.getLogger(__name__)
 
 
+def why(error: tf.errors.OpError) -> str:
+    """Return what is wrong in one line: in a graph, TensorFlow says so after the stack of the operator."""
+    lines = [line.strip() for line in error.message.splitlines()]
+    said = [line for line in lines if line and not line.startswith("[[")]
+    return said[-1][:300] if said else type(error).__name__
+
+
 class Program:
     """A function of tensors whose axis 0 is the batch; only sizes of the batch that are padded differ.
 
