@@ -18,7 +18,7 @@ from modelpress.serving.executors.base import Array, Arrays, Executor, rows
 from modelpress.serving.parallelism import DataParallel, Done, Pipeline, Result, Stage
 
 _HOPS = 41
-ALONE_HOPS = 16  # about a millisecond
+ALONE_HOPS = 32  # about two milliseconds
 
 
 class Device(Protocol):

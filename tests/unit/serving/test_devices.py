@@ -32,14 +32,14 @@ class Names:
     ("calls", "shared", "alone"),
     [
         ({1: 5.0, 2: 6.0, 4: 7.0}, 4, 4),
-        ({1: 5.0, 2: 9.0, 4: 10.0, 8: 144.1}, 2, 4),
+        ({1: 5.0, 2: 9.0, 4: 10.0, 8: 288.1}, 2, 4),
         ({1: 5.0, 2: 9.1, 4: 7.0}, 1, 4),  # what is dearer in between counts
-        ({1: 9.1, 2: 9.2, 4: 144.0}, 0, 4),
+        ({1: 9.1, 2: 9.2, 4: 288.0}, 0, 4),
         ({1: 9.0}, 1, 1),
-        ({1: 144.1}, 0, 0),
+        ({1: 288.1}, 0, 0),
     ],
 )
-def test_rows_in_loop_are_those_of_the_largest_call_that_costs_no_more_than_a_hop_or_sixteen_alone(
+def test_rows_in_loop_are_those_of_the_largest_call_that_costs_no_more_than_a_hop_or_many_alone(
     calls: dict[int, float], shared: int, alone: int
 ) -> None:
     assert rows_in_loop(calls, 9.0) == InLoopRows(shared, alone)
