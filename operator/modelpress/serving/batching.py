@@ -48,9 +48,17 @@ class Observer(Protocol):
 class Request:
     """One caller's rows, until `answer` was called or the caller left."""
 
+    # `waiting` counts the rows that no batch has taken
     __slots__ = (
-        *("answer", "arrived", "finished", "inputs", "missing", "results", "row_bytes", "rows"),
-        "waiting",  # rows that no batch has taken
+        "answer",
+        "arrived",
+        "finished",
+        "inputs",
+        "missing",
+        "results",
+        "row_bytes",
+        "rows",
+        "waiting",
     )
 
     def __init__(self, inputs: Arrays, answer: Callable[[Answer], None]) -> None:
@@ -90,6 +98,10 @@ class _Batch:
     started: float
 
 
+def _to_nobody(_: Answer) -> None:
+    """Take the place of a caller who left."""
+
+
 def _age(group: deque[Part]) -> float:
     """Return when the oldest request of a group arrived."""
     return group[0].request.arrived
@@ -124,6 +136,7 @@ class Batcher:
         self._timer: asyncio.TimerHandle | None = None
         self.waiting_rows = 0
         self.waiting_bytes = 0
+        self._dropped_rows = 0  # that are in the queue yet
 
     def submit(self, inputs: Arrays, answer: Callable[[Answer], None]) -> Request:
         """Queue a request; `answer` is called once, unless it is abandoned. Raises TooLarge, Overloaded."""
@@ -165,12 +178,18 @@ class Batcher:
             self.abandon(request)
 
     def abandon(self, request: Request) -> None:
-        """Drop a request whose caller left: rows that still wait are not computed, nor counted."""
+        """Drop a request whose caller left: rows that still wait are neither computed, counted nor kept."""
         request.finished = True
-        if request.waiting:
-            self._leave(request, request.waiting)
         request.inputs = []
         request.results = []
+        request.answer = _to_nobody  # whoever asked may hold much
+        if request.waiting:
+            self._dropped_rows += request.waiting
+            self._leave(request, request.waiting)
+            if self._dropped_rows > self.waiting_rows:
+                self._sweep()
+        while self._pending and self._pending[0].finished:
+            self._pending.popleft()
 
     def close(self) -> None:
         """Free the device. Whoever still waits gets no answer: drain before."""
@@ -241,15 +260,29 @@ class Batcher:
             while group:
                 part = group[0]
                 count = part.stop - part.start
+                if part.request.finished:
+                    self._dropped_rows -= count
+                    group.popleft()
+                    continue
                 if size + count > self._limits.max_batch_size:
                     return parts, size
                 group.popleft()
-                if not part.request.finished:
-                    self._leave(part.request, count)
-                    parts.append(part)
-                    size += count
+                self._leave(part.request, count)
+                parts.append(part)
+                size += count
             self._groups = {shapes: group for shapes, group in self._groups.items() if group}
         return parts, size
+
+    def _sweep(self) -> None:
+        """Forget all dropped requests; done when they are more than the others, so that it costs little."""
+        self._dropped_rows = 0
+        self._pending = deque(request for request in self._pending if not request.finished)
+        groups = {}
+        for shapes, group in self._groups.items():
+            living = deque(part for part in group if not part.request.finished)
+            if living:
+                groups[shapes] = living
+        self._groups = groups
 
     def _leave(self, request: Request, count: int) -> None:
         """Count rows of a request out of the queue."""
@@ -308,10 +341,9 @@ class Batcher:
 
     def _answer(self, request: Request, answer: Answer) -> None:
         if not request.finished:
+            give = request.answer
             self.abandon(request)
-            request.answer(answer)
-        while self._pending and self._pending[0].finished:
-            self._pending.popleft()
+            give(answer)
 
     def _expire(self) -> None:
         """Answer every request whose deadline has passed."""

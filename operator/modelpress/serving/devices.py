@@ -1,8 +1,8 @@
 """Where batches are computed: in the event loop's own turn, or on threads beside it.
 
-A call that is cheaper than handing it to a thread and back runs in the loop. `hop_seconds` measures that
-way and `call_seconds` calls of several sizes, so that the choice follows the machine and the model. Must not
-import a runtime.
+A call that is cheaper than handing it to a thread and back runs in the loop; so does one of a few of those
+times, where nobody else waits. `hop_seconds` measures that way and `call_seconds` calls of several sizes, so
+that the choice follows the machine and the model. Must not import a runtime.
 """
 
 import asyncio
@@ -18,7 +18,9 @@ from modelpress.serving.executors.base import Array, Arrays, Executor, rows
 from modelpress.serving.parallelism import DataParallel, Done, Pipeline, Result, Stage
 
 _HOPS = 41
-ALONE_HOPS = 32  # about two milliseconds
+# A lone request may hold up the loop for so many changes of threads, and no longer than that.
+_ALONE_HOPS = 32
+_ALONE_SECONDS = 0.002
 
 
 class Device(Protocol):
@@ -29,7 +31,7 @@ class Device(Protocol):
     def start(self, inputs: Arrays, done: Done, alone: bool) -> None:
         """Compute a batch; `done` is called once, in the event loop, perhaps before this returns.
 
-        `alone` says that no other request waits.
+        `alone` says that no other request has come and is not answered yet.
         """
 
     def close(self) -> None:
@@ -140,7 +142,7 @@ def rows_in_loop(seconds_by_rows: Mapping[int, float], hop: float) -> InLoopRows
     """Return up to how many rows a call is worth holding up the loop for; 0 if none is.
 
     Where others wait, that is a call that costs no more than the way to a thread and back. A lone request
-    saves that way in any case, and holds up nobody but who comes meanwhile: for ALONE_HOPS of it at most.
+    saves that way in any case, and holds up nobody but who comes meanwhile: for `alone_seconds` at most.
     `seconds_by_rows` has the time of calls of some sizes; between two of them the larger one counts.
     """
 
@@ -148,7 +150,12 @@ def rows_in_loop(seconds_by_rows: Mapping[int, float], hop: float) -> InLoopRows
         dearer = [rows for rows, seconds in seconds_by_rows.items() if seconds > limit]
         return max((rows for rows in seconds_by_rows if rows < min(dearer, default=math.inf)), default=0)
 
-    return InLoopRows(most(hop), most(ALONE_HOPS * hop))
+    return InLoopRows(most(hop), most(alone_seconds(hop)))
+
+
+def alone_seconds(hop: float) -> float:
+    """Return how long a call may take that a lone request gets in the event loop."""
+    return max(hop, min(_ALONE_HOPS * hop, _ALONE_SECONDS))
 
 
 def batch_sizes(max_rows: int) -> list[int]:

@@ -225,7 +225,8 @@ class FastConnection(Connection):
             call = exchange.call = head.protocol.decode(body, head.json_length)
             if exchange.caller is not None:
                 exchange.caller.identify(call.id)
-            exchange.request = batcher.submit(call.inputs, partial(self.answer, exchange))
+            inputs, call.inputs = call.inputs, []  # freed with the batch, not with the exchange
+            exchange.request = batcher.submit(inputs, partial(self.answer, exchange))
         except RequestError as error:
             self._send(exchange, failure(error))
         except Exception:

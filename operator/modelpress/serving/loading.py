@@ -13,10 +13,10 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.artifacts.manifest import ArtifactManifest, Form, load_verified
 from modelpress.serving.devices import (
-    ALONE_HOPS,
     Device,
     InLoopUpTo,
     OnThreads,
+    alone_seconds,
     batch_sizes,
     call_seconds,
     hop_seconds,
@@ -85,7 +85,7 @@ async def _nearest(loaded: Loaded, threads: OnThreads, max_batch_size: int) -> D
     calls: dict[int, float] = {}
     for rows in batch_sizes(max_batch_size):
         calls[rows] = await asyncio.to_thread(call_seconds, executor, loaded.signature.example(rows))
-        if calls[rows] > ALONE_HOPS * hop:  # larger ones go to the thread in any case
+        if calls[rows] > alone_seconds(hop):  # larger ones go to the thread in any case
             break
     most = rows_in_loop(calls, hop)
     facts = {
@@ -96,8 +96,7 @@ async def _nearest(loaded: Loaded, threads: OnThreads, max_batch_size: int) -> D
         logger.info("Batches are computed on a thread of their own.", extra=facts)
         return threads
     logger.info(
-        "Batches of up to %d rows are computed in the event loop, of up to %d where nothing else waits:"
-        " a thread would cost more.",
+        "Batches of up to %d rows are computed in the event loop, of up to %d where nothing else waits.",
         most.shared,
         most.alone,
         extra=facts,

@@ -1,8 +1,9 @@
 """Data and pipeline parallelism inside a pod: DataParallel([Pipeline([Stage...])...]).
 
 A stage is an executor with a thread of its own. A batch is split over the copies and, in each, into
-micro-batches that flow through the stages; outputs are joined in order. Results come through callbacks, on
-the thread that finished last; nothing here knows of event loops. Must not import a runtime.
+micro-batches that flow through the stages, unless these are filled already; outputs are joined in order.
+Results come through callbacks, on the thread that finished last; nothing here knows of event loops. Must not
+import a runtime.
 """
 
 import queue
@@ -18,7 +19,7 @@ Done = Callable[[Result], None]
 
 # XNNPACK computes rows in tiles of 7 or 8: smaller micro-batches would cost as much each.
 MICRO_BATCH_ROWS = 8
-_QUEUE_LENGTH = 2  # micro-batches that wait before a later stage; more would only add memory
+_QUEUE_LENGTH = 2  # batches or micro-batches that wait before a later stage; more would only add memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Stage:
     def _work(self) -> None:
         while (work := self._waiting.get()) is not None:
             self._step(work)
+            del work  # its arrays would be kept while the thread waits
         if self._next is not None:
             self._next.put(None)
         self._executor.close()
@@ -68,6 +70,10 @@ class Stage:
             work.done(outputs)
         else:
             self._next.put(_Work(outputs, work.done))
+
+
+def _to_nobody(_: Result) -> None:
+    """Take the place of who was told already."""
 
 
 class Gather:
@@ -93,7 +99,9 @@ class Gather:
                 self._missing -= 1
                 if self._missing:
                     return
-            self._done(self._join())
+            done, result = self._done, self._join()
+            self._results, self._done = [], _to_nobody  # a pipeline keeps its newest batch: not its arrays
+            done(result)
 
         return deliver
 

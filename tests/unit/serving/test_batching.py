@@ -1,4 +1,5 @@
 import asyncio
+import weakref
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,13 @@ def limits(**changes: Any) -> Limits:
         **changes,
     }
     return Limits(**values)
+
+
+class Caller:
+    """Takes an answer and forgets it."""
+
+    def __call__(self, answer: Answer) -> None:
+        """Forget it."""
 
 
 class Client:
@@ -260,6 +268,40 @@ def test_rows_of_callers_that_left_take_no_place_in_the_queue() -> None:
         assert (client.batcher.waiting_rows, client.batcher.waiting_bytes) == (0, 0)
 
     with_device(test, max_waiting_rows=10)
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_nothing_of_callers_that_left_is_kept(busy: bool) -> None:
+    async def test(device: HeldDevice, client: Client) -> None:
+        if busy:
+            client.ask("running", 1)
+            await turn()
+        kept: list[weakref.ref[Any]] = []
+        for _ in range(10):
+            rows, caller = np.zeros((20, 1), "float32"), Caller()
+            kept += [weakref.ref(rows), weakref.ref(caller)]
+            client.batcher.abandon(client.batcher.submit([rows], caller))
+        del rows, caller
+        assert not [ref for ref in kept if ref() is not None]
+        await turn()
+        assert len(device.batches) == busy
+
+    with_device(test)
+
+
+def test_rows_of_callers_that_left_do_not_end_a_batch() -> None:
+    async def test(device: HeldDevice, client: Client) -> None:
+        client.ask("running", 1)
+        await turn()
+        client.ask("a", 1, 2, 3, 4)
+        gone = client.ask("gone", *range(7))
+        client.ask("b", 5, 6, 7, 8)
+        client.batcher.abandon(gone)
+        device.release()
+        await turn()
+        assert shapes(device) == [(1, 1), (8, 1)]
+
+    with_device(test)
 
 
 def test_a_delay_waits_for_more_rows_and_a_full_batch_does_not_wait() -> None:

@@ -29,20 +29,23 @@ class Names:
 
 
 @pytest.mark.parametrize(
-    ("calls", "shared", "alone"),
+    ("hop", "calls", "shared", "alone"),
     [
-        ({1: 5.0, 2: 6.0, 4: 7.0}, 4, 4),
-        ({1: 5.0, 2: 9.0, 4: 10.0, 8: 288.1}, 2, 4),
-        ({1: 5.0, 2: 9.1, 4: 7.0}, 1, 4),  # what is dearer in between counts
-        ({1: 9.1, 2: 9.2, 4: 288.0}, 0, 4),
-        ({1: 9.0}, 1, 1),
-        ({1: 288.1}, 0, 0),
+        (9, {1: 5, 2: 6, 4: 7}, 4, 4),
+        (9, {1: 5, 2: 9, 4: 10, 8: 289}, 2, 4),
+        (9, {1: 5, 2: 10, 4: 7}, 1, 4),  # what is dearer in between counts
+        (9, {1: 10, 2: 11, 4: 288}, 0, 4),
+        (9, {1: 9}, 1, 1),
+        (9, {1: 289}, 0, 0),
+        (100, {1: 2000, 2: 2001}, 0, 1),  # no lone request takes the loop for longer
+        (3000, {1: 2500, 2: 3001}, 1, 1),
     ],
 )
-def test_rows_in_loop_are_those_of_the_largest_call_that_costs_no_more_than_a_hop_or_many_alone(
-    calls: dict[int, float], shared: int, alone: int
+def test_rows_in_loop_are_those_whose_call_costs_up_to_a_hop_or_alone_a_few(
+    hop: int, calls: dict[int, int], shared: int, alone: int
 ) -> None:
-    assert rows_in_loop(calls, 9.0) == InLoopRows(shared, alone)
+    seconds = {rows: microseconds / 1e6 for rows, microseconds in calls.items()}
+    assert rows_in_loop(seconds, hop / 1e6) == InLoopRows(shared, alone)
 
 
 @pytest.mark.parametrize(

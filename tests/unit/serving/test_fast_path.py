@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import re
+import weakref
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelpress.serving.access import AccessLog
+from modelpress.serving.batching import Batcher
 from modelpress.serving.service import Phase
 from tests.unit.serving.fast_site import FLOAT, OIP, PREDICT, ROW, Site, post, raw_body, serve, until
 
@@ -319,6 +321,36 @@ def test_a_deadline_that_passes_is_told() -> None:
         assert (await peer.answer())[0].startswith(b"HTTP/1.1 200")
 
     serve(test, timeout=0.2)
+
+
+def test_inputs_of_callers_that_left_are_freed_while_the_device_is_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept: list[weakref.ref[Any]] = []
+    submit = Batcher.submit
+
+    def noted(self: Batcher, inputs: Any, answer: Any) -> Any:
+        kept.extend(map(weakref.ref, inputs))
+        return submit(self, inputs, answer)
+
+    monkeypatch.setattr(Batcher, "submit", noted)
+
+    async def test(site: Site, connect: Any) -> None:
+        site.device.shut = True
+        site.device.depth = 1
+        stays = await connect()
+        await stays.send(post(PREDICT, ROW))
+        await until(lambda: bool(kept))
+        for count in range(2, 12):
+            peer = await connect()
+            await peer.send(post(OIP, RAW, RAW_HEADER))
+            await until(lambda count=count: len(kept) == count)  # type: ignore[misc]
+            peer.writer.close()
+        await until(lambda: not [ref for ref in kept[1:] if ref() is not None])
+        site.device.open()
+        assert (await stays.answer())[0].startswith(b"HTTP/1.1 200")
+
+    serve(test)
 
 
 def test_the_access_log_and_traces_see_every_request() -> None:

@@ -198,6 +198,38 @@ def test_a_model_that_fails_on_zeros_is_said_in_one_line(results: Results) -> No
     assert failure["message"] == "the model fails on zeros: assertion failed: [rows are zeros]"
 
 
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            "Graph execution error:\n\nDetected at node Gather defined at (most recent call last):\n"
+            '  File "<stdin>", line 6, in <module>\n\nindices[0,1] = 99 is not in [0, 10)\n'
+            "\t [[{{node Gather}}]] [Op:__inference_on_device_29]",
+            "indices[0,1] = 99 is not in [0, 10)",
+        ),
+        (
+            "Graph execution error:\n\n2 root error(s) found.\n"
+            "  (0) INVALID_ARGUMENT: assertion failed: [x]\n\t [[{{node Assert}}]]\n"
+            "  (1) INVALID_ARGUMENT: assertion failed: [y]\n\t [[{{node Assert_1}}]]\n"
+            "0 successful operations.\n0 derived errors ignored. [Op:__inference_f_65]",
+            "assertion failed: [x]",
+        ),
+        (
+            "{{function_node __wrapped__GatherV2_device_/CPU:0}} indices[0] = 9 is not in [0, 3) "
+            "[Op:GatherV2] name: ",
+            "indices[0] = 9 is not in [0, 3)",
+        ),
+        ("", "InvalidArgumentError"),
+    ],
+)
+def test_what_a_message_of_tensorflow_says_is_wrong(message: str, expected: str) -> None:
+    import tensorflow as tf
+
+    from modelpress.serving.executors.tensorflow.program import why
+
+    assert why(tf.errors.InvalidArgumentError(None, None, message)) == expected
+
+
 def serve(artifact: Path, folder: Path, port: int, **variables: str) -> subprocess.Popen[bytes]:
     environment = {key: value for key, value in os.environ.items() if key != "MODELPRESS_LOGICAL_DEVICES"}
     places = {"MODELPRESS_TERMINATION_MESSAGE": str(folder / "termination"), "CUDA_VISIBLE_DEVICES": "-1"}

@@ -187,6 +187,24 @@ def test_few_texts_are_kept_and_a_client_that_never_repeats_keeps_none_away(stri
     assert 0 < len(strict) <= 16
 
 
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [oip("[1,2,3,4,5]"), oip("[[1,2,3,4,5]]")],
+        [oip("[1,2,3,4,5]", more=', "x": 1'), oip("[1,2,3,4,5]")],
+        [f'{{"instances": [{row},{row}]}}' for row in ["[1,2,3,4,5]"]] + ['{"instances": [[1,2,3,4,5]]}'],
+    ],
+)
+def test_two_kinds_of_bodies_that_take_turns_are_both_known(strict: list[bytes], turns: list[str]) -> None:
+    protocol: Any = (OipRest if "data" in turns[0] else TfServingRest)(model())
+    for _ in range(50):
+        for body in turns:
+            protocol.decode(body.encode())
+    known = [(one.before, one.after) for one in protocol._repeats._known]
+    assert len(known) == len(set(known))
+    assert strict.count(turns[1].encode()) <= 20
+
+
 def test_lists_of_numbers_are_read_flat() -> None:
     pytest.importorskip("simdjson")
     found = read_flat(b"[1, 2.5, -3e2]")

@@ -62,8 +62,11 @@ def read(body: bytes | bytearray) -> Any:
 
 
 def read_flat(text: bytes) -> npt.NDArray[np.float64] | None:
-    """Return the numbers of a document that is a list of numbers; None where the strict parser is needed."""
-    if text.find(b"[", 1) >= 0:  # lists in it, whose numbers the parser would return as well
+    """Return the numbers of a document that is a list of numbers; None where the strict parser is needed.
+
+    Its text needs no comparison: without another bracket it holds no list, and the parser refuses all else.
+    """
+    if text.find(b"[", 1) >= 0:
         return None
     return _parsed(text, _flat)
 

@@ -12,14 +12,21 @@ Function = Callable[[Sequence[Any]], Sequence[Any]]  # of tensors
 _UNSUPPORTED = "unsupported operations"  # how XLA's message begins
 _OPERATOR = re.compile(r"No registered '(\w+)' OpKernel")
 
+_PLACES = re.compile(r"\{\{.*?\}\}|\[Op:[^\]]*\]( name: *)?")  # of operators in a message
+
 logger = logging.getLogger(__name__)
 
 
 def why(error: tf.errors.OpError) -> str:
-    """Return what is wrong in one line: in a graph, TensorFlow says so after the stack of the operator."""
-    lines = [line.strip() for line in error.message.splitlines()]
+    """Return what is wrong in one line.
+
+    In a graph, TensorFlow says so after the stack of the operator; where several failed, the first of a list.
+    """
+    lines = [_PLACES.sub("", line).strip() for line in error.message.splitlines()]
     said = [line for line in lines if line and not line.startswith("[[")]
-    return said[-1][:300] if said else type(error).__name__
+    roots = [line.partition(": ")[2] for line in said if line.startswith("(0) ")]
+    found = roots or said[-1:]
+    return found[0][:300] if found else type(error).__name__
 
 
 class Program:

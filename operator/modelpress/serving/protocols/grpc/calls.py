@@ -218,7 +218,8 @@ class GrpcCalls:
             exchange.caller.identify(call.id)
         batcher = self._service.batcher
         assert batcher is not None  # there is one since there is a model
-        exchange.request = batcher.submit(call.inputs, exchange.answer)
+        inputs, call.inputs = call.inputs, []  # freed with the batch, not with the exchange
+        exchange.request = batcher.submit(inputs, exchange.answer)
 
     def _protocol(self) -> RepeatingCodec:
         model = self._service.model
