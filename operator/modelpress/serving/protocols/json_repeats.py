@@ -18,8 +18,8 @@ from modelpress.serving.signature import Tensor
 
 _KEPT = 8  # each may be compared with a body
 _KEPT_BYTES = 1024  # of the text on either side
-# Of so many new bodies one is learnt: clients that never repeat pay little. An odd number, so that both of two
-# kinds that take turns are.
+# Of so many new bodies one is learnt: clients that never repeat pay little. An odd number, so that where two
+# kinds take turns, both are.
 _LEARN_EVERY = 17
 _MARK = "numbers"
 
