@@ -138,7 +138,8 @@ def test_calls_whose_message_takes_long_make_room_for_others(artifacts: Path, tm
         calls = [call for idle in clients[:2] for call in idle_calls(idle, 512, sent)]
         until(lambda: running.metric("modelpress_in_flight") == 1024)
         until(lambda: answers(clients[2]))  # a message that is a second late may be given up
-        assert [call.code() for call in calls if call.done()] == [Code.RESOURCE_EXHAUSTED]
+        # the one that was given up may learn it on its own connection a moment later
+        until(lambda: [call.code() for call in calls if call.done()] == [Code.RESOURCE_EXHAUSTED])
         assert 'code="429",protocol="oip-grpc"' in running.client.get("/metrics").text
         for client in clients:
             client.channel.close()
