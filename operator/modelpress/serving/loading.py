@@ -60,7 +60,7 @@ def load(folder: Path, layout: Layout, max_batch_size: int) -> Loaded:
 
 
 async def place(loaded: Loaded, max_batch_size: int) -> Device:
-    """Put the executors where they compute: one executor stays in the loop if threads would cost more."""
+    """Put the executors where they compute: one executor may compute small batches in the loop."""
     chains = loaded.copies
     stages = len(chains[0])
     threads = OnThreads(

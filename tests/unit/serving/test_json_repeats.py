@@ -19,7 +19,6 @@ from modelpress.serving.signature import Signature, Tensor
 
 WIDTH = 5
 NAMES = {"float16": "FP16", "float32": "FP32", "float64": "FP64", "int8": "INT8", "bool": "BOOL"}
-PROTOCOLS = (OipRest, TfServingRest)
 
 
 def model(dtype: str = "float32", shape: tuple[int, ...] = (-1, WIDTH), inputs: int = 1) -> Model:
@@ -56,42 +55,12 @@ def outcome(protocol: InferenceProtocol, body: bytes) -> Any:
     return [(array.dtype, array.shape, array.tobytes()) for array in call.inputs], call.context, call.id
 
 
+NUMBERS = ("-0", "0e5", "1E400", "-1e-400", "1.", "01", "+1", "NaN", "3.4028235e38", "3.4028236e38", "65520")
+OTHERS = ("true", "false", "null", '"1"', "{}", "[]", "[1]", '"]"', '"[1,2]"', "1]", "[1", "]], [[1", "", " ")
 LEAVES = st.one_of(
     st.integers(-(2**70), 2**70).map(str),
     st.floats(allow_nan=False, allow_infinity=False).map(repr),
-    st.sampled_from(
-        [
-            *(
-                "-0",
-                "0e5",
-                "1E400",
-                "-1e-400",
-                "1.",
-                "01",
-                "+1",
-                "NaN",
-                "3.4028235e38",
-                "3.4028236e38",
-                "65520",
-            ),
-            *(
-                "true",
-                "false",
-                "null",
-                '"1"',
-                "{}",
-                "[]",
-                "[1]",
-                '"]"',
-                '"[1,2]"',
-                "1]",
-                "[1",
-                "]], [[1",
-                "",
-                " ",
-            ),
-        ]
-    ),
+    st.sampled_from([*NUMBERS, *OTHERS]),
 )
 
 
@@ -192,7 +161,7 @@ def test_few_texts_are_kept_and_a_client_that_never_repeats_keeps_none_away(stri
     [
         [oip("[1,2,3,4,5]"), oip("[[1,2,3,4,5]]")],
         [oip("[1,2,3,4,5]", more=', "x": 1'), oip("[1,2,3,4,5]")],
-        [f'{{"instances": [{row},{row}]}}' for row in ["[1,2,3,4,5]"]] + ['{"instances": [[1,2,3,4,5]]}'],
+        ['{"instances": [[1,2,3,4,5],[1,2,3,4,5]]}', '{"instances": [[1,2,3,4,5]]}'],
     ],
 )
 def test_two_kinds_of_bodies_that_take_turns_are_both_known(strict: list[bytes], turns: list[str]) -> None:
@@ -210,16 +179,7 @@ def test_lists_of_numbers_are_read_flat() -> None:
     found = read_flat(b"[1, 2.5, -3e2]")
     assert found is not None
     assert found.tolist() == [1, 2.5, -300]
-    for text in (
-        b"[[1]]",
-        b"[1, [2]]",
-        b"[1, true]",
-        b'["1"]',
-        b"[1, null]",
-        b"{}",
-        b"1",
-        b"",
-        b"[1] 2",
-        b"[1e400]",
-    ):
+    for text in (b"[[1]]", b"[1, [2]]", b"[1, true]", b'["1"]', b"[1, null]"):
+        assert read_flat(text) is None, text
+    for text in (b"{}", b"1", b"", b"[1] 2", b"[1e400]"):
         assert read_flat(text) is None, text

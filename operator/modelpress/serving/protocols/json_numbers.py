@@ -58,6 +58,8 @@ def read(body: bytes | bytearray) -> Any:
     """Return the value of a document, large arrays as Numbers; None where the strict parser is needed."""
     outline: list[bytes] = []
     value = _parsed(body, lambda value: _plain(value, outline, 0))
+    if value is None:
+        return None
     return value if b"".join(outline) == body.translate(None, _NUMERIC) else None
 
 
