@@ -10,6 +10,7 @@ from enum import Enum
 
 from modelpress.serving.access import OBSERVED, AccessLog, Caller
 from modelpress.serving.batching import Batcher
+from modelpress.serving.busy_poll import BusyPoll
 from modelpress.serving.protocols.base import Model
 from modelpress.serving.protocols.metrics import Metrics
 
@@ -34,6 +35,7 @@ class Service:
         self.model: Model | None = None
         self.batcher: Batcher | None = None
         self.access_log: AccessLog | None = None  # off
+        self._busy_poll = BusyPoll()
         metrics.watch_requests(lambda: self.in_flight)
 
     @property
@@ -59,6 +61,8 @@ class Service:
     def begin(self) -> float:
         """Note that an inference request arrived; returns when, for `end`."""
         self.last_request = time.monotonic()
+        if not self.in_flight:
+            self._busy_poll.arrived(self.last_request)
         self.in_flight += 1
         return time.perf_counter()
 
@@ -70,6 +74,8 @@ class Service:
         """Note that it was answered with `code`."""
         self.in_flight -= 1
         self.last_request = time.monotonic()
+        if not self.in_flight:
+            self._busy_poll.idle(self.last_request)
         self.metrics.request(protocol, code, time.perf_counter() - begun)
         if caller is not None:
             self.log(caller, protocol, code, begun)
