@@ -1,8 +1,9 @@
 """Keeps the event loop awake for a moment after an answer, where the next request comes that soon.
 
-A processor that idles takes tens of microseconds to wake, more on a virtual machine: as long as a small request
-takes in all. The rule is that of Linux's guest halt polling (haltpoll, Documentation/virt/guest-halt-polling.rst),
-for requests: look for up to 200 us while it pays, and seldom after it did not. One event loop.
+A processor that idles takes tens of microseconds to wake, more on a virtual machine: as long as a small
+request takes in all. The rule is that of Linux's guest halt polling (haltpoll; guest-halt-polling.rst in the
+kernel's documentation), for requests: look for up to 200 us while it pays, and seldom after it did not. One
+event loop.
 """
 
 import asyncio

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.protocols import oip_rest, tfserving_rest
 from modelpress.serving.protocols.base import InferenceProtocol, Model
-from modelpress.serving.protocols.json_numbers import read_flat
+from modelpress.serving.protocols.json_numbers import read_nested
 from modelpress.serving.protocols.json_tensors import decode_object
 from modelpress.serving.protocols.oip_rest import OipRest
 from modelpress.serving.protocols.tfserving_rest import TfServingRest
@@ -28,8 +28,8 @@ def model(dtype: str = "float32", shape: tuple[int, ...] = (-1, WIDTH), inputs: 
     return Model("m", "m-1", "sha256:0", Signature(tensors, tensors))
 
 
-def oip(array: str, dtype: str = "float32", more: str = "") -> str:
-    shape = f'"shape": [1, {WIDTH}]'
+def oip(array: str, dtype: str = "float32", more: str = "", rows: int = 1) -> str:
+    shape = f'"shape": [{rows}, {WIDTH}]'
     return f'{{"inputs": [{{"name": "x", "datatype": "{NAMES[dtype]}", {shape}, "data": {array}}}]{more}}}'
 
 
@@ -44,6 +44,8 @@ def bodies(array: str, dtype: str = "float32") -> list[tuple[type[InferenceProto
         *((OipRest, text) for text in (flat, wanted, data_first, oip(f"[{array}]", dtype))),
         (TfServingRest, f'{{"instances": [{array}]}}'),
         (TfServingRest, f'{{"signature_name": "serving_default", "inputs": [ {array} ]}}'),
+        (TfServingRest, f'{{"instances": [{array}, {array} , {array}]}}'),
+        (OipRest, oip(f"[{array}, {array}]", dtype, rows=2)),
     ]
 
 
@@ -80,7 +82,7 @@ def test_a_body_after_another_gives_the_same_call_or_the_same_message(dtype: str
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.integers(0, 5), st.data())
+@given(st.integers(0, 7), st.data())
 def test_a_damaged_body_after_another_gives_the_same_call_or_the_same_message(form: int, data: Any) -> None:
     kind, text = bodies("[1,2.5,3,4,5]")[form]
     protocol = kind(model())  # type: ignore[call-arg]
@@ -105,7 +107,7 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return seen
 
 
-@pytest.mark.parametrize("form", range(6))
+@pytest.mark.parametrize("form", range(8))
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_what_repeats_is_not_read_the_long_way(strict: list[bytes], form: int, dtype: str) -> None:
     values = range(1, WIDTH + 1)
@@ -116,7 +118,7 @@ def test_what_repeats_is_not_read_the_long_way(strict: list[bytes], form: int, d
         _, other = bodies(json.dumps([value + number for value in values]), dtype)[form]
         call = protocol.decode(other.encode())
         assert call.inputs[0].tolist() == (first.inputs[0] + np.array(number, dtype)).tolist()
-        assert call.inputs[0].shape == (1, WIDTH)
+        assert call.inputs[0].shape == first.inputs[0].shape
         assert call.context == first.context
     assert strict == [text.encode()]
 
@@ -126,7 +128,7 @@ def test_what_repeats_is_not_read_the_long_way(strict: list[bytes], form: int, d
     [
         (model(), OipRest, oip("[1,2,3,4,5]", more=', "id": "one"')),
         (model(), OipRest, oip("[1,2,3,4,5]", more=" " * 2000)),
-        (model(), TfServingRest, '{"instances": [[1,2,3,4,5], [1,2,3,4,5]]}'),
+        (model(), TfServingRest, json.dumps({"instances": [[1] * WIDTH] * 1024})),
         (model(), TfServingRest, '{"instances": [{"x": [1,2,3,4,5]}]}'),
         (model(), TfServingRest, '{"inputs": {"x": [[1,2,3,4,5]]}}'),
         (model(), TfServingRest, '{"x": {"instances": [1]}, "instances": [[1,2,3,4,5]]}'),
@@ -174,12 +176,19 @@ def test_two_kinds_of_bodies_that_take_turns_are_both_known(strict: list[bytes],
     assert strict.count(turns[1].encode()) <= 20
 
 
-def test_lists_of_numbers_are_read_flat() -> None:
+def test_lists_of_numbers_are_read_in_their_shape() -> None:
     pytest.importorskip("simdjson")
-    found = read_flat(b"[1, 2.5, -3e2]")
-    assert found is not None
-    assert found.tolist() == [1, 2.5, -300]
+    for text, shape in (
+        (b"[1, 2.5, -3e2]", (3,)),
+        (b"[[1], [2.5 ], [-3e2]]", (3, 1)),
+        (b" [ [ [1, 2.5, -3e2] ] ]", (1, 1, 3)),
+    ):
+        found = read_nested(text, shape)
+        assert found is not None
+        assert found.tolist() == [1, 2.5, -300]
     for text in (b"[[1]]", b"[1, [2]]", b"[1, true]", b'["1"]', b"[1, null]"):
-        assert read_flat(text) is None, text
+        assert read_nested(text, (2,)) is None, text
     for text in (b"{}", b"1", b"", b"[1] 2", b"[1e400]"):
-        assert read_flat(text) is None, text
+        assert read_nested(text, (1,)) is None, text
+    for text in (b"[[1,2],[3]]", b"[[1,2],3,4]", b"[[1,[2]]]", b'[[1,2],"[3,4]"]', b"[[1,2],[3,4],[5,6]]"):
+        assert read_nested(text, (2, 2)) is None, text

@@ -63,23 +63,39 @@ def read(body: bytes | bytearray) -> Any:
     return value if b"".join(outline) == body.translate(None, _NUMERIC) else None
 
 
-def read_flat(text: bytes) -> npt.NDArray[np.float64] | None:
-    """Return the numbers of a document that is a list of numbers; None where the strict parser is needed.
+def read_nested(text: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.float64] | None:
+    """Return the numbers of lists nested in `shape`; None where the strict parser is needed.
 
-    Its text needs no comparison: without another bracket it holds no list, and the parser refuses all else.
+    Its text needs no comparison: it has a bracket for each list of the shape and no other, so it holds no
+    further list, and the parser refuses all that is neither a list nor a number.
     """
-    if text.find(b"[", 1) >= 0:
+    place = -1
+    for _ in range(lists(shape)):
+        place = text.find(b"[", place + 1)
+        if place < 0:
+            return None
+    if text.find(b"[", place + 1) >= 0:
         return None
-    return _parsed(text, _flat)
+    return _parsed(text, lambda value: _flat(value) if _has_shape(value, shape) else None)
+
+
+@lru_cache(maxsize=64)
+def lists(shape: tuple[int, ...]) -> int:
+    """Return how many lists nested lists of a shape are: (2, 3) gives 3."""
+    return sum(prod(shape[:depth]) for depth in range(len(shape)))
+
+
+def _has_shape(value: Any, shape: tuple[int, ...]) -> bool:
+    if type(value) is not simdjson.Array or len(value) != shape[0]:
+        return False
+    return len(shape) == 1 or all(_has_shape(inner, shape[1:]) for inner in value)
 
 
 def _flat(value: Any) -> npt.NDArray[np.float64]:
-    if type(value) is not simdjson.Array:
-        raise TypeError("no list")
     return np.frombuffer(value.as_buffer(of_type="d"), np.float64)
 
 
-def _parsed(body: bytes | bytearray, convert: Callable[[Any], T]) -> T | None:
+def _parsed(body: bytes | bytearray, convert: Callable[[Any], T | None]) -> T | None:
     """Return what `convert` makes of a parsed document; None where either cannot."""
     if simdjson is None:
         return None

@@ -13,7 +13,8 @@ from typing import Any
 import orjson
 
 from modelpress.serving.protocols.base import Body, Call
-from modelpress.serving.protocols.json_tensors import flat_array
+from modelpress.serving.protocols.json_numbers import lists
+from modelpress.serving.protocols.json_tensors import nested_array
 from modelpress.serving.signature import Tensor
 
 _KEPT = 8  # each may be compared with a body
@@ -21,15 +22,17 @@ _KEPT_BYTES = 1024  # of the text on either side
 # Of so many new bodies one is learnt: clients that never repeat pay little. An odd number, so that where two
 # kinds take turns, both are.
 _LEARN_EVERY = 17
+_KEPT_LISTS = 1024  # each is looked at
 _MARK = "numbers"
+_OPENING = ord("[")
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     before: bytes
     after: bytes
-    shape: tuple[int, ...]
-    count: int  # of its numbers
+    nested: tuple[int, ...]  # shape of the lists between the two
+    shape: tuple[int, ...]  # of the input
     context: Any  # of the call
 
 
@@ -53,7 +56,7 @@ class Repeats:
         for known in self._known:
             if body.startswith(known.before) and body.endswith(known.after):
                 numbers = body[len(known.before) : len(body) - len(known.after)]
-                array = flat_array(numbers, known.count, self._tensor)
+                array = nested_array(numbers, known.nested, self._tensor)
                 if array is not None:
                     return Call([array.reshape(known.shape)], known.context)
         return None
@@ -70,14 +73,23 @@ class Repeats:
         found = self._array.search(body, 0, _KEPT_BYTES)
         if found is None:
             return
-        before = body[: found.end() - 1]
-        after = body[body.find(b"]", found.end()) + 1 :]
+        array = call.inputs[0]
+        opened = [place for place in range(found.start(), found.end()) if body[place] == _OPENING]
+        nested = array.shape if len(opened) == array.ndim else (1,) * (len(opened) - 1) + (array.size,)
+        # lists that hold one list are part of the text around
+        while len(nested) > 1 and nested[0] == 1:
+            nested = nested[1:]
+        if lists(nested) > _KEPT_LISTS:
+            return
+        closed = re.compile(rb"\](?:\s*\]){%d}" % (len(nested) - 1)).search(body, found.end())
+        if closed is None:
+            return
+        before, after = body[: opened[-len(nested)]], body[closed.end() :]
         if len(after) > _KEPT_BYTES or not self._is_numbers(before, after):
             return
-        if any((known.before, known.after) == (before, after) for known in self._known):
+        if any((known.before, known.after, known.nested) == (before, after, nested) for known in self._known):
             return
-        array = call.inputs[0]
-        known = _Known(before, after, array.shape, array.size, call.context)
+        known = _Known(before, after, nested, array.shape, call.context)
         self._known = (known, *self._known)[:_KEPT]
 
     def _is_numbers(self, before: bytes, after: bytes) -> bool:

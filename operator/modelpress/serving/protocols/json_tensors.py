@@ -15,7 +15,7 @@ import orjson
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
 from modelpress.serving.protocols.base import Body
-from modelpress.serving.protocols.json_numbers import Numbers, read, read_flat
+from modelpress.serving.protocols.json_numbers import Numbers, read, read_nested
 from modelpress.serving.signature import Tensor
 
 T = TypeVar("T")
@@ -131,16 +131,17 @@ def flatten(value: list[Any] | Numbers, where: str) -> Leaves:
         level = list(chain.from_iterable(level))
 
 
-def flat_array(text: bytes, count: int, tensor: Tensor) -> Array | None:
-    """Return what a JSON array of `count` numbers holds for `tensor`; None where `text` is anything else."""
-    numbers = read_flat(text) if tensor.dtype.kind == "f" else None
+def nested_array(text: bytes, shape: tuple[int, ...], tensor: Tensor) -> Array | None:
+    """Return as a flat array what JSON lists nested in `shape` hold for `tensor`; None for any other text."""
+    numbers = read_nested(text, shape) if tensor.dtype.kind == "f" else None
     if numbers is not None:
-        return _rounded(numbers, tensor.dtype) if len(numbers) == count else None
+        return _rounded(numbers, tensor.dtype)
     try:
-        values = orjson.loads(text)
-        if type(values) is not list or len(values) != count:
+        value = orjson.loads(text)
+        if type(value) is not list:
             return None
-        return array_of(Leaves(values, (count,), set(map(type, values))), tensor, "")
+        leaves = flatten(value, "")
+        return array_of(leaves, tensor, "") if leaves.shape == shape else None
     except (orjson.JSONDecodeError, BadRequest):
         return None
 
