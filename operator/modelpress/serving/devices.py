@@ -19,7 +19,7 @@ from modelpress.serving.parallelism import DataParallel, Done, Pipeline, Result,
 
 _HOPS = 41
 # A lone request may hold up the loop for so many changes of threads, and no longer than that.
-_ALONE_HOPS = 32
+_ALONE_HOPS = 64
 _ALONE_SECONDS = 0.002
 
 

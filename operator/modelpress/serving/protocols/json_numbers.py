@@ -69,6 +69,9 @@ def read_nested(text: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.float64] 
     Its text needs no comparison: it has a bracket for each list of the shape and no other, so it holds no
     further list, and the parser refuses all that is neither a list nor a number.
     """
+    if len(shape) == 1:  # most are flat
+        values = _parsed(text, _flat) if text.find(b"[", 1) < 0 else None
+        return values if values is not None and len(values) == shape[0] else None
     place = -1
     for _ in range(lists(shape)):
         place = text.find(b"[", place + 1)
@@ -79,7 +82,6 @@ def read_nested(text: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.float64] 
     return _parsed(text, lambda value: _flat(value) if _has_shape(value, shape) else None)
 
 
-@lru_cache(maxsize=64)
 def lists(shape: tuple[int, ...]) -> int:
     """Return how many lists nested lists of a shape are: (2, 3) gives 3."""
     return sum(prod(shape[:depth]) for depth in range(len(shape)))
@@ -92,6 +94,8 @@ def _has_shape(value: Any, shape: tuple[int, ...]) -> bool:
 
 
 def _flat(value: Any) -> npt.NDArray[np.float64]:
+    if type(value) is not simdjson.Array:
+        raise TypeError("no list")
     return np.frombuffer(value.as_buffer(of_type="d"), np.float64)
 
 

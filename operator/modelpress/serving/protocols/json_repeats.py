@@ -8,6 +8,7 @@ changes. Whatever is not as expected goes the long way, which also says what is 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import orjson
@@ -73,12 +74,8 @@ class Repeats:
         found = self._array.search(body, 0, _KEPT_BYTES)
         if found is None:
             return
-        array = call.inputs[0]
         opened = [place for place in range(found.start(), found.end()) if body[place] == _OPENING]
-        nested = array.shape if len(opened) == array.ndim else (1,) * (len(opened) - 1) + (array.size,)
-        # lists that hold one list are part of the text around
-        while len(nested) > 1 and nested[0] == 1:
-            nested = nested[1:]
+        nested = _nested(len(opened), call.inputs[0].shape)
         if lists(nested) > _KEPT_LISTS:
             return
         closed = re.compile(rb"\](?:\s*\]){%d}" % (len(nested) - 1)).search(body, found.end())
@@ -89,7 +86,7 @@ class Repeats:
             return
         if any((known.before, known.after, known.nested) == (before, after, nested) for known in self._known):
             return
-        known = _Known(before, after, nested, array.shape, call.context)
+        known = _Known(before, after, nested, call.inputs[0].shape, call.context)
         self._known = (known, *self._known)[:_KEPT]
 
     def _is_numbers(self, before: bytes, after: bytes) -> bool:
@@ -101,3 +98,12 @@ class Repeats:
         while type(value) is list and len(value) == 1:
             value = value[0]
         return bool(value == _MARK)
+
+
+def _nested(depth: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of the lists that hold an array of `shape`, less those around that hold one list."""
+    if depth != len(shape):
+        return (prod(shape),)
+    while len(shape) > 1 and shape[0] == 1:
+        shape = shape[1:]
+    return shape

@@ -6,6 +6,7 @@ that have the parameter binary_data_size follows in their order. Unknown paramet
 protocol says.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -28,8 +29,11 @@ from modelpress.serving.protocols.json_tensors import (
     shown,
 )
 from modelpress.serving.protocols.oip import DATATYPES
+from modelpress.serving.protocols.raw_repeats import RawRepeats
 from modelpress.serving.protocols.raw_tensors import RawTail, array_of_raw, raw_of, split
 from modelpress.serving.signature import Tensor
+
+_KEPT_ANSWERS = 256  # whose JSON is known
 
 
 def server_metadata() -> dict[str, Any]:
@@ -68,6 +72,8 @@ class OipRest:
         self._all = tuple(range(len(self._outputs)))
         self._floats = floats_only(model.signature.inputs)
         self._repeats = Repeats(model.signature.inputs, "data", lambda request: request["inputs"][0]["data"])
+        self._raw_repeats = RawRepeats(model.signature.inputs)
+        self._raw_answers: dict[Hashable, bytes] = {}
 
     def decode(self, body: Body, json_length: int | None = None) -> Call:
         """Return the call in a body. Raises BadRequest."""
@@ -75,8 +81,14 @@ class OipRest:
             return self._repeats.decode(body) or self._repeats.learn(
                 body, decode_object(body, self._decode, self._floats)
             )
-        json, tail = split(body, json_length)
-        return self._decode(parse_object(bytes(json)), tail)
+        view, tail = split(body, json_length)
+        json = bytes(view)
+        call = self._raw_repeats.decode(json, tail)
+        if call is None:
+            request = parse_object(json)
+            call = self._decode(request, tail)
+            self._raw_repeats.learn(json, request["inputs"], call)
+        return call
 
     def _decode(self, request: dict[str, Any], tail: RawTail | None = None) -> Call:
         call_id = request.get("id")
@@ -99,17 +111,34 @@ class OipRest:
     def encode(self, call: Call, outputs: list[Array]) -> Encoded:
         """Return the body of the answer."""
         context: _Context = call.context
+        if not context.raw:
+            return Encoded([self._answer(call, outputs)])
+        json = self._raw_answer(call, outputs)
+        tail = [raw_of(outputs[place]) for place in context.outputs if place in context.raw]
+        return Encoded([json, *tail], len(json))
+
+    def _raw_answer(self, call: Call, outputs: list[Array]) -> bytes:
+        """Return the JSON of an answer with raw outputs; where all are, their shapes determine it."""
+        context: _Context = call.context
+        if call.id is not None or len(context.raw) < len(context.outputs):
+            return self._answer(call, outputs)
+        key = (context.outputs, *[outputs[place].shape for place in context.outputs])
+        json = self._raw_answers.get(key)
+        if json is None:
+            if len(self._raw_answers) >= _KEPT_ANSWERS:
+                self._raw_answers.clear()
+            json = self._raw_answers[key] = self._answer(call, outputs)
+        return json
+
+    def _answer(self, call: Call, outputs: list[Array]) -> bytes:
+        context: _Context = call.context
         answer: dict[str, Any] = {"model_name": self._model.name, "model_version": self._model.revision}
         if call.id is not None:
             answer["id"] = call.id
         answer["outputs"] = [
             self._output(place, outputs[place], place in context.raw) for place in context.outputs
         ]
-        json = dump(answer)
-        if not context.raw:
-            return Encoded([json])
-        tail = [raw_of(outputs[place]) for place in context.outputs if place in context.raw]
-        return Encoded([json, *tail], len(json))
+        return dump(answer)
 
     def _output(self, place: int, array: Array, raw: bool) -> dict[str, Any]:
         tensor = self._model.signature.outputs[place]
