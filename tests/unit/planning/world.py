@@ -318,3 +318,15 @@ def ready_world(spec: Mapping[str, Any] = SPEC) -> World:
     world.settle()
     assert world.verdict()["Ready"] == "True"
     return world
+
+
+def compressing_world() -> World:
+    """Return a world whose first Job runs."""
+    world = World()
+    world.settle()
+    return world
+
+
+def said(reason: str, message: str = "why") -> str:
+    """Return the termination message of a container that fails."""
+    return json.dumps({"reason": reason, "message": message})
