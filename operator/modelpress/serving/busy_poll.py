@@ -26,10 +26,11 @@ class BusyPoll:
 
     def arrived(self, now: float) -> None:
         """Note a request that comes when none is in flight; `now` as time.monotonic() gives it."""
-        self._soon = self._soon + 1 if now - self._idle_since <= _SECONDS else 0
-        if self._looking:
-            self._looking = False
+        soon = now - self._idle_since <= _SECONDS
+        self._soon = self._soon + 1 if soon else 0
+        if self._looking and soon:
             self._needed = max(_LEAST, self._needed // 2)
+        self._looking = False
 
     def idle(self, now: float) -> None:
         """Note that nothing is in flight any more; look for the next request if that may pay."""
@@ -53,5 +54,4 @@ class BusyPoll:
             self._plan()
             return
         self._looking = False
-        self._soon = 0
         self._needed = min(_MOST, self._needed * 2)

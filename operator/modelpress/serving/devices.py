@@ -1,7 +1,7 @@
 """Where batches are computed: in the event loop's own turn, or on threads beside it.
 
-A call that is cheaper than handing it to a thread and back runs in the loop; so does one of a few of those
-times, where nobody else waits. `hop_seconds` measures that way and `call_seconds` calls of several sizes, so
+A call that is cheaper than handing it to a thread and back runs in the loop; so does one of up to 64 times
+that where nobody else waits. `hop_seconds` measures that way and `call_seconds` calls of several sizes, so
 that the choice follows the machine and the model. Must not import a runtime.
 """
 

@@ -1,6 +1,7 @@
 """Bodies that repeat an earlier one around their numbers: taken the short way, and with the same result."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelpress.serving.errors import BadRequest
-from modelpress.serving.protocols import oip_rest, tfserving_rest
+from modelpress.serving.protocols import json_repeats, oip_rest, tfserving_rest
 from modelpress.serving.protocols.base import InferenceProtocol, Model
 from modelpress.serving.protocols.json_numbers import read_nested
 from modelpress.serving.protocols.json_tensors import decode_object
@@ -18,7 +19,16 @@ from modelpress.serving.protocols.tfserving_rest import TfServingRest
 from modelpress.serving.signature import Signature, Tensor
 
 WIDTH = 5
+MIN_WIDTH = json_repeats._MIN_WIDTH
 NAMES = {"float16": "FP16", "float32": "FP32", "float64": "FP64", "int8": "INT8", "bool": "BOOL"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def narrow() -> Iterator[None]:
+    """Let several lists be known however few numbers are in each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_repeats, "_MIN_WIDTH", 1)
+        yield
 
 
 def model(dtype: str = "float32", shape: tuple[int, ...] = (-1, WIDTH), inputs: int = 1) -> Model:
@@ -164,6 +174,7 @@ def test_few_texts_are_kept_and_a_client_that_never_repeats_keeps_none_away(stri
         [oip("[1,2,3,4,5]"), oip("[[1,2,3,4,5]]")],
         [oip("[1,2,3,4,5]", more=', "x": 1'), oip("[1,2,3,4,5]")],
         ['{"instances": [[1,2,3,4,5],[1,2,3,4,5]]}', '{"instances": [[1,2,3,4,5]]}'],
+        [json.dumps({"instances": [[1] * WIDTH] * rows}) for rows in (3, 2)],
     ],
 )
 def test_two_kinds_of_bodies_that_take_turns_are_both_known(strict: list[bytes], turns: list[str]) -> None:
@@ -171,9 +182,41 @@ def test_two_kinds_of_bodies_that_take_turns_are_both_known(strict: list[bytes],
     for _ in range(50):
         for body in turns:
             protocol.decode(body.encode())
-    known = [(one.before, one.after) for one in protocol._repeats._known]
+    known = [(one.before, one.after, one.nested) for one in protocol._repeats._known]
     assert len(known) == len(set(known))
     assert strict.count(turns[1].encode()) <= 20
+
+
+def test_a_text_that_is_met_all_the_time_stays(strict: list[bytes]) -> None:
+    protocol = TfServingRest(model())
+    usual = b'{"instances": [[1,2,3,4,5]]}'
+    for rows in range(2, 900):
+        protocol.decode(usual)
+        protocol.decode(json.dumps({"instances": [[1] * WIDTH] * rows}).encode())
+    assert strict.count(usual) == 1
+    assert len(protocol._repeats._known) == 8
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_lists_of_another_shape_are_refused_as_if_nothing_were_known(dtype: str) -> None:
+    known = TfServingRest(model(dtype, (-1, 2)))
+    known.decode(b'{"instances": [[1,2],[3,4]]}')
+    for array in ("[[[1,2,3,4]]]", "[[[1],2],3,4]", "[[1,2,3],[4]]", "[[1,2],[3,[4]]]", "[[1],[2],[3],[4]]"):
+        body = f'{{"instances": {array}}}'.encode()
+        assert isinstance(expected := outcome(TfServingRest(model(dtype, (-1, 2))), body), str)
+        assert outcome(known, body) == expected
+
+
+@pytest.mark.parametrize(("width", "known"), [(127, False), (128, True)])
+def test_several_lists_are_known_where_there_is_much_in_each(
+    strict: list[bytes], monkeypatch: pytest.MonkeyPatch, width: int, known: bool
+) -> None:
+    monkeypatch.setattr(json_repeats, "_MIN_WIDTH", MIN_WIDTH)
+    protocol = TfServingRest(model(shape=(-1, width)))
+    body = json.dumps({"instances": [[0.5] * width] * 100}).encode()
+    for _ in range(3):
+        protocol.decode(body)
+    assert len(strict) == (1 if known else 3)
 
 
 def test_lists_of_numbers_are_read_in_their_shape() -> None:
@@ -186,9 +229,7 @@ def test_lists_of_numbers_are_read_in_their_shape() -> None:
         found = read_nested(text, shape)
         assert found is not None
         assert found.tolist() == [1, 2.5, -300]
-    for text in (b"[[1]]", b"[1, [2]]", b"[1, true]", b'["1"]', b"[1, null]"):
+    for text in (b"[1, true]", b'["1"]', b"[1, null]", b"[1, {}]", b"[1, 2, 3]", b"{}", b"1", b"", b"[1] 2"):
         assert read_nested(text, (2,)) is None, text
-    for text in (b"{}", b"1", b"", b"[1] 2", b"[1e400]"):
-        assert read_nested(text, (1,)) is None, text
-    for text in (b"[[1,2],[3]]", b"[[1,2],3,4]", b"[[1,[2]]]", b'[[1,2],"[3,4]"]', b"[[1,2],[3,4],[5,6]]"):
+    for text in (b"[[1,2],[3]]", b"[[[1,2,3,4]]]", b"[[1,2],3,4]", b'[[1,2],"[3,4]"]', b"[[1,2],[3,1e400]]"):
         assert read_nested(text, (2, 2)) is None, text

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.protocols import oip_rest
-from modelpress.serving.protocols.base import Encoded, Model
+from modelpress.serving.protocols.base import Model
 from modelpress.serving.protocols.json_tensors import parse_object
 from modelpress.serving.protocols.oip_rest import OipRest
 from modelpress.serving.signature import Signature, Tensor
 
 IMAGE, FLAGS = Tensor("image", (-1, 3), np.dtype("float32")), Tensor("flags", (-1,), np.dtype("bool"))
-SCORE = Tensor("score", (-1, 1), np.dtype("int64"))
+SCORE = Tensor("score", (-1,), np.dtype("int64"))
 RAW_IMAGE = {"name": "image", "datatype": "FP32", "shape": [2, 3], "parameters": {"binary_data_size": 24}}
 RAW_FLAGS = {"name": "flags", "datatype": "BOOL", "shape": [2], "parameters": {"binary_data_size": 2}}
 JSON_FLAGS = {"name": "flags", "datatype": "BOOL", "shape": [2], "data": [True, False]}
@@ -53,7 +53,10 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return seen
 
 
-@given(st.permutations([RAW_IMAGE, RAW_FLAGS]), st.binary(max_size=30) | st.just(TAIL[:-1] + b"\2"))
+TAILS = st.binary(max_size=30) | st.sampled_from([TAIL[:-1] + b"\2", TAIL + b"\0", TAIL[:-1], TAIL[:5]])
+
+
+@given(st.permutations([RAW_IMAGE, RAW_FLAGS]), TAILS)
 def test_any_bytes_after_known_json_give_the_same_call_or_the_same_message(
     inputs: list[dict[str, Any]], tail: bytes
 ) -> None:
@@ -97,26 +100,24 @@ def test_what_says_more_than_its_tensors_is_read_each_time(
 def test_what_is_kept_is_bounded() -> None:
     oip = served()
     for number in range(600):
-        json = request([RAW_IMAGE, RAW_FLAGS], parameters={"note": number})
+        json = request([RAW_IMAGE, RAW_FLAGS], parameters={"note": number, "binary_data_output": True})
         call = oip.decode(json + TAIL, len(json))
-        call.context.raw = frozenset([0, 1])
-        oip.encode(call, [np.zeros((number, 1), np.int64), np.zeros(number, bool)])
+        oip.encode(call, [np.zeros(number, np.int64), np.zeros(number, bool)])
     assert 0 < len(oip._raw_repeats._known) <= 256
     assert 0 < len(oip._raw_answers) <= 256
 
 
-def test_the_json_of_raw_answers_follows_their_shapes_and_the_outputs_asked_for() -> None:
-    def answer(oip: OipRest, rows: int, names: list[str], raw: bool) -> Encoded:
+def test_the_json_of_raw_answers_is_that_of_their_shapes_their_outputs_and_their_id() -> None:
+    def answer(oip: OipRest, rows: int, names: list[str], raw: bool, **more: Any) -> Any:
         asked = [{"name": name, "parameters": {"binary_data": raw or name == "flags"}} for name in names]
-        json = request([RAW_IMAGE, RAW_FLAGS], outputs=asked)
-        outputs = [np.arange(rows).reshape(rows, 1), np.ones(rows, bool)]
-        return oip.encode(oip.decode(json + TAIL, len(json)), outputs)
+        json = request([RAW_IMAGE, RAW_FLAGS], outputs=asked, **more)
+        encoded = oip.encode(oip.decode(json + TAIL, len(json)), [np.arange(rows), np.ones(rows, bool)])
+        return list(map(bytes, encoded.parts)), encoded.json_length
 
     oip = served()
     for _ in range(2):
         for rows in (1, 2, 7):
             for names in (["score"], ["flags"], ["score", "flags"], ["flags", "score"]):
-                for raw in (True, False):
-                    found, new = answer(oip, rows, names, raw), answer(served(), rows, names, raw)
-                    assert list(map(bytes, found.parts)) == list(map(bytes, new.parts))
-                    assert found.json_length == new.json_length
+                for raw, more in ((True, {}), (False, {}), (True, {"id": "a"}), (True, {"id": "b"})):
+                    expected = answer(served(), rows, names, raw, **more)
+                    assert answer(oip, rows, names, raw, **more) == expected

@@ -66,20 +66,13 @@ def read(body: bytes | bytearray) -> Any:
 def read_nested(text: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.float64] | None:
     """Return the numbers of lists nested in `shape`; None where the strict parser is needed.
 
-    Its text needs no comparison: it has a bracket for each list of the shape and no other, so it holds no
-    further list, and the parser refuses all that is neither a list nor a number.
+    `text` must have as many opening brackets as there are lists in the shape: then it holds no further list,
+    and needs no comparison, for the parser refuses all that is neither a list nor a number.
     """
-    if len(shape) == 1:  # most are flat
-        values = _parsed(text, _flat) if text.find(b"[", 1) < 0 else None
-        return values if values is not None and len(values) == shape[0] else None
-    place = -1
-    for _ in range(lists(shape)):
-        place = text.find(b"[", place + 1)
-        if place < 0:
-            return None
-    if text.find(b"[", place + 1) >= 0:
-        return None
-    return _parsed(text, lambda value: _flat(value) if _has_shape(value, shape) else None)
+    if len(shape) > 1:
+        return _parsed(text, lambda value: _flat(value) if _has_shape(value, shape) else None)
+    values = _parsed(text, _flat)
+    return values if values is not None and len(values) == shape[0] else None
 
 
 def lists(shape: tuple[int, ...]) -> int:

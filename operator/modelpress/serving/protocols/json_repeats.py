@@ -23,7 +23,8 @@ _KEPT_BYTES = 1024  # of the text on either side
 # Of so many new bodies one is learnt: clients that never repeat pay little. An odd number, so that where two
 # kinds take turns, both are.
 _LEARN_EVERY = 17
-_KEPT_LISTS = 1024  # each is looked at
+_KEPT_LISTS = 1024  # that hold the numbers
+_MIN_WIDTH = 128  # of several: to look at one costs as much as fifty numbers
 _MARK = "numbers"
 _OPENING = ord("[")
 
@@ -32,6 +33,7 @@ _OPENING = ord("[")
 class _Known:
     before: bytes
     after: bytes
+    brackets: int  # opening ones in a body
     nested: tuple[int, ...]  # shape of the lists between the two
     shape: tuple[int, ...]  # of the input
     context: Any  # of the call
@@ -43,22 +45,26 @@ class Repeats:
     def __init__(self, inputs: tuple[Tensor, ...], key: str, place: Callable[[dict[str, Any]], Any]) -> None:
         """Expect the numbers under a key that matches `key`; `place` returns its value in a request."""
         self._tensor = inputs[0]
-        # a lone array, whose number of values says nothing that the text around it does not
+        # a lone array, of which nothing but the number of rows is free
         self._able = len(inputs) == 1 and len(inputs[0].shape) > 1 and -1 not in inputs[0].shape[1:]
         self._array = re.compile(rb'"(?:%b)"\s*:[\s\[]*\[' % key.encode())
         self._place = place
-        self._known: tuple[_Known, ...] = ()
+        self._known: tuple[_Known, ...] = ()  # those that were met last first
+        self._most = 0  # brackets of one of them
         self._new = 0
 
     def decode(self, body: Body) -> Call | None:
         """Return the call in a body that repeats an earlier one, None for any other."""
-        if type(body) is not bytes:
+        if type(body) is not bytes or not self._known:
             return None
+        brackets = _brackets(body, self._most)
         for known in self._known:
-            if body.startswith(known.before) and body.endswith(known.after):
+            if known.brackets == brackets and body.startswith(known.before) and body.endswith(known.after):
                 numbers = body[len(known.before) : len(body) - len(known.after)]
                 array = nested_array(numbers, known.nested, self._tensor)
                 if array is not None:
+                    if known is not self._known[0]:
+                        self._put_first(known)
                     return Call([array.reshape(known.shape)], known.context)
         return None
 
@@ -76,7 +82,8 @@ class Repeats:
             return
         opened = [place for place in range(found.start(), found.end()) if body[place] == _OPENING]
         nested = _nested(len(opened), call.inputs[0].shape)
-        if lists(nested) > _KEPT_LISTS:
+        count = lists(nested)
+        if count > _KEPT_LISTS or (count > 1 and nested[-1] < _MIN_WIDTH):
             return
         closed = re.compile(rb"\](?:\s*\]){%d}" % (len(nested) - 1)).search(body, found.end())
         if closed is None:
@@ -86,8 +93,13 @@ class Repeats:
             return
         if any((known.before, known.after, known.nested) == (before, after, nested) for known in self._known):
             return
-        known = _Known(before, after, nested, call.inputs[0].shape, call.context)
-        self._known = (known, *self._known)[:_KEPT]
+        brackets = before.count(b"[") + count + after.count(b"[")
+        self._put_first(_Known(before, after, brackets, nested, call.inputs[0].shape, call.context))
+
+    def _put_first(self, known: _Known) -> None:
+        others = [other for other in self._known if other is not known]
+        self._known = (known, *others[: _KEPT - 1])
+        self._most = max(known.brackets for known in self._known)
 
     def _is_numbers(self, before: bytes, after: bytes) -> bool:
         """Whether what stands between the two is the value that `place` finds, or alone in lists there."""
@@ -98,6 +110,15 @@ class Repeats:
         while type(value) is list and len(value) == 1:
             value = value[0]
         return bool(value == _MARK)
+
+
+def _brackets(body: bytes, most: int) -> int:
+    """Return how many opening brackets a body has, or a larger number than `most`."""
+    count, place = 0, body.find(b"[")
+    while place >= 0 and count <= most:
+        count += 1
+        place = body.find(b"[", place + 1)
+    return count
 
 
 def _nested(depth: int, shape: tuple[int, ...]) -> tuple[int, ...]:

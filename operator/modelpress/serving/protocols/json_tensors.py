@@ -132,7 +132,10 @@ def flatten(value: list[Any] | Numbers, where: str) -> Leaves:
 
 
 def nested_array(text: bytes, shape: tuple[int, ...], tensor: Tensor) -> Array | None:
-    """Return as a flat array what JSON lists nested in `shape` hold for `tensor`; None for any other text."""
+    """Return as a flat array what JSON lists nested in `shape` hold for `tensor`; None for any other text.
+
+    `text` must have as many opening brackets as there are lists in the shape.
+    """
     numbers = read_nested(text, shape) if tensor.dtype.kind == "f" else None
     if numbers is not None:
         return _rounded(numbers, tensor.dtype)

@@ -41,7 +41,7 @@ class RawRepeats:
 
     def decode(self, json: bytes, tail: RawTail) -> Call | None:
         """Return the call of a request whose JSON is known, else None. Raises BadRequest."""
-        known = self._known.get(json)
+        known = self._known.get(json) if len(json) <= _KEPT_BYTES else None
         if known is None:
             return None
         arrays: dict[int, Array] = {}
