@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
         "mlp": mlp(64, 64, 32, 10),
         "wide": mlp(784, 128, 10),
         "image": image(),
-        "heavy": mlp(784, 1024, 1024, 10),
+        "heavy": mlp(784, 1024, 1024, 10),  # 32 rows take about a millisecond
     }
     for name, model in models.items():
         model.save(folder / f"{name}.keras")
