@@ -1,4 +1,7 @@
-"""Logging: JSON lines in the cluster, readable lines on a terminal; progress of long work in both."""
+"""Logging: JSON lines in the cluster, readable lines on a terminal; progress of long work in both.
+
+Must not import TensorFlow: the worker and the operator log too.
+"""
 
 import logging
 import os
@@ -25,6 +28,18 @@ def configure(level: int = logging.INFO) -> None:
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def quiet_tensorflow(shown: str = "3") -> None:
+    """Keep TensorFlow's C++ part from writing lines of its own; must be called before its first import.
+
+    `shown` is the lowest severity that is still shown, as in TF_CPP_MIN_LOG_LEVEL: 2 errors, 3 fatal ones.
+    What the environment sets already stays.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", shown)
+    # On CPUs with AVX512_VNNI TensorFlow takes oneDNN's operators unless told not to, and 2.21 then says
+    # so whatever the level is. Without them the numbers of a training depend less on the node, too.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 def progress(logger: logging.Logger, step: str, done: int, total: int, **facts: Any) -> None:

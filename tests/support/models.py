@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from modelpress import logs
+
+logs.quiet_tensorflow()
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 

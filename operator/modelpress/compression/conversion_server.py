@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from modelpress import logs
 from modelpress.compression import edge_quantizer, tflite_file
 
 FLOAT32 = edge_quantizer.FLOAT32
@@ -33,7 +34,7 @@ def main() -> None:
     """Answer requests until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever TensorFlow prints must not mix with the answers
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logs.quiet_tensorflow()
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     serve(sys.stdin, answers)
 

@@ -5,7 +5,6 @@ TensorFlow is imported only where something is trained.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from modelpress import logs
 
 EPOCHS = 20
 SEED = 7
@@ -50,7 +51,7 @@ def load_split(folder: Path, split: str) -> tuple[NDArray[np.float32], NDArray[n
 
 def train(folder: Path, advance: Advance) -> Original:
     """Train, write all files and return what was measured."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logs.quiet_tensorflow()
     import keras  # noqa: PLC0415
 
     keras.utils.set_random_seed(SEED)

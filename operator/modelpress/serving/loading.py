@@ -5,10 +5,10 @@
 
 import asyncio
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelpress import logs
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.artifacts.manifest import ArtifactManifest, Form, load_verified
@@ -107,7 +107,7 @@ async def _nearest(loaded: Loaded, threads: OnThreads, max_batch_size: int) -> D
 def _on_gpus(
     folder: Path, manifest: ArtifactManifest, layout: Layout, max_batch_size: int
 ) -> list[list[Executor]]:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only, of the C++ part
+    logs.quiet_tensorflow("2")
     try:  # a worker on CPUs never gets here
         from modelpress.serving.executors.tensorflow.loading import load_copies  # noqa: PLC0415
     except ImportError as error:
