@@ -16,8 +16,8 @@ pytestmark = pytest.mark.timeout(1200)
 
 @pytest.fixture
 def gpus(cluster: Cluster, node: Node) -> Iterator[None]:
-    """Four devices on the node, as a device plugin reports them."""
-    _report(cluster, node, "4")
+    """Eight devices on the node, as a device plugin reports them."""
+    _report(cluster, node, "8")
     yield
     _report(cluster, node, None)
 
@@ -34,7 +34,7 @@ def test_a_model_for_gpus_is_compressed_scheduled_and_answers(
     change = {
         "devices": {"type": "GPU", "resourceName": None},
         "compression": {"quantization": {"scheme": "Int8Weights"}},
-        "parallelism": {"data": 2, "pipeline": 2},
+        "parallelism": {"data": 2, "pipeline": 2, "tensor": 2},
         "strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "worker": REHEARSAL,
     }
@@ -43,7 +43,7 @@ def test_a_model_for_gpus_is_compressed_scheduled_and_answers(
     assert status["current"]["workerImage"] == "modelpress/worker-gpu:test"
     (pod,) = deployed.ready_pods()
     (container,) = pod["spec"]["containers"]
-    assert container["resources"]["requests"][GPU] == container["resources"]["limits"][GPU] == "4"
+    assert container["resources"]["requests"][GPU] == container["resources"]["limits"][GPU] == "8"
 
     (address,) = deployed.addresses()
     sources = cluster.sources
@@ -54,8 +54,8 @@ def test_a_model_for_gpus_is_compressed_scheduled_and_answers(
     single = predict(address, "gpu", sources.test_x[:1])
     np.testing.assert_allclose(single, parts[0][:1], atol=2e-3)  # whatever else is in the batch
 
-    deployed.patch({"parallelism": {"data": 5}})  # ten devices, of which there are four
+    deployed.patch({"parallelism": {"data": 4}})  # sixteen devices, of which there are eight
     deployed.wait(
-        "no node with ten GPUs", lambda: f"Insufficient {GPU}" in str(deployed.status["conditions"])
+        "no node with sixteen GPUs", lambda: f"Insufficient {GPU}" in str(deployed.status["conditions"])
     )
     assert predict(address, "gpu", sources.test_x[:1]).shape == single.shape

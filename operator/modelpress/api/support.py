@@ -42,7 +42,5 @@ def _sources(spec: Spec) -> Iterator[str]:
 
 
 def _parallelism(parallelism: Parallelism) -> Iterator[str]:
-    if parallelism.tensor > 1 and parallelism.pipeline > 1:
-        yield "spec.parallelism: tensor above 1 together with pipeline above 1"
     if parallelism.pods_per_replica > 1:
         yield "spec.parallelism.podsPerReplica: a value above 1"

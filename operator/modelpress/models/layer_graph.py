@@ -59,11 +59,18 @@ class LayerGraph:
             for number, value, dtype in zip(self.inputs, values, self._dtypes, strict=True)
         }
 
-    def run(self, start: int, stop: int, values: _Values) -> _Values:
-        """Compute the steps start..stop-1; takes what is alive there, returns that and what they made."""
+    def run(
+        self, start: int, stop: int, values: _Values, finish: Callable[[Any], Any] | None = None
+    ) -> _Values:
+        """Compute the steps start..stop-1; takes what is alive there, returns that and what they made.
+
+        `finish` makes of each tensor what later steps get.
+        """
         found = dict(values)
         for step in self.steps[start:stop]:
             results = tf.nest.flatten(step.call(found))
+            if finish is not None:
+                results = [finish(result) for result in results]
             found.update(zip(step.writes, results, strict=True))
         return found
 

@@ -29,6 +29,7 @@ def lines(**fields: Any) -> list[str]:
         {"devices": {"type": "CPU", "resourceName": "example.com/slot"}},
         {"devices": {}, "parallelism": {"data": 2, "pipeline": 2}},
         {"devices": {}, "parallelism": {"data": 2, "tensor": 4}},
+        {"devices": {}, "parallelism": {"data": 2, "tensor": 2, "pipeline": 2}},
         {"model": {"uri": "https://models.example.com/m.keras"}},
         {"model": {"uri": "gs://bucket/m.keras"}, "data": {"evaluation": {"uri": "az://container/e.npz"}}},
         {"model": {"uri": "hf://owner/name@main/m.keras"}},
@@ -45,10 +46,6 @@ def test_what_this_release_does(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        (
-            {"devices": {}, "parallelism": {"tensor": 2, "pipeline": 2}},
-            "spec.parallelism: tensor above 1 together with pipeline above 1",
-        ),
         (
             {"parallelism": PODS},
             "spec.parallelism.podsPerReplica: a value above 1",

@@ -57,10 +57,12 @@ class Lines:
 
 def describe(program: Any) -> dict[str, Any]:
     """Return where the variables of a program are, and their bytes on each device."""
-    if not hasattr(program, "compiles"):
-        return {"compiles": False, **describe_mesh(program.variables)}
+    from modelpress.serving.executors.tensorflow.mesh import MeshProgram
+
+    if isinstance(program, MeshProgram):
+        return {"by_size": True, **describe_mesh(program.variables)}
     return {
-        "compiles": program.compiles,
+        "by_size": program.by_size,
         "bytes": sum(int(item.shape.num_elements()) * item.dtype.size for item in program.variables),
         "devices": sorted({item.device for item in program.variables}),
     }
@@ -110,7 +112,7 @@ def check(folder: Path, case: dict[str, Any], lines: Lines, traces: Traces) -> d
     layout = Layout(**{name: case.get(name, 1) for name in ("data", "pipeline", "tensor")})
     loaded = load(folder / case["artifact"], layout, MOST)
     executors: list[Any] = [executor for copy in loaded.copies for executor in copy]
-    programs = [getattr(executor, "program", executor) for executor in executors]  # a mesh has one function
+    programs = [executor.program for executor in executors]
     ready = lines.settle(), traces.count
     parallel = DataParallel(
         [Pipeline([Stage(executor, "stage") for executor in copy]) for copy in loaded.copies]

@@ -97,6 +97,13 @@ def masked() -> Any:
     return keras.Model(words, layers.Dense(3, name="scores")(layers.Dense(8, activation="relu")(hidden)))
 
 
+def recurrent() -> Any:
+    """Three layers, of which a mesh cannot compute the second."""
+    layers = keras.layers
+    series = keras.Input((7, 8))
+    return keras.Model(series, layers.Dense(4)(layers.LSTM(6)(layers.Dense(16)(series))))
+
+
 def nested() -> Any:
     """A model inside another one, used twice, and one in it again."""
     layers = keras.layers
@@ -119,7 +126,8 @@ def normalized() -> Any:
 
 
 MODELS = {
-    build.__name__: build for build in (mlp, cnn, attention, text, two, free, masked, nested, normalized)
+    build.__name__: build
+    for build in (mlp, cnn, attention, text, two, free, masked, recurrent, nested, normalized)
 }
 SCHEMES = {
     "float32": None,

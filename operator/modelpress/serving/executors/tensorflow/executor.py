@@ -2,16 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from modelpress.serving.executors.base import Array, Arrays, InputError, rows
-from modelpress.serving.executors.tensorflow.program import Program, why
+from modelpress.serving.executors.tensorflow.program import why
 from modelpress.serving.executors.tensorflow.sizes import padded
 
 _REFUSED = (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError)
+
+
+class Part(Protocol):
+    """A model, or a stage of one, on devices: a Program or a MeshProgram."""
+
+    @property
+    def by_size(self) -> bool:
+        """Whether it is prepared for each batch size by itself."""
+        ...
+
+    def __call__(self, values: Sequence[Any]) -> list[Any]:
+        """Compute. Raises errors of TensorFlow."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,7 @@ class TensorFlowExecutor:
     """
 
     def __init__(
-        self, program: Program, sizes: list[int] | None, *, first: bool = True, last: bool = True
+        self, program: Part, sizes: list[int] | None, *, first: bool = True, last: bool = True
     ) -> None:
         self.program = program
         self._sizes = sizes
@@ -54,7 +67,7 @@ class TensorFlowExecutor:
 
     def _enter(self, inputs: Arrays) -> Flow:
         count = rows(inputs)
-        if self._sizes is None or (self._last and not self.program.compiles):
+        if self._sizes is None or (self._last and not self.program.by_size):
             return Flow(count, list(inputs))
         return Flow(count, pad(inputs, padded(count, self._sizes)))
 

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from modelpress.models.graph_model import Signature as ModelSignature
 from modelpress.models.stored_model import StoredModel
 from modelpress.models.types import TensorSpec
 from modelpress.serving.executors.base import Array, Executor, InputError
-from modelpress.serving.executors.tensorflow import devices
-from modelpress.serving.executors.tensorflow.executor import TensorFlowExecutor
-from modelpress.serving.executors.tensorflow.mesh import MeshExecutor
+from modelpress.serving.executors.tensorflow import devices, sharding
+from modelpress.serving.executors.tensorflow.executor import Part, TensorFlowExecutor
+from modelpress.serving.executors.tensorflow.mesh import MeshProgram
 from modelpress.serving.executors.tensorflow.program import Program
 from modelpress.serving.executors.tensorflow.sizes import padded_sizes
 from modelpress.serving.executors.tensorflow.staging import StagedLayers
@@ -39,7 +40,6 @@ def load_copies(
 
     Raises DataError: ModelLoadFailed, UnsupportedModel, InvalidModel, ArtifactCorrupt or OutOfMemory.
     """
-    _check(layout)
     signature = Signature.of(manifest)
     if layout.tensor > 1:
         _check_sizes(signature)
@@ -60,13 +60,6 @@ def load_copies(
             Reason.OUT_OF_MEMORY, f"the model does not fit into the memory of its devices: {names[0]}, ..."
         ) from error
     return copies
-
-
-def _check(layout: Layout) -> None:
-    if layout.tensor > 1 and layout.pipeline > 1:
-        raise DataError(
-            Reason.NOT_SUPPORTED_YET, "parallelism: tensor and pipeline above 1 together are not implemented"
-        )
 
 
 def _check_sizes(signature: Signature) -> None:
@@ -91,26 +84,27 @@ def _chains(
             "parallelism: on GPU devices, pipeline and tensor need a model of layers (.keras, .h5);"
             " this one is a SavedModel",
         )
-    if layout.tensor > 1 and sizes is not None:
-        for first in range(0, len(names), layout.tensor):
-            executor = MeshExecutor(
-                path, model_signature(manifest), names[first : first + layout.tensor], sizes
-            )
-            executor.check(Signature.of(manifest).example(1))
-            yield [executor]
-        return
-    if layout.pipeline == 1:
+    if layout.pipeline * layout.tensor == 1:
         yield from ([_whole(folder, manifest, name, sizes)] for name in names)
         return
+    signature = Signature.of(manifest)
     staged = StagedLayers(path, folder / weights.WEIGHTS_FILE, model_signature(manifest))
-    bounds = staged.bounds(layout.pipeline, Signature.of(manifest), names[0])
-    last = len(bounds) - 1
-    for first_device in range(0, len(names), layout.pipeline):
-        chain: list[Executor] = []
-        for place, (start, stop) in enumerate(bounds):
-            program = staged.program(start, stop, names[first_device + place], compiled=sizes is not None)
-            chain.append(TensorFlowExecutor(program, sizes, first=place == 0, last=place == last))
-        yield chain
+    axes = sharding.axes(staged.graph, layout.tensor) if layout.tensor > 1 else {}
+    bounds = staged.bounds(layout.pipeline, signature, names[0])
+    free = iter(names)
+    for _ in range(layout.data):
+        parts: list[Part] = []
+        values: Sequence[Any] = signature.example(1)
+        for start, stop in bounds:
+            if layout.tensor == 1:
+                parts.append(staged.program(start, stop, next(free), compiled=sizes is not None))
+                continue
+            mesh = MeshProgram(staged, (start, stop), list(islice(free, layout.tensor)), axes)
+            values = mesh.checked(values)
+            parts.append(mesh)
+        yield [
+            TensorFlowExecutor(part, sizes, first=part is parts[0], last=part is parts[-1]) for part in parts
+        ]
 
 
 def _whole(folder: Path, manifest: ArtifactManifest, device: str, sizes: list[int] | None) -> Executor:

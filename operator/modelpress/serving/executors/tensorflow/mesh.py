@@ -1,4 +1,4 @@
-"""Tensor parallelism by DTensor: one model on a mesh of devices, its weights split over them.
+"""Tensor parallelism by DTensor: a model, or a stage of it, on a mesh of devices that share its weights.
 
 Layers that are split compute their part of the output on each device; between layers the parts are gathered,
 so that every layer takes whole tensors. What is not split is computed on every device. Batches are padded to
@@ -7,25 +7,18 @@ https://www.tensorflow.org/guide/dtensor_overview
 """
 
 import bisect
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
 from modelpress.artifacts import int4, weights
-from modelpress.models.graph_model import Signature as ModelSignature
-from modelpress.models.layer_graph import LayerGraph
-from modelpress.models.stored_model import StoredLayers, StoredTensor
+from modelpress.models.stored_model import StoredTensor
 from modelpress.models.types import first_line, unsupported
-from modelpress.serving.executors.base import Array, Arrays, InputError, rows
-from modelpress.serving.executors.tensorflow import sharding
-from modelpress.serving.executors.tensorflow.executor import pad
-from modelpress.serving.executors.tensorflow.program import why
-from modelpress.serving.executors.tensorflow.sizes import padded
+from modelpress.serving.executors.base import Array
+from modelpress.serving.executors.tensorflow.staging import StagedLayers
 
 _DIMENSION = "tensor"
 # what DTensor raises for an operator that it cannot split; a batch of zeros causes no other error of these
@@ -45,9 +38,10 @@ class Mesh:
         self.size = len(names)
         self._mesh = dtensor.create_mesh([(_DIMENSION, self.size)], devices=names, mesh_name="-".join(names))
 
-    def everywhere(self, array: Array) -> Any:
-        """Put an array on every device."""
-        return dtensor.pack([_on_host(array)] * self.size, self._whole(np.ndim(array)))
+    def everywhere(self, value: Any) -> Any:
+        """Put an array, or a tensor of any device, on every device."""
+        tensor = value if tf.is_tensor(value) else _on_host(value)
+        return dtensor.pack([tensor] * self.size, self._whole(tensor.shape.rank))
 
     def split(self, array: Array, axis: int) -> Any:
         """Put a part of an array on each device, without the whole on any of them."""
@@ -63,9 +57,9 @@ class Mesh:
             whole._keras_mask = dtensor.relayout(mask, self._whole(mask.shape.rank))
         return whole
 
-    def array(self, value: Any) -> Array:
-        """Return a tensor that is whole on every device."""
-        return np.asarray(dtensor.unpack(value)[0])
+    def first(self, value: Any) -> Any:
+        """Return what the first device has of a tensor."""
+        return dtensor.unpack(value)[0]
 
     def _whole(self, rank: int) -> Any:
         return dtensor.Layout.replicated(self._mesh, rank=rank)
@@ -107,88 +101,66 @@ def integers(tensor: StoredTensor) -> Array:
     return int4.unpack(tensor.data, count).reshape(tensor.shape)
 
 
-class MeshExecutor:
-    """A whole model on a mesh."""
+class MeshProgram:
+    """The steps start..stop-1 of a model as one function of tensors on a mesh, traced for each batch size."""
+
+    by_size = True  # as of a Program
 
     def __init__(
-        self, structure: Path, signature: ModelSignature, devices: Sequence[str], sizes: list[int]
+        self, staged: StagedLayers, steps: tuple[int, int], devices: Sequence[str], axes: Mapping[int, int]
     ) -> None:
-        self._signature = signature
-        self._sizes = sizes
+        self._staged = staged
+        self._start, self._stop = steps
         self._mesh = Mesh(devices)
-        layers = StoredLayers(structure, signature)
-        self._graph = LayerGraph(layers.network)
-        self._network_variables = layers.network.variables
-        held = self._hold(layers, structure.with_name(weights.WEIGHTS_FILE))
+        self._layer_variables = staged.graph.variables(*steps)
+        held = self._hold(axes)
         self.variables = [one.parts for one in held]  # what is kept in the memory of the devices
-        self._functions: dict[tuple[Any, ...], Any] = {}  # by the number of steps and the shapes of inputs
+        self._functions: dict[tuple[Any, ...], Any] = {}  # by the last step and the shapes of the values
 
-    def run(self, inputs: Arrays) -> list[Array]:
-        """Compute the outputs of `inputs`."""
-        count = rows(inputs)
-        given = pad(inputs, padded(count, self._sizes))
-        try:
-            return self._call(len(self._graph.steps), given, count)
-        except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
-            raise InputError(why(error)) from error
+    def __call__(self, values: Sequence[Any]) -> list[Any]:
+        """Compute on the mesh, return whole tensors on its first device. Raises errors of TensorFlow."""
+        return self._call(self._stop, values)
 
-    def close(self) -> None:
-        """Free the variables."""
-        self.variables, self._functions = [], {}
-
-    def check(self, inputs: Arrays) -> None:
+    def checked(self, values: Sequence[Any]) -> list[Any]:
         """Compute once. Raises UnsupportedModel, with the name of the layer that DTensor cannot compute."""
         try:
-            self._call(len(self._graph.steps), inputs, rows(inputs))
+            return self(values)
         except _REFUSALS as error:
-            guilty = bisect.bisect_left(
-                range(1, len(self._graph.steps) + 1), True, key=lambda stop: self._fails(stop, inputs)
-            )
-            if guilty == len(self._graph.steps):
+            stops = range(self._start + 1, self._stop + 1)
+            guilty = bisect.bisect_left(stops, True, key=lambda stop: self._fails(stop, values))
+            if guilty == len(stops):
                 raise
-            step = self._graph.steps[guilty]
+            step = self._staged.graph.steps[self._start + guilty]
             raise unsupported(
                 f"parallelism.tensor is {self._mesh.size}, and layer {step.name}"
                 f" ({type(step.operation).__name__}) cannot be computed on several devices: {_reason(error)}"
             ) from error
 
-    def _call(self, stop: int, inputs: Arrays, count: int) -> list[Array]:
-        """Compute the first `stop` steps, traced where these shapes are new."""
-        given = [self._mesh.everywhere(array) for array in inputs]
-        key = (stop, *(array.shape for array in inputs))
+    def _call(self, stop: int, values: Sequence[Any]) -> list[Any]:
+        """Compute the steps before `stop`, traced where these shapes are new."""
+        given = [self._mesh.everywhere(value) for value in values]
+        key = (stop, *(tuple(value.shape) for value in values))
         if key not in self._functions:
             self._functions[key] = self._traced(stop, given)
-        results = self._functions[key](self.variables, given)
-        return [self._mesh.array(result)[:count] for result in results]
+        return [self._mesh.first(result) for result in self._functions[key](self.variables, given)]
 
-    def _fails(self, stop: int, inputs: Arrays) -> bool:
-        """Whether the first `stop` steps cannot be computed."""
+    def _fails(self, stop: int, values: Sequence[Any]) -> bool:
+        """Whether the steps before `stop` cannot be computed."""
         try:
-            self._call(stop, inputs, rows(inputs))
+            self._call(stop, values)
         except _REFUSALS:
             return True
         return False
 
     def _traced(self, stop: int, given: Any) -> Any:
-        """Return the first `stop` steps as a function of the variables' parts and the inputs.
+        """Return the steps before `stop` as a function of the variables' parts and the values.
 
         Constants of layers, such as those of Normalization, are captured, and must be on the mesh too.
         """
-        graph, whole = self._graph, stop == len(self._graph.steps)
 
-        def function(parts: Any, inputs: Any) -> Any:
-            values = zip(self._network_variables, map(_Held.value, parts), strict=True)
-            with keras.StatelessScope(state_mapping=list(values)):
-                found = graph.entered(inputs)
-                for place in range(stop):
-                    found = graph.run(place, place + 1, found)
-                    for number in graph.steps[place].writes:
-                        found[number] = self._mesh.gathered(found[number])
-            results = [found[number] for number in graph.alive(stop)]
-            if whole:
-                specs = self._signature.outputs
-                results = [tf.cast(value, spec.dtype) for value, spec in zip(results, specs, strict=True)]
-            return results
+        def function(parts: Any, values: Any) -> Any:
+            mapping = list(zip(self._layer_variables, map(_Held.value, parts), strict=True))
+            return self._staged.compute((self._start, stop), values, mapping, self._mesh.gathered)
 
         specs = tf.nest.map_structure(
             lambda item: tf.TensorSpec(item.shape, item.dtype), [self.variables, given]
@@ -198,17 +170,17 @@ class MeshExecutor:
         traced.set_external_captures(constants)
         return traced
 
-    def _hold(self, layers: StoredLayers, file: Path) -> list[_Held]:
-        """Put all variables onto the mesh, in the order of the network's."""
-        axes = sharding.axes(self._graph, self._mesh.size)
-        places = {layers.tensor(variable): axes.get(id(variable)) for variable in self._network_variables}
+    def _hold(self, axes: Mapping[int, int]) -> list[_Held]:
+        """Put the variables onto the mesh, in the order of the layers'."""
+        layers = self._staged.layers
+        places = {layers.tensor(variable): axes.get(id(variable)) for variable in self._layer_variables}
 
         def keep(tensor: StoredTensor) -> _Held:
             return _Held(tensor, self._mesh, places[tensor.name])
 
-        held = layers.held(weights.read(file), self._network_variables, keep)
+        held = layers.held(self._staged.stored(self._layer_variables), self._layer_variables, keep)
         found = []
-        for variable in self._network_variables:
+        for variable in self._layer_variables:
             name = layers.tensor(variable)
             if name is None:
                 empty = weights.plain(variable.path, np.zeros(variable.shape, variable.dtype))

@@ -55,8 +55,8 @@ class Program:
             self._use_graph()
 
     @property
-    def compiles(self) -> bool:
-        """Whether XLA compiles it: then only batch sizes that were seen are fast."""
+    def by_size(self) -> bool:
+        """Whether it is prepared for each batch size by itself: then only those that were seen are fast."""
         return self._graph is None
 
     def __call__(self, values: Sequence[Any]) -> list[Any]:

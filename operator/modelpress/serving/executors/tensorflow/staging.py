@@ -1,9 +1,10 @@
-"""A pipeline on TensorFlow: the layers of a model cut into stages, each with its variables on one device."""
+"""A pipeline on TensorFlow: the layers of a model cut into stages, each with devices of its own."""
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -41,27 +42,21 @@ class StagedLayers:
     """
 
     def __init__(self, structure: Path, tensors: Path, signature: ModelSignature) -> None:
-        self._layers = StoredLayers(structure, signature)
+        self.layers = StoredLayers(structure, signature)
+        self.graph = LayerGraph(self.layers.network)
         self._file = tensors
         self._signature = signature
-        self.graph = LayerGraph(self._layers.network)
-        self._known = self._trace()
-        self._places = [
-            0,
-            *(
-                place
-                for place in range(1, len(self.graph.steps))
-                if self._known.masked.isdisjoint(self.graph.alive(place))
-            ),
-            len(self.graph.steps),
-        ]
 
     def bounds(self, stages: int, signature: Signature, device: str) -> list[tuple[int, int]]:
         """Return the first and the last step + 1 of each stage, by the cost of the parts on `device`.
 
         Raises DataError (UnsupportedModel) for more stages than parts.
         """
-        parts = list(pairwise(self._places))
+        if stages == 1:
+            return [(0, len(self.graph.steps))]
+        inner = range(1, len(self.graph.steps))
+        places = [place for place in inner if self._known.masked.isdisjoint(self.graph.alive(place))]
+        parts = list(pairwise([0, *places, len(self.graph.steps)]))
         choose_cuts(_even(len(parts)), stages, "parts that can be cut")  # before anything is measured
         costs = self._measure(parts, signature, device)
         cuts = [parts[part][0] for part in choose_cuts(costs, stages)]
@@ -73,27 +68,49 @@ class StagedLayers:
 
     def program(self, start: int, stop: int, device: str, *, compiled: bool = True) -> Program:
         """Return the steps start..stop-1 as a program, its variables in the memory of `device`."""
-        graph, layers = self.graph, self._layers
-        variables = graph.variables(start, stop)
+        variables = self.graph.variables(start, stop)
         with tf.device(device):
-            wanted = layers.wanted(variables)
-            holding = layers.hold(weights.read(self._file, only=wanted), variables)
-        before, after = graph.alive(start), graph.alive(stop)
-        first, last = start == 0, stop == len(graph.steps)
+            holding = self.layers.hold(self.stored(variables), variables)
 
         def function(values: Sequence[Any]) -> Sequence[Any]:
             mapping = [(variable, holding.value(variable)) for variable in variables]
-            with keras.StatelessScope(state_mapping=mapping):
-                given = graph.entered(values) if first else dict(zip(before, values, strict=True))
-                found = graph.run(start, stop, given)
-            results = [found[number] for number in after]
-            if last:
-                specs = self._signature.outputs
-                results = [tf.cast(value, spec.dtype) for value, spec in zip(results, specs, strict=True)]
-            return results
+            return self.compute((start, stop), values, mapping)
 
-        arguments = _arguments(self._signature) if first else [self._known.specs[number] for number in before]
+        if start == 0:
+            arguments = _arguments(self._signature)
+        else:
+            arguments = [self._known.specs[number] for number in self.graph.alive(start)]
         return Program(function, arguments, device, holding.variables, compiled=compiled)
+
+    def stored(self, variables: Iterable[keras.Variable]) -> Iterable[weights.StoredTensor]:
+        """Read what is stored for some variables."""
+        return weights.read(self._file, only=self.layers.wanted(variables))
+
+    def compute(
+        self,
+        steps: tuple[int, int],
+        values: Sequence[Any],
+        mapping: Sequence[tuple[keras.Variable, Any]],
+        finish: Callable[[Any], Any] | None = None,
+    ) -> list[Any]:
+        """Compute the steps start..stop-1, inside a function.
+
+        `values` are the inputs, or what is alive before the steps; `mapping` has the value of each variable;
+        `finish` is that of LayerGraph.run. Returns what is alive after the steps, outputs in their dtypes.
+        """
+        start, stop = steps
+        with keras.StatelessScope(state_mapping=mapping):
+            if start == 0:
+                given = self.graph.entered(values)
+            else:
+                given = dict(zip(self.graph.alive(start), values, strict=True))
+            found = self.graph.run(start, stop, given, finish)
+        results = [found[number] for number in self.graph.alive(stop)]
+        if stop < len(self.graph.steps):
+            return results
+        return [
+            tf.cast(value, spec.dtype) for value, spec in zip(results, self._signature.outputs, strict=True)
+        ]
 
     def _measure(self, parts: Sequence[tuple[int, int]], signature: Signature, device: str) -> Costs:
         """Time each part alone, best of five, as a graph: compiling each would take minutes."""
@@ -108,11 +125,12 @@ class StagedLayers:
             values = program(values)
         return Costs(np.array(microseconds), np.array(crossing, dtype=np.float64))
 
-    def _trace(self) -> _Tensors:
-        """Trace the whole model without its values, to see what every tensor is."""
+    @cached_property
+    def _known(self) -> _Tensors:
+        """What a trace of the whole model without its values tells of every tensor."""
         specs: dict[int, tf.TensorSpec] = {}
         masked: set[int] = set()
-        variables = self._layers.network.variables
+        variables = self.layers.network.variables
 
         def whole(*values: Any) -> Any:
             mapping = [(variable, tf.zeros(variable.shape, variable.dtype)) for variable in variables]
