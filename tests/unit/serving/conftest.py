@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from modelpress.serving.executors.litert import LiteRTExecutor
 from tests.unit.serving.artifacts import Worker, convert, make_artifact, worker
 
 
@@ -36,3 +37,9 @@ def besieged(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("besieged")
     with worker(artifacts / "seed-int8", folder, request_timeout_seconds=5) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def reference(models: Path) -> LiteRTExecutor:
+    """The bare interpreter of what `digits` serves."""
+    return LiteRTExecutor(models / "seed-int8.tflite")

@@ -69,6 +69,17 @@ def opening(stream: int, block: bytes | None = None, flags: int = frames.END_HEA
     )
 
 
+def windows(size: int, stream: int = 0) -> bytes:
+    """Return a WINDOW_UPDATE frame."""
+    return frames.frame(frames.WINDOW_UPDATE, 0, stream, struct.pack(">I", size))
+
+
+def continued(*parts: bytes, stream: int = 1) -> bytes:
+    """Return a head that goes on in CONTINUATION frames and does not end."""
+    pieces = [frames.frame(frames.CONTINUATION, 0, stream, part) for part in parts]
+    return opening(stream, b"", 0) + b"".join(pieces)
+
+
 class Site(Stand):
     """The server and what it stands on."""
 

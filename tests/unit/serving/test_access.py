@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.serving.artifacts import Worker, worker
-from tests.unit.serving.test_worker import images, request
+from tests.unit.serving.oip_requests import images, request
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"

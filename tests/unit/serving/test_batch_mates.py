@@ -8,7 +8,7 @@ import httpx
 
 from modelpress.serving.executors.litert import LiteRTExecutor
 from tests.unit.serving.artifacts import equal, examples, worker
-from tests.unit.serving.test_worker import output, tensor
+from tests.unit.serving.oip_requests import output, tensor
 
 
 def test_a_request_that_the_model_refuses_fails_alone(artifacts: Path, models: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from modelpress.serving.executors.litert import LiteRTExecutor
 from tests.unit.serving.artifacts import start, wait_ready
-from tests.unit.serving.test_worker import images
+from tests.unit.serving.oip_requests import images
 
 KEPT, NEW, SLOW, IDLE = 24, 24, 12, 4
 

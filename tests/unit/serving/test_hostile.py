@@ -14,8 +14,8 @@ import httpx
 from modelpress.serving.executors.litert import LiteRTExecutor
 from tests.unit.serving.artifacts import Worker
 from tests.unit.serving.mutations import hostile, oip
+from tests.unit.serving.oip_requests import images, output, request
 from tests.unit.serving.siege import ask, besiege, drip, harm_nobody
-from tests.unit.serving.test_worker import images, output, request
 
 COUNT = 10_000 if os.environ.get("MODELPRESS_TEST_FULL") else 1_500
 SLOW = 200
