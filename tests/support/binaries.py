@@ -51,6 +51,8 @@ class Program:
         if self.folder:
             files = [self.folder / name for name in _SOURCES]
             contents += [file.read_text() for file in files if file.exists()]
+            if f" {self.version}" not in (self.folder / "go.mod").read_text():
+                raise ValueError(f"{self.folder / 'go.mod'} does not pin {self.version}")
         return f"{self.version}-{hashlib.sha256(chr(0).join(contents).encode()).hexdigest()[:8]}"
 
 

@@ -36,6 +36,7 @@ _TERMINATED = 128 + signal.SIGTERM
 def main() -> NoReturn:
     """Run the Job that the environment describes (api.contract), write its termination message, exit."""
     logs.configure()
+    logs.quiet_tensorflow()
     _exit_on_sigterm()
     sys.exit(run_reporting(run_environment, unexpected=Reason.JOB_FAILED))
 

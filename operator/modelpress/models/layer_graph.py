@@ -64,13 +64,15 @@ class LayerGraph:
     ) -> _Values:
         """Compute the steps start..stop-1; takes what is alive there, returns that and what they made.
 
-        `finish` makes of each tensor what later steps get.
+        `finish` makes of each new tensor what later steps get; a step that hands on what it read, such as
+        Dropout, hands on the same tensor, since Keras keeps masks at tensors.
         """
         found = dict(values)
         for step in self.steps[start:stop]:
             results = tf.nest.flatten(step.call(found))
             if finish is not None:
-                results = [finish(result) for result in results]
+                known = {id(value) for value in found.values()}
+                results = [result if id(result) in known else finish(result) for result in results]
             found.update(zip(step.writes, results, strict=True))
         return found
 

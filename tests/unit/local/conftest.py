@@ -1,5 +1,5 @@
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -7,8 +7,8 @@ from tests.unit.local.pod_harness import Harness
 
 
 @pytest.fixture
-def pods(tmp_path: Path) -> Any:
-    harness = Harness(tmp_path)
-    yield harness
-    for pod in harness.pods:
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    found = Harness(tmp_path)
+    yield found
+    for pod in found.pods:
         pod.stop(0)

@@ -32,47 +32,47 @@ def server(**fields: Any) -> dict[str, Any]:
     return python(SERVER, env=env, ports=[{"name": "http", "containerPort": 8080}], **fields)
 
 
-def test_readiness_follows_its_probe(pods: Harness) -> None:
-    pod = pods.start(
+def test_readiness_follows_its_probe(harness: Harness) -> None:
+    pod = harness.start(
         containers=[
             server(startupProbe=probe("/never", failureThreshold=600), readinessProbe=probe("/unready"))
         ]
     )
-    pods.until(lambda: container(pod.status())["ready"], "ready")
+    harness.until(lambda: container(pod.status())["ready"], "ready")
     assert condition(pod.status(), "Ready")["status"] == "True"
     assert container(pod.status())["started"]
-    flag = pods.folder / "pod-0" / "main" / "unready"
+    flag = harness.folder / "pod-0" / "main" / "unready"
     flag.touch()
-    pods.until(lambda: not container(pod.status())["ready"], "not ready")
+    harness.until(lambda: not container(pod.status())["ready"], "not ready")
     assert condition(pod.status(), "Ready")["status"] == "False"
     assert "Readiness probe failed: HTTP probe failed with statuscode: 503" in [
         e["message"] for e in pod.events()
     ]
     flag.unlink()
-    pods.until(lambda: container(pod.status())["ready"], "ready again")
+    harness.until(lambda: container(pod.status())["ready"], "ready again")
     assert container(pod.status())["restartCount"] == 0
 
 
-def test_a_failing_liveness_probe_restarts_the_container(pods: Harness) -> None:
-    pod = pods.start(
+def test_a_failing_liveness_probe_restarts_the_container(harness: Harness) -> None:
+    pod = harness.start(
         containers=[server(startupProbe=probe("/never", failureThreshold=600), livenessProbe=probe("/dead"))]
     )
-    pods.until(lambda: container(pod.status())["started"], "started")
-    (pods.folder / "pod-0" / "main" / "dead").touch()
-    pods.until(lambda: container(pod.status())["restartCount"] >= 1, "a restart")
+    harness.until(lambda: container(pod.status())["started"], "started")
+    (harness.folder / "pod-0" / "main" / "dead").touch()
+    harness.until(lambda: container(pod.status())["restartCount"] >= 1, "a restart")
     assert container(pod.status())["lastState"]["terminated"]["exitCode"] == 0
     assert "Killing" in {event["reason"] for event in pod.events()}
 
 
-def test_a_startup_probe_that_never_passes_restarts_the_container(pods: Harness) -> None:
-    (pods.folder / "pod-0" / "main").mkdir(parents=True)
-    (pods.folder / "pod-0" / "main" / "late").touch()
-    pod = pods.start(containers=[server(startupProbe=probe("/late"))])
-    pods.until(lambda: container(pod.status())["restartCount"] >= 1, "a restart")
+def test_a_startup_probe_that_never_passes_restarts_the_container(harness: Harness) -> None:
+    (harness.folder / "pod-0" / "main").mkdir(parents=True)
+    (harness.folder / "pod-0" / "main" / "late").touch()
+    pod = harness.start(containers=[server(startupProbe=probe("/late"))])
+    harness.until(lambda: container(pod.status())["restartCount"] >= 1, "a restart")
     assert not container(pod.status())["started"]
     assert not container(pod.status())["ready"]
 
 
-def test_a_probe_of_an_unknown_port_is_refused(pods: Harness) -> None:
+def test_a_probe_of_an_unknown_port_is_refused(harness: Harness) -> None:
     with pytest.raises(KeyError, match="http"):
-        pods.start(containers=[python("", readinessProbe=probe("/"))])
+        harness.start(containers=[python("", readinessProbe=probe("/"))])

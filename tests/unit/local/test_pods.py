@@ -17,14 +17,14 @@ from tests.unit.local.pod_harness import Harness, all_gone, condition, container
 DUMP = "import json, os; print(json.dumps(dict(os.environ)), flush=True)"
 
 
-def test_init_containers_run_in_order_and_share_volumes(pods: Harness) -> None:
+def test_init_containers_run_in_order_and_share_volumes(harness: Harness) -> None:
     mount = [{"name": "work", "mountPath": "/var/lib/work"}]
     env = [{"name": "FILE", "value": "/var/lib/work/deep/file"}]
     append = (
         "import os, pathlib; p = pathlib.Path(os.environ['FILE']); p.parent.mkdir(exist_ok=True); "
         "p.open('a').write('{}')"
     )
-    pod = pods.start(
+    pod = harness.start(
         restartPolicy="Never",
         volumes=[{"name": "work", "emptyDir": {}}],
         initContainers=[
@@ -35,9 +35,9 @@ def test_init_containers_run_in_order_and_share_volumes(pods: Harness) -> None:
             python("import os; print(open(os.environ['FILE']).read())", env=env, volumeMounts=mount),
         ],
     )
-    status = pods.ended(pod)
+    status = harness.ended(pod)
     assert status["phase"] == "Succeeded"
-    assert pods.lines == [("main", "ab")]
+    assert harness.lines == [("main", "ab")]
     assert [entry["state"]["terminated"]["reason"] for entry in status["initContainerStatuses"]] == [
         "Completed"
     ] * 2
@@ -49,24 +49,24 @@ def test_init_containers_run_in_order_and_share_volumes(pods: Harness) -> None:
     }
 
 
-def test_a_failing_init_container_ends_a_pod_that_is_never_restarted(pods: Harness) -> None:
-    pod = pods.start(
+def test_a_failing_init_container_ends_a_pod_that_is_never_restarted(harness: Harness) -> None:
+    pod = harness.start(
         restartPolicy="Never",
         initContainers=[python("raise SystemExit(66)", "fetch")],
         containers=[python("print('never')")],
     )
-    status = pods.ended(pod)
+    status = harness.ended(pod)
     assert status["phase"] == "Failed"
     assert container(status)["state"] == {"waiting": {"reason": "PodInitializing"}}
     assert condition(status, "Initialized")["message"] == "containers with incomplete status: [fetch]"
-    assert pods.lines == []
+    assert harness.lines == []
 
 
 def test_environment_gets_private_paths_and_free_ports(
-    pods: Harness, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODELPRESS_STORE", "leaked")
-    pods.secrets["keys"] = {"token": b"abc", "other": b"x"}
+    harness.secrets["keys"] = {"token": b"abc", "other": b"x"}
     values = {
         "SECRETS": "/etc/modelpress/secrets",
         "ONE_SECRET": "/etc/modelpress/secrets/model",
@@ -85,7 +85,7 @@ def test_environment_gets_private_paths_and_free_ports(
         {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "token"}}},
         {"name": "MAYBE", "valueFrom": {"secretKeyRef": {"name": "no", "key": "token", "optional": True}}},
     ]
-    pod = pods.start(
+    pod = harness.start(
         restartPolicy="Never",
         volumes=[{"name": "work", "emptyDir": {}}, {"name": "s", "secret": {"secretName": "keys"}}],
         containers=[
@@ -100,17 +100,17 @@ def test_environment_gets_private_paths_and_free_ports(
             )
         ],
     )
-    pods.ended(pod)
-    seen = json.loads(pods.lines[0][1])
+    harness.ended(pod)
+    seen = json.loads(harness.lines[0][1])
     assert Path(seen["SECRETS"], "model", "token").read_bytes() == b"abc"
     assert Path(seen["ONE_SECRET"], "other").read_bytes() == b"x"
     assert Path(seen["WORK"]).is_dir()
-    assert Path(seen["WORK"]).is_relative_to(pods.folder)
+    assert Path(seen["WORK"]).is_relative_to(harness.folder)
     assert seen["NEIGHBOUR"] == "/var/lib/modelpress-not"
     assert seen["MODELPRESS_HOST"] == "127.0.0.1"
     assert seen["MODELPRESS_PORT"] == str(pod.port("http"))
     assert seen["OTHER_NUMBER"] == "8080"
-    assert Path(seen["MODELPRESS_TERMINATION_MESSAGE"]).is_relative_to(pods.folder)
+    assert Path(seen["MODELPRESS_TERMINATION_MESSAGE"]).is_relative_to(harness.folder)
     assert seen["EXPANDED"] == seen["WORK"] + "/x $ $(NOBODY)"
     assert (seen["POD"], seen["LABEL"], seen["TOKEN"]) == ("pod-0", "c", "abc")
     assert "MAYBE" not in seen
@@ -118,113 +118,113 @@ def test_environment_gets_private_paths_and_free_ports(
     assert pod.port("http") != 8080
 
 
-def test_a_missing_secret_volume_waits_with_the_kubelets_event_and_then_goes_on(pods: Harness) -> None:
-    pod = pods.start(
+def test_a_missing_secret_volume_waits_with_the_kubelets_event_and_then_goes_on(harness: Harness) -> None:
+    pod = harness.start(
         restartPolicy="Never",
         volumes=[{"name": "v", "secret": {"secretName": "missing"}}],
         containers=[python("print('ran')")],
     )
-    pods.until(pod.events, "an event")
+    harness.until(pod.events, "an event")
     status, event = pod.status(), pod.events()[0]
     assert status["phase"] == "Pending"
     assert container(status)["state"] == {"waiting": {"reason": "ContainerCreating"}}
     assert (event["type"], event["reason"]) == ("Warning", "FailedMount")
     assert event["message"] == 'MountVolume.SetUp failed for volume "v" : secret "missing" not found'
     assert event["involvedObject"]["name"] == "pod-0"
-    pods.secrets["missing"] = {}
-    assert pods.ended(pod)["phase"] == "Succeeded"
+    harness.secrets["missing"] = {}
+    assert harness.ended(pod)["phase"] == "Succeeded"
 
 
 @pytest.mark.parametrize(
     ("secret", "message"),
     [(None, 'secret "keys" not found'), ({"a": b""}, "couldn't find key token in Secret team/keys")],
 )
-def test_a_missing_secret_key_is_a_config_error(pods: Harness, secret: Any, message: str) -> None:
+def test_a_missing_secret_key_is_a_config_error(harness: Harness, secret: Any, message: str) -> None:
     if secret is not None:
-        pods.secrets["keys"] = secret
+        harness.secrets["keys"] = secret
     env = [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "token"}}}]
-    pod = pods.start(restartPolicy="Never", containers=[python("print('ran')", env=env)])
-    pods.until(pod.events, "an event")
+    pod = harness.start(restartPolicy="Never", containers=[python("print('ran')", env=env)])
+    harness.until(pod.events, "an event")
     assert container(pod.status())["state"] == {
         "waiting": {"reason": "CreateContainerConfigError", "message": message}
     }
-    pods.secrets["keys"] = {"token": b"abc"}
-    assert pods.ended(pod)["phase"] == "Succeeded"
+    harness.secrets["keys"] = {"token": b"abc"}
+    assert harness.ended(pod)["phase"] == "Succeeded"
 
 
-def test_exit_code_and_termination_message_are_reported(pods: Harness) -> None:
+def test_exit_code_and_termination_message_are_reported(harness: Harness) -> None:
     code = "import os; open(os.environ['OUT'], 'w').write('x' * 5000); raise SystemExit(65)"
-    pod = pods.start(
+    pod = harness.start(
         restartPolicy="Never",
         containers=[
             python(code, env=[{"name": "OUT", "value": "/own/log"}], terminationMessagePath="/own/log"),
         ],
     )
-    ended = container(pods.ended(pod))["state"]["terminated"]
+    ended = container(harness.ended(pod))["state"]["terminated"]
     assert (ended["exitCode"], ended["reason"], ended["message"]) == (65, "Error", "x" * 4096)
 
 
-def test_the_log_stands_for_a_missing_termination_message_where_asked(pods: Harness) -> None:
-    pod = pods.start(
+def test_the_log_stands_for_a_missing_termination_message_where_asked(harness: Harness) -> None:
+    pod = harness.start(
         restartPolicy="Never",
         containers=[
             python("print('why'); raise SystemExit(1)", terminationMessagePolicy="FallbackToLogsOnError"),
         ],
     )
-    assert container(pods.ended(pod))["state"]["terminated"]["message"] == "why"
+    assert container(harness.ended(pod))["state"]["terminated"]["message"] == "why"
 
 
-def test_a_kill_that_is_not_ours_is_reported_as_out_of_memory(pods: Harness) -> None:
+def test_a_kill_that_is_not_ours_is_reported_as_out_of_memory(harness: Harness) -> None:
     code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    pod = pods.start(restartPolicy="Never", containers=[python(code)])
-    ended = container(pods.ended(pod))["state"]["terminated"]
+    pod = harness.start(restartPolicy="Never", containers=[python(code)])
+    ended = container(harness.ended(pod))["state"]["terminated"]
     assert (ended["exitCode"], ended["reason"]) == (137, "OOMKilled")
 
 
-def test_a_command_that_does_not_exist_is_a_start_error(pods: Harness) -> None:
-    pod = pods.start(restartPolicy="Never", containers=[{"name": "main", "command": ["/no/such/program"]}])
-    ended = container(pods.ended(pod))["state"]["terminated"]
+def test_a_command_that_does_not_exist_is_a_start_error(harness: Harness) -> None:
+    pod = harness.start(restartPolicy="Never", containers=[{"name": "main", "command": ["/no/such/program"]}])
+    ended = container(harness.ended(pod))["state"]["terminated"]
     assert (ended["exitCode"], ended["reason"]) == (128, "StartError")
     assert ended["message"] == 'exec: "/no/such/program": No such file or directory'
 
 
-def test_a_crashing_container_restarts_at_once_and_then_backs_off(pods: Harness) -> None:
-    pod = pods.start(containers=[python("print('try', flush=True); raise SystemExit(3)")])
+def test_a_crashing_container_restarts_at_once_and_then_backs_off(harness: Harness) -> None:
+    pod = harness.start(containers=[python("print('try', flush=True); raise SystemExit(3)")])
 
     def backing_off() -> bool:
         entry = container(pod.status())
         return entry["restartCount"] >= 1 and "waiting" in entry["state"]
 
-    pods.until(backing_off, "CrashLoopBackOff")
+    harness.until(backing_off, "CrashLoopBackOff")
     entry = container(pod.status())
     assert entry["state"]["waiting"]["reason"] == "CrashLoopBackOff"
     assert "restarting failed container=main pod=pod-0_team(1234)" in entry["state"]["waiting"]["message"]
     assert entry["lastState"]["terminated"]["exitCode"] == 3
     assert pod.status()["phase"] == "Running"
     assert condition(pod.status(), "Ready")["reason"] == "ContainersNotReady"
-    pods.until(lambda: container(pod.status())["restartCount"] >= 3, "three restarts")
-    assert len(pods.lines) >= 3
+    harness.until(lambda: container(pod.status())["restartCount"] >= 3, "three restarts")
+    assert len(harness.lines) >= 3
 
 
-def test_on_failure_restarts_until_success(pods: Harness) -> None:
+def test_on_failure_restarts_until_success(harness: Harness) -> None:
     code = (
         "import os, pathlib; p = pathlib.Path(os.environ['W'], 'n'); p.touch(); "
         "p.write_text(p.read_text() + 'x'); "
         "raise SystemExit(len(p.read_text()) < 2)"
     )
-    pod = pods.start(
+    pod = harness.start(
         restartPolicy="OnFailure",
         volumes=[{"name": "w", "emptyDir": {}}],
         containers=[
             python(code, env=[{"name": "W", "value": "/w"}], volumeMounts=[{"name": "w", "mountPath": "/w"}]),
         ],
     )
-    status = pods.ended(pod)
+    status = harness.ended(pod)
     assert status["phase"] == "Succeeded"
     assert container(status)["restartCount"] == 1
 
 
-def test_stop_drains_and_leaves_no_process(pods: Harness) -> None:
+def test_stop_drains_and_leaves_no_process(harness: Harness) -> None:
     code = (
         "import signal, subprocess, sys, time\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
@@ -235,24 +235,24 @@ def test_stop_drains_and_leaves_no_process(pods: Harness) -> None:
         "print(child.pid, flush=True)\n"
         "time.sleep(600)"
     )
-    pod = pods.start(containers=[python(code)])
-    pods.until(lambda: "running" in container(pod.status())["state"], "running")
-    while not pods.lines:
+    pod = harness.start(containers=[python(code)])
+    harness.until(lambda: "running" in container(pod.status())["state"], "running")
+    while not harness.lines:
         time.sleep(0.01)
     pod.stop(30)
-    assert pods.lines[-1] == ("main", "drained")
+    assert harness.lines[-1] == ("main", "drained")
     assert pod.status()["phase"] == "Succeeded"
-    assert all_gone([int(pods.lines[0][1])])
+    assert all_gone([int(harness.lines[0][1])])
 
 
-def test_stop_kills_what_ignores_sigterm(pods: Harness) -> None:
+def test_stop_kills_what_ignores_sigterm(harness: Harness) -> None:
     code = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
         "print('on', flush=True); time.sleep(600)"
     )
-    pod = pods.start(containers=[python(code)])
-    pods.until(lambda: "running" in container(pod.status())["state"], "running")
-    while not pods.lines:
+    pod = harness.start(containers=[python(code)])
+    harness.until(lambda: "running" in container(pod.status())["state"], "running")
+    while not harness.lines:
         time.sleep(0.01)
     pod.stop(0.2)
     ended = container(pod.status())["state"]["terminated"]

@@ -1,21 +1,23 @@
 """Serves artifacts on logical devices and prints what was found. Usage: gpu_check.py FOLDER CASES_AS_JSON.
 
 CASES is a list of {"artifact": NAME, "data": 1, "pipeline": 1, "tensor": 1}, optionally with "rows", the
-sizes of the batches. Prints one JSON object a line: largest error against the outputs on one device, or the
-refusal; [until ready, since then] functions that were traced and programs that were compiled; and devices and
-bytes of the variables of each program. The last line has all warnings.
+sizes of the batches, and with "refused": true, for batches with an index out of range between others. Prints
+one JSON object a line: largest error against the outputs on one device, or the refusal; [until ready, since
+then] functions that were traced and programs that were compiled, by XLA or DTensor; what was said of refused
+batches; and devices and bytes of the variables of each program. The last line has all warnings.
 """
 
 import json
 import os
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 os.environ["MODELPRESS_LOGICAL_DEVICES"] = "1"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
-os.environ["TF_CPP_VMODULE"] = "device_compiler=1"  # a line for each compilation
+os.environ["TF_CPP_VMODULE"] = "device_compiler=1"  # a line for each compilation of XLA; DTensor has its own
 MOST = 65
 DEVICES = 6
 EXECUTORS = [f"modelpress.serving.executors.tensorflow.{name}" for name in ("mesh", "program")]
@@ -39,7 +41,10 @@ class Lines:
             for line in lines:
                 if line.startswith("mark "):
                     self._marks[line.strip()].set()
-                elif "Compilation of XLA executable time" in line:
+                elif (
+                    "Compilation of XLA executable time" in line
+                    or "computing its SPMD transformation" in line
+                ):
                     self.compilations += 1
                 elif line.startswith("{") and (entry := json.loads(line))["level"] == "WARNING":
                     self.warnings.append(entry["message"])
@@ -128,15 +133,47 @@ def check(folder: Path, case: dict[str, Any], lines: Lines, traces: Traces) -> d
             assert one.shape == other[-rows:].shape, (one.shape, rows)
             scale = max(1.0, float(np.abs(other).max()))
             errors.append(float(np.abs(one.astype("f8") - other[-rows:].astype("f8")).max()) / scale)
+    refusals = refused(parallel, inputs, wanted) if case.get("refused") else []
     after = lines.settle(), traces.count
     facts = [describe(program) for program in programs]
     parallel.close()
     return {
         "error": max(errors),
+        "refusals": refusals,
         "traces": (ready[1] - before[1], after[1] - ready[1]),
         "compilations": (ready[0] - before[0], after[0] - ready[0]),
         "programs": facts,
     }
+
+
+def refused(parallel: Any, inputs: list[Any], wanted: list[Any]) -> list[str]:
+    """Compute batches, every third of which has an index out of range, one by one and then all at once.
+
+    Return what was said of those; the others must be answered right.
+    """
+    import numpy as np
+
+    from modelpress.serving.executors.base import InputError
+
+    bad = [array[:3].copy() for array in inputs]
+    bad[0][1, 0] = 999
+
+    def ask(number: int) -> str | None:
+        try:
+            found = parallel.run(bad if number % 3 == 1 else [array[:3] for array in inputs])
+        except InputError as error:
+            return str(error)
+        for one, other in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(one, other[:3], atol=1e-5)
+        return None
+
+    said = [ask(number) for number in range(9)]
+    with ThreadPoolExecutor(12) as pool:
+        said += pool.map(ask, range(48))
+    assert [number for number, text in enumerate(said) if text] == [
+        number for number in range(len(said)) if number % 3 == 1
+    ]
+    return [text for text in said if text]
 
 
 def main() -> None:

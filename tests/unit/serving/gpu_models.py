@@ -97,6 +97,29 @@ def masked() -> Any:
     return keras.Model(words, layers.Dense(3, name="scores")(layers.Dense(8, activation="relu")(hidden)))
 
 
+def transformer() -> Any:
+    """Attention takes the mask off what it reads, which is what dropout read too."""
+    layers = keras.layers
+    words = keras.Input((7,), dtype="int32")
+    embedded = layers.Embedding(50, 8, mask_zero=True)(words)
+    dropped = layers.Dropout(0.1)(embedded)
+    hidden = layers.Add()([embedded, layers.MultiHeadAttention(2, 4)(dropped, dropped)])
+    hidden = layers.LayerNormalization()(hidden)
+    hidden = layers.MultiHeadAttention(2, 4)(embedded, hidden)
+    hidden = layers.GlobalAveragePooling1D()(layers.Dense(16, activation="relu")(hidden))
+    return keras.Model(words, layers.Dense(4, name="scores")(layers.Dense(8, activation="relu")(hidden)))
+
+
+def attended() -> Any:
+    """A mask ends at attention in the middle of what could be cut."""
+    layers = keras.layers
+    words = keras.Input((7,), dtype="int32")
+    embedded = layers.Embedding(50, 8, mask_zero=True)(words)
+    hidden = layers.Add()([embedded, layers.MultiHeadAttention(2, 4)(embedded, embedded)])
+    hidden = layers.GlobalAveragePooling1D()(layers.Dense(16, activation="relu")(hidden))
+    return keras.Model(words, layers.Dense(4, name="scores")(layers.Dense(8, activation="relu")(hidden)))
+
+
 def recurrent() -> Any:
     """Three layers, of which a mesh cannot compute the second."""
     layers = keras.layers
@@ -127,7 +150,20 @@ def normalized() -> Any:
 
 MODELS = {
     build.__name__: build
-    for build in (mlp, cnn, attention, text, two, free, masked, recurrent, nested, normalized)
+    for build in (
+        mlp,
+        cnn,
+        attention,
+        text,
+        two,
+        free,
+        masked,
+        transformer,
+        attended,
+        recurrent,
+        nested,
+        normalized,
+    )
 }
 SCHEMES = {
     "float32": None,

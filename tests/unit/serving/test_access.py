@@ -11,9 +11,7 @@ import pytest
 
 from tests.unit.serving.artifacts import Worker, worker
 from tests.unit.serving.oip_requests import images, request
-
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+from tests.unit.serving.trace_context import PARENT, TRACE
 
 
 @pytest.fixture(scope="module")

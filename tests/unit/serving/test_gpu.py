@@ -58,6 +58,11 @@ CASES: list[tuple[str, Layout]] = [
     ("nested-int8", STAGES),
     ("masked-int8", (1, 2, 1)),
     *(
+        (f"{name}-float32", layout)
+        for name in ("transformer", "attended")
+        for layout in ((1, 6, 1), (1, 3, 2), SHARDS)  # six stages: all cuts that there are
+    ),
+    *(
         REFUSED := [
             ("masked-int8", (1, 6, 1)),
             ("graph-int8", (1, 2, 1)),
@@ -69,6 +74,7 @@ CASES: list[tuple[str, Layout]] = [
         ]
     ),
     FAILING := ("picky-float32", ONE),
+    *(BAD := [("text-float32", (1, 1, 2)), ("text-float32", (1, 3, 2)), ("text-float32", (2, 1, 2))]),
 ]
 SERVED = [case for case in CASES if case not in (*REFUSED, FAILING)]
 
@@ -109,8 +115,15 @@ def results(gpu_artifacts: Path) -> Results:
 def check(folder: Path, cases: list[tuple[str, Layout]]) -> Results:
     """Run gpu_check.py."""
     wanted = [
-        {"artifact": name, "data": data, "pipeline": pipeline, "tensor": tensor}
-        for name, (data, pipeline, tensor) in cases
+        {
+            "artifact": name,
+            "data": data,
+            "pipeline": pipeline,
+            "tensor": tensor,
+            "refused": (name, layout) in BAD,
+        }
+        for name, layout in cases
+        for data, pipeline, tensor in [layout]
     ]
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("gpu_check.py")), str(folder), json.dumps(wanted)],
@@ -182,6 +195,13 @@ def test_a_device_of_a_mesh_holds_its_part_of_the_weights(results: Results) -> N
     assert size("mlp-int4", SHARDS) == size("mlp-int8", SHARDS)  # an int4 takes a byte there
     assert size("attention-int8", SHARDS) < 0.55 * size("attention-int8", ONE)  # normalization is whole
     assert size("cnn-int8", SHARDS) > 0.9 * size("cnn-int8", ONE)  # convolutions are whole
+
+
+@pytest.mark.parametrize("case", BAD, ids=str)
+def test_a_batch_that_a_mesh_refuses_disturbs_no_other(results: Results, case: tuple[str, Layout]) -> None:
+    refusals = results.cases[case]["refusals"]
+    assert len(refusals) == 19
+    assert {text.strip() for text in refusals} == {"indices[1,0] = 999 is not in [0, 100)"}
 
 
 def test_the_operator_that_xla_does_not_know_is_named(results: Results) -> None:

@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,44 +15,9 @@ import pytest
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.protocols.grpc import open_inference_pb2 as pb
 from tests.unit.serving.artifacts import Worker, examples, failure, free_port, start, wait_ready, worker
+from tests.unit.serving.grpc_client import SERVICE, Client, images, output, request, until
 
-SERVICE = "/inference.GRPCInferenceService/"
 Code = grpc.StatusCode
-
-
-class Client:
-    """The methods of the protocol on one channel."""
-
-    def __init__(self, address: str) -> None:
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
-        self.channel = grpc.insecure_channel(address, options)
-
-    def __call__(self, method: str, request: Any = None, **options: Any) -> Any:
-        kind = getattr(pb, f"{method}Request")
-        call = self.channel.unary_unary(
-            SERVICE + method, kind.SerializeToString, getattr(pb, f"{method}Response").FromString
-        )
-        return call(kind() if request is None else request, timeout=options.get("timeout", 30))
-
-    def infer(self, array: Any, **options: Any) -> Any:
-        return self("ModelInfer", request(array, options.pop("name", "images")), **options)
-
-    def health(self, message: bytes) -> Any:
-        return self.channel.unary_unary("/grpc.health.v1.Health/Check")(message, timeout=30)
-
-
-def request(array: Any, name: str = "images") -> pb.ModelInferRequest:
-    message = pb.ModelInferRequest(model_name="digits", raw_input_contents=[array.tobytes()])
-    message.inputs.add(name=name, datatype="FP32", shape=array.shape)
-    return message
-
-
-def images(rows: int) -> Any:
-    return np.random.default_rng(rows).random((rows, 64), dtype="float32")
-
-
-def output(response: Any) -> bytes:
-    return bytes(response.raw_output_contents[0])
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +25,6 @@ def client(digits: Worker) -> Iterator[Client]:
     made = Client(digits.grpc)
     yield made
     made.channel.close()
-
-
-@pytest.fixture(scope="module")
-def reference(models: Path) -> LiteRTExecutor:
-    return LiteRTExecutor(models / "seed-int8.tflite")
 
 
 def test_the_pages_of_a_server(client: Client) -> None:
@@ -297,13 +256,6 @@ def test_work_of_a_caller_that_left_is_dropped(artifacts: Path, tmp_path: Path, 
         assert output(client.infer(images(2)))
         assert running.metric("modelpress_batch_rows_sum") == 2
         client.channel.close()
-
-
-def until(condition: Any) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("model", ["slow", "seed"])

@@ -5,7 +5,6 @@ import gzip
 import struct
 import zlib
 
-import h2.settings
 import pytest
 
 from modelpress.serving.access import AccessLog
@@ -25,11 +24,7 @@ from tests.unit.serving.grpc_site import (
     message,
     serve,
 )
-from tests.unit.serving.test_access import PARENT, TRACE
-
-WINDOW = h2.settings.SettingCodes.INITIAL_WINDOW_SIZE
-TABLE = h2.settings.SettingCodes.HEADER_TABLE_SIZE
-FRAME = h2.settings.SettingCodes.MAX_FRAME_SIZE
+from tests.unit.serving.trace_context import PARENT, TRACE
 
 
 def test_what_is_no_grpc_request_gets_a_code_of_http() -> None:

@@ -27,11 +27,9 @@ from tests.unit.serving.grpc_site import (
     serve,
     windows,
 )
-from tests.unit.serving.test_access import PARENT
+from tests.unit.serving.trace_context import PARENT
 
-PROTOCOL, SIZE, FLOW = Code.PROTOCOL_ERROR, Code.FRAME_SIZE_ERROR, Code.FLOW_CONTROL_ERROR
-CALM, CLOSED, COMPRESSION = Code.ENHANCE_YOUR_CALM, Code.STREAM_CLOSED, Code.COMPRESSION_ERROR
-WINDOW = struct.pack(">I", 1)
+CALM = Code.ENHANCE_YOUR_CALM
 
 
 # Limits in time: how far the clock is moved, and what the peer sees.

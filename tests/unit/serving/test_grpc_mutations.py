@@ -14,9 +14,9 @@ import hpack
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.protocols.grpc import frames
 from tests.unit.serving.artifacts import Worker
+from tests.unit.serving.grpc_client import Client, images, output, until
 from tests.unit.serving.grpc_mutations import hostile, well_formed
 from tests.unit.serving.siege import ask, besiege, drip, harm_nobody
-from tests.unit.serving.test_grpc import Client, images, output, until
 
 COUNT = 10_000 if os.environ.get("MODELPRESS_TEST_FULL") else 2_000
 SLOW = 200

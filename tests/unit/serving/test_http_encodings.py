@@ -4,7 +4,6 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -40,11 +39,6 @@ def probabilities(answer: httpx.Response) -> Any:
     (output,) = json.loads(answer.content[:length])["outputs"]
     assert len(answer.content) == length + output["parameters"]["binary_data_size"]
     return np.frombuffer(answer.content[length:], "float32").reshape(output["shape"])
-
-
-@pytest.fixture(scope="module")
-def reference(models: Path) -> LiteRTExecutor:
-    return LiteRTExecutor(models / "seed-int8.tflite")
 
 
 @pytest.mark.parametrize("rows", [1, 200])  # above 32,768 bytes bodies arrive in pieces

@@ -1,7 +1,10 @@
 """The devices of this process: its GPUs, or logical devices of the CPU to rehearse without any."""
 
+import functools
 import logging
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.experimental import dtensor
@@ -20,8 +23,13 @@ def claim(count: int, *, mesh: bool = False) -> list[str]:
     (ModelLoadFailed) where there are too few.
     """
     gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
-        return _rehearse(count)
+    names = _take(gpus, count, mesh=mesh) if gpus else _rehearse(count)
+    if mesh:
+        _block_until_computed()
+    return names
+
+
+def _take(gpus: Sequence[Any], count: int, *, mesh: bool) -> list[str]:
     if len(gpus) < count:
         raise DataError(
             Reason.MODEL_LOAD_FAILED,
@@ -33,6 +41,15 @@ def claim(count: int, *, mesh: bool = False) -> list[str]:
         os.environ.setdefault("DTENSOR_GPU_USE_NCCL_COMMUNICATION", "1")
         dtensor.initialize_accelerator_system("GPU")
     return [f"/device:GPU:{number}" for number in range(count)]
+
+
+@functools.cache
+def _block_until_computed() -> None:
+    """Let DTensor return when a function was computed. There is no public way.
+
+    Else an error of one call makes later ones fail too, whose values are right: of any mesh.
+    """
+    dtensor._reset_dtensor_device(is_async=False)
 
 
 def _rehearse(count: int) -> list[str]:

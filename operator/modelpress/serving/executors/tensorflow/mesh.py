@@ -7,6 +7,7 @@ https://www.tensorflow.org/guide/dtensor_overview
 """
 
 import bisect
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -104,7 +105,7 @@ def integers(tensor: StoredTensor) -> Array:
 class MeshProgram:
     """The steps start..stop-1 of a model as one function of tensors on a mesh, traced for each batch size."""
 
-    by_size = True  # as of a Program
+    by_size = True  # traced for each batch size, so that batches are padded
 
     def __init__(
         self, staged: StagedLayers, steps: tuple[int, int], devices: Sequence[str], axes: Mapping[int, int]
@@ -142,6 +143,10 @@ class MeshProgram:
         key = (stop, *(tuple(value.shape) for value in values))
         if key not in self._functions:
             self._functions[key] = self._traced(stop, given)
+            # DTensor takes small tensors for constants until they change, then transforms anew: better now
+            others = [self._mesh.everywhere(_other(value)) for value in values]
+            with contextlib.suppress(*_REFUSALS):
+                self._functions[key](self.variables, others)
         return [self._mesh.first(result) for result in self._functions[key](self.variables, given)]
 
     def _fails(self, stop: int, values: Sequence[Any]) -> bool:
@@ -194,6 +199,12 @@ def _on_host(array: Array) -> Any:
     """Return a tensor in the memory of the host, from which a mesh copies: else the first GPU has it too."""
     with tf.device("/device:CPU:0"):
         return tf.constant(array)
+
+
+def _other(value: Any) -> Array:
+    """Return other numbers of the same shape and dtype."""
+    array = np.asarray(value)
+    return np.zeros_like(array) if array.all() else np.ones_like(array)
 
 
 def _reason(error: tf.errors.OpError) -> str:

@@ -123,6 +123,7 @@ class StagedLayers:
             seconds = _seconds(program, values)
             microseconds.append(max(seconds - overhead, 0.0) * 1e6)
             values = program(values)
+            del program  # its variables would stay while those of the next part come
         return Costs(np.array(microseconds), np.array(crossing, dtype=np.float64))
 
     @cached_property
@@ -135,11 +136,12 @@ class StagedLayers:
         def whole(*values: Any) -> Any:
             mapping = [(variable, tf.zeros(variable.shape, variable.dtype)) for variable in variables]
             with keras.StatelessScope(state_mapping=mapping):
-                found = self.graph.run(0, len(self.graph.steps), self.graph.entered(values))
-            for number, value in found.items():
-                specs[number] = tf.TensorSpec(value.shape, value.dtype)
-                if getattr(value, "_keras_mask", None) is not None:
-                    masked.add(number)
+                found = self.graph.entered(values)
+                for place, step in enumerate(self.graph.steps):
+                    found = self.graph.run(place, place + 1, found)
+                    # now: attention takes the mask off what it reads
+                    masked.update(number for number in step.writes if _has_mask(found[number]))
+            specs.update((number, tf.TensorSpec(value.shape, value.dtype)) for number, value in found.items())
             return [found[number] for number in self.graph.outputs]
 
         tf.function(whole).get_concrete_function(*_arguments(self._signature))
@@ -151,6 +153,10 @@ def _arguments(signature: ModelSignature) -> list[tf.TensorSpec]:
         tf.TensorSpec([None if size < 0 else size for size in spec.shape], spec.dtype)
         for spec in signature.inputs
     ]
+
+
+def _has_mask(tensor: Any) -> bool:
+    return getattr(tensor, "_keras_mask", None) is not None
 
 
 def _even(parts: int) -> Costs:
