@@ -38,7 +38,7 @@ def quiet_tensorflow(shown: str = "3") -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", shown)
     # On CPUs with AVX512_VNNI TensorFlow takes oneDNN's operators unless told not to, and 2.21 then says
-    # so whatever the level is. Without them the numbers of a training depend less on the node, too.
+    # so whatever the level is. Without them numbers depend less on the node, too; training takes 1.3x there.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
