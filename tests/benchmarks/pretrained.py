@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from modelpress import logs
 from modelpress.artifacts.manifest import TensorSpec
 from modelpress.compression.forms.litert_model import LiteRTModel
 from modelpress.compression.passes import quantize
@@ -34,6 +35,7 @@ class Caller(Protocol):
 
 
 def main() -> None:
+    logs.quiet_tensorflow()
     chosen = [model for model in pretrained.MODELS if not sys.argv[1:] or model.name in sys.argv[1:]]
     with tempfile.TemporaryDirectory() as name:
         for model in chosen:

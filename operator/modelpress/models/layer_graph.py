@@ -71,8 +71,8 @@ class LayerGraph:
         for step in self.steps[start:stop]:
             results = tf.nest.flatten(step.call(found))
             if finish is not None:
-                known = {id(value) for value in found.values()}
-                results = [result if id(result) in known else finish(result) for result in results]
+                read = {id(found[number]) for number in step.reads}
+                results = [result if id(result) in read else finish(result) for result in results]
             found.update(zip(step.writes, results, strict=True))
         return found
 

@@ -6,7 +6,6 @@ The kind is read from the content, never from the name: downloads do not always 
 import tempfile
 from pathlib import Path
 
-from modelpress import logs
 from modelpress.api.errors import DataError
 from modelpress.models.types import LoadedModel, first_line, invalid, one_line
 
@@ -22,7 +21,6 @@ def load(path: Path, work_dir: Path) -> LoadedModel:
     Raises DataError with InvalidModel (broken, or not safe) or UnsupportedModel (needs its author's code,
     or has no signature that can be served). Messages are one line and name the file.
     """
-    logs.quiet_tensorflow()
     work_dir.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="model-", dir=work_dir))
     try:

@@ -104,7 +104,8 @@ def test_the_second_run_finds_the_artifact_of_the_first_unless_it_is_damaged(
     lines = [json.loads(line) for line in first.log.splitlines() if line.startswith("{")]
     steps = {line["progress"]["step"] for line in lines if "progress" in line}
     assert {"compress", "evaluate the original", "evaluate the result"} <= steps
-    assert all("XNNPACK" in line for line in plain(first.log))
+    others = plain(first.log)
+    assert all("XNNPACK" in line for line in others), others
 
     second = pod.run({**asked, "recipeHash": "2" * 64})
     assert second.code == 0, second.log

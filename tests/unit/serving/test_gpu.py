@@ -60,7 +60,7 @@ CASES: list[tuple[str, Layout]] = [
     *(
         (f"{name}-float32", layout)
         for name in ("transformer", "attended")
-        for layout in ((1, 6, 1), (1, 3, 2), SHARDS)  # six stages: all cuts that there are
+        for layout in ((1, 6, 1), (1, 3, 2), SHARDS)  # six stages: all the devices
     ),
     *(
         REFUSED := [
