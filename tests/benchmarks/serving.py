@@ -81,7 +81,7 @@ def copies(folder: Path) -> None:
         runs[data, pipeline] = DataParallel(
             [Pipeline([Stage(executor, "stage") for executor in chain]) for chain in chains]
         )
-    inputs = examples(path, 512)
+    inputs = examples(path, 1536)
     fastest = dict.fromkeys(layouts, float("inf"))
     bare, threads = float("inf"), [LiteRTExecutor(path), LiteRTExecutor(path)]
     for _ in range(ROUNDS):
