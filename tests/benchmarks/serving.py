@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from modelpress.compression import edge_quantizer
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.layout import Layout
 from modelpress.serving.loading import load
@@ -125,17 +126,29 @@ def bare_threads(executors: list[LiteRTExecutor], inputs: list[Any]) -> float:
 
 def memory(folder: Path) -> None:
     """What copies and stages of a model cost: the file is mapped, XNNPACK packs weights per interpreter."""
-    print("\nresident memory of a worker with a large model, MB")
-    path = folder / "slow-large.tflite"
+    print("\nmemory of a worker with a large model, MB")
+    path = folder / "slow-float32.tflite"  # instead of the smaller one, which was measured before
     program = Path(__file__).with_name("large_model.py")
     subprocess.run([sys.executable, str(program), str(path)], check=True, capture_output=True)
-    artifact = make_artifact(path, folder / "large")
-    file = path.stat().st_size / 1e6
-    print(f"{'layout':24}{'resident':>10}{'of it mapped files':>20}   file {file:.0f} MB")
-    for data, pipeline in ((1, 1), (2, 1), (1, 2), (2, 2)):
-        with worker(artifact, folder, data=data, pipeline=pipeline) as running:
-            info = psutil.Process(running.process.pid).memory_info()
-            print(f"data {data}, pipeline {pipeline}{'':8}{info.rss / 1e6:10.0f}{info.shared / 1e6:20.0f}")
+    print(f"{'layout':44}{'peak resident':>16}{'resident':>10}{'of it mapped files':>20}")
+    for scheme in ("float32", edge_quantizer.INT8_DYNAMIC, *edge_quantizer.SCHEMES):
+        model = folder / f"slow-{scheme}.tflite"
+        if model != path:
+            edge_quantizer.quantize(path, scheme, model)
+        artifact = make_artifact(model, folder / f"large-{scheme}")
+        name = f"{scheme}, file {model.stat().st_size / 1e6:.0f} MB"
+        for data, pipeline in ((1, 1), (2, 1), (1, 2), (2, 2)):
+            with worker(artifact, folder, data=data, pipeline=pipeline) as running:
+                pid = running.process.pid
+                info, peak = psutil.Process(pid).memory_info(), peak_resident(pid)
+                layout = f"{name}, data {data}, pipeline {pipeline}"
+                print(f"{layout:44}{peak / 1e6:16.0f}{info.rss / 1e6:10.0f}{info.shared / 1e6:20.0f}")
+
+
+def peak_resident(pid: int) -> int:
+    """Return the bytes that a process had resident at most; Linux only."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def http(folder: Path) -> None:

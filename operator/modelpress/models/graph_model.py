@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from modelpress.models import roles, value_sizes
+from modelpress.models import names, roles, value_sizes
 from modelpress.models.types import (
     Array,
     Arrays,
@@ -75,10 +75,10 @@ class GraphModel:
         self.outputs = signature.outputs
         self._function = function
         usage = roles.find(function, variables)
-        names = _names(variables)
+        labels = names.unique(variable.name.removesuffix(":0") for variable in variables)
         self.weights = tuple(
             Variable(name, role, variable)
-            for name, role, variable in zip(names, usage.roles, variables, strict=True)
+            for name, role, variable in zip(labels, usage.roles, variables, strict=True)
         )
         self.constant_bytes = usage.constant_bytes
 
@@ -141,14 +141,3 @@ def _check_spec(spec: TensorSpec) -> None:
 def _numbered(what: str, count: int) -> tuple[str, ...]:
     """Return names whose alphabetical order is the model's."""
     return tuple(f"{what}_{i:04}" for i in range(count))
-
-
-def _names(variables: Sequence[Any]) -> list[str]:
-    """Return unique names; layers of a subclassed model can share one."""
-    counts: dict[str, int] = {}
-    names = []
-    for variable in variables:
-        name = variable.name.removesuffix(":0")
-        counts[name] = counts.get(name, 0) + 1
-        names.append(name if counts[name] == 1 else f"{name}_{counts[name] - 1}")
-    return names

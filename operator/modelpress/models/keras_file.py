@@ -18,7 +18,7 @@ import tensorflow as tf
 from keras.src.legacy.saving import legacy_h5_format
 
 from modelpress.api.errors import ModelPressError
-from modelpress.models import archive, hdf5, keras_config, keras_versions
+from modelpress.models import archive, hdf5, keras_config, keras_versions, names
 from modelpress.models.graph_model import Signature
 from modelpress.models.layers_model import LayersModel
 from modelpress.models.limits import MAX_CONFIG_BYTES, MAX_ROW_BYTES, SMALL
@@ -186,23 +186,14 @@ def _spec(name: str, tensor: Any) -> TensorSpec:
 
 
 def _input_names(model: keras.Model) -> list[str]:
-    return _unique([tensor.name for tensor in model.inputs])
+    return names.unique(tensor.name for tensor in model.inputs)
 
 
 def _output_names(model: keras.Model, flat: keras.Model) -> list[str]:
     structure = None if isinstance(model, keras.Sequential) else model.output
-    if isinstance(structure, dict) and set(map(id, structure.values())) == set(map(id, model.outputs)):
-        names = {id(tensor): key for key, tensor in structure.items()}
-        return [names[id(tensor)] for tensor in model.outputs]
-    return _unique(list(flat.output_names))
-
-
-def _unique(names: list[str]) -> list[str]:
-    """Number repeated names, as Keras numbers its layers."""
-    seen: dict[str, int] = {}
-    result = []
-    for name in names:
-        count = seen.get(name, 0)
-        seen[name] = count + 1
-        result.append(f"{name}_{count}" if count else name)
-    return result
+    if isinstance(structure, dict):  # its keys, place by place: two of them can hold one tensor
+        found = keras.tree.flatten_with_path(structure)
+        flat_dict = all(len(path) == 1 for path, _ in found)
+        if flat_dict and [id(tensor) for _, tensor in found] == [id(tensor) for tensor in model.outputs]:
+            return names.unique(str(path[0]) for path, _ in found)
+    return names.unique(flat.output_names)

@@ -38,6 +38,10 @@ def main(folder: Path) -> None:
     pixels = tf.TensorSpec([None, 64], tf.uint8, "pixels")
     save(folder, "integers", integers, [pixels, tf.TensorSpec([None], tf.int32, "shift")])
     save(folder, "lengths", lengths, [tf.TensorSpec([None, None], tf.float32, "series")])
+    save(folder, "dilated", dilated(), [tf.TensorSpec([None, 12, 4], tf.float32, "series")])
+    pair = [tf.TensorSpec([None, 6, 8], tf.float32, name) for name in ("queries", "keys")]
+    save(folder, "products", products(), pair)
+    save_mask(folder)
     for dtype in DTYPES:
         save_dtype(folder, dtype)
     save(folder, "slow", slow(), [tf.TensorSpec([None, 512], tf.float32, "features")])
@@ -98,6 +102,24 @@ def lengths(series: Any) -> Any:
     return [tf.reduce_mean(series, axis=1, keepdims=True)]
 
 
+def dilated() -> Callable[..., Any]:
+    """A convolution that LiteRT computes on a batch of as many parts as the dilation."""
+    series = keras.Input((12, 4))
+    hidden = keras.layers.Conv1D(8, 3, padding="same", activation="relu")(series)
+    hidden = keras.layers.Conv1D(8, 3, padding="same", dilation_rate=2, activation="relu")(hidden)
+    model = keras.Model(series, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(hidden)))
+    return lambda series: [model(series)]
+
+
+def products() -> Callable[..., Any]:
+    """Attention of one input over another: products of two tensors with a batch each."""
+    queries, keys = keras.Input((6, 8)), keras.Input((6, 8))
+    scores = keras.ops.matmul(keras.layers.Dense(8)(queries), keras.ops.transpose(keys, (0, 2, 1)))
+    mixed = keras.ops.matmul(keras.layers.Softmax()(scores), keys)
+    model = keras.Model([queries, keys], keras.layers.Dense(3)(mixed))
+    return lambda queries, keys: [model([queries, keys])]
+
+
 def slow() -> Callable[..., Any]:
     """Some milliseconds a row."""
     generator = np.random.default_rng(1)
@@ -127,6 +149,18 @@ def save(folder: Path, name: str, compute: Callable[..., Any], inputs: list[Any]
         edge_quantizer.quantize(
             folder / f"{name}-float32.tflite", quantization, folder / f"{name}-{scheme}.tflite"
         )
+
+
+def save_mask(folder: Path) -> None:
+    """Write a model that computes an empty tensor on the way where all its inputs are zero."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "lengths")])  # type: ignore[untyped-decorator]
+    def mask(lengths: Any) -> Any:
+        longest = tf.range(tf.reduce_max(lengths))
+        return [tf.reduce_sum(tf.cast(longest[None] < lengths[:, None], tf.int32), axis=1)]
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([mask.get_concrete_function()])
+    (folder / "mask-float32.tflite").write_bytes(converter.convert())
 
 
 def save_dtype(folder: Path, dtype: str) -> None:

@@ -1,7 +1,10 @@
 from pathlib import Path
+from typing import Any
 
+import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
@@ -72,3 +75,38 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^LiteRT cannot load model.tflite: ") as caught:
         LiteRTExecutor(path)
     assert caught.value.reason is Reason.MODEL_LOAD_FAILED
+
+
+def test_a_whole_model_that_cannot_be_allocated_is_refused_before_it_runs(
+    models: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(with_first_input(models / "seed-float32.tflite", [1, 63]))
+    with pytest.raises(DataError, match=r"^LiteRT cannot load model.tflite: ") as caught:
+        LiteRTExecutor(path)
+    assert caught.value.reason is Reason.MODEL_LOAD_FAILED
+
+
+def test_a_piece_is_allocated_at_the_shapes_of_its_first_run(models: Path) -> None:
+    path = models / "seed-float32.tflite"
+    inputs = examples(path, 3)
+    executor = LiteRTExecutor(with_first_input(path, [1, 63]))
+    with pytest.raises(InputError):
+        executor.run([array[:, :63] for array in inputs])
+    assert equal(executor.run(inputs), LiteRTExecutor(path).run(inputs))
+
+
+def test_bytes_that_are_no_model_are_refused() -> None:
+    with pytest.raises(DataError, match=r"^LiteRT cannot load a stage of the model: ") as caught:
+        LiteRTExecutor(b"not a model")
+    assert caught.value.reason is Reason.MODEL_LOAD_FAILED
+
+
+def with_first_input(path: Path, shape: list[int]) -> bytes:
+    """Return a model whose file states another shape of its first input."""
+    model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
+    graph = model.subgraphs[0]
+    graph.tensors[graph.inputs[0]].shape = shape
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())

@@ -12,7 +12,7 @@ from modelpress.artifacts import manifest
 from modelpress.artifacts.manifest import Form
 from modelpress.serving.layout import Layout
 from modelpress.serving.loading import load
-from tests.unit.serving.artifacts import start
+from tests.unit.serving.artifacts import equal, examples, failure, start
 
 
 def test_a_cpu_worker_refuses_the_form_for_gpus(artifacts: Path, tmp_path: Path) -> None:
@@ -31,3 +31,24 @@ def test_the_form_for_cpus_is_not_split_over_devices(artifacts: Path) -> None:
     with pytest.raises(DataError, match="tensor needs GPU devices") as caught:
         load(artifacts / "seed-int8", Layout(tensor=2), 32)
     assert caught.value.reason is Reason.UNSUPPORTED_MODEL
+
+
+@pytest.mark.parametrize("name", ["dilated-int8", "products-float32"])
+def test_a_pipeline_of_stages_that_fit_real_shapes_only_computes_like_the_whole(
+    artifacts: Path, name: str
+) -> None:
+    inputs = examples(artifacts / name / "model.tflite", 5)
+    whole = load(artifacts / name, Layout(), 32).copies[0][0].run(inputs)
+    values = inputs
+    for stage in load(artifacts / name, Layout(pipeline=3), 32).copies[0]:
+        values = stage.run(values)
+    assert equal(values, whole)
+
+
+def test_a_pipeline_of_a_model_that_cannot_be_cut_ends_with_one_line(artifacts: Path, tmp_path: Path) -> None:
+    process, _, termination, log = start(artifacts / "mask-float32", tmp_path, pipeline=2)
+    told = failure(process, termination, 65)
+    assert told.reason is Reason.UNSUPPORTED_MODEL
+    assert "(RANGE) cannot be computed apart from the others on rows of zeros" in told.message
+    assert "Traceback" not in log.read_text()
+    load(artifacts / "mask-float32", Layout(), 32)

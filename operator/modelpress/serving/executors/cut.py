@@ -20,6 +20,7 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 
 _FILE_IDENTIFIER = b"TFL3"
+_KINDS = {code: kind for kind, code in vars(schema.BuiltinOperator).items() if not kind.startswith("_")}
 # values that live inside an interpreter and cannot be handed to another one
 _UNMOVABLE = {schema.TensorType.RESOURCE, schema.TensorType.VARIANT, schema.TensorType.STRING}
 
@@ -69,6 +70,15 @@ class Graph:
     def __len__(self) -> int:
         """Return the number of operators that data flows through."""
         return len(self._steps)
+
+    def describe(self, place: int) -> str:
+        """Return an operator's number and kind, as errors name it."""
+        code = self._model.operatorCodes[self._steps[place].opcodeIndex]
+        if code.customCode:
+            kind = code.customCode.decode(errors="replace")
+        else:  # old files have the one that is deprecated
+            kind = _KINDS.get(max(code.builtinCode, code.deprecatedBuiltinCode), "of an unknown kind")
+        return f"operator {place} ({kind})"
 
     def alive(self, cut: int) -> tuple[int, ...]:
         """Return the tensors that cross the cut before operator `cut`; 0 gives inputs, len() the outputs."""

@@ -18,7 +18,12 @@ from modelpress.serving.executors.base import Array, Arrays, InputError
 
 
 class LiteRTExecutor:
-    """Runs one .tflite model: a whole one (a path, mapped into memory) or a stage (its bytes)."""
+    """Runs one .tflite model: a whole one (a path, mapped into memory) or a piece (its bytes).
+
+    A whole model is allocated at once, at the shapes in its file. Those of a piece's inputs were never
+    computed together and may not fit each other, so a piece is allocated when it first runs.
+    Raises DataError (ModelLoadFailed) for what LiteRT cannot read, or allocate at once.
+    """
 
     def __init__(self, model: Path | bytes) -> None:
         self._interpreter = _open(model)
@@ -27,7 +32,7 @@ class LiteRTExecutor:
         self.output_details: list[dict[str, Any]] = self._interpreter.get_output_details()
         self._inputs = [int(detail["index"]) for detail in details]
         self._outputs = [int(detail["index"]) for detail in self.output_details]
-        self._shapes: list[tuple[int, ...]] = []
+        self._shapes: list[tuple[int, ...]] | None = None  # of the last run; a piece may have no inputs
 
     def run(self, inputs: Arrays) -> list[Array]:
         """Compute the outputs of `inputs`; a change of any shape resizes the interpreter first."""
@@ -35,7 +40,7 @@ class LiteRTExecutor:
         shapes = [array.shape for array in inputs]
         try:
             if shapes != self._shapes:
-                self._shapes = []
+                self._shapes = None
                 for index, shape in zip(self._inputs, shapes, strict=True):
                     interpreter.resize_tensor_input(index, shape)
                 interpreter.allocate_tensors()
@@ -45,7 +50,7 @@ class LiteRTExecutor:
             interpreter.invoke()
             return [interpreter.get_tensor(index) for index in self._outputs]
         except (RuntimeError, ValueError) as error:
-            self._shapes = []
+            self._shapes = None
             raise InputError(one_line(error)) from error
 
     def close(self) -> None:
@@ -89,9 +94,8 @@ def one_line(error: Exception) -> str:
 def _open(model: Path | bytes) -> Interpreter:
     try:
         if isinstance(model, bytes):
-            interpreter = Interpreter(model_content=model, num_threads=1)
-        else:
-            interpreter = Interpreter(model_path=str(model), num_threads=1)
+            return Interpreter(model_content=model, num_threads=1)
+        interpreter = Interpreter(model_path=str(model), num_threads=1)
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         what = model.name if isinstance(model, Path) else "a stage of the model"

@@ -8,7 +8,7 @@ import numpy as np
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.serving.executors.base import Array, Arrays
+from modelpress.serving.executors.base import Array, Arrays, InputError
 from modelpress.serving.executors.cut import Graph, Piece
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.executors.partition import Costs
@@ -39,7 +39,8 @@ def measure(graph: Graph, inputs: Arrays) -> Costs:
     """Run operator by operator on `inputs` and time each (best of 5), alone in its own interpreter.
 
     One operator is loaded at a time: the packed weights of the whole model are never held twice.
-    Raises DataError (UnsupportedModel) where an operator shares state with another one.
+    Raises DataError (UnsupportedModel) where an operator shares state with another one, or cannot be computed
+    apart from the others: LiteRT moves no empty tensor into an interpreter or out of one.
     """
     overhead, _ = _time(PieceExecutor(graph.piece(0, 0)), inputs)  # of a call that computes nothing
     times = []
@@ -47,14 +48,23 @@ def measure(graph: Graph, inputs: Arrays) -> Costs:
     values: list[Array] = list(inputs)
     for place in range(len(graph)):
         if not graph.can_cut(place):
-            raise DataError(
-                Reason.UNSUPPORTED_MODEL,
-                f"operator {place} shares state with an earlier one: the model cannot be a pipeline",
-            )
+            raise _uncut(f"{graph.describe(place)} shares state with an earlier one")
         crossing.append(sum(value.nbytes for value in values))
-        seconds, values = _time(PieceExecutor(graph.piece(place, place + 1)), values)
+        try:
+            seconds, values = _time(PieceExecutor(graph.piece(place, place + 1)), values)
+        except InputError as error:
+            raise _uncut(
+                f"{graph.describe(place)} cannot be computed apart from the others on rows of zeros ({error})"
+            ) from error
         times.append(max(seconds - overhead, 0.0) * 1e6)
     return Costs(np.array(times), np.array(crossing, dtype=np.float64))
+
+
+def _uncut(cause: str) -> DataError:
+    return DataError(
+        Reason.UNSUPPORTED_MODEL,
+        f"{cause}: the model cannot be a pipeline, accepted is parallelism.pipeline 1",
+    )
 
 
 def _time(executor: PieceExecutor, inputs: Arrays) -> tuple[float, list[Array]]:
