@@ -9,6 +9,7 @@ Rests on internals of uvicorn's HttpToolsProtocol. Nothing here costs a timer or
 """
 
 import logging
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -20,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 _EVICTED_SHARE = 16  # one in so many is closed when there are too many, so that it is seldom done
 _BODY_HEADERS = (b"content-length", b"transfer-encoding")
+_HOST = re.compile(rb"[^\s/?#@,\\]*")  # RFC 3986's host and port, roughly
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **settings)
         self.state = State.FRESH
         self.since = self.loop.time()
+        self._within = False  # a message whose end the parser has not seen
         self._silent = 0  # bytes since the parser made something of them
         self._fed = 0  # bytes that the parser was given last
         self._begun_with = 0  # such bytes when the newest head began
@@ -126,6 +129,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Note the first byte of a request."""
         self.state, self.since, self._silent = State.HEAD, self.loop.time(), 0
+        self._within = True
         self._begun_with = self._fed
         super().on_message_begin()
 
@@ -140,6 +144,11 @@ class Connection(HttpToolsProtocol):
         self._silent = 0
         super().on_body(body)
 
+    def on_message_complete(self) -> None:
+        """Note the end of a request: what follows begins the next one."""
+        self._within = False
+        super().on_message_complete()
+
     def check_head(self) -> None:
         """Refuse a head with too much in it, by an exception in the parser; then an answer is owed."""
         limits = self.limits
@@ -153,7 +162,17 @@ class Connection(HttpToolsProtocol):
             raise _Refused(400, "upgrades of requests with a body are not supported")  # the parser skips it
         if len(self.pipeline) >= limits.pipelined:
             raise _Refused(429, f"more than {limits.pipelined} requests wait on one connection")
+        self._check_host()
         self.state, self._silent = State.BUSY, 0
+
+    def _check_host(self) -> None:
+        """Refuse a request of HTTP/1.1 that does not name one host (RFC 9112, section 3.2)."""
+        if self.parser.get_http_version() != "1.1":
+            return
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+            shown = ", ".join(repr(value[:80].decode("latin-1")) for value in hosts[:2]) or "none"
+            raise _Refused(400, f"the request must have one Host header with a host's name, not {shown}")
 
     # answers
 
@@ -182,6 +201,8 @@ class Connection(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         elif self._refusal is not None:
             self._end(*self._refusal)
+        elif self._within and self.state is _BUSY:
+            self.transport.close()  # answered before its end: the rest of a body must not become a request
         elif self.state is _BUSY:
             self.state, self.since = _IDLE, self.loop.time()
 

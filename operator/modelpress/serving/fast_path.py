@@ -31,7 +31,7 @@ from modelpress.serving.large_body import LARGE_BYTES, LARGEST_BYTES, LargeBody
 from modelpress.serving.protocols.app import App, failure, internal_error, success
 from modelpress.serving.protocols.base import Call
 from modelpress.serving.protocols.encodings import MIN_COMPRESSED_BYTES
-from modelpress.serving.protocols.http import JSON_LENGTH, Response, encoded
+from modelpress.serving.protocols.http import BEGUN, JSON_LENGTH, Response, encoded
 from modelpress.serving.service import Phase
 
 # A body that takes longer is not what this path is for; the connection looks once a second.
@@ -91,6 +91,7 @@ class FastConnection(Connection):
         self._receiving: Exchange | None = None  # whose body the parser reads
         self._newest: Exchange | None = None  # that the parser made
         self._declines = False  # what is parsed is for the application
+        self._handed: float | None = None  # when it began, where this path had it first
         self._dated: Any = None  # uvicorn's headers with the date of this second
         self._ok = b""  # and a head that begins with them
 
@@ -101,6 +102,7 @@ class FastConnection(Connection):
         self.check_head()
         exchange = self._accept()
         if exchange is None:
+            self.scope["state"][BEGUN] = self._handed
             super().on_headers_complete()
             return
         self.cycle = self._running = exchange  # type: ignore[assignment]
@@ -122,6 +124,7 @@ class FastConnection(Connection):
         if exchange is None:
             super().on_message_complete()
             return
+        self._within = False
         self._receiving = None
         self._release(exchange)
         parts = exchange.body
@@ -347,14 +350,17 @@ class FastConnection(Connection):
         exchange.response_complete = True
         self._receiving = None
         large = exchange.large
+        self._handed = exchange.begun
         if large is None:
+            self.scope["state"][BEGUN] = exchange.begun
             HttpToolsProtocol.on_headers_complete(self)  # the head was checked when it came
             super().on_body(b"".join(exchange.body))
-            return
-        exchange.large = None
-        self._declines = True
-        super().data_received(b"".join([*exchange.body, large.give_back(self.transport)]))
-        self._declines = False
+        else:
+            exchange.large = None
+            self._declines = True
+            super().data_received(b"".join([*exchange.body, large.give_back(self.transport)]))
+            self._declines = False
+        self._handed = None
 
     def _release(self, exchange: Exchange) -> None:
         if exchange.held:

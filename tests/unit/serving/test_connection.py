@@ -180,7 +180,9 @@ def test_a_large_body_in_one_piece_with_its_head_is_no_large_head() -> None:
     async def test(site: Site) -> None:
         peer = await site.connect()
         for _ in range(3):
-            await peer.send(b"POST /body HTTP/1.1\r\nContent-Length: 50000\r\n\r\n" + b"x" * 50_000)
+            await peer.send(
+                b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n" + b"x" * 50_000
+            )
             assert await peer.answer() == (200, b"50000")
 
     serve(test)

@@ -4,12 +4,15 @@ import random
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelpress.serving.errors import BadRequest, TooLarge, UnsupportedEncoding
+from modelpress.serving.protocols import encodings
 from modelpress.serving.protocols.encodings import answer_encoding, compress, inflate, request_encoding
 
 LIMIT = 2**22
@@ -73,6 +76,76 @@ def test_what_is_cut_off_or_has_more_behind_it_is_refused(encoding: str, encode:
             inflate(body[:end], encoding, LIMIT)
     with pytest.raises(BadRequest, match="bytes follow its end"):
         inflate(body + b"x", encoding, LIMIT)
+
+
+@given(st.lists(st.binary(max_size=300), min_size=2, max_size=6))
+def test_the_members_of_a_gzip_body_are_joined(parts: list[bytes]) -> None:
+    body = b"".join(map(gzip.compress, parts))
+    assert inflate(body, "gzip", LIMIT) == inflate(bytearray(body), "gzip", LIMIT) == b"".join(parts)
+
+
+@pytest.mark.parametrize("size", [63, 64, 65, 127, 128, 129, 65_535, 65_536, 65_537, 2**18 + 1, 1_000_000])
+def test_members_of_sizes_around_the_steps(size: int) -> None:
+    for part in (random.Random(size).randbytes(size), bytes(size)):
+        assert inflate(gzip.compress(part) * 3, "gzip", LIMIT) == part * 3
+        assert inflate(gzip.compress(b"") + gzip.compress(part, 0), "gzip", LIMIT) == part
+
+
+def test_all_members_of_a_body_share_the_limit() -> None:
+    member = gzip.compress(bytes(400))
+    assert len(inflate(member * 5, "gzip", 2000)) == 2000
+    with pytest.raises(TooLarge):
+        inflate(member * 5, "gzip", 1999)
+    bomb = gzip.compress(bytes(100)) + gzip.compress(bytes(2**28))
+    tracemalloc.start()
+    with pytest.raises(TooLarge):
+        inflate(bomb, "gzip", 1_000_000)
+    allocated = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert allocated < 4_000_000
+
+
+def test_members_are_not_copied_over_and_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_ = 0
+
+    class Stream:
+        def __init__(self, bits: int) -> None:
+            self._stream = zlib.decompressobj(bits)
+
+        def decompress(self, piece: bytes, most: int) -> bytes:
+            nonlocal given_
+            given_ += len(piece)
+            return self._stream.decompress(piece, most)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._stream, name)
+
+    monkeypatch.setattr(encodings, "zlib", SimpleNamespace(decompressobj=Stream, error=zlib.error))
+    for part, count in ((b"", 20_000), (random.Random(0).randbytes(300), 2000)):
+        body = gzip.compress(part) * count
+        given_ = 0
+        assert len(inflate(body, "gzip", LIMIT)) == len(part) * count
+        assert given_ < 4 * len(body) + 2**17
+
+
+def test_what_follows_a_member_and_is_none_is_refused() -> None:
+    member = gzip.compress(b"some words, " * 20)
+    for more in (b"x", b"\x00", b"\x1f", b"\x1e\x8b", zlib.compress(b"x"), b"\n"):
+        for count in (1, 2):
+            with pytest.raises(BadRequest, match="the body is not valid gzip: bytes follow its end"):
+                inflate(member * count + more, "gzip", LIMIT)
+    for end in range(2, len(member)):
+        with pytest.raises(BadRequest, match="the body is not valid gzip: it ends too early"):
+            inflate(member + member[:end], "gzip", LIMIT)
+    with pytest.raises(BadRequest, match=r"the body is not valid gzip$"):
+        inflate(member + b"\x1f\x8bxxxx", "gzip", LIMIT)
+
+
+@pytest.mark.parametrize("encode", [zlib.compress, raw_deflate])
+def test_deflate_is_one_stream(encode: Encode) -> None:
+    for more in (encode(b"x"), gzip.compress(b"x")):
+        with pytest.raises(BadRequest, match="the body is not valid deflate: bytes follow its end"):
+            inflate(encode(b"x") + more, "deflate", LIMIT)
 
 
 @given(st.binary(max_size=200))

@@ -212,7 +212,13 @@ BAD: dict[str, tuple[OipGrpc, pb.ModelInferRequest, type[RequestError], str]] = 
         OIP,
         changed(False, lambda m: m.inputs[0].shape.__setitem__(0, -1)),
         BadRequest,
-        "shape must have at most 32 sizes of 0 or more",
+        "inputs[0] 'image': shape must hold integers of 0 or more; size 0 is -1",
+    ),
+    "rank": (
+        OIP,
+        changed(True, lambda m: m.inputs[0].shape.extend([1] * 31)),
+        BadRequest,
+        "inputs[0] 'image': shape must be a list of at most 32 sizes; it has 33",
     ),
     "datatype": (
         OIP,
@@ -232,7 +238,24 @@ BAD: dict[str, tuple[OipGrpc, pb.ModelInferRequest, type[RequestError], str]] = 
         BadRequest,
         "the values must be in fp32_contents, not in fp64_contents",
     ),
-    "range": (identity("int8"), one("int8", "int_contents", [128]), BadRequest, "out of the range of int8"),
+    "range": (
+        identity("int8"),
+        one("int8", "int_contents", [1, 2, 128, -129]),
+        BadRequest,
+        "inputs[0] 'x': value 2 is 128, out of the range of int8",
+    ),
+    "range below": (
+        identity("int16"),
+        one("int16", "int_contents", [1, -(2**31)]),
+        BadRequest,
+        "inputs[0] 'x': value 1 is -2147483648, out of the range of int16",
+    ),
+    "range unsigned": (
+        identity("uint16"),
+        one("uint16", "uint_contents", [2**32 - 1, 1]),
+        BadRequest,
+        "inputs[0] 'x': value 0 is 4294967295, out of the range of uint16",
+    ),
     "float16": (identity("float16"), one("float16", "fp32_contents", [1.0]), BadRequest, "FP16 has no typed"),
     "empty": (identity("float32"), one("float32", "fp32_contents", []), BadRequest, "shape [0] is empty"),
 }

@@ -80,6 +80,39 @@ def test_a_body_that_is_compressed_and_chunked(digits: Worker, reference: LiteRT
     assert probabilities(answer).tobytes() == reference.run([images(300)])[0].tobytes()
 
 
+def test_a_gzip_body_of_several_members(digits: Worker, reference: LiteRTExecutor) -> None:
+    body, headers = binary_request(images(300))
+    packed = b"".join(gzip.compress(body[start : start + 10_000]) for start in range(0, len(body), 10_000))
+    answer = digits.client.post(INFER, content=packed, headers=headers | {"content-encoding": "gzip"})
+    assert probabilities(answer).tobytes() == reference.run([images(300)])[0].tobytes()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("gzip", "gzip"),
+        ("gzip", "identity"),
+        ("identity", "gzip"),
+        ("identity", "identity"),
+        ("br", "gzip"),
+        ("", "gzip"),
+        ("deflate", "gzip", "gzip"),
+    ],
+)
+def test_lines_of_a_header_are_as_one_line(digits: Worker, lines: tuple[str, ...]) -> None:
+    body, headers = binary_request(images(1))
+    forms = [[("content-encoding", line) for line in lines], [("content-encoding", ", ".join(lines))]]
+    several, one = (
+        digits.client.post(INFER, content=gzip.compress(body), headers=[*headers.items(), *form])
+        for form in forms
+    )
+    assert several.status_code == 415
+    assert several.json() == {
+        "error": f"content-encoding is {', '.join(lines)!r}; accepted are gzip, deflate and identity"
+    }
+    assert (one.status_code, one.json()) == (several.status_code, several.json())
+
+
 def test_a_client_that_asks_for_nothing_gets_a_plain_answer(digits: Worker) -> None:
     body = json.dumps({"instances": images(300).tolist()}).encode()
     for accept in ("identity", "", "gzip;q=0"):

@@ -69,6 +69,8 @@ def outcome(protocol: InferenceProtocol, body: bytes) -> Any:
 
 NUMBERS = ("-0", "0e5", "1E400", "-1e-400", "1.", "01", "+1", "NaN", "3.4028235e38", "3.4028236e38", "65520")
 OTHERS = ("true", "false", "null", '"1"', "{}", "[]", "[1]", '"]"', '"[1,2]"', "1]", "[1", "]], [[1", "", " ")
+MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"  # of byte order: simdjson skips one where its text begins
+AHEAD = st.sampled_from(["", "", " ", MARK])
 LEAVES = st.one_of(
     st.integers(-(2**70), 2**70).map(str),
     st.floats(allow_nan=False, allow_infinity=False).map(repr),
@@ -81,7 +83,7 @@ LEAVES = st.one_of(
 def test_a_body_after_another_gives_the_same_call_or_the_same_message(dtype: str, data: Any) -> None:
     first = "true" if dtype == "bool" else "1"
     leaves = st.lists(LEAVES | st.just(first), min_size=WIDTH - 1, max_size=WIDTH + 1)
-    arrays = [f"[{', '.join(data.draw(leaves))}]" for _ in range(3)]
+    arrays = [f"{data.draw(AHEAD)}[{', '.join(data.draw(leaves))}]" for _ in range(3)]
     known = bodies(f"[{','.join([first] * WIDTH)}]", dtype)
     kind, _ = known[form := data.draw(st.integers(0, len(known) - 1))]
     protocol = kind(model(dtype))
@@ -91,16 +93,37 @@ def test_a_body_after_another_gives_the_same_call_or_the_same_message(dtype: str
         assert outcome(protocol, body) == outcome(kind(model(dtype)), body)
 
 
-@settings(max_examples=300, deadline=None)
+PUT = st.one_of(
+    st.text('[]{},:" \\1.e-x', max_size=3).map(str.encode),
+    st.sampled_from([MARK.encode(), b"\x80", b"\xa0", b"\xff", b"\xff\xfe", "\N{EN SPACE}".encode()]),
+    st.binary(max_size=3),
+)
+
+
+@settings(max_examples=600, deadline=None)
 @given(st.integers(0, 7), st.data())
 def test_a_damaged_body_after_another_gives_the_same_call_or_the_same_message(form: int, data: Any) -> None:
     kind, text = bodies("[1,2.5,3,4,5]")[form]
     protocol = kind(model())  # type: ignore[call-arg]
     protocol.decode(text.encode())
-    place = data.draw(st.integers(0, len(text)))
-    put = data.draw(st.text('[]{},:" \\1.e-x', max_size=3))
-    body = (text[:place] + put + text[place + data.draw(st.integers(0, 4)) :]).encode()
+    brackets = [place for place, letter in enumerate(text) if letter in "[]"]
+    place = data.draw(st.sampled_from(brackets) | st.integers(0, len(text)))
+    put = data.draw(PUT)
+    body = text[:place].encode() + put + text[place + data.draw(st.integers(0, 4)) :].encode()
     assert outcome(protocol, body) == outcome(kind(model()), body)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("form", range(8))
+def test_a_byte_order_mark_within_a_body_is_refused_wherever_it_is(form: int, dtype: str) -> None:
+    kind, text = bodies("[1,2,3,4,5]", dtype)[form]
+    protocol = kind(model(dtype))  # type: ignore[call-arg]
+    protocol.decode(text.encode())
+    for place in range(len(text) + 1):
+        body = f"{text[:place]}{MARK}{text[place:]}".encode()
+        expected = outcome(kind(model(dtype)), body)  # type: ignore[call-arg]
+        assert outcome(protocol, body) == expected, place
+        assert isinstance(expected, str) or text[:place].count('"') % 2, place  # or within a string
 
 
 @pytest.fixture
@@ -224,12 +247,14 @@ def test_lists_of_numbers_are_read_in_their_shape() -> None:
     for text, shape in (
         (b"[1, 2.5, -3e2]", (3,)),
         (b"[[1], [2.5 ], [-3e2]]", (3, 1)),
-        (b" [ [ [1, 2.5, -3e2] ] ]", (1, 1, 3)),
+        (b"[ [ [1, 2.5, -3e2] ] ] ", (1, 1, 3)),
     ):
         found = read_nested(text, shape)
         assert found is not None
         assert found.tolist() == [1, 2.5, -300]
     for text in (b"[1, true]", b'["1"]', b"[1, null]", b"[1, {}]", b"[1, 2, 3]", b"{}", b"1", b"", b"[1] 2"):
+        assert read_nested(text, (2,)) is None, text
+    for text in (f"{MARK}[1,2]".encode(), b" [1,2]", f"[1,2]{MARK}".encode(), f"[{MARK}1,2]".encode()):
         assert read_nested(text, (2,)) is None, text
     for text in (b"[[1,2],[3]]", b"[[[1,2,3,4]]]", b"[[1,2],3,4]", b'[[1,2],"[3,4]"]', b"[[1,2],[3,1e400]]"):
         assert read_nested(text, (2, 2)) is None, text

@@ -199,7 +199,19 @@ BAD: dict[str, tuple[Any, bytes, int | None, str]] = {
         {"inputs": [entry("image", IMAGE, parameters={"binary_data_size": -1})]},
         GOOD,
         None,
-        "binary_data_size must be an integer of 0 or more",
+        "inputs[0] 'image': binary_data_size must be an integer of 0 or more, not -1",
+    ),
+    "size with a fraction": (
+        {"inputs": [entry("image", IMAGE, parameters={"binary_data_size": 24.0})]},
+        GOOD,
+        None,
+        "binary_data_size must be an integer of 0 or more, not 24.0",
+    ),
+    "negative shape": (
+        {"inputs": [entry("image", IMAGE, shape=[-1, 3]), RAW_TOKENS]},
+        GOOD,
+        None,
+        "inputs[0] 'image': shape must hold integers of 0 or more; size 0 is -1",
     ),
     "size a string": (
         {"inputs": [entry("image", IMAGE, parameters={"binary_data_size": "24"})]},

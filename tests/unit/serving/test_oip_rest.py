@@ -1,5 +1,6 @@
 from typing import Any
 
+import jsonschema
 import numpy as np
 import orjson
 import pytest
@@ -10,6 +11,7 @@ from modelpress.serving.errors import BadRequest
 from modelpress.serving.protocols.base import Call, Model
 from modelpress.serving.protocols.oip import DATATYPES
 from modelpress.serving.protocols.oip_rest import OipRest, model_metadata
+from modelpress.serving.protocols.openapi import infer_request
 from modelpress.serving.signature import SERVED_DTYPES, Signature, Tensor
 
 
@@ -98,8 +100,10 @@ BAD = {
     "infinity": (b'{"inputs": [1e999]}', "the body is not valid JSON"),
     "deep": (b"[" * 100_000, "the body is not valid JSON"),
     "a list": (b"[]", "the body must be a JSON object, not a list"),
-    "no inputs": (b"{}", "inputs must be a list of objects"),
-    "inputs empty": (b'{"inputs": []}', "inputs must be a list of objects"),
+    "no inputs": (b"{}", "inputs must be a list of objects, not null"),
+    "inputs empty": (b'{"inputs": []}', "inputs must be a list of objects; it is empty"),
+    "inputs a number": (b'{"inputs": 3}', "inputs must be a list of objects, not an integer"),
+    "inputs an empty object": (b'{"inputs": {}}', "inputs must be a list of objects, not an object"),
     "input a number": (body(1), "inputs[0] must be an object, not an integer"),
     "input unknown": (image(name="picture"), "inputs[0]: name is 'picture'; the model has 'image', 'tokens'"),
     "input nameless": (image(name=None), "inputs[0]: name is null; the model has 'image', 'tokens'"),
@@ -107,11 +111,20 @@ BAD = {
     "input twice": (body(GOOD_IMAGE, GOOD_IMAGE), "inputs[1]: 'image' is given twice"),
     "datatype wrong": (image(datatype="FP64"), "datatype must be FP32, not 'FP64'"),
     "datatype unset": (image(datatype=None), "datatype must be FP32, not null"),
-    "shape unset": (image(shape=None), "shape must be a list of at most 32 sizes"),
-    "shape long": (image(shape=[1] * 33), "shape must be a list of at most 32 sizes"),
-    "shape negative": (image(shape=[-1, 3]), "shape must hold integers of 0 or more"),
-    "shape fraction": (image(shape=[2.0, 3]), "shape must hold integers of 0 or more"),
-    "shape boolean": (image(shape=[True, 6]), "shape must hold integers of 0 or more"),
+    "shape unset": (
+        image(shape=None),
+        "inputs[0] 'image': shape must be a list of at most 32 sizes, not null",
+    ),
+    "shape a string": (image(shape="[2,3]"), "shape must be a list of at most 32 sizes, not a string"),
+    "shape long": (image(shape=[1] * 33), "shape must be a list of at most 32 sizes; it has 33"),
+    "shape negative": (
+        image(shape=[-1, 3]),
+        "inputs[0] 'image': shape must hold integers of 0 or more; size 0 is -1",
+    ),
+    "shape fraction": (image(shape=[2, 3.0]), "shape must hold integers of 0 or more; size 1 is 3.0"),
+    "shape small": (image(shape=[2, -(2**63)]), "; size 1 is -9223372036854775808"),
+    "shape boolean": (image(shape=[True, 6]), "integers of 0 or more; size 0 is a boolean"),
+    "shape long string": (image(shape=[2, "3" * 999]), "integers of 0 or more; size 1 is a string"),
     "rank": (image(shape=[6]), "inputs[0] 'image': shape [6] does not fit [-1,3]"),
     "trailing size": (image(shape=[3, 2]), "inputs[0] 'image': shape [3,2] does not fit [-1,3]"),
     "huge": (image(shape=[10**12, 3]), "data has 6 values, shape [1000000000000,3] needs 3000000000000"),
@@ -119,21 +132,38 @@ BAD = {
     "too few values": (image(data=[1, 2, 3]), "data has 3 values, shape [2,3] needs 6"),
     "data unset": (image(data=None), "data must be a list, not null"),
     "data a string": (image(data="123456"), "data must be a list, not a string"),
-    "ragged": (image(data=[[1, 2, 3], [4, 5]]), "inputs[0] 'image' is ragged"),
-    "ragged kind": (image(data=[[1, 2, 3], 4]), "inputs[0] 'image' is ragged"),
+    "ragged": (
+        image(data=[[1, 2, 3], [4, 5, 6], [4, 5], [6]]),
+        "inputs[0] 'image' is ragged: at depth 1, place 2 is a list of 2, but place 0 is a list of 3",
+    ),
+    "ragged inside": (
+        image(data=[[[1, 2], [3, 4]], [[5, 6], [7]]]),
+        "is ragged: at depth 2, place 3 is a list of 1, but place 0 is a list of 2",
+    ),
+    "ragged kind": (
+        image(data=[[1, 2, 3], 4, [5]]),
+        "is ragged: at depth 1, place 1 is an integer, but place 0 is a list of 3",
+    ),
+    "ragged from a number on": (
+        image(data=[1, "2", [3, 4], 5]),
+        "is ragged: at depth 1, place 2 is a list of 2, but place 0 is an integer",
+    ),
     "nested otherwise": (image(data=[[1, 2], [3, 4], [5, 6]]), "nested as [3,2], shape says [2,3]"),
     "boolean value": (image(data=[1, 2, 3, 4, 5, True]), "value 5 is a boolean; float32 takes numbers"),
     "string value": (image(data=[1, "2", 3, 4, 5, 6]), "value 1 is a string; float32 takes numbers"),
     "null value": (image(data=[None, 2, 3, 4, 5, 6]), "value 0 is null; float32 takes numbers"),
     "object value": (image(data=[{}, 2, 3, 4, 5, 6]), "value 0 is an object; float32 takes numbers"),
-    "overflow": (image(data=[1e39, 2, 3, 4, 5, 6]), "a value is out of the range of float32"),
+    "overflow": (
+        image(data=[1, 2, 1e39, 4, -1e40, 6]),
+        "inputs[0] 'image': value 2 is 1e+39, out of the range of float32",
+    ),
     "fraction for int": (
         body(GOOD_IMAGE, {**GOOD_TOKENS, "data": [1, 2, 3, 4.5]}),
         "value 3 is a number with a fraction; int32 takes integers",
     ),
     "int overflow": (
         body(GOOD_IMAGE, {**GOOD_TOKENS, "data": [1, 2, 3, 2**31]}),
-        "inputs[1] 'tokens': a value is out of the range of int32",
+        "inputs[1] 'tokens': value 3 is 2147483648, out of the range of int32",
     ),
     "rows differ": (
         body(GOOD_IMAGE, {**GOOD_TOKENS, "shape": [1, 2], "data": [1, 2]}),
@@ -172,6 +202,49 @@ def test_a_wrong_request_is_refused_with_one_line(case: str) -> None:
     assert message in caught.value.message
     assert "\n" not in caught.value.message
     assert len(caught.value.message) < 400
+
+
+TOO_LARGE = {"int8": 128, "uint8": -1, "uint64": -1, "int64": 2**63, "float16": 65520, "float32": -3.5e38}
+
+
+@given(st.sampled_from(sorted(TOO_LARGE)), st.integers(1, 300), st.data())
+def test_the_first_value_that_is_out_of_range_is_named(dtype: str, size: int, data: Any) -> None:
+    wrong = data.draw(st.sets(st.integers(0, size - 1), min_size=1))
+    values = [TOO_LARGE[dtype] if place in wrong else 1 for place in range(size)]
+    x = tensor("x", (-1,), dtype)
+    entry = {"name": "x", "datatype": DATATYPES[dtype], "shape": [size], "data": values}
+    with pytest.raises(BadRequest) as caught:
+        OipRest(Model("m", "r", "d", Signature((x,), (x,)))).decode(body(entry))
+    assert caught.value.message == (
+        f"inputs[0] 'x': value {min(wrong)} is {TOO_LARGE[dtype]}, out of the range of {dtype}"
+    )
+
+
+OUTPUTS_SCHEMA = infer_request(MODEL)["properties"]["outputs"]
+
+
+@pytest.mark.parametrize("outputs", [None, []])
+def test_no_outputs_are_all_outputs(outputs: Any) -> None:
+    everything = OIP.decode(body(GOOD_IMAGE, GOOD_TOKENS)).context
+    assert OIP.decode(body(GOOD_IMAGE, GOOD_TOKENS, outputs=outputs)).context == everything
+    jsonschema.validate(outputs, OUTPUTS_SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "what"),
+    [(0, "an integer"), (False, "a boolean"), ("", "a string"), ({}, "an object"), ([0] * 20, None)],
+)
+def test_outputs_of_another_kind_are_refused(outputs: Any, what: str | None) -> None:
+    entry = {**GOOD_IMAGE, "data": [0.5] * 6}
+    with pytest.raises(BadRequest) as caught:
+        OIP.decode(body(entry, GOOD_TOKENS, outputs=outputs))
+    assert caught.value.message == (
+        f"outputs must be a list of objects, not {what}"
+        if what
+        else "outputs[0] must be an object, not an integer"
+    )
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(outputs, OUTPUTS_SCHEMA)
 
 
 JSON = st.recursive(

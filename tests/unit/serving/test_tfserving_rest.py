@@ -1,5 +1,6 @@
 from typing import Any
 
+import jsonschema
 import numpy as np
 import orjson
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelpress.serving.errors import BadRequest
+from modelpress.serving.protocols import openapi
 from modelpress.serving.protocols.base import Call, Model
 from modelpress.serving.protocols.tfserving_rest import TfServingRest, metadata, status
 from modelpress.serving.signature import Signature, Tensor
@@ -61,11 +63,34 @@ BAD: dict[str, tuple[TfServingRest, Any, str]] = {
         {"signature_name": "x", "instances": []},
         "signature_name is 'x'; the model has 'serving_d",
     ),
-    "no rows": (ONE, {"instances": []}, "instances must be a list with at least one row"),
-    "rows an object": (ONE, {"instances": {"x": [[1, 2]]}}, "instances must be a list with at least one row"),
+    "no rows": (ONE, {"instances": []}, "instances must be a list with at least one row; it is empty"),
+    "rows an object": (
+        ONE,
+        {"instances": {"x": [[1, 2]]}},
+        "instances must be a list with at least one row, not an object",
+    ),
+    "rows false": (
+        ONE,
+        {"instances": False},
+        "instances must be a list with at least one row, not a boolean",
+    ),
     "rank": (ONE, {"instances": [1, 2]}, "instances 'x': shape [2] does not fit [-1,2]"),
     "size": (ONE, {"instances": [[1, 2, 3]]}, "instances 'x': shape [1,3] does not fit [-1,2]"),
-    "ragged": (ONE, {"instances": [[1, 2], [3]]}, "instances 'x' is ragged"),
+    "ragged": (
+        ONE,
+        {"instances": [[1, 2], [3]]},
+        "instances 'x' is ragged: at depth 1, place 1 is a list of 1, but place 0 is a list of 2",
+    ),
+    "out of range": (
+        TWO,
+        {"inputs": {"x": [[1, 2]], "n": [2**31]}},
+        "inputs 'n': value 0 is 2147483648, out of the range of int32",
+    ),
+    "out of range in a long body": (
+        ONE,
+        {"instances": [[1, 0.5]] * 400 + [[1e39, -1e39]]},
+        "instances 'x': value 800 is 1e+39, out of the range of float32",
+    ),
     "string": (ONE, {"instances": [["1", 2]]}, "value 0 is a string; float32 takes numbers"),
     "base64": (ONE, {"instances": [{"b64": "AA=="}]}, "instances[0] has 'b64'; the model takes 'x'"),
     "mixed rows": (
@@ -92,6 +117,41 @@ def test_a_wrong_request_is_refused_with_one_line(case: str) -> None:
         protocol.decode(orjson.dumps(request))
     assert message in caught.value.message
     assert "\n" not in caught.value.message
+
+
+def schema(model: Model) -> Any:
+    operation = openapi.document(model)["paths"][f"/v1/models/{model.name}:predict"]["post"]
+    return operation["requestBody"]["content"]["application/json"]["schema"]
+
+
+@pytest.mark.parametrize("name", [None, "", "serving_default"])
+@pytest.mark.parametrize("form", ["instances", "inputs"])
+def test_names_of_the_only_signature(name: Any, form: str) -> None:
+    request = {form: [[1, 2]], "signature_name": name}
+    assert values(ONE, **request) == [[[1, 2]]]
+    jsonschema.validate(request, schema(Model("m", "r", "d", Signature((X,), (P,)))))
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        (0, "an integer"),
+        (0.0, "a number with a fraction"),
+        (False, "a boolean"),
+        ([], "a list"),
+        ([0.5] * 20, "a list"),
+        ({}, "an object"),
+        ("x", "'x'"),
+    ],
+)
+@pytest.mark.parametrize("blank", ["", " " * 2048])  # the strict way and the quick one
+def test_what_is_no_name_of_a_signature_is_refused(name: Any, what: str, blank: str) -> None:
+    request = {"instances": [[1, 2]], "signature_name": name}
+    with pytest.raises(BadRequest) as caught:
+        ONE.decode(orjson.dumps(request) + blank.encode())
+    assert caught.value.message == f"signature_name is {what}; the model has 'serving_default'"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(request, schema(Model("m", "r", "d", Signature((X,), (P,)))))
 
 
 VALUES = st.recursive(

@@ -73,7 +73,7 @@ BAD: list[tuple[str, str, bytes, dict[str, str], int, str]] = [
     ("POST", "/v1/models/digits:predict", b'{"instances": [[NaN]]}', {}, 400, "the body is not valid JSON"),
     ("POST", "/v2/models/other/infer", b"{}", {}, 404, "no model 'other'; this worker serves 'digits'"),
     ("POST", "/v1/models/other:predict", b"{}", {}, 404, "no model 'other'; this worker serves 'digits'"),
-    ("GET", "/v2/models/digits/versions/9", b"", {}, 404, "no such path"),
+    ("GET", "/v2/models/digits/versions/9", b"", {}, 404, "no version '9' of 'digits'"),
     ("GET", "/", b"", {}, 404, "no such path: '/'"),
     ("GET", "/v2/models/digits/infer", b"", {}, 405, "takes POST, not 'GET'"),
     ("DELETE", "/v2", b"", {}, 405, "takes GET, not 'DELETE'"),
@@ -149,13 +149,15 @@ def test_a_wrong_request_gets_one_line_and_disturbs_no_other(
 
     with ThreadPoolExecutor(1) as pool:
         beside = pool.submit(others)
-        for _ in range(5):
-            answer = digits.client.request(method, path, content=body, headers=headers)
-            assert answer.status_code == code, answer.text
-            assert list(answer.json()) == ["error"]
-            assert message in answer.json()["error"]
-            assert "\n" not in answer.json()["error"]
-        stop.set()
+        try:
+            for _ in range(5):
+                answer = digits.client.request(method, path, content=body, headers=headers)
+                assert answer.status_code == code, answer.text
+                assert list(answer.json()) == ["error"]
+                assert message in answer.json()["error"]
+                assert "\n" not in answer.json()["error"]
+        finally:
+            stop.set()
         assert beside.result(30) > 0
     if code == 405:
         assert answer.headers["allow"] in ("GET", "POST")

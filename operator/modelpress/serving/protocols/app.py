@@ -20,10 +20,12 @@ from modelpress.serving.errors import (
 from modelpress.serving.protocols import oip_rest, openapi, tfserving_rest
 from modelpress.serving.protocols.base import Call, Encoded, InferenceProtocol, Model
 from modelpress.serving.protocols.http import (
+    BEGUN,
     BINARY,
     JSON_LENGTH,
     BodyReader,
     ClientGone,
+    Incoming,
     Receive,
     Response,
     Scope,
@@ -32,6 +34,7 @@ from modelpress.serving.protocols.http import (
     has_body,
     header,
     json_length,
+    linger,
     observed,
     refuse_body,
     respond,
@@ -89,31 +92,35 @@ class App:
         caller = self._caller(scope)
         if caller is not None:
             send = observed(send, caller)
-        path, method = scope["path"], scope["method"]
-        page = self._pages.get(path)
-        if page is not None and method == "GET":
-            response = page(scope)
-            await self._respond(send, await encoded(scope, response))
-        else:
-            allowed = "POST" if path in self.calls else "GET" if page is not None else None
-            response = failure(self._unknown(path, method, allowed))
-            if has_body(scope):
-                await refuse_body(receive, send, response)
-            else:
-                await self._respond(send, response)
+        refused = has_body(scope)  # and so it stays, until the body was read
+        try:
+            page = self._found(scope["path"], scope["method"])
+            if refused:
+                await self.bodies.skip(scope, receive, begun)
+                refused = False
+            response = await encoded(scope, page(scope))
+        except ClientGone:
+            return
+        except RequestError as error:
+            response = failure(error)
+        await (refuse_body(send, response) if refused else self._respond(send, response))
         if caller is not None:
             self.service.log(caller, None, response.status, begun)
+        if refused:
+            await linger(receive, send)
 
     async def _infer(self, protocol: InferenceProtocol, scope: Scope, receive: Receive, send: Send) -> None:
         begun = self.service.begin()
+        begun = scope.get("state", {}).get(BEGUN) or begun
         caller = self._caller(scope)
         if caller is not None:
             send = observed(send, caller)
         status = 500
-        body: bytes | bytearray | None = None
+        refused = False
+        receive = incoming = Incoming(receive)
         try:
             length = json_length(scope)
-            body = await self.bodies.read(scope, receive)
+            body = await self.bodies.read(scope, receive, begun)
             call = protocol.decode(body, length)
             if caller is not None:
                 caller.identify(call.id)
@@ -124,15 +131,16 @@ class App:
             status = CLIENT_CLOSED_REQUEST
         except RequestError as error:
             status = error.status
-            if body is None:
-                await refuse_body(receive, send, failure(error))
-            else:
-                await self._respond(send, failure(error))
+            refused = not incoming.complete
+            response = failure(error)
+            await (refuse_body(send, response) if refused else self._respond(send, response))
         except Exception:
             logger.exception("A request failed.", extra=facts(caller))
             await self._respond(send, internal_error())
         finally:
             self.service.end(protocol.name, status, begun, caller)
+        if refused:
+            await linger(receive, send)
 
     async def _compute(self, call: Call, protocol: InferenceProtocol, receive: Receive) -> Response:
         batcher = self.service.batcher
@@ -141,6 +149,13 @@ class App:
             outputs = await unless_gone(future, receive)
         return success(protocol.encode(call, outputs))
 
+    def _found(self, path: str, method: str) -> Callable[[Scope], Response]:
+        """Return what answers a request. Raises the RequestError that does where nothing is there."""
+        page = self._pages.get(path)
+        if page is not None and method == "GET":
+            return page
+        raise self._unknown(path, method, "POST" if path in self.calls else "GET" if page else None)
+
     def _unknown(self, path: str, method: str, allowed: str | None) -> RequestError:
         """Return what is wrong with a request that has no route."""
         if allowed is not None:
@@ -148,9 +163,14 @@ class App:
         if self.service.phase is Phase.LOADING:
             return Unavailable("the model is being loaded")
         if path.startswith(("/v1/models/", "/v2/models/")):
-            name = path.split("/")[3].partition(":")[0]
+            name, *rest = (part.partition(":")[0] for part in path.split("/")[3:])
             if name != self.service.name:
                 return NotFound(f"no model {echo(name)}; this worker serves {self.service.name!r}")
+            model = self.service.model
+            if model is not None and rest[:1] == ["versions"] and len(rest) > 1:
+                served = model.revision if path.startswith("/v2") else tfserving_rest.VERSION
+                if rest[1] != served:
+                    return NotFound(f"no version {echo(rest[1])} of {name!r}; this worker serves {served!r}")
         return NotFound(f"no such path: {echo(path)}")
 
     def _ready(self, _: Scope) -> Response:

@@ -12,14 +12,20 @@ ENCODINGS = ("gzip", "deflate")  # the server's choice where a client likes both
 # Smaller answers are sent as they are: compressing them costs more than it saves.
 MIN_COMPRESSED_BYTES = 4096
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's wbits
+_GZIP_MAGIC = b"\x1f\x8b"  # a member begins with it
 _LEVEL = 1  # of 9: numbers as text shrink to half with it, and to little less with more work
 _ZLIB_METHOD = 8
 _PIECE = 2**16  # bytes that zlib is given at a time
+_FIRST_PIECE = 2**6  # of a further member of gzip; each is twice as large as the one before
 _STEP = 2**18  # bytes that it expands at a time
 
 
 def request_encoding(header: str) -> str | None:
-    """Return the encoding of a body, None where it is plain. Raises UnsupportedEncoding."""
+    """Return the encoding of a body, None where it is plain. Raises UnsupportedEncoding.
+
+    `header` is all Content-Encoding lines of a request, joined by commas (RFC 9110, section 5.3): several
+    encodings, one around the other, are not accepted.
+    """
     name = header.strip().lower().removeprefix("x-")
     if name in ("", "identity"):
         return None
@@ -43,32 +49,51 @@ def answer_encoding(accept: str) -> str | None:
 def inflate(body: bytes | bytearray, encoding: str, max_bytes: int) -> bytes:
     """Return the plain body. Raises TooLarge before more than `max_bytes` are expanded, or BadRequest.
 
-    It goes in pieces: zlib copies what it has not consumed, which would take quadratic time for a whole body.
+    gzip may come in several members one after another (RFC 1952, section 2.2).
     """
-    stream = zlib.decompressobj(_GZIP if encoding == "gzip" else _zlib_bits(body))
     plain = bytearray()
+    gzip = encoding == "gzip"
     try:
-        for start in range(0, len(body), _PIECE):
-            piece: bytes | bytearray = body[start : start + _PIECE]
-            while True:
-                plain += stream.decompress(piece, _STEP)
-                if len(plain) > max_bytes:
-                    raise _too_large(max_bytes)
-                if stream.eof or not stream.unconsumed_tail:
-                    break
-                piece = stream.unconsumed_tail
-            if stream.eof and (stream.unused_data or start + _PIECE < len(body)):
-                raise BadRequest(f"the body is not valid {encoding}: bytes follow its end")
-        while not stream.eof:  # what zlib has read and not given out yet
-            rest = stream.decompress(b"", _STEP)
-            if not rest:
-                raise BadRequest(f"the body is not valid {encoding}: it ends too early")
-            plain += rest
-            if len(plain) > max_bytes:
-                raise _too_large(max_bytes)
+        end = _expand(body, 0, _GZIP if gzip else _zlib_bits(body), plain, max_bytes)
+        while gzip and body.startswith(_GZIP_MAGIC, end):
+            end = _expand(body, end, _GZIP, plain, max_bytes)
+    except EOFError as error:
+        raise BadRequest(f"the body is not valid {encoding}: it ends too early") from error
     except zlib.error as error:
         raise BadRequest(f"the body is not valid {encoding}") from error
+    if end < len(body):
+        raise BadRequest(f"the body is not valid {encoding}: bytes follow its end")
     return bytes(plain)
+
+
+def _expand(body: bytes | bytearray, start: int, bits: int, plain: bytearray, max_bytes: int) -> int:
+    """Append to `plain` what the stream at `start` holds; return where it ends.
+
+    Raises TooLarge, zlib.error, or EOFError where the body ends before it. It goes in pieces: zlib copies
+    what it has not consumed, which would take quadratic time for a whole body. Those of a further member are
+    small at first, for there may be as many members as fit into the body.
+    """
+    stream = zlib.decompressobj(bits)
+    place, size = start, _FIRST_PIECE if start else _PIECE
+    while not stream.eof and place < len(body):
+        piece: bytes | bytearray = body[place : place + size]
+        place += len(piece)
+        size = min(2 * size, _PIECE)
+        while True:
+            plain += stream.decompress(piece, _STEP)
+            if len(plain) > max_bytes:
+                raise _too_large(max_bytes)
+            if stream.eof or not stream.unconsumed_tail:
+                break
+            piece = stream.unconsumed_tail
+    while not stream.eof:  # what zlib has read and not given out yet
+        rest = stream.decompress(b"", _STEP)
+        if not rest:
+            raise EOFError
+        plain += rest
+        if len(plain) > max_bytes:
+            raise _too_large(max_bytes)
+    return place - len(stream.unused_data)
 
 
 def compress(body: bytes, encoding: str) -> bytes:

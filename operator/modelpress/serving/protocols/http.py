@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ Send = Callable[[Message], Awaitable[None]]
 JSON = b"application/json"
 BINARY = b"application/octet-stream"
 JSON_LENGTH = b"inference-header-content-length"  # of the binary tensor extension
+BEGUN = "modelpress.begun"  # in a scope's state: when the request began, as time.perf_counter() gives it
 # A caller is watched for leaving only if its answer takes longer than this: watching costs a task.
 _WATCH_AFTER_SECONDS = 0.05
 # How long a refused sender may go on sending before it is cut off, so that it reads the refusal first.
@@ -61,28 +63,38 @@ class BodyReader:
         self.held = 0  # bytes of bodies that arrive
         self._inflating = asyncio.Lock()
 
-    async def read(self, scope: Scope, receive: Receive) -> bytes | bytearray:
-        """Return the plain body.
+    async def read(self, scope: Scope, receive: Receive, begun: float) -> bytes | bytearray:
+        """Return the plain body of a request whose head came at `begun`, by time.perf_counter().
 
         Raises ClientGone, BadRequest, TooLarge, TooSlow, Overloaded or UnsupportedEncoding.
         """
-        encoding = None
-        for name, value in scope["headers"]:
-            if name == b"content-length" and int(value) > self.max_bytes:
-                raise self._too_large()
-            if name == b"content-encoding":
-                encoding = request_encoding(value.decode("latin-1"))
-        try:
-            async with asyncio.timeout(self.timeout_seconds):
-                message = await self._next(receive)
-                if message.get("more_body") or encoding is not None:
-                    return await self._collect(message, receive, encoding)
-        except TimeoutError as error:
-            raise TooSlow(f"the body did not arrive within {self.timeout_seconds:g} seconds") from error
+        self._check_length(scope)
+        lines = [value for name, value in scope["headers"] if name == b"content-encoding"]
+        encoding = request_encoding(b", ".join(lines).decode("latin-1")) if lines else None
+        async with self._in_time(begun):
+            message = await self._next(receive)
+            if message.get("more_body") or encoding is not None:
+                return await self._collect(message, receive, encoding)
         body: bytes = message.get("body", b"")
         if len(body) > self.max_bytes:
             raise self._too_large()
         return body
+
+    async def skip(self, scope: Scope, receive: Receive, begun: float) -> None:
+        """Read a body that nobody needs, so that the next request begins behind it.
+
+        Raises ClientGone, TooLarge or TooSlow.
+        """
+        self._check_length(scope)
+        size = 0
+        async with self._in_time(begun):
+            more = True
+            while more:
+                message = await self._next(receive)
+                size += len(message.get("body", b""))
+                if size > self.max_bytes:
+                    raise self._too_large()
+                more = message.get("more_body", False)
 
     def hold(self, size: int) -> bool:
         """Count bytes of bodies that arrive; returns whether the budget allows them. `release` them later."""
@@ -117,6 +129,20 @@ class BodyReader:
         async with self._inflating:
             return await asyncio.to_thread(inflate, body, encoding, self.max_bytes)
 
+    @contextlib.asynccontextmanager
+    async def _in_time(self, begun: float) -> AsyncIterator[None]:
+        left = begun + self.timeout_seconds - time.perf_counter()
+        try:
+            async with asyncio.timeout(left):
+                yield
+        except TimeoutError as error:
+            raise TooSlow(f"the body did not arrive within {self.timeout_seconds:g} seconds") from error
+
+    def _check_length(self, scope: Scope) -> None:
+        for name, value in scope["headers"]:
+            if name == b"content-length" and int(value) > self.max_bytes:
+                raise self._too_large()
+
     @staticmethod
     async def _next(receive: Receive) -> Message:
         message = await receive()
@@ -139,7 +165,8 @@ def json_length(scope: Scope) -> int | None:
     if value is None:
         return None
     if not value.isdigit() or len(value) > _MAX_DIGITS:
-        raise BadRequest("Inference-Header-Content-Length must be an integer of 0 or more")
+        shown = repr(value[:_MAX_DIGITS].decode("latin-1"))
+        raise BadRequest(f"Inference-Header-Content-Length must be an integer of 0 or more, not {shown}")
     return int(value)
 
 
@@ -178,14 +205,33 @@ def observed(send: Send, caller: Caller) -> Send:
     return wrapped
 
 
-async def refuse_body(receive: Receive, send: Send, response: Response) -> None:
-    """Answer a request whose body was not read to its end, then close the connection.
+class Incoming:
+    """A `receive` that knows whether the body has come to its end."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.complete = False
+
+    async def __call__(self) -> Message:
+        """Return the next message."""
+        message = await self._receive()
+        if not message.get("more_body"):
+            self.complete = True
+        return message
+
+
+async def refuse_body(send: Send, response: Response) -> None:
+    """Answer a request whose body was not read to its end; `linger` must follow."""
+    await send(_head(response, close=True))
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+
+
+async def linger(receive: Receive, send: Send) -> None:
+    """Close the connection after `refuse_body`.
 
     Closing at once would reset it, and the sender might never see the answer: the rest is read and thrown
     away for a while first.
     """
-    await send(_head(response, close=True))
-    await send({"type": "http.response.body", "body": response.body, "more_body": True})
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LINGER_SECONDS):
             while (await receive()).get("more_body"):

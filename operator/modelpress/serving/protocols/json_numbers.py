@@ -67,8 +67,11 @@ def read_nested(text: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.float64] 
     """Return the numbers of lists nested in `shape`; None where the strict parser is needed.
 
     `text` must have as many opening brackets as there are lists in the shape: then it holds no further list,
-    and needs no comparison, for the parser refuses all that is neither a list nor a number.
+    and needs no comparison, for the parser refuses all that is neither a list nor a number. It must begin
+    with a bracket: the parser skips a byte order mark at the start, which is wrong inside a document.
     """
+    if not text.startswith(b"["):
+        return None
     if len(shape) > 1:
         return _parsed(text, lambda value: _flat(value) if _has_shape(value, shape) else None)
     values = _parsed(text, _flat)

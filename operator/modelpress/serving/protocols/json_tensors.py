@@ -101,6 +101,16 @@ def echo(value: Any) -> str:
     return repr(value) if len(value) <= _ECHO else repr(value[:_ECHO]) + "..."
 
 
+def said(value: Any) -> str:
+    """Return a client's value for a message: a number as it is, which is short; anything else by kind."""
+    return repr(value) if type(value) is int or type(value) is float else kind(value)
+
+
+def unfilled(value: Any) -> str:
+    """Return for a message how a JSON value is no list, or that it is an empty one."""
+    return "; it is empty" if type(value) is list and not value else f", not {kind(value)}"
+
+
 class Leaves(NamedTuple):
     """What nested lists hold, in row-major order, and how they are nested."""
 
@@ -126,9 +136,29 @@ def flatten(value: list[Any] | Numbers, where: str) -> Leaves:
             continue
         sizes = set(map(len, level)) if kinds == {list} else set()
         if len(sizes) != 1:
-            raise BadRequest(f"{where} is ragged: the lists at depth {len(shape)} differ in length or kind")
+            raise _ragged(level, len(shape), where)
         shape.append(sizes.pop())
         level = list(chain.from_iterable(level))
+
+
+def _ragged(level: list[Any], depth: int, where: str) -> BadRequest:
+    """Return what is wrong with values at one depth, of which some are lists of one length and some are not.
+
+    A body may have millions of them: nothing is called for each.
+    """
+    first = level[0]
+    if type(first) is list:
+        size = len(first)
+        differing = (p for p, item in enumerate(level) if type(item) is not list or len(item) != size)
+    else:
+        differing = (p for p, item in enumerate(level) if type(item) is list)
+    place = next(differing)
+    found, wanted = (
+        f"a list of {len(item)}" if type(item) is list else kind(item) for item in (level[place], first)
+    )
+    return BadRequest(
+        f"{where} is ragged: at depth {depth}, place {place} is {found}, but place 0 is {wanted}"
+    )
 
 
 def nested_array(text: bytes, shape: tuple[int, ...], tensor: Tensor) -> Array | None:
@@ -160,14 +190,33 @@ def array_of(leaves: Leaves, tensor: Tensor, where: str) -> Array:
         raise BadRequest(f"{where}: value {place} is {kind(wrong)}; {dtype} takes {words}")
     if isinstance(values, np.ndarray):
         array = _rounded(values, dtype)
-        if array is not None:
-            return array
-    else:
+        if array is None:  # the body is read again as plain values, and then it is said which
+            raise BadRequest(f"{where}: a value is out of the range of {dtype}")
+        return array
+    try:
+        return np.frombuffer(struct.pack(f"={len(values)}{_CODES[dtype.char]}", *values), dtype)
+    except (OverflowError, struct.error):
+        place = _misfit(values, _CODES[dtype.char])
+    raise out_of_range(place, values[place], tensor, where)
+
+
+def out_of_range(place: int, value: Any, tensor: Tensor, where: str) -> BadRequest:
+    """Return what is wrong with a number that the tensor's dtype cannot hold."""
+    return BadRequest(f"{where}: value {place} is {said(value)}, out of the range of {tensor.dtype}")
+
+
+def _misfit(values: list[Any], code: str) -> int:
+    """Return the place of the first value that cannot be packed; by halves, there may be millions."""
+    low, high = 0, len(values)
+    while high - low > 1:
+        middle = (low + high) // 2
         try:
-            return np.frombuffer(struct.pack(f"={len(values)}{_CODES[dtype.char]}", *values), dtype)
+            struct.pack(f"={middle - low}{code}", *values[low:middle])
         except (OverflowError, struct.error):
-            pass
-    raise BadRequest(f"{where}: a value is out of the range of {dtype}")
+            high = middle
+        else:
+            low = middle
+    return low
 
 
 def _rounded(values: Array, dtype: np.dtype[Any]) -> Array | None:

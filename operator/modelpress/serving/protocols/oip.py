@@ -11,7 +11,7 @@ import numpy as np
 
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
-from modelpress.serving.protocols.json_tensors import echo, same_rows
+from modelpress.serving.protocols.json_tensors import echo, kind, said, same_rows
 from modelpress.serving.signature import Tensor
 
 # The protocol's names of datatypes by numpy's. BYTES and BF16 have no numpy equivalent of fixed size: a model
@@ -60,6 +60,17 @@ def check_datatype(datatype: object, tensor: Tensor, where: str) -> None:
     wanted = datatype_of(tensor.dtype)
     if datatype != wanted:
         raise BadRequest(f"{where}: datatype must be {wanted}, not {echo(datatype)}")
+
+
+def wrong_shape(shape: object, where: str) -> BadRequest:
+    """Return what is wrong with a shape that is no list of at most MAX_RANK integers of 0 or more."""
+    listed = f"{where}: shape must be a list of at most {MAX_RANK} sizes"
+    if type(shape) is not list:
+        return BadRequest(f"{listed}, not {kind(shape)}")
+    if len(shape) > MAX_RANK:
+        return BadRequest(f"{listed}; it has {len(shape)}")
+    place, wrong = next((p, size) for p, size in enumerate(shape) if type(size) is not int or size < 0)
+    return BadRequest(f"{where}: shape must hold integers of 0 or more; size {place} is {said(wrong)}")
 
 
 def check_parameters(parameters: Mapping[str, object], where: str) -> None:

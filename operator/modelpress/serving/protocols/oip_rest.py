@@ -26,7 +26,9 @@ from modelpress.serving.protocols.json_tensors import (
     is_list,
     kind,
     parse_object,
+    said,
     shown,
+    unfilled,
 )
 from modelpress.serving.protocols.oip import DATATYPES
 from modelpress.serving.protocols.raw_repeats import RawRepeats
@@ -156,11 +158,12 @@ class OipRest:
     def _context(self, request: dict[str, Any], parameters: dict[str, Any]) -> _Context:
         """Return which outputs are wanted, and in which form."""
         raw_by_default = _flag(parameters, "binary_data_output", False, "the request")
-        if not request.get("outputs"):
+        wanted = request.get("outputs")
+        if wanted is None or wanted == []:  # nothing else that is false means all
             return _Context(self._all, frozenset(self._all if raw_by_default else ()))
         places: list[int] = []
         raw = set()
-        for number, entry in enumerate(_objects(request["outputs"], "outputs")):
+        for number, entry in enumerate(_objects(wanted, "outputs")):
             where = f"outputs[{number}]"
             place = oip.place_of(entry.get("name"), self._outputs, where)
             if place in places:
@@ -179,10 +182,12 @@ def _array(entry: dict[str, Any], tensor: Tensor, where: str, tail: RawTail | No
     parameters = _parameters(entry, where)
     oip.check_parameters(parameters, where)
     shape = entry.get("shape")
-    if type(shape) is not list or len(shape) > oip.MAX_RANK:
-        raise BadRequest(f"{where}: shape must be a list of at most {oip.MAX_RANK} sizes")
-    if any(type(size) is not int or size < 0 for size in shape):
-        raise BadRequest(f"{where}: shape must hold integers of 0 or more")
+    if (
+        type(shape) is not list
+        or len(shape) > oip.MAX_RANK
+        or any(type(size) is not int or size < 0 for size in shape)
+    ):
+        raise oip.wrong_shape(shape, where)
     if "binary_data_size" in parameters:
         return array_of_raw(_raw(entry, parameters["binary_data_size"], where, tail), shape, tensor, where)
     data = entry.get("data")
@@ -200,7 +205,7 @@ def _array(entry: dict[str, Any], tensor: Tensor, where: str, tail: RawTail | No
 def _raw(entry: dict[str, Any], size: Any, where: str, tail: RawTail | None) -> memoryview:
     """Return the raw data of an input. Raises BadRequest."""
     if type(size) is not int or size < 0:
-        raise BadRequest(f"{where}: binary_data_size must be an integer of 0 or more, not {kind(size)}")
+        raise BadRequest(f"{where}: binary_data_size must be an integer of 0 or more, not {said(size)}")
     if "data" in entry:
         raise BadRequest(f"{where}: either data or binary_data_size, not both")
     if tail is None:
@@ -217,7 +222,7 @@ def _flag(parameters: dict[str, Any], name: str, default: bool, where: str) -> b
 
 def _objects(value: Any, where: str) -> list[dict[str, Any]]:
     if type(value) is not list or not value:
-        raise BadRequest(f"{where} must be a list of objects")
+        raise BadRequest(f"{where} must be a list of objects{unfilled(value)}")
     for number, entry in enumerate(value):
         if type(entry) is not dict:
             raise BadRequest(f"{where}[{number}] must be an object, not {kind(entry)}")

@@ -186,7 +186,12 @@ def infer_request(model: Model) -> Schema:
                 "maxItems": len(inputs),
                 "items": {"anyOf": inputs},
             },
-            "outputs": {"type": "array", "items": output, "maxItems": len(names)},
+            "outputs": {
+                "type": ["array", "null"],
+                "items": output,
+                "maxItems": len(names),
+                "description": "The wanted outputs; all where it is absent, null or empty.",
+            },
         },
     }
 
@@ -258,7 +263,7 @@ def _predict_request(model: Model) -> Schema:
     if len(tensors) == 1:  # which needs no name
         row.append(rows[tensors[0].name])
         column.append(columns[tensors[0].name])
-    signature = {"signature_name": {"const": tfserving_rest.SIGNATURE}}
+    signature = {"signature_name": {"enum": list(tfserving_rest.DEFAULT_SIGNATURE)}}
     instances = {"type": "array", "minItems": 1, "items": {"anyOf": row}}
     return {
         "anyOf": [

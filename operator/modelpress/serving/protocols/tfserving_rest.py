@@ -23,11 +23,13 @@ from modelpress.serving.protocols.json_tensors import (
     is_list,
     kind,
     same_rows,
+    unfilled,
 )
 from modelpress.serving.signature import Tensor
 
 VERSION = "1"
 SIGNATURE = "serving_default"
+DEFAULT_SIGNATURE = (None, "", SIGNATURE)  # what a request may call it
 _DTYPES = {
     "bool": "DT_BOOL",
     "uint8": "DT_UINT8",
@@ -96,8 +98,8 @@ class TfServingRest:
         )
 
     def _decode(self, request: dict[str, Any]) -> Call:
-        signature = request.get("signature_name") or SIGNATURE
-        if signature != SIGNATURE:
+        signature = request.get("signature_name")
+        if signature not in DEFAULT_SIGNATURE:
             raise BadRequest(f"signature_name is {echo(signature)}; the model has {SIGNATURE!r}")
         columnar = "inputs" in request
         if columnar == ("instances" in request):
@@ -136,7 +138,7 @@ class TfServingRest:
         if type(value) is Numbers and len(self._inputs) == 1:
             return {self._inputs[0].name: value}
         if type(value) is not list or not value:
-            raise BadRequest("instances must be a list with at least one row")
+            raise BadRequest(f"instances must be a list with at least one row{unfilled(value)}")
         kinds = set(map(type, value))
         if dict not in kinds and len(self._inputs) == 1:
             return {self._inputs[0].name: value}

@@ -21,7 +21,7 @@ from modelpress.serving.protocols.grpc.open_inference_pb2 import (
     ModelInferResponse,
     ModelMetadataResponse,
 )
-from modelpress.serving.protocols.json_tensors import echo, fit, shown
+from modelpress.serving.protocols.json_tensors import echo, fit, out_of_range, shown
 from modelpress.serving.protocols.oip import DATATYPES
 from modelpress.serving.protocols.raw_tensors import array_of_raw, raw_of
 from modelpress.serving.signature import Tensor
@@ -153,7 +153,7 @@ def _shape(entry: ModelInferRequest.InferInputTensor, tensor: Tensor, where: str
         oip.check_parameters(entry.parameters, where)
     shape = list(entry.shape)
     if len(shape) > oip.MAX_RANK or any(size < 0 for size in shape):
-        raise BadRequest(f"{where}: shape must have at most {oip.MAX_RANK} sizes of 0 or more")
+        raise oip.wrong_shape(shape, where)
     return shape
 
 
@@ -195,7 +195,8 @@ def _integers(values: Any, tensor: Tensor, where: str) -> Array:
     wide = np.array(values, np.uint64 if tensor.dtype.kind == "u" else np.int64)
     limits = np.iinfo(tensor.dtype)  # type: ignore[type-var]  # of an integer dtype
     if len(wide) and (wide.min() < limits.min or wide.max() > limits.max):
-        raise BadRequest(f"{where}: a value is out of the range of {tensor.dtype}")
+        place = int(((wide < limits.min) | (wide > limits.max)).argmax())
+        raise out_of_range(place, int(wide[place]), tensor, where)
     return wide.astype(tensor.dtype)
 
 
