@@ -66,6 +66,11 @@ class GraphModel:
     def __init__(self, kind: Kind, signature: Signature, function: Any, variables: Sequence[Any]) -> None:
         for spec in (*signature.inputs, *signature.outputs):
             _check_spec(spec)
+        for spec in signature.outputs:
+            if spec.shape[0] != -1:
+                raise unsupported(
+                    f"{spec.name} has {spec.shape[0]} entries for any number of rows, not one for each"
+                )
         value_sizes.check(function)
         self.kind = kind
         self.owner: object = None  # what must live as long as the model

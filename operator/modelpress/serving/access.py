@@ -5,6 +5,8 @@ Nothing is made of a request while the log is off and no trace comes with it.
 
 import asyncio
 import contextlib
+import queue
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +20,8 @@ REQUEST_ID = b"x-request-id"
 # Headers because of which `Caller.of` is worth a call where the log is off.
 OBSERVED = frozenset([TRACEPARENT])
 _MAX_TEXT = 256  # of a word that comes from outside
+_WAITING_TURNS = 256  # of the loop, whose lines wait for the stream
+_LAST_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -62,16 +66,24 @@ def facts(caller: Caller | None) -> dict[str, str | None]:
 
 
 class AccessLog:
-    """Writes one line of JSON for each request; lines of one turn of the event loop are written together."""
+    """Writes one line of JSON for each request; lines of one turn of the event loop are written together.
+
+    On a thread of its own: where nobody reads the stream, lines are lost and counted, and answers go on.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
+        """Write to an unbuffered stream: the lock of a buffer would break the end of the process."""
         self._stream = stream
         self._lines: list[bytes] = []
+        self._lost = 0
+        self._waiting: queue.Queue[bytes | None] = queue.Queue(_WAITING_TURNS)
+        self._writer = threading.Thread(target=self._write_all, name="access-log", daemon=True)
+        self._writer.start()
 
     def write(self, caller: Caller, protocol: str | None, status: int, seconds: float) -> None:
         """Note an answered request; `protocol` is None for pages such as health. In the loop only."""
         line = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "time": _now(),
             "logger": "access",
             "method": caller.method,
             "path": caller.path,
@@ -87,8 +99,31 @@ class AccessLog:
         self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
     def flush(self) -> None:
-        """Write what was noted."""
+        """Hand what was noted to the thread."""
         lines, self._lines = self._lines, []
-        with contextlib.suppress(OSError):  # whoever read the log has gone: answers matter more
-            self._stream.write(b"".join(lines))
-            self._stream.flush()
+        text = b"".join(lines)
+        if self._lost:
+            lost = {"time": _now(), "logger": "access", "message": f"{self._lost} lines were lost"}
+            text = orjson.dumps(lost, option=orjson.OPT_APPEND_NEWLINE) + text
+        try:
+            self._waiting.put_nowait(text)
+        except queue.Full:
+            self._lost += len(lines)
+        else:
+            self._lost = 0
+
+    def close(self) -> None:
+        """Write what waits, for as long as somebody reads it."""
+        with contextlib.suppress(queue.Full):
+            self._waiting.put(None, timeout=_LAST_SECONDS)
+            self._writer.join(_LAST_SECONDS)
+
+    def _write_all(self) -> None:
+        while (text := self._waiting.get()) is not None:
+            with contextlib.suppress(OSError):  # whoever read the log has gone
+                while text:
+                    text = text[self._stream.write(text) :]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -15,11 +15,24 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from modelpress.serving.devices import Device
-from modelpress.serving.errors import BadRequest, DeadlineExceeded, Overloaded, RequestError, TooLarge
-from modelpress.serving.executors.base import Array, Arrays, InputError, concatenate, rows
+from modelpress.serving.errors import (
+    BadRequest,
+    DeadlineExceeded,
+    ModelFault,
+    Overloaded,
+    TooLarge,
+)
+from modelpress.serving.executors.base import (
+    Array,
+    Arrays,
+    InputError,
+    RowError,
+    check_rows,
+    concatenate,
+)
 from modelpress.serving.parallelism import Result
+from modelpress.serving.requests import Answer, Part, Request, parts_of, to_nobody
 
-Answer = list[Array] | RequestError | Exception
 Shapes = tuple[tuple[int, ...], ...]
 
 _MAX_BATCHES_OF_A_REQUEST = 256
@@ -45,52 +58,6 @@ class Observer(Protocol):
         """Note a batch of `size` rows whose oldest request waited `queue_seconds`."""
 
 
-class Request:
-    """One caller's rows, until `answer` was called or the caller left."""
-
-    # `waiting` counts the rows that no batch has taken
-    __slots__ = (
-        "answer",
-        "arrived",
-        "finished",
-        "inputs",
-        "missing",
-        "results",
-        "row_bytes",
-        "rows",
-        "waiting",
-    )
-
-    def __init__(self, inputs: Arrays, answer: Callable[[Answer], None]) -> None:
-        self.inputs: Arrays = inputs
-        self.rows = self.waiting = rows(inputs)
-        size = 0
-        for array in inputs:
-            size += array.nbytes
-        self.row_bytes = size // self.rows
-        self.answer = answer
-        self.arrived = time.perf_counter()
-        self.finished = False
-        self.missing = 0
-        self.results: list[list[Array]] = []
-
-
-@dataclass(slots=True)  # frozen would take three times as long to make
-class Part:
-    """Rows start..stop-1 of a request: what goes into one batch as a whole."""
-
-    request: Request
-    place: int
-    start: int
-    stop: int
-
-    def inputs(self) -> Arrays:
-        """Return its rows, as views."""
-        if self.stop - self.start == self.request.rows:
-            return self.request.inputs
-        return [array[self.start : self.stop] for array in self.request.inputs]
-
-
 @dataclass(frozen=True, slots=True)
 class _Batch:
     parts: list[Part]
@@ -98,25 +65,20 @@ class _Batch:
     started: float
 
 
-def _to_nobody(_: Answer) -> None:
-    """Take the place of a caller who left."""
-
-
 def _age(group: deque[Part]) -> float:
     """Return when the oldest request of a group arrived."""
     return group[0].request.arrived
 
 
-def _parts(request: Request, step: int) -> list[Part]:
-    """Cut a request into parts of up to `step` rows."""
-    if request.rows <= step:
-        return [Part(request, 0, 0, request.rows)]
-    starts = range(0, request.rows, step)
-    request.missing = len(starts)
-    request.results = [[] for _ in starts]
-    return [
-        Part(request, place, start, min(start + step, request.rows)) for place, start in enumerate(starts)
-    ]
+def _told(error: Exception) -> Exception:
+    """Return what a caller is told of an error of the device."""
+    if isinstance(error, InputError):
+        logger.info("The model refused a request: %s", error)
+        return BadRequest("the model cannot compute these values: is an index out of range?")
+    if isinstance(error, RowError):
+        logger.error("The model cannot be served for such a request: %s", error)
+        return ModelFault(f"the model does not give one entry for each row, alike for all: {error}")
+    return error
 
 
 class Batcher:
@@ -146,7 +108,7 @@ class Batcher:
         group = self._groups.get(shapes)
         if group is None:
             group = self._groups[shapes] = deque()
-        group.extend(_parts(request, self._limits.max_batch_size))
+        group.extend(parts_of(request, self._limits.max_batch_size))
         self.waiting_rows += request.rows
         self.waiting_bytes += request.rows * request.row_bytes
         self._pending.append(request)
@@ -182,7 +144,7 @@ class Batcher:
         request.finished = True
         request.inputs = []
         request.results = []
-        request.answer = _to_nobody  # whoever asked may hold much
+        request.answer = to_nobody  # whoever asked may hold much
         if request.waiting:
             self._dropped_rows += request.waiting
             self._leave(request, request.waiting)
@@ -229,9 +191,10 @@ class Batcher:
     def _delayed(self) -> bool:
         """Whether maxBatchDelayMilliseconds says to wait for more rows; sees to a later dispatch then."""
         delay = self._limits.max_delay_seconds
-        if not delay or self.waiting_rows >= self._limits.max_batch_size:
+        if not delay:
             return False
-        if not self._groups:
+        self._trim()
+        if not self._groups or any(map(self._full, self._groups.values())):
             return False
         left = min(map(_age, self._groups.values())) + delay - time.perf_counter()
         if left <= 0:
@@ -239,6 +202,23 @@ class Batcher:
         if self._delay is None:
             self._delay = self._loop.call_later(left, self._delay_over)
         return True
+
+    def _full(self, group: deque[Part]) -> bool:
+        """Whether a group has the rows of a whole batch."""
+        size = 0
+        for part in group:
+            size += 0 if part.request.finished else part.stop - part.start
+            if size >= self._limits.max_batch_size:
+                return True
+        return False
+
+    def _trim(self) -> None:
+        """Forget dropped requests that are older than all others of their group."""
+        for group in self._groups.values():
+            while group and group[0].request.finished:
+                part = group.popleft()
+                self._dropped_rows -= part.stop - part.start
+        self._groups = {shapes: group for shapes, group in self._groups.items() if group}
 
     def _delay_over(self) -> None:
         self._delay = None
@@ -293,12 +273,21 @@ class Batcher:
     def _start(self, parts: list[Part], size: int) -> None:
         self._busy += 1
         batch = _Batch(parts, size, time.perf_counter())
-        inputs = concatenate([part.inputs() for part in parts])
+        try:
+            inputs = concatenate([part.inputs() for part in parts])
+        except Exception as error:  # no memory
+            self._finish(batch, error)
+            return
         alone = len(self._pending) == 1
         self._device.start(inputs, lambda result: self._finish(batch, result), alone)
 
     def _finish(self, batch: _Batch, result: Result) -> None:
         self._busy -= 1
+        if not isinstance(result, Exception):
+            try:
+                check_rows(result, batch.size)
+            except RowError as error:
+                result = error
         if isinstance(result, Exception):
             self._failed(batch, result)
         else:
@@ -318,14 +307,7 @@ class Batcher:
             self._alone.extend(batch.parts)
             self._plan()
             return
-        request = batch.parts[0].request
-        if isinstance(error, InputError):
-            logger.info("The model refused a request: %s", error)
-            self._answer(
-                request, BadRequest("the model cannot compute these values: is an index out of range?")
-            )
-        else:
-            self._answer(request, error)
+        self._answer(batch.parts[0].request, _told(error))
 
     def _deliver(self, part: Part, outputs: list[Array]) -> None:
         request = part.request
@@ -336,14 +318,23 @@ class Batcher:
             return
         request.results[part.place] = outputs
         request.missing -= 1
-        if not request.missing:
-            self._answer(request, concatenate(request.results))
+        if request.missing:
+            return
+        answer: Answer
+        try:
+            answer = concatenate(request.results)
+        except Exception as error:
+            answer = _told(error)
+        self._answer(request, answer)
 
     def _answer(self, request: Request, answer: Answer) -> None:
         if not request.finished:
             give = request.answer
             self.abandon(request)
-            give(answer)
+            try:
+                give(answer)
+            except Exception:  # the others of the batch wait for theirs
+                logger.exception("An answer could not be given.")
 
     def _expire(self) -> None:
         """Answer every request whose deadline has passed."""

@@ -1,6 +1,7 @@
 """What a client is told when a request is not answered: a status code of HTTP and one line.
 
     RequestError
+    |- ModelFault          500   the model's outputs are not one entry for each row
     |- BadRequest          400   the request is wrong
     |- NotFound            404   no such model, version or path
     |- WrongMethod         405   the path knows other methods
@@ -28,6 +29,12 @@ class RequestError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+class ModelFault(RequestError):
+    """What the model computed is no answer."""
+
+    status = 500
 
 
 class BadRequest(RequestError):

@@ -23,7 +23,6 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from modelpress.serving.access import OBSERVED, Caller, facts
-from modelpress.serving.batching import Answer, Request
 from modelpress.serving.connection import Connection, State
 from modelpress.serving.errors import CLIENT_CLOSED_REQUEST, RequestError
 from modelpress.serving.heads import Head, Heads
@@ -32,6 +31,7 @@ from modelpress.serving.protocols.app import App, failure, internal_error, succe
 from modelpress.serving.protocols.base import Call
 from modelpress.serving.protocols.encodings import MIN_COMPRESSED_BYTES
 from modelpress.serving.protocols.http import BEGUN, JSON_LENGTH, Response, encoded
+from modelpress.serving.requests import Answer, Request
 from modelpress.serving.service import Phase
 
 # A body that takes longer is not what this path is for; the connection looks once a second.

@@ -22,7 +22,7 @@ from modelpress.serving.devices import (
     hop_seconds,
     rows_in_loop,
 )
-from modelpress.serving.executors.base import Executor, InputError
+from modelpress.serving.executors.base import Arrays, Executor, InputError
 from modelpress.serving.executors.litert import LiteRTExecutor, check_signature
 from modelpress.serving.layout import Layout
 from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
@@ -60,7 +60,11 @@ def load(folder: Path, layout: Layout, max_batch_size: int) -> Loaded:
 
 
 async def place(loaded: Loaded, max_batch_size: int) -> Device:
-    """Put the executors where they compute: one executor may compute small batches in the loop."""
+    """Put the executors where they compute: one executor may compute small batches in the loop.
+
+    Not with an input of a free size: what a row costs is not known then. Where a batch has fewer rows than
+    there are copies, several are computed at a time.
+    """
     chains = loaded.copies
     stages = len(chains[0])
     threads = OnThreads(
@@ -72,10 +76,15 @@ async def place(loaded: Loaded, max_batch_size: int) -> Device:
                 for number, copy in enumerate(chains)
             ]
         ),
-        stages,
+        stages * max(1, len(chains) // max_batch_size),
         asyncio.get_running_loop(),
     )
-    return threads if len(chains) > 1 or stages > 1 else await _nearest(loaded, threads, max_batch_size)
+    spread = len(chains) > 1 or stages > 1
+    return (
+        threads
+        if spread or loaded.signature.has_free_sizes
+        else await _nearest(loaded, threads, max_batch_size)
+    )
 
 
 async def _nearest(loaded: Loaded, threads: OnThreads, max_batch_size: int) -> Device:
@@ -157,18 +166,23 @@ def _staged(path: Path, signature: Signature, layout: Layout) -> list[list[Execu
 
 
 def _warm_up(stages: list[Executor], signature: Signature) -> None:
-    """Run a copy once with two rows and see that outputs have as many rows, as batching needs."""
-    inputs = values = list(signature.example(2))
+    """Run a copy with one row and with two, and see that outputs have as many, as batching needs."""
+    for count in (1, 2):
+        _try(stages, signature, count)
+
+
+def _try(stages: list[Executor], signature: Signature, count: int) -> None:
+    values: Arrays = signature.example(count)
     try:
         for executor in stages:
             values = executor.run(values)
     except InputError as error:
         raise DataError(Reason.MODEL_LOAD_FAILED, f"the model fails on zeros: {error}") from error
     for tensor, value in zip(signature.outputs, values, strict=True):
-        if value.shape[:1] != (len(inputs[0]),):
+        if value.shape[:1] != (count,):
             raise DataError(
                 Reason.UNSUPPORTED_MODEL,
-                f"output {tensor.name!r} has shape {list(value.shape)} for 2 rows:"
+                f"output {tensor.name!r} has shape {list(value.shape)} for {count} rows:"
                 " only outputs with one entry for each row can be served",
             )
         if value.dtype != tensor.dtype:

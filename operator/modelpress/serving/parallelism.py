@@ -6,6 +6,7 @@ Results come through callbacks, on the thread that finished last; nothing here k
 import a runtime.
 """
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ Done = Callable[[Result], None]
 
 # XNNPACK computes rows in tiles of 7 or 8: smaller micro-batches would cost as much each.
 MICRO_BATCH_ROWS = 8
+logger = logging.getLogger(__name__)
 _QUEUE_LENGTH = 2  # batches or micro-batches that wait before a later stage; more would only add memory
 
 
@@ -54,7 +56,10 @@ class Stage:
 
     def _work(self) -> None:
         while (work := self._waiting.get()) is not None:
-            self._step(work)
+            try:
+                self._step(work)
+            except Exception:  # the thread must outlive whatever one batch does
+                logger.exception("A batch was lost.")
             del work  # its arrays would be kept while the thread waits
         if self._next is not None:
             self._next.put(None)
@@ -99,7 +104,11 @@ class Gather:
                 self._missing -= 1
                 if self._missing:
                     return
-            done, result = self._done, self._join()
+            done = self._done
+            try:
+                result = self._join()
+            except Exception as error:
+                result = error
             self._results, self._done = [], _to_nobody  # a pipeline keeps its newest batch: not its arrays
             done(result)
 
@@ -128,10 +137,14 @@ class Pipeline:
         for stage, following in zip(self._stages, [*self._stages[1:], None], strict=True):
             stage.start(following)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return self._newest is None or self._newest.complete
+
     def submit(self, inputs: Arrays, done: Done) -> None:
         """Compute `inputs`; never blocks. `done` is called once, on the last stage's thread."""
-        idle = self._newest is None or self._newest.complete
-        parts = split(rows(inputs), micro_batches(rows(inputs), len(self._stages)) if idle else 1)
+        parts = split(rows(inputs), micro_batches(rows(inputs), len(self._stages)) if self.idle else 1)
         gather = self._newest = Gather(len(parts), done)
         for place, (start, stop) in enumerate(parts):
             self._stages[0].put(_Work([array[start:stop] for array in inputs], gather.part(place)))
@@ -153,7 +166,10 @@ class DataParallel:
         """Compute `inputs`; never blocks. `done` is called once, on the thread that finished last."""
         parts = split(rows(inputs), len(self._copies))
         gather = Gather(len(parts), done)
-        for place, ((start, stop), copy) in enumerate(zip(parts, self._copies, strict=False)):
+        copies = self._copies
+        if len(parts) < len(copies):
+            copies = sorted(copies, key=lambda copy: not copy.idle)
+        for place, ((start, stop), copy) in enumerate(zip(parts, copies, strict=False)):
             copy.submit([array[start:stop] for array in inputs], gather.part(place))
 
     def run(self, inputs: Arrays) -> list[Array]:

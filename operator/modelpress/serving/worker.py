@@ -6,6 +6,7 @@ The health endpoints answer while the model is loaded. Must not import TensorFlo
 import asyncio
 import contextlib
 import gc
+import io
 import logging
 import os
 import resource
@@ -90,7 +91,7 @@ def _allow_files(count: int) -> None:
 async def _run(options: WorkerOptions) -> None:
     service = Service(options.name, Metrics())
     if options.access_log:
-        service.access_log = AccessLog(sys.stdout.buffer)
+        service.access_log = AccessLog(io.FileIO(sys.stdout.fileno(), "w", closefd=False))
     bodies = BodyReader(
         options.max_request_bytes,
         _HELD_REQUESTS * options.max_request_bytes,
@@ -109,6 +110,8 @@ async def _run(options: WorkerOptions) -> None:
         await serving
         raise
     batcher.close()
+    if service.access_log is not None:
+        service.access_log.close()
 
 
 @contextlib.asynccontextmanager

@@ -1,6 +1,9 @@
 """The access log of a real worker process, and traces through it; on both ways through the worker."""
 
+import contextlib
 import json
+import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,6 +24,7 @@ def logged(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         (folder / "access").open("wb") as stream,
         worker(artifacts / "seed-int8", folder, stdout=stream, access_log=True) as running,
     ):
+        new_lines(running, 0, 1)  # of the probe that found it ready
         yield running
 
 
@@ -104,6 +108,28 @@ def test_an_id_of_any_length_is_cut_in_the_log(logged: Worker) -> None:
         answer = logged.client.post("/v2/models/digits/infer", content=content)
         assert answer.json()["id"] == "x" * 10_000
     assert [line["request_id"] for line in new_lines(logged, before, 2)] == ["x" * 256] * 2
+
+
+def test_a_log_that_is_read_too_late_loses_lines_and_holds_up_nobody(artifacts: Path, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as stream:
+        with worker(artifacts / "seed-int8", tmp_path, stdout=stream, access_log=True) as running:
+            for _ in range(1000):
+                assert running.client.get("/v2/health/live").status_code == 200
+            os.set_blocking(reading, False)
+            text = b""
+            while (found := text.count(b"lines were lost")) == 0:  # said with the first line that fits again
+                with contextlib.suppress(BlockingIOError):
+                    text += os.read(reading, 2**20)
+                assert running.client.get("/v2/health/live").status_code == 200
+        assert running.process.returncode == 0
+    os.close(reading)
+    assert found == 1
+    first = text.partition(b"lines were lost")[0]
+    count = int(re.findall(rb"(\d+) $", first)[0])
+    written = [json.loads(line) for line in first.splitlines()[:-1]]
+    assert {line["path"] for line in written} == {"/v2/health/live", "/v2/health/ready"}
+    assert len(written) + count >= 1000
 
 
 def test_nobody_reads_the_log(artifacts: Path, tmp_path: Path) -> None:

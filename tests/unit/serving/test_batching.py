@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelpress.serving.batching import Answer, Batcher, Limits, Request
+from modelpress.serving.batching import Batcher, Limits
 from modelpress.serving.devices import InLoop, OnThreads
 from modelpress.serving.errors import BadRequest, DeadlineExceeded, Overloaded, TooLarge
 from modelpress.serving.executors.base import Arrays
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.parallelism import DataParallel, Done, Pipeline, Stage
+from modelpress.serving.requests import Answer, Request
 from tests.unit.serving.artifacts import equal, examples
 
 

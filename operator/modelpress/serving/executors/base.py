@@ -18,6 +18,10 @@ class InputError(Exception):
     """The runtime refused these values (such as an index out of range); it goes on with others."""
 
 
+class RowError(Exception):
+    """Outputs that are not one entry for each row, of one shape: a property of the model."""
+
+
 class Executor(Protocol):
     """A model, or a stage of one, on one device.
 
@@ -40,7 +44,18 @@ def rows(arrays: Arrays) -> int:
 
 
 def concatenate(parts: Sequence[Arrays]) -> list[Array]:
-    """Join the arrays of consecutive parts of a batch, in order."""
+    """Join the arrays of consecutive parts of a batch, in order. Raises RowError where shapes differ."""
     if len(parts) == 1:
         return list(parts[0])
-    return [np.concatenate(tensors) for tensors in zip(*parts, strict=True)]
+    try:
+        return [np.concatenate(tensors) for tensors in zip(*parts, strict=True)]
+    except ValueError as error:
+        shapes = " and ".join(sorted({str(list(array.shape[1:])) for part in parts for array in part}))
+        raise RowError(f"its rows have entries of shapes {shapes}") from error
+
+
+def check_rows(outputs: Arrays, count: int) -> None:
+    """Raise RowError where an output has not one entry for each of `count` rows."""
+    for place, array in enumerate(outputs):
+        if array.shape[:1] != (count,):
+            raise RowError(f"output {place} has shape {list(array.shape)} for {count} rows")

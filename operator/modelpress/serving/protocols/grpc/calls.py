@@ -9,7 +9,6 @@ import logging
 from time import perf_counter
 
 from modelpress.serving.access import Caller, facts
-from modelpress.serving.batching import Answer, Request
 from modelpress.serving.errors import (
     CLIENT_CLOSED_REQUEST,
     DeadlineExceeded,
@@ -32,6 +31,7 @@ from modelpress.serving.protocols.grpc.repeats import RepeatingCodec
 from modelpress.serving.protocols.grpc.status import HEAD, TRAILERS, Status, code_of, failure, http_failure
 from modelpress.serving.protocols.http import BodyReader
 from modelpress.serving.protocols.json_tensors import echo
+from modelpress.serving.requests import Answer, Request
 from modelpress.serving.service import Service
 
 _SLOW_SECONDS = 1.0  # of a message, after which it may be refused for others
