@@ -30,6 +30,7 @@ _OUTPUTS = {
     "integers": ["features", "best"],
     "lengths": ["mean"],
     "slow": ["features"],
+    "table": ["doubled", "table"],
 }
 
 

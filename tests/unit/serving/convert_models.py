@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
     save(folder, "dilated", dilated(), [tf.TensorSpec([None, 12, 4], tf.float32, "series")])
     pair = [tf.TensorSpec([None, 6, 8], tf.float32, name) for name in ("queries", "keys")]
     save(folder, "products", products(), pair)
-    save_mask(folder)
+    save_unequal(folder)
     for dtype in DTYPES:
         save_dtype(folder, dtype)
     save(folder, "slow", slow(), [tf.TensorSpec([None, 512], tf.float32, "features")])
@@ -151,16 +151,28 @@ def save(folder: Path, name: str, compute: Callable[..., Any], inputs: list[Any]
         )
 
 
-def save_mask(folder: Path) -> None:
-    """Write a model that computes an empty tensor on the way where all its inputs are zero."""
+def mask(lengths: Any) -> Any:
+    """A tensor on the way that is empty where all inputs are zero."""
+    longest = tf.range(tf.reduce_max(lengths))
+    return [tf.reduce_sum(tf.cast(longest[None] < lengths[:, None], tf.int32), axis=1)]
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "lengths")])  # type: ignore[untyped-decorator]
-    def mask(lengths: Any) -> Any:
-        longest = tf.range(tf.reduce_max(lengths))
-        return [tf.reduce_sum(tf.cast(longest[None] < lengths[:, None], tf.int32), axis=1)]
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([mask.get_concrete_function()])
-    (folder / "mask-float32.tflite").write_bytes(converter.convert())
+def spans(lengths: Any) -> Any:
+    """Entries that are as wide as the largest row is."""
+    return [tf.cast(tf.sequence_mask(lengths), tf.int32)]
+
+
+def table(lengths: Any) -> Any:
+    """An output of two entries, whatever the number of rows."""
+    return [lengths * 2, tf.constant([1, 2]) + 0 * tf.reduce_sum(lengths)]
+
+
+def save_unequal(folder: Path) -> None:
+    """Write models of which rows are not alike, or not apart from each other."""
+    for compute in (mask, spans, table):
+        function = tf.function(compute, input_signature=[tf.TensorSpec([None], tf.int32, "lengths")])
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
+        (folder / f"{compute.__name__}-float32.tflite").write_bytes(converter.convert())
 
 
 def save_dtype(folder: Path, dtype: str) -> None:
