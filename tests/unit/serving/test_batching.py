@@ -327,8 +327,8 @@ def test_a_delay_is_not_cut_short_by_callers_that_left_or_rows_of_other_shapes()
         left = client.ask("left", 1)
         await turn()
         left.arrived -= 1000  # it has waited long enough
-        client.batcher.abandon(left)
         client.ask("a", *range(4))
+        client.batcher.abandon(left)
         client.ask("wide", *range(4), width=2)
         await turn()
         assert not device.batches
