@@ -228,6 +228,18 @@ def test_an_input_without_a_batch_axis_is_refused(tf: Any, tmp_path: Path) -> No
         load(tmp_path / "m", tmp_path / "w")
 
 
+def test_an_output_that_is_no_entry_for_each_row_is_refused(tf: Any, tmp_path: Path) -> None:
+    module = tf.Module()
+    spec = tf.TensorSpec((None, 2), tf.float32, name="x")
+    module.forward = tf.function(
+        lambda x: {"table": tf.constant([[1.0], [2.0]]) + 0 * tf.reduce_sum(x), "y": x},
+        input_signature=[spec],
+    )
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures=module.forward)
+    with pytest.raises(DataError, match="table has 2 entries for any number of rows, not one for each"):
+        load(tmp_path / "m", tmp_path / "w")
+
+
 @pytest.mark.parametrize("length", [0, 1, 100, 10_000])
 def test_a_graph_that_is_cut_off_is_refused(digits_models: DigitsModels, tmp_path: Path, length: int) -> None:
     path = edited(digits_models.saved_model, tmp_path / "m", lambda message: None)
