@@ -66,11 +66,7 @@ class GraphModel:
     def __init__(self, kind: Kind, signature: Signature, function: Any, variables: Sequence[Any]) -> None:
         for spec in (*signature.inputs, *signature.outputs):
             _check_spec(spec)
-        for spec in signature.outputs:
-            if spec.shape[0] != -1:
-                raise unsupported(
-                    f"{spec.name} has {spec.shape[0]} entries for any number of rows, not one for each"
-                )
+        _check_rows(signature)
         value_sizes.check(function)
         self.kind = kind
         self.owner: object = None  # what must live as long as the model
@@ -141,6 +137,17 @@ def _check_spec(spec: TensorSpec) -> None:
         raise unsupported(f"{spec.name} has dtype {spec.dtype}; accepted are {', '.join(_DTYPES)}")
     if not spec.shape:
         raise unsupported(f"{spec.name} is a scalar: every input and output needs a batch axis")
+
+
+def _check_rows(signature: Signature) -> None:
+    """Refuse outputs that have a fixed number of entries for any number of rows."""
+    if any(spec.shape[0] != -1 for spec in signature.inputs):
+        return  # a fixed batch, which has as many entries
+    for spec in signature.outputs:
+        if spec.shape[0] != -1:
+            raise unsupported(
+                f"{spec.name} has {spec.shape[0]} entries for any number of rows, not one for each"
+            )
 
 
 def _numbered(what: str, count: int) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ OBSERVED = frozenset([TRACEPARENT])
 _MAX_TEXT = 256  # of a word that comes from outside
 _WAITING_TURNS = 256  # of the loop, whose lines wait for the stream
 _LAST_SECONDS = 1.0
+_RETRY_SECONDS = 0.05
 
 
 @dataclass(slots=True)
@@ -101,6 +103,8 @@ class AccessLog:
     def flush(self) -> None:
         """Hand what was noted to the thread."""
         lines, self._lines = self._lines, []
+        if not lines and not self._lost:
+            return
         text = b"".join(lines)
         if self._lost:
             lost = {"time": _now(), "logger": "access", "message": f"{self._lost} lines were lost"}
@@ -114,6 +118,7 @@ class AccessLog:
 
     def close(self) -> None:
         """Write what waits, for as long as somebody reads it."""
+        self.flush()
         with contextlib.suppress(queue.Full):
             self._waiting.put(None, timeout=_LAST_SECONDS)
             self._writer.join(_LAST_SECONDS)
@@ -122,7 +127,10 @@ class AccessLog:
         while (text := self._waiting.get()) is not None:
             with contextlib.suppress(OSError):  # whoever read the log has gone
                 while text:
-                    text = text[self._stream.write(text) :]
+                    written: int | None = self._stream.write(text)
+                    if written is None:  # another process made the stream non-blocking
+                        time.sleep(_RETRY_SECONDS)
+                    text = text[written or 0 :]
 
 
 def _now() -> str:

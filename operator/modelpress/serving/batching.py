@@ -203,6 +203,15 @@ class Batcher:
             self._delay = self._loop.call_later(left, self._delay_over)
         return True
 
+    def _next_group(self) -> deque[Part]:
+        """Return the group with the oldest request; before its delay is over, one that is full."""
+        groups = self._groups.values()
+        oldest = min(groups, key=_age)
+        delay = self._limits.max_delay_seconds
+        if not delay or _age(oldest) + delay <= time.perf_counter():
+            return oldest
+        return min(filter(self._full, groups), key=_age, default=oldest)
+
     def _full(self, group: deque[Part]) -> bool:
         """Whether a group has the rows of a whole batch."""
         size = 0
@@ -225,7 +234,7 @@ class Batcher:
         self._plan()
 
     def _take(self) -> tuple[list[Part], int]:
-        """Remove one batch from the group with the oldest request; rows nobody waits for are dropped.
+        """Remove one batch from the group whose turn it is; rows nobody waits for are dropped.
 
         What was refused together goes first, each part alone.
         """
@@ -236,7 +245,7 @@ class Batcher:
         parts: list[Part] = []
         size = 0
         while self._groups and not parts:
-            group = min(self._groups.values(), key=_age)
+            group = self._next_group()
             while group:
                 part = group[0]
                 count = part.stop - part.start

@@ -169,7 +169,7 @@ class Connection(HttpToolsProtocol):
         """Refuse a request of HTTP/1.1 that does not name one host (RFC 9112, section 3.2)."""
         if self.parser.get_http_version() != "1.1":
             return
-        hosts = [value for name, value in self.headers if name == b"host"]
+        hosts = [value.strip(b" \t") for name, value in self.headers if name == b"host"]
         if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
             shown = ", ".join(repr(value[:80].decode("latin-1")) for value in hosts[:2]) or "none"
             raise _Refused(400, f"the request must have one Host header with a host's name, not {shown}")

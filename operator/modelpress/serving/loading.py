@@ -5,6 +5,7 @@
 
 import asyncio
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +63,8 @@ def load(folder: Path, layout: Layout, max_batch_size: int) -> Loaded:
 async def place(loaded: Loaded, max_batch_size: int) -> Device:
     """Put the executors where they compute: one executor may compute small batches in the loop.
 
-    Not with an input of a free size: what a row costs is not known then. Where a batch has fewer rows than
-    there are copies, several are computed at a time.
+    Not with an input of a free size: what a row costs is not known then. Where the largest batch has fewer
+    rows than there are copies, several are computed at a time.
     """
     chains = loaded.copies
     stages = len(chains[0])
@@ -76,7 +77,7 @@ async def place(loaded: Loaded, max_batch_size: int) -> Device:
                 for number, copy in enumerate(chains)
             ]
         ),
-        stages * max(1, len(chains) // max_batch_size),
+        stages * math.ceil(len(chains) / max_batch_size),
         asyncio.get_running_loop(),
     )
     spread = len(chains) > 1 or stages > 1

@@ -134,20 +134,28 @@ class Pipeline:
     def __init__(self, stages: Sequence[Stage]) -> None:
         self._stages = list(stages)
         self._newest: Gather | None = None
+        self._lock = threading.Lock()
+        self.under_way = 0  # batches
         for stage, following in zip(self._stages, [*self._stages[1:], None], strict=True):
             stage.start(following)
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is under way."""
-        return self._newest is None or self._newest.complete
-
     def submit(self, inputs: Arrays, done: Done) -> None:
         """Compute `inputs`; never blocks. `done` is called once, on the last stage's thread."""
-        parts = split(rows(inputs), micro_batches(rows(inputs), len(self._stages)) if self.idle else 1)
-        gather = self._newest = Gather(len(parts), done)
+        idle = self._newest is None or self._newest.complete
+        parts = split(rows(inputs), micro_batches(rows(inputs), len(self._stages)) if idle else 1)
+
+        def leave(result: Result) -> None:
+            self._count(-1)
+            done(result)
+
+        self._count(1)
+        gather = self._newest = Gather(len(parts), leave)
         for place, (start, stop) in enumerate(parts):
             self._stages[0].put(_Work([array[start:stop] for array in inputs], gather.part(place)))
+
+    def _count(self, batches: int) -> None:
+        with self._lock:
+            self.under_way += batches
 
     def close(self) -> None:
         """Finish what was submitted, then end the threads."""
@@ -168,7 +176,7 @@ class DataParallel:
         gather = Gather(len(parts), done)
         copies = self._copies
         if len(parts) < len(copies):
-            copies = sorted(copies, key=lambda copy: not copy.idle)
+            copies = sorted(copies, key=lambda copy: copy.under_way)
         for place, ((start, stop), copy) in enumerate(zip(parts, copies, strict=False)):
             copy.submit([array[start:stop] for array in inputs], gather.part(place))
 

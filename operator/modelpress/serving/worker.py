@@ -109,9 +109,10 @@ async def _run(options: WorkerOptions) -> None:
         server.stop()
         await serving
         raise
+    finally:
+        if service.access_log is not None:
+            service.access_log.close()
     batcher.close()
-    if service.access_log is not None:
-        service.access_log.close()
 
 
 @contextlib.asynccontextmanager

@@ -1,10 +1,13 @@
 """The access log of a real worker process, and traces through it; on both ways through the worker."""
 
+import asyncio
 import contextlib
+import io
 import json
 import os
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from modelpress.serving.access import AccessLog, Caller
 from tests.unit.serving.artifacts import Worker, worker
 from tests.unit.serving.oip_requests import images, request
 from tests.unit.serving.trace_context import PARENT, TRACE
@@ -130,6 +134,60 @@ def test_a_log_that_is_read_too_late_loses_lines_and_holds_up_nobody(artifacts: 
     written = [json.loads(line) for line in first.splitlines()[:-1]]
     assert {line["path"] for line in written} == {"/v2/health/live", "/v2/health/ready"}
     assert len(written) + count >= 1000
+
+
+class Held(io.BytesIO):
+    """A stream that takes nothing before it is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = threading.Event()
+
+    def write(self, data: Any) -> int:
+        assert self.opened.wait(60)
+        return super().write(data)
+
+
+def test_the_end_says_what_was_lost_and_writes_what_waits() -> None:
+    stream = Held()
+    caller = Caller("GET", "/", None, None, None)
+
+    async def run() -> None:
+        log = AccessLog(stream)
+        for _ in range(1000):
+            log.write(caller, None, 200, 0.0)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        stream.opened.set()
+        while log._waiting.qsize():
+            await asyncio.sleep(0.01)
+        log.write(caller, None, 499, 0.0)
+        log.close()
+
+    asyncio.run(run())
+    found = [json.loads(line) for line in stream.getvalue().splitlines()]
+    lost = [int(line["message"].removesuffix(" lines were lost")) for line in found if "message" in line]
+    assert sum(lost) > 0
+    assert sum(lost) + sum("status" in line for line in found) == 1001
+    assert found[-1]["status"] == 499
+
+
+def test_a_stream_that_another_process_made_non_blocking_is_waited_for() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    log = AccessLog(io.FileIO(writing, "w"))
+
+    async def write() -> None:
+        for _ in range(2000):
+            log.write(Caller("GET", "/", None, None, None), None, 200, 0.0)
+
+    asyncio.run(write())  # its lines are written together, far more than a pipe holds
+    text = b""
+    while text.count(b"\n") < 2000:
+        text += os.read(reading, 2**20)
+    log.close()
+    os.close(reading)
+    assert {json.loads(line)["status"] for line in text.splitlines()} == {200}
 
 
 def test_nobody_reads_the_log(artifacts: Path, tmp_path: Path) -> None:

@@ -339,6 +339,21 @@ def test_a_delay_is_not_cut_short_by_callers_that_left_or_rows_of_other_shapes()
     with_device(test, max_delay_seconds=500, timeout_seconds=2000.0)
 
 
+def test_a_full_batch_goes_before_older_rows_that_still_wait_for_more() -> None:
+    async def test(device: HeldDevice, client: Client) -> None:
+        old = client.ask("old", 1)
+        client.ask("full", *range(8), width=2)
+        await turn()
+        assert shapes(device) == [(8, 2)]
+        device.release()
+        client.ask("full again", *range(8), width=2)
+        old.arrived -= 1000  # its delay is over
+        await turn()
+        assert shapes(device) == [(8, 2), (1, 1)]
+
+    with_device(test, max_delay_seconds=500, timeout_seconds=2000.0)
+
+
 def test_the_oldest_request_goes_first_also_after_others_of_its_shape() -> None:
     async def test(device: HeldDevice, client: Client) -> None:
         client.ask("busy", 0)

@@ -161,6 +161,7 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
         ("gzip", "gzip"),
         ("GZIP", "gzip"),
         ("x-gzip", "gzip"),
+        (", gzip ,", "gzip"),
         ("deflate", "deflate"),
         ("identity", None),
         ("", None),

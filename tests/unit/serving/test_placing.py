@@ -67,7 +67,7 @@ def test_an_input_of_a_free_size_is_never_computed_in_the_loop(artifacts: Path) 
     assert isinstance(placed(artifacts, lambda _: 0, size=-1), OnThreads)
 
 
-@pytest.mark.parametrize(("copies", "batches"), [(2, 1), (64, 2)])
+@pytest.mark.parametrize(("copies", "batches"), [(2, 1), (33, 2), (64, 2)])
 def test_as_many_batches_are_computed_at_a_time_as_fill_the_copies(
     artifacts: Path, copies: int, batches: int
 ) -> None:

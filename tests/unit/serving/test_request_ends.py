@@ -156,6 +156,16 @@ def test_a_request_names_one_host(hosts: str) -> None:
     serve(test)
 
 
+@pytest.mark.parametrize("host", ["", "a", "a:80 \t", "[::1]:80", "10.0.0.1", "[fe80::1%25eth0]:8080"])
+def test_hosts_of_all_kinds_are_taken(host: str) -> None:
+    async def test(site: Site, connect: Any) -> None:
+        peer = await connect()
+        await peer.send(f"GET /v2/health/live HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert (await peer.answer())[0].startswith(b"HTTP/1.1 200")
+
+    serve(test)
+
+
 def stream(dice: random.Random) -> list[bytes]:
     """Return some requests, in the pieces in which they are sent."""
     long = json.dumps({"instances": [[1.25] * 20_000]}).encode()

@@ -185,6 +185,27 @@ def test_batches_of_fewer_rows_than_copies_go_to_copies_that_are_idle() -> None:
     asyncio.run(asyncio.wait_for(run(), 60))
 
 
+def test_batches_of_one_row_are_spread_over_pipelines_that_are_all_busy() -> None:
+    gate = threading.Event()
+
+    def held(rows: Any) -> Any:
+        assert gate.wait(60)
+        return rows
+
+    executors = [Computes(held) for _ in range(3)]
+    stages = [[Stage(executor, "first"), Stage(Computes(np.array), "last")] for executor in executors]
+    parallel = DataParallel([Pipeline(chain) for chain in stages])
+    done = threading.Semaphore(0)
+    for number in range(9):
+        parallel.submit(column(number), lambda _: done.release())
+    gate.set()
+    for _ in range(9):
+        assert done.acquire(timeout=60)
+    parallel.submit(column(9), lambda _: None)  # all are idle again: the first copy takes it
+    parallel.close()
+    assert [len(executor.calls) for executor in executors] == [4, 3, 3]
+
+
 def test_every_copy_computes_its_share() -> None:
     executors = [Computes(np.array) for _ in range(3)]
     parallel = DataParallel([Pipeline([Stage(executor, "copy")]) for executor in executors])

@@ -100,6 +100,8 @@ class App:
                 refused = False
             response = await encoded(scope, page(scope))
         except ClientGone:
+            if caller is not None:
+                self.service.log(caller, None, CLIENT_CLOSED_REQUEST, begun)
             return
         except RequestError as error:
             response = failure(error)

@@ -26,7 +26,8 @@ def request_encoding(header: str) -> str | None:
     `header` is all Content-Encoding lines of a request, joined by commas (RFC 9110, section 5.3): several
     encodings, one around the other, are not accepted.
     """
-    name = header.strip().lower().removeprefix("x-")
+    names = [name for part in header.lower().split(",") if (name := part.strip().removeprefix("x-"))]
+    name = ", ".join(names)
     if name in ("", "identity"):
         return None
     if name not in ENCODINGS:
