@@ -57,7 +57,7 @@ TRAILERS = block([(b"grpc-status", b"%d" % Status.OK)])
 
 
 def code_of(error: RequestError) -> Status:
-    """Return the code; classes that only HTTP knows are internal errors."""
+    """Return the code; a fault of the model, and classes that only HTTP knows, are internal errors."""
     return _CODES.get(type(error), Status.INTERNAL)
 
 
