@@ -99,10 +99,7 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             self._ignore_upgrade()
         except httptools.HttpParserError as error:
-            refused = error.__context__
-            if not isinstance(refused, _Refused):
-                refused = _Refused(400, "the request is not valid HTTP")
-            self.refuse(refused.status, refused.message)
+            self.refuse(*_reason(error))
         else:
             if self._silent > self.limits.head_bytes or len(self.headers or ()) > self.limits.headers:
                 self.refuse(431, self._too_much())
@@ -287,6 +284,18 @@ class _Refused(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
+
+
+def _reason(error: httptools.HttpParserError) -> tuple[int, str]:
+    """Return the status and the message of what the parser, or a callback in it, refused.
+
+    A variable of the parser's caller would close a circle through its frame, which only the garbage collector
+    ends: each refused connection would stay for a while.
+    """
+    refused = error.__context__
+    if isinstance(refused, _Refused):
+        return refused.status, refused.message
+    return 400, "the request is not valid HTTP"
 
 
 def head_bytes(url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> int:

@@ -4,10 +4,12 @@ Streams of requests get the same answers with the fast path as without it, where
 """
 
 import asyncio
+import gc
 import json
 import os
 import random
 import re
+import weakref
 from itertools import pairwise
 from typing import Any
 
@@ -152,6 +154,27 @@ def test_a_request_names_one_host(hosts: str) -> None:
         peer = await connect()
         await peer.send(b"GET /v2/health/live HTTP/1.0\r\n\r\n")
         assert (await peer.answer())[0].startswith(b"HTTP/1.1 200")
+
+    serve(test)
+
+
+@pytest.mark.parametrize("request_line", [b"GET /v2 HTTP/1.1\r\n\r\n", b"no HTTP\r\n\r\n"])
+def test_nothing_is_kept_of_a_refused_connection(request_line: bytes) -> None:
+    """The garbage collector comes late where little is allocated: nothing is left to it."""
+
+    async def test(site: Site, connect: Any) -> None:
+        peer = await connect()
+        await until(lambda: bool(site.server.server_state.connections))
+        (kept,) = map(weakref.ref, site.server.server_state.connections)
+        await peer.send(request_line)
+        assert (await peer.answer())[0].startswith(b"HTTP/1.1 400")
+        gc.disable()
+        try:
+            peer.writer.close()
+            await until(lambda: not site.server.server_state.connections)
+            await until(lambda: kept() is None)
+        finally:
+            gc.enable()
 
     serve(test)
 
