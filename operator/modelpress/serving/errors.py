@@ -1,7 +1,6 @@
 """What a client is told when a request is not answered: a status code of HTTP and one line.
 
     RequestError
-    |- ModelFault          500   the model's outputs are not one entry for each row
     |- BadRequest          400   the request is wrong
     |- NotFound            404   no such model, version or path
     |- WrongMethod         405   the path knows other methods
@@ -9,6 +8,7 @@
     |- TooLarge            413   more bytes or rows than are accepted
     |- UnsupportedEncoding 415   the body has an encoding that is not accepted
     |- Overloaded          429   the queue is full: try again later
+    |- ModelFault          500   the model's outputs are not one entry for each row
     |- Unimplemented       501   gRPC: no such method, or not what it takes
     |- Unavailable         503   the worker is not ready: it loads its model, or ends
     `- DeadlineExceeded    504   the answer took longer than requestTimeoutSeconds
@@ -29,12 +29,6 @@ class RequestError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
-
-
-class ModelFault(RequestError):
-    """What the model computed is no answer."""
-
-    status = 500
 
 
 class BadRequest(RequestError):
@@ -81,6 +75,12 @@ class Overloaded(RequestError):
     """The queue is full."""
 
     status = 429
+
+
+class ModelFault(RequestError):
+    """What the model computed is no answer."""
+
+    status = 500
 
 
 class Unimplemented(RequestError):

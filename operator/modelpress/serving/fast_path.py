@@ -90,8 +90,7 @@ class FastConnection(Connection):
         self.service = app.service
         self._receiving: Exchange | None = None  # whose body the parser reads
         self._newest: Exchange | None = None  # that the parser made
-        self._declines = False  # what is parsed is for the application
-        self._handed: float | None = None  # when it began, where this path had it first
+        self._handed: float | None = None  # when a request began that is parsed for the application now
         self._dated: Any = None  # uvicorn's headers with the date of this second
         self._ok = b""  # and a head that begins with them
 
@@ -306,7 +305,7 @@ class FastConnection(Connection):
             and self.service.phase is _READY
             and not self.flow.write_paused
             and not self._deaf
-            and not self._declines
+            and self._handed is None
         )
 
     def _accept(self) -> Exchange | None:
@@ -350,16 +349,14 @@ class FastConnection(Connection):
         exchange.response_complete = True
         self._receiving = None
         large = exchange.large
-        self._handed = exchange.begun
         if large is None:
             self.scope["state"][BEGUN] = exchange.begun
             HttpToolsProtocol.on_headers_complete(self)  # the head was checked when it came
             super().on_body(b"".join(exchange.body))
-        else:
-            exchange.large = None
-            self._declines = True
-            super().data_received(b"".join([*exchange.body, large.give_back(self.transport)]))
-            self._declines = False
+            return
+        exchange.large = None
+        self._handed = exchange.begun
+        super().data_received(b"".join([*exchange.body, large.give_back(self.transport)]))
         self._handed = None
 
     def _release(self, exchange: Exchange) -> None:

@@ -80,12 +80,9 @@ async def place(loaded: Loaded, max_batch_size: int) -> Device:
         stages * math.ceil(len(chains) / max_batch_size),
         asyncio.get_running_loop(),
     )
-    spread = len(chains) > 1 or stages > 1
-    return (
-        threads
-        if spread or loaded.signature.has_free_sizes
-        else await _nearest(loaded, threads, max_batch_size)
-    )
+    if len(chains) > 1 or stages > 1 or loaded.signature.has_free_sizes:
+        return threads
+    return await _nearest(loaded, threads, max_batch_size)
 
 
 async def _nearest(loaded: Loaded, threads: OnThreads, max_batch_size: int) -> Device:

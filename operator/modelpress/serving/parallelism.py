@@ -20,8 +20,9 @@ Done = Callable[[Result], None]
 
 # XNNPACK computes rows in tiles of 7 or 8: smaller micro-batches would cost as much each.
 MICRO_BATCH_ROWS = 8
-logger = logging.getLogger(__name__)
 _QUEUE_LENGTH = 2  # batches or micro-batches that wait before a later stage; more would only add memory
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,6 @@ class Stage:
             self._next.put(_Work(outputs, work.done))
 
 
-def _to_nobody(_: Result) -> None:
-    """Take the place of who was told already."""
-
-
 class Gather:
     """Joins the results of the parts of a batch; any thread may deliver one. The first error wins."""
 
@@ -89,11 +86,6 @@ class Gather:
         self._results: list[Result | None] = [None] * parts
         self._missing = parts
         self._done = done
-
-    @property
-    def complete(self) -> bool:
-        """Whether all parts were delivered."""
-        return not self._missing
 
     def part(self, place: int) -> Done:
         """Return the callback of one part."""
@@ -104,13 +96,11 @@ class Gather:
                 self._missing -= 1
                 if self._missing:
                     return
-            done = self._done
             try:
                 result = self._join()
             except Exception as error:
                 result = error
-            self._results, self._done = [], _to_nobody  # a pipeline keeps its newest batch: not its arrays
-            done(result)
+            self._done(result)
 
         return deliver
 
@@ -133,7 +123,6 @@ class Pipeline:
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         self._stages = list(stages)
-        self._newest: Gather | None = None
         self._lock = threading.Lock()
         self.under_way = 0  # batches
         for stage, following in zip(self._stages, [*self._stages[1:], None], strict=True):
@@ -141,15 +130,14 @@ class Pipeline:
 
     def submit(self, inputs: Arrays, done: Done) -> None:
         """Compute `inputs`; never blocks. `done` is called once, on the last stage's thread."""
-        idle = self._newest is None or self._newest.complete
-        parts = split(rows(inputs), micro_batches(rows(inputs), len(self._stages)) if idle else 1)
+        parts = split(rows(inputs), 1 if self.under_way else micro_batches(rows(inputs), len(self._stages)))
 
         def leave(result: Result) -> None:
             self._count(-1)
             done(result)
 
         self._count(1)
-        gather = self._newest = Gather(len(parts), leave)
+        gather = Gather(len(parts), leave)
         for place, (start, stop) in enumerate(parts):
             self._stages[0].put(_Work([array[start:stop] for array in inputs], gather.part(place)))
 

@@ -15,7 +15,6 @@ from tests.unit.serving.artifacts import Worker
 T = TypeVar("T")
 
 AT_ONCE = 32
-_WARM_UP = 1000  # mutations that fill all caches before memory is measured
 ANSWER_SECONDS = 0.3  # most of what is sent is not complete, and never answered
 
 
@@ -82,7 +81,7 @@ def harm_nobody(
     with ThreadPoolExecutor(2) as pool:
         beside = [pool.submit(others, stop) for _ in range(2)]
         try:
-            asyncio.run(mutated(range(-_WARM_UP, 0)))
+            asyncio.run(mutated(range(-count // 10, 0)))  # the first ones fill all caches
             before = process.memory_info().rss
             found = asyncio.run(mutated(range(count)))
             after = process.memory_info().rss

@@ -62,15 +62,16 @@ def check_datatype(datatype: object, tensor: Tensor, where: str) -> None:
         raise BadRequest(f"{where}: datatype must be {wanted}, not {echo(datatype)}")
 
 
-def wrong_shape(shape: object, where: str) -> BadRequest:
-    """Return what is wrong with a shape that is no list of at most MAX_RANK integers of 0 or more."""
-    listed = f"{where}: shape must be a list of at most {MAX_RANK} sizes"
+def shape_of(shape: object, where: str) -> list[int]:
+    """Return a shape: a list of at most MAX_RANK integers of 0 or more. Raises BadRequest."""
     if type(shape) is not list:
-        return BadRequest(f"{listed}, not {kind(shape)}")
+        raise BadRequest(f"{where}: shape must be a list of at most {MAX_RANK} sizes, not {kind(shape)}")
     if len(shape) > MAX_RANK:
-        return BadRequest(f"{listed}; it has {len(shape)}")
-    place, wrong = next((p, size) for p, size in enumerate(shape) if type(size) is not int or size < 0)
-    return BadRequest(f"{where}: shape must hold integers of 0 or more; size {place} is {said(wrong)}")
+        raise BadRequest(f"{where}: shape must be a list of at most {MAX_RANK} sizes; it has {len(shape)}")
+    for place, size in enumerate(shape):
+        if type(size) is not int or size < 0:
+            raise BadRequest(f"{where}: shape must hold integers of 0 or more; size {place} is {said(size)}")
+    return shape
 
 
 def check_parameters(parameters: Mapping[str, object], where: str) -> None:

@@ -181,13 +181,7 @@ def _array(entry: dict[str, Any], tensor: Tensor, where: str, tail: RawTail | No
     oip.check_datatype(entry.get("datatype"), tensor, where)
     parameters = _parameters(entry, where)
     oip.check_parameters(parameters, where)
-    shape = entry.get("shape")
-    if (
-        type(shape) is not list
-        or len(shape) > oip.MAX_RANK
-        or any(type(size) is not int or size < 0 for size in shape)
-    ):
-        raise oip.wrong_shape(shape, where)
+    shape = oip.shape_of(entry.get("shape"), where)
     if "binary_data_size" in parameters:
         return array_of_raw(_raw(entry, parameters["binary_data_size"], where, tail), shape, tensor, where)
     data = entry.get("data")

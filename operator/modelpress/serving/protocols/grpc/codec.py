@@ -151,10 +151,7 @@ def _shape(entry: ModelInferRequest.InferInputTensor, tensor: Tensor, where: str
     oip.check_datatype(entry.datatype, tensor, where)
     if entry.parameters:
         oip.check_parameters(entry.parameters, where)
-    shape = list(entry.shape)
-    if len(shape) > oip.MAX_RANK or any(size < 0 for size in shape):
-        raise oip.wrong_shape(shape, where)
-    return shape
+    return oip.shape_of(list(entry.shape), where)
 
 
 def _typed(contents: InferTensorContents, shape: list[int], tensor: Tensor, where: str) -> Array:
