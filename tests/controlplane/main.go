@@ -1,7 +1,9 @@
-// Command controlplane is etcd, the Kubernetes control plane and kubectl in one binary: the first argument names the program.
+// Command controlplane is etcd, the Kubernetes control plane, kubelet, kube-proxy and kubectl in one binary: the first
+// argument names the program.
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
@@ -11,7 +13,9 @@ import (
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
 func main() {
@@ -19,10 +23,12 @@ func main() {
 		"kube-apiserver":          apiserver.NewAPIServerCommand,
 		"kube-controller-manager": controllermanager.NewControllerManagerCommand,
 		"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
+		"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+		"kube-proxy":              proxy.NewProxyCommand,
 		"kubectl":                 kubectl.NewDefaultKubectlCommand,
 	}
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: controlplane etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubectl [ARG ...]")
+		fmt.Fprintln(os.Stderr, "usage: controlplane PROGRAM [ARG ...]")
 		os.Exit(2)
 	}
 	name := os.Args[1]

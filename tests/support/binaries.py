@@ -58,13 +58,15 @@ class Program:
 
 KUBERNETES_VERSION = "v1.34.4"
 PROGRAMS: dict[str, Program] = {
-    # etcd, API server, controller-manager, scheduler and kubectl as one file, in a third of the build time
+    # etcd, API server, controller-manager, scheduler, kubelet, kube-proxy and kubectl as one file, in a third of the
+    # build time; one for all suites, since two side by side compile most of it twice
     "controlplane": Program(
         KUBERNETES_VERSION,
         folder=CONTROL_PLANE_SOURCE,
         ldflags=f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}"
-        " -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34",
-        minutes=7,
+        " -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34"
+        f" -X k8s.io/client-go/pkg/version.gitVersion={KUBERNETES_VERSION}",
+        minutes=8,
     ),
     # the CNCF distribution registry, as manifests/registry runs it
     "registry": Program("v3.1.2", package="github.com/distribution/distribution/v3/cmd/registry"),
@@ -78,6 +80,12 @@ PROGRAMS: dict[str, Program] = {
         package="github.com/summerwind/h2spec/cmd/h2spec",
         folder=H2SPEC_SOURCE,
         minutes=0.3,
+    ),
+    # DNS of the real node
+    "coredns": Program("v1.12.4", package="github.com/coredns/coredns", minutes=4),
+    # enforces NetworkPolicies on the real node; routes and Services are left to the bridge and kube-proxy
+    "kube-router": Program(
+        "v2.1.0", package="github.com/cloudnativelabs/kube-router/v2/cmd/kube-router", minutes=3
     ),
     # an emulator of Google Cloud Storage
     "fake-gcs-server": Program("v1.56.1", package="github.com/fsouza/fake-gcs-server"),
