@@ -53,7 +53,6 @@ STORAGE_SECRET = "storage"  # noqa: S105 - a folder's name; .dockerconfigjson is
 # those of data sets are named training, calibration and evaluation
 
 # Variables of worker.env and job.env that would change what ModelPress itself sets are refused.
-_OWN_PREFIX = "MODELPRESS_"
 _OWN_NAMES = ("HOME", "TMPDIR")
 _FREE = (LOG_FORMAT, ACCESS_LOG, LOGICAL_DEVICES)
 
@@ -64,7 +63,7 @@ TERMINATION_MESSAGE_LIMIT = 4096  # bytes, the kubelet's limit
 
 def is_reserved(variable: str) -> bool:
     """Return whether only ModelPress may set an environment variable."""
-    return variable in _OWN_NAMES or (variable.startswith(_OWN_PREFIX) and variable not in _FREE)
+    return variable in _OWN_NAMES or (variable.startswith("MODELPRESS_") and variable not in _FREE)
 
 
 class JobRequest(ApiModel):
