@@ -27,7 +27,7 @@ DEFAULTS = """
 imagePullSecrets: [{name: login}]
 storage: {secretRef: {name: login}}
 podSecurity: {fixedUser: false}
-proxy: {httpProxy: "http://$proxy.example.com:3128", httpsProxy: "http://proxy.example.com:3128", noProxy: .corp}
+proxy: {httpProxy: "http://$proxy.corp:3128", httpsProxy: "http://proxy.corp:3128", noProxy: .corp}
 caBundle: {configMapName: trusted, key: bundle.pem}
 job:
   labels: {team: platform}

@@ -46,7 +46,7 @@ def test_what_is_left_empty_is_unset(text: str) -> None:
     [
         (
             "jobs: {}",
-            "jobs: unknown field; accepted are caBundle, imagePullSecrets, job, podSecurity, proxy, storage, workers",
+            "jobs: unknown field; accepted are caBundle, imagePullSecrets, job, podSecurity, proxy,",
         ),
         ("workers: {TPU: {}}", "workers.TPU: unknown field; accepted are CPU, GPU"),
         (

@@ -182,6 +182,27 @@ def test_report_and_serve_of_no_artifact(tmp_path: Path) -> None:
     assert empty.stderr == f"error: {tmp_path / 'report.json'}: no such file; it is not an artifact\n"
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"workers: {TPU: {}}", "workers.TPU: unknown field; accepted are CPU, GPU"),
+        (b"podSecurity: {fixedUser: 1}", "podSecurity.fixedUser: 1: Input should be a valid boolean"),
+        (b"\xff", "cannot be read: is no text"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_wrong_defaults_of_the_operator_are_one_line_and_78(
+    content: bytes | None, message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "defaults.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    images = [f"--{name}-image=image:1" for name in ("compressor", "worker", "worker-gpu")]
+    done = modelpress("operator", "--store=oci://registry/models", *images, f"--defaults={file}")
+    assert done.exit_code == 78
+    assert done.stderr == f"error: {file}: {message}\n"
+
+
 def test_fetch_without_its_environment_is_64() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "modelpress", "fetch"],
