@@ -117,7 +117,7 @@ class _Run:
 
     def _loop(self, cluster: LocalCluster, key: Key) -> None:
         store = (self._options.state / "artifacts").resolve().as_uri()
-        settings = Settings("local", "local", "local", store)
+        settings = Settings("local", "local", "local", store, tries_again=False)
         while self._signal is None:
             self._wake.clear()
             cluster.step()
@@ -155,7 +155,8 @@ class _Run:
                 reports.show_stored(self._options.state / "artifacts", self._result.artifact_digest)
             elif any(self._folder.glob("*/*.log")):
                 self._display.say(f"logs are in {self._folder}")
-            raise error_of(stalled["reason"], stalled["message"])
+            message = objects.dig(resource, "status", "failed", "message")  # does not speak of annotations
+            raise error_of(stalled["reason"], message or stalled["message"])
 
 
 def _summary(resource: Body, url: str) -> str:
