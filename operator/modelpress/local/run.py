@@ -155,8 +155,9 @@ class _Run:
                 reports.show_stored(self._options.state / "artifacts", self._result.artifact_digest)
             elif any(self._folder.glob("*/*.log")):
                 self._display.say(f"logs are in {self._folder}")
-            message = objects.dig(resource, "status", "failed", "message")  # does not speak of annotations
-            raise error_of(stalled["reason"], message or stalled["message"])
+            failed = objects.dig(resource, "status", "failed") or {}
+            why = failed if failed.get("reason") == stalled["reason"] else stalled  # without annotations
+            raise error_of(stalled["reason"], why["message"])
 
 
 def _summary(resource: Body, url: str) -> str:

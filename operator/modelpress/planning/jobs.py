@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 from modelpress.api import contract, names
 from modelpress.api.conditions import Reason
+from modelpress.api.errors import FINAL_EXIT_CODES
 from modelpress.planning import objects, reasons
 from modelpress.planning.artifact import Artifact, Store, from_result
+from modelpress.planning.happenings import explain_events
 from modelpress.planning.note import Note, note
 from modelpress.planning.render.pod import recipe_label
 from modelpress.planning.types import Body, Observed
@@ -65,9 +67,13 @@ def pods_of(job: Body, observed: Observed) -> tuple[Body, ...]:
 
 
 def last_failure(pods: Iterable[Body]) -> Note | None:
-    """Return why the newest of the pods that failed did."""
+    """Return why the newest of the pods that failed did; None where that ends its Job in a moment."""
     failed = _newest_failed(pods)
-    return reasons.explain_pod(failed) if failed else None
+    if failed is None:
+        return None
+    ends = [reasons.terminated(status) for status in reasons.container_statuses(failed)]
+    final = any(end and end.get("exitCode") in FINAL_EXIT_CODES for end in ends)
+    return None if final else reasons.explain_pod(failed)
 
 
 def running_seconds(job: Body, observed: Observed) -> float:
@@ -96,7 +102,7 @@ def _waits_for(job: Body, observed: Observed) -> Note | None:
     if alive:
         return reasons.explain(alive, observed.events)
     created = objects.parse_time(objects.dig(pods[-1], "metadata", "creationTimestamp")) if pods else None
-    return reasons.refused_job_pods(job, observed.events, created.timestamp() if created else 0.0)
+    return explain_events(job, observed.events, created.timestamp() if created else 0.0)
 
 
 def _succeeded(job: Body, observed: Observed, recipe_hash: str) -> Progress:

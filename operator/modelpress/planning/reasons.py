@@ -170,11 +170,6 @@ def refused_pods(deployment: Body) -> Note | None:
     return note(kubernetes_reasons.refusal(message), message)
 
 
-def refused_job_pods(job: Body, events: Iterable[Body], since: float = 0.0) -> Note | None:
-    """Return why a Job's pods cannot be created, by its events from `since` (POSIX seconds) on."""
-    return explain_events(job, events, since)
-
-
 def _turned_out(pod: Body) -> Note | None:
     """Return why a pod's node refused it or put it out; the ends of its containers only follow from that."""
     if objects.dig(pod, "status", "phase") != "Failed":

@@ -31,8 +31,8 @@ _VOLATILE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r'(?<=\bpods ")([a-z0-9.-]{1,248}-)[bcdfghjklmnpqrstvwxz2456789]{5}(?=" is )', r"\1" + _GONE),
         # the near end of a connection
         (_ADDRESS + r":\d{1,5}->(?=[\[\d])", ""),
-        # sandboxes and containers; an image's digest is of an algorithm
-        (r"(?<![\w:.-])[0-9a-f]{64}(?![\w-])", _GONE),
+        # sandboxes and containers; a digest is what a fault is about
+        (r"((?:\b(?:sandbox|container|task|[Ii][Dd]|for):? \"?)|…\()[0-9a-f]{64}(?![\w-])", r"\1" + _GONE),
         # requests
         (
             r"(?i)\b((?:x-)?(?:[a-z]{1,12}-){0,3}(?:request|correlation|trace|activity|host|session)[ _-]?id)"
@@ -43,7 +43,7 @@ _VOLATILE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<![\w/-])" + _UUID + r"(?![\w-])", _GONE),
         # moments, unless they are what the fault is about: a certificate that is not valid before or after
         (
-            r"(?<!after )(?<!before )\b\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
+            r"(?<!after )(?<!before )(?<![\w/-])\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
             r"(?: ?Z\b| ?[+-]\d\d:?\d\d\b| UTC\b)?",
             _GONE,
         ),

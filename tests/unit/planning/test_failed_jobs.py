@@ -181,3 +181,10 @@ def test_a_result_that_is_recorded_outlives_job_and_pod() -> None:
     assert world.plan() == Plan()
     world.objects.pop(("Job", world.job_name()))
     assert world.plan() == Plan()
+
+
+def test_a_final_end_that_the_job_does_not_tell_of_yet_is_not_said_to_be_tried_again() -> None:
+    world = compressing_world()
+    world.add_job_pod(world.only("Job"), "Failed", world.terminated(65, said("InvalidModel")))
+    world.settle()
+    assert world.says("Reconciling") == ("True", "Compressing")

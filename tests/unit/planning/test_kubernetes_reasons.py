@@ -6,6 +6,7 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.planning import reasons
+from modelpress.planning.happenings import explain_events
 from modelpress.planning.kubernetes_reasons import TELLING_NORMAL
 from tests.unit.planning.test_reasons import waiting
 
@@ -189,7 +190,7 @@ REFUSED: list[tuple[str, Reason]] = [
 def test_pods_that_cannot_be_created(message: str, ours: Reason) -> None:
     text = f"Error creating: {message}"
     job = {"metadata": {"name": "j", "uid": "u"}}
-    assert reasons.refused_job_pods(job, [_event("FailedCreate", text)]) == (ours, text)
+    assert explain_events(job, [_event("FailedCreate", text)]) == (ours, text)
     refused = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": text}
     assert reasons.refused_pods({"status": {"conditions": [refused]}}) == (ours, text)
 

@@ -37,6 +37,11 @@ SAME: dict[str, tuple[str, str]] = {
         f'Failed to create pod sandbox: rpc error: failed to setup network for sandbox "{_C1}": no IPs left',
         f'Failed to create pod sandbox: rpc error: failed to setup network for sandbox "{_C2}": no IPs left',
     ),
+    "task": (f"task {_C1} not found: not found", f"task {_C2} not found: not found"),
+    "sandbox of CRI-O": (
+        f"network for pod sandbox k8s_p_models_{_U1}_0({_C1}): error adding pod to CNI network",
+        f"network for pod sandbox k8s_p_models_{_U1}_1({_C2}): error adding pod to CNI network",
+    ),
     "reserved name": (
         f'name "job_digits-x_models_{_U1}_0" is reserved for "{_C1}"',
         f'name "job_digits-x_models_{_U2}_1" is reserved for "{_C2}"',
@@ -87,6 +92,8 @@ SAME: dict[str, tuple[str, str]] = {
     "time taken": ("no answer after 30.001s", "no answer after 30.2s"),
 }
 KEPT = [
+    "s3://models/m.keras: the content's sha256 is " + "ab" * 32 + ", the pin says " + "cd" * 32,
+    f"s3://models/2026-01-01T10:00:00/{_U1}/run-{_U2}/m.keras: no such object",
     f'MountVolume.SetUp failed for volume "pvc-{_U1}" : rpc error',
     "the store no longer has sha256:" + "ab" * 32 + ": it is made again",
     "image r.example/w@sha256:" + "ab" * 32 + ": not found",
