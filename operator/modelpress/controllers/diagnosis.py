@@ -17,7 +17,7 @@ from modelpress.planning.types import Body, EventNote
 from modelpress.planning.waiting import is_unexplained
 
 WAIT_SECONDS = 10  # what is younger may simply be starting
-_MOST_OBJECTS = 3  # one reason is enough; the pods of a revision wait for the same thing
+_MOST_OBJECTS = 3  # of one owner: its pods wait for the same thing
 _MESSAGE_LIMIT = 1024  # characters of an Event's message
 
 
@@ -33,7 +33,7 @@ def unexplained(jobs: Iterable[Body], pods: Iterable[Body], now: datetime) -> li
     have a node, and Jobs that wait for a pod.
     """
     pods = tuple(pods)
-    waiting = [pod for pod in pods if is_unexplained(pod, now)]
+    waiting = _first_of_each_owner([pod for pod in pods if is_unexplained(pod, now)])
     served = {
         reference["uid"]
         for pod in pods
@@ -43,9 +43,16 @@ def unexplained(jobs: Iterable[Body], pods: Iterable[Body], now: datetime) -> li
     idle = [
         job for job in jobs if not _ended(job) and job["metadata"]["uid"] not in served and _old(job, now)
     ]
-    asked = [_by_uid(body) for body in (waiting + idle)[:_MOST_OBJECTS]]
     claims = [claim for pod in waiting if not objects.is_true(pod, "PodScheduled") for claim in _claims(pod)]
-    return [*asked, *dict.fromkeys(claims)][: 2 * _MOST_OBJECTS]
+    return [*map(_by_uid, idle + waiting), *dict.fromkeys(claims[:_MOST_OBJECTS])]
+
+
+def _first_of_each_owner(pods: list[Body]) -> list[Body]:
+    """Return a few pods of each Job and ReplicaSet, always the same ones."""
+    of_owner: dict[Any, list[Body]] = {}
+    for pod in sorted(pods, key=objects.name_of):
+        of_owner.setdefault((objects.controller(pod) or {}).get("uid"), []).append(pod)
+    return [pod for group in of_owner.values() for pod in group[:_MOST_OBJECTS]]
 
 
 def _by_uid(body: Body) -> Subject:

@@ -36,7 +36,7 @@ _VOLATILE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         # requests
         (
             r"(?i)\b((?:x-)?(?:[a-z]{1,12}-){0,3}(?:request|correlation|trace|activity|host|session)[ _-]?id)"
-            r"(\"?[:=] ?\"?|\s)[\w+/.=-]{8,}",
+            r"(\"?[:=] ?\"?|\s)(?=[\w+/.=-]*\d)[\w+/.=-]{8,}",
             r"\1\2" + _GONE,
         ),
         # other IDs: not those of volumes (pvc-…), nor in addresses (a tenant's)

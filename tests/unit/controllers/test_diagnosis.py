@@ -23,7 +23,7 @@ def _pod(state: dict[str, Any], created: str = OLD, **status: Any) -> dict[str, 
             "name": "p",
             "uid": "p",
             "creationTimestamp": created,
-            "ownerReferences": [{"uid": "job"}],
+            "ownerReferences": [{"uid": "job", "controller": True}],
         },
         "status": {"phase": "Pending", "containerStatuses": [{"state": state}], **status},
     }
@@ -100,6 +100,14 @@ def test_a_whole_fleet_of_waiting_pods_costs_few_requests() -> None:
         for number in range(200)
     ]
     assert len(unexplained([], fleet, NOW)) == 6
+
+
+def test_many_waiting_workers_do_not_hide_what_a_job_waits_for() -> None:
+    workers = [_pod(CREATING) for _ in range(20)]
+    for number, worker in enumerate(workers):
+        worker["metadata"] |= {"uid": f"w{number}", "ownerReferences": [{"uid": "rs", "controller": True}]}
+    assert POD in unexplained([_job()], [*workers, _pod(CREATING)], NOW)
+    assert unexplained([_job()], workers, NOW)[0] == JOB
 
 
 def test_the_planner_looks_again_at_least_twice_a_minute_while_a_pod_waits() -> None:

@@ -55,8 +55,8 @@ SAME: dict[str, tuple[str, str]] = {
         'Error creating: pods "digits-7c9f-bbbbb" is forbidden: exceeded quota: small',
     ),
     "S3": (
-        "AccessDenied: no (Status Code: 403, Request ID: 8F3B1C2D9E0A7F61, Host ID: abc/def+ghi=)",
-        "AccessDenied: no (Status Code: 403, Request ID: 11CB1C2D9E0A7F61, Host ID: xyz/uvw+rst=)",
+        "AccessDenied: no (Status Code: 403, Request ID: 8F3B1C2D9E0A7F61, Host ID: a1c/def+ghi=)",
+        "AccessDenied: no (Status Code: 403, Request ID: 11CB1C2D9E0A7F61, Host ID: x2z/uvw+rst=)",
     ),
     "ECR": (
         f"api error AccessDenied: not authorized, RequestID: {_U1}",
@@ -92,6 +92,7 @@ SAME: dict[str, tuple[str, str]] = {
     "time taken": ("no answer after 30.001s", "no answer after 30.2s"),
 }
 KEPT = [
+    "the session ID mismatched that of the volume",
     "s3://models/m.keras: the content's sha256 is " + "ab" * 32 + ", the pin says " + "cd" * 32,
     f"s3://models/2026-01-01T10:00:00/{_U1}/run-{_U2}/m.keras: no such object",
     f'MountVolume.SetUp failed for volume "pvc-{_U1}" : rpc error',
