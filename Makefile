@@ -30,8 +30,19 @@ binaries: setup ## Build the control plane, registry and other servers of the te
 	$(BIN)/python -m tests.support.binaries
 
 .PHONY: test
-test: setup binaries ## Run all tests: unit, golden, and on a real control plane.
+test: setup binaries ## Run all tests but those of `make node`: unit, golden, and on a real control plane.
 	$(BIN)/python -m pytest
+
+# Debian's names; on other systems the same programs have to be on PATH.
+NODE_PACKAGES := containerd runc containernetworking-plugins iproute2 nftables iptables conntrack ipset buildah debootstrap
+.PHONY: node-packages
+node-packages: ## Install what `make node` needs of the system: Debian, as root.
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(NODE_PACKAGES) >/dev/null
+
+.PHONY: node
+node: setup binaries ## Run the images on real kubelets with containerd: root, Linux, `make node-packages`.
+	$(BIN)/python -m pytest tests/node
 
 .PHONY: lint
 lint: setup ## Format check, lint, types, layers, freshness of the CRD.
