@@ -1,6 +1,6 @@
-# Four images: docker build --target operator|compressor|worker|worker-gpu . (`make images` builds all, with any engine).
-# BASE has Python 3.11 or newer with its module venv (on Debian the package python3-venv), and trusts the package
-# registry. A build stage's tools (pip, uv, setuptools) reach no image; neither do those of BASE.
+# Four images: docker build --target operator|compressor|worker|worker-gpu . (`make images`: all, with what is there).
+# BASE has Python 3.11 or newer with its module venv (Debian's package python3-venv) and trusts the package registry.
+# What builds reaches no image: pip, uv, setuptools, and the installers of BASE.
 ARG BASE=python:3.13-slim
 
 FROM ${BASE} AS tools
@@ -13,7 +13,7 @@ RUN python3 -m venv /tools \
  && python3 -m venv --without-pip /opt/modelpress
 COPY images/install.sh /tools/bin/
 
-# The packages of others: a layer that only a new lock file changes.
+# The packages of others: layers that only a new lock file changes.
 FROM tools AS packages-operator
 COPY requirements/operator.txt /requirements/
 RUN sh /tools/bin/install.sh --require-hashes -r /requirements/operator.txt
@@ -35,10 +35,10 @@ FROM tools AS product
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY operator ./operator
-RUN SOURCE_DATE_EPOCH=315532800 /tools/bin/uv build --wheel --no-build-isolation --python /tools/bin/python --out-dir /wheel . \
+RUN SOURCE_DATE_EPOCH=315532800 /tools/bin/uv build --quiet --wheel --no-build-isolation --python /tools/bin/python -o /wheel \
  && sh /tools/bin/install.sh --no-index /wheel/*.whl
 
-# Each image's bill of materials lists what its environment really holds.
+# Bills of materials: what each environment really holds.
 FROM packages-operator AS bill-operator
 COPY --from=product /opt/modelpress /opt/modelpress
 RUN /tools/bin/cyclonedx-py environment --output-reproducible -o /sbom.cdx.json /opt/modelpress/bin/python
@@ -55,11 +55,18 @@ FROM packages-worker-gpu AS bill-worker-gpu
 COPY --from=product /opt/modelpress /opt/modelpress
 RUN /tools/bin/cyclonedx-py environment --output-reproducible -o /sbom.cdx.json /opt/modelpress/bin/python
 
-# The user is numeric so that Kubernetes can see that it is not root (runAsNonRoot); its name is for libraries that ask.
+# The user is numeric so that Kubernetes can see that it is not root (runAsNonRoot); libraries ask for its name.
+# Official Python images come without byte code of the standard library.
 FROM ${BASE} AS runtime
-COPY images/runtime.sh /tmp/
-RUN sh /tmp/runtime.sh && rm /tmp/runtime.sh
-ENV PATH=/opt/modelpress/bin:${PATH} HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+RUN echo 'modelpress:x:65532:65532:ModelPress:/tmp:/usr/sbin/nologin' >>/etc/passwd \
+ && echo 'modelpress:x:65532:' >>/etc/group \
+ && cd "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
+ && for name in pip setuptools wheel; do \
+      rm -rf /usr/local/bin/$name* site-packages/$name site-packages/$name-* /usr/lib/python3/dist-packages/$name*; \
+    done \
+ && rm -rf ensurepip /usr/share/python-wheels /usr/bin/pip* \
+ && python3 -m compileall -q --invalidation-mode unchecked-hash -x '/(tests?|idlelib|lib2to3|turtledemo|[^/]*-packages)/' "$PWD"
+ENV PATH=/opt/modelpress/bin:${PATH} HOME=/tmp LOGNAME=modelpress PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 ENTRYPOINT ["modelpress"]
 
@@ -68,21 +75,45 @@ COPY --from=packages-operator /opt/modelpress /opt/modelpress
 COPY --from=product /opt/modelpress /opt/modelpress
 COPY --from=bill-operator /sbom.cdx.json /opt/modelpress/
 CMD ["operator"]
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="ModelPress operator" org.opencontainers.image.licenses=Apache-2.0 \
+  org.opencontainers.image.version=${VERSION} org.opencontainers.image.revision=${REVISION} \
+  org.opencontainers.image.source=${SOURCE}
 
 FROM runtime AS compressor
 COPY --from=packages-compressor /opt/modelpress /opt/modelpress
 COPY --from=product /opt/modelpress /opt/modelpress
 COPY --from=bill-compressor /sbom.cdx.json /opt/modelpress/
 CMD ["job"]
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="ModelPress compressor" org.opencontainers.image.licenses=Apache-2.0 \
+  org.opencontainers.image.version=${VERSION} org.opencontainers.image.revision=${REVISION} \
+  org.opencontainers.image.source=${SOURCE}
 
 FROM runtime AS worker
 COPY --from=packages-worker /opt/modelpress /opt/modelpress
 COPY --from=product /opt/modelpress /opt/modelpress
 COPY --from=bill-worker /sbom.cdx.json /opt/modelpress/
 CMD ["serve"]
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="ModelPress worker" org.opencontainers.image.licenses=Apache-2.0 \
+  org.opencontainers.image.version=${VERSION} org.opencontainers.image.revision=${REVISION} \
+  org.opencontainers.image.source=${SOURCE}
 
 FROM runtime AS worker-gpu
 COPY --from=packages-worker-gpu /opt/modelpress /opt/modelpress
 COPY --from=product /opt/modelpress /opt/modelpress
 COPY --from=bill-worker-gpu /sbom.cdx.json /opt/modelpress/
 CMD ["serve"]
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="ModelPress worker-gpu" org.opencontainers.image.licenses=Apache-2.0 \
+  org.opencontainers.image.version=${VERSION} org.opencontainers.image.revision=${REVISION} \
+  org.opencontainers.image.source=${SOURCE}
