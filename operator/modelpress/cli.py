@@ -215,6 +215,13 @@ def crd() -> None:
     help="Seconds after which a request gets 504.",
 )
 @_option(
+    "--drain-seconds",
+    type=click.IntRange(0, 3600),
+    default=10,
+    envvar=contract.DRAIN_SECONDS,
+    help="Seconds for which requests are still taken after SIGTERM.",
+)
+@_option(
     "--max-request-bytes",
     type=click.IntRange(1),
     default=64 * 2**20,
