@@ -57,7 +57,8 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Compose a node, and what is below it."""
-        with self._bounds.within(self.peek_event().start_mark):
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        with self._bounds.within(event.start_mark):
             node: yaml.Node | None = super().compose_node(parent, index)
             return node
 
@@ -88,7 +89,9 @@ def _compose(text: str) -> Iterator[yaml.Node]:
     try:
         loader = _Loader(text)
         while loader.check_node():
-            yield loader.get_node()
+            node = loader.get_node()
+            assert node is not None  # check_node said so
+            yield node
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}: " if mark else ""

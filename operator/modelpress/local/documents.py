@@ -1,16 +1,16 @@
 """Manifest files: their ModelDeployments, the Secrets beside them, and paths relative to the file."""
 
-import base64
-import binascii
 import sys
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelpress.api import manifest, names
+from modelpress.api import kubeyaml, manifest, names
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import MissingError, UsageError
+from modelpress.local import secrets
 
 Body = dict[str, Any]
 
@@ -36,24 +36,39 @@ class Documents:
 
 def read(path: Path) -> Documents:
     """Read a manifest file, or standard input where `path` is "-". Raises MissingError or UsageError."""
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise MissingError(Reason.SOURCE_NOT_FOUND, f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(Reason.INVALID_SPEC, f"{path}: cannot be read as text") from error
+    text = _text(path)
     try:
         bodies = manifest.load(text)
+        found = dict(secrets.content(body) for body in bodies if _is_secret(body))
     except UsageError as error:
         raise UsageError(error.reason, f"{path}: {error.message}") from error
-    secrets = [body for body in bodies if (body.get("apiVersion"), body.get("kind")) == ("v1", "Secret")]
-    others = [body for body in bodies if body not in secrets and _is_foreign(body)]
+    rest = [body for body in bodies if not _is_secret(body)]
     return Documents(
         path=path,
-        deployments=tuple(body for body in bodies if body not in secrets and body not in others),
-        secrets=dict(_secret(path, body) for body in secrets),
-        others=tuple(str(body["kind"]) for body in others),
+        deployments=tuple(body for body in rest if not _is_foreign(body)),
+        secrets=found,
+        others=tuple(str(body["kind"]) for body in rest if _is_foreign(body)),
     )
+
+
+def _text(path: Path) -> str:
+    """Return the text of a manifest, of which no more is read than may be."""
+    try:
+        with nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb") as file:
+            content = file.read(kubeyaml.MAX_BYTES + 1)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise MissingError(Reason.SOURCE_NOT_FOUND, f"{path}: no such file") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise UsageError(Reason.INVALID_SPEC, f"{path}: cannot be read") from error
+    if len(content) > kubeyaml.MAX_BYTES:
+        raise UsageError(
+            Reason.INVALID_SPEC, f"{path}: longer than a manifest may be: {kubeyaml.MAX_BYTES} bytes"
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UsageError(Reason.INVALID_SPEC, f"{path}: line {line}: is not text in UTF-8") from error
 
 
 def checked(documents: Documents) -> Body:
@@ -96,27 +111,11 @@ def _sources(spec: Body) -> dict[str, Body]:
     return {"model": spec["model"], **data}
 
 
+def _is_secret(body: Body) -> bool:
+    return (body.get("apiVersion"), body.get("kind")) == ("v1", "Secret")
+
+
 def _is_foreign(body: Body) -> bool:
     # a document of our group, or without a proper type, is for the checks to judge
     group = str(body.get("apiVersion") or names.GROUP).split("/")[0]
     return bool(body.get("kind")) and group != names.GROUP
-
-
-def _secret(path: Path, body: Body) -> tuple[str, dict[str, bytes]]:
-    name = (body.get("metadata") or {}).get("name")
-    if not isinstance(name, str):
-        raise UsageError(Reason.INVALID_SPEC, f"{path}: a Secret has no metadata.name")
-    content: dict[str, bytes] = {}
-    for key, value in (body.get("data") or {}).items():
-        try:
-            content[key] = base64.b64decode(value, validate=True)
-        except (binascii.Error, TypeError, ValueError) as error:
-            raise UsageError(
-                Reason.INVALID_SPEC,
-                f"{path}: Secret {name}: data.{key} is not base64; plain text is stringData",
-            ) from error
-    for key, value in (body.get("stringData") or {}).items():
-        if not isinstance(value, str):
-            raise UsageError(Reason.INVALID_SPEC, f"{path}: Secret {name}: stringData.{key} is not a string")
-        content[key] = value.encode()
-    return name, content
