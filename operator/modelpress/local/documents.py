@@ -10,9 +10,14 @@ from typing import Any
 from modelpress.api import kubeyaml, manifest, names
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import MissingError, UsageError
-from modelpress.local import secrets
+from modelpress.api.spec import Spec
+from modelpress.api.text import printable
+from modelpress.local import secrets, variables
+from modelpress.planning.view import parse_spec
 
 Body = dict[str, Any]
+
+_USED_SETTINGS = ("labels", "annotations", "env", "backoffLimit", "activeDeadlineSeconds")
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,12 @@ def checked(documents: Documents) -> Body:
             Reason.INVALID_SPEC,
             f"{documents.path}: metadata.name: needed on this machine, which makes none of generateName",
         )
+    complete = manifest.apply_defaults(body)
+    refused = list(variables.problems(_spec(documents.path, complete), documents.secrets))
+    if refused:
+        raise UsageError(
+            Reason.INVALID_POD_SETTINGS, "\n".join(printable(f"{documents.path}: {line}") for line in refused)
+        )
     for field, source in _sources(body["spec"]).items():
         name = (source.get("secretRef") or {}).get("name")
         if name is not None and name not in documents.secrets:
@@ -93,17 +104,46 @@ def checked(documents: Documents) -> Body:
                 Reason.SECRET_NOT_FOUND,
                 f"{documents.path}: spec.{field}.secretRef: the file holds no Secret named {name}",
             )
-    return with_absolute_uris(manifest.apply_defaults(body), documents.path.resolve().parent)
+        why = secrets.misdirection(documents.secrets[name]) if name is not None else None
+        if why:
+            raise UsageError(
+                Reason.INVALID_SPEC, f"{documents.path}: spec.{field}.secretRef: the Secret {name} {why}"
+            )
+    return with_absolute_uris(complete, documents.path.resolve().parent)
+
+
+def _spec(path: Path, body: Body) -> Spec:
+    try:
+        return parse_spec(body)
+    except ValueError as error:
+        raise UsageError(Reason.INVALID_SPEC, printable(f"{path}: {error}")) from error
 
 
 def with_absolute_uris(body: Body, folder: Path) -> Body:
-    """Return a copy in which relative paths of the model and data are file:// URIs below `folder`."""
+    """Return a copy in which relative paths of the model and data are file:// URIs below `folder`.
+
+    Raises UsageError for what cannot be a path.
+    """
     copy = deepcopy(body)
-    for source in _sources(copy["spec"]).values():
+    for field, source in _sources(copy["spec"]).items():
         uri = source["uri"]
-        if manifest.is_local_path(uri) and not uri.startswith("file://"):
+        if not manifest.is_local_path(uri) or uri.startswith("file://"):
+            continue
+        try:
             source["uri"] = (folder / Path(uri).expanduser()).resolve().as_uri()
+        except (OSError, RuntimeError, ValueError) as error:  # no such ~user, a NUL, links in a circle
+            raise UsageError(Reason.INVALID_SPEC, f"spec.{field}.uri: {uri}: is not a path") from error
     return copy
+
+
+def unused(body: Body) -> list[str]:
+    """Return the fields that say where and as what pods run in a cluster, and mean nothing here."""
+    return [
+        f"spec.{part}.{field}"
+        for part in ("worker", "job")
+        for field in body["spec"].get(part) or {}
+        if field not in _USED_SETTINGS
+    ]
 
 
 def _sources(spec: Body) -> dict[str, Body]:

@@ -21,6 +21,8 @@ _KEY_RULE = (
     "a valid config key must consist of at most 253 alphanumeric characters, '-', '_' or '.', and must not "
     "be '.' or start with '..'"
 )
+# Sources take credentials that a Secret does not hold from the environment, and send them to where it says.
+_ENDPOINTS = {"AWS_ENDPOINT_URL": "AWS_ACCESS_KEY_ID", "HF_ENDPOINT": "HF_TOKEN"}
 _NAME_RULE = "a Secret needs a name: a lowercase RFC 1123 subdomain of at most 253 characters"
 
 
@@ -43,6 +45,17 @@ def content(body: Mapping[str, Any]) -> tuple[str, dict[str, bytes]]:
 def is_key(text: str) -> bool:
     """Return whether a text may be a key of a Secret, which is also to say: the name of one file."""
     return bool(_KEY.fullmatch(text)) and text != "." and not text.startswith("..")
+
+
+def misdirection(content: Mapping[str, bytes]) -> str | None:
+    """Return why credentials of the user's own environment would go to a server that a Secret names."""
+    for endpoint, credential in _ENDPOINTS.items():
+        if content.get(endpoint) and not content.get(credential):
+            return (
+                f"has {endpoint} and no {credential}: credentials of your environment would go there; "
+                f"add {credential}, or set {endpoint} in your environment instead"
+            )
+    return None
 
 
 def _values(
