@@ -164,7 +164,10 @@ class PodProcess:
                 return f"references non-existent secret key: {key}"
             if not is_key(path):
                 return f"invalid path of secret key {key}: must be the name of one file"
-            _write_private(folder / path, content[key])
+            try:
+                _write_private(folder / path, content[key])
+            except OSError as error:
+                return f"secret key {key} cannot be written: {error.strerror}"
         return None
 
     def _link(self, container: Container) -> None:
