@@ -109,7 +109,7 @@ def checked(documents: Documents) -> Body:
             raise UsageError(
                 Reason.INVALID_SPEC, f"{documents.path}: spec.{field}.secretRef: the Secret {name} {why}"
             )
-    return with_absolute_uris(complete, documents.path.resolve().parent)
+    return _with_absolute_uris(complete, documents.path)
 
 
 def _spec(path: Path, body: Body) -> Spec:
@@ -119,12 +119,12 @@ def _spec(path: Path, body: Body) -> Spec:
         raise UsageError(Reason.INVALID_SPEC, printable(f"{path}: {error}")) from error
 
 
-def with_absolute_uris(body: Body, folder: Path) -> Body:
-    """Return a copy in which relative paths of the model and data are file:// URIs below `folder`.
+def _with_absolute_uris(body: Body, path: Path) -> Body:
+    """Return a copy in which paths of the model and data, relative to the manifest's folder, are file:// URIs.
 
     Raises UsageError for what cannot be a path.
     """
-    copy = deepcopy(body)
+    copy, folder = deepcopy(body), path.resolve().parent
     for field, source in _sources(copy["spec"]).items():
         uri = source["uri"]
         if not manifest.is_local_path(uri) or uri.startswith("file://"):
@@ -132,7 +132,8 @@ def with_absolute_uris(body: Body, folder: Path) -> Body:
         try:
             source["uri"] = (folder / Path(uri).expanduser()).resolve().as_uri()
         except (OSError, RuntimeError, ValueError) as error:  # no such ~user, a NUL, links in a circle
-            raise UsageError(Reason.INVALID_SPEC, f"spec.{field}.uri: {uri}: is not a path") from error
+            line = printable(f"{path}: spec.{field}.uri: {uri}: is not a path")
+            raise UsageError(Reason.INVALID_SPEC, line) from error
     return copy
 
 
