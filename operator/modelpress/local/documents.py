@@ -1,8 +1,8 @@
 """Manifest files: their ModelDeployments, the Secrets beside them, and paths relative to the file."""
 
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 from modelpress.api import kubeyaml, manifest, names
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import MissingError, UsageError
-from modelpress.api.spec import Spec
 from modelpress.api.text import printable
 from modelpress.local import secrets, variables
 from modelpress.planning.view import parse_spec
@@ -31,12 +30,16 @@ class Documents:
 
     def only(self) -> Body:
         """Return the one ModelDeployment. Raises UsageError where there are none or several."""
-        if len(self.deployments) != 1:
-            raise UsageError(
-                Reason.INVALID_SPEC,
-                f"{self.path}: holds {len(self.deployments)} documents of kind {names.KIND}, needed is one",
-            )
+        count = len(self.deployments)
+        if count != 1:
+            self.refuse([f"holds {count} documents of kind {names.KIND}, needed is one"])
         return self.deployments[0]
+
+    def refuse(self, lines: Iterable[str]) -> None:
+        """Raise UsageError with these lines, where there are any."""
+        text = "\n".join(printable(f"{self.path}: {line}") for line in lines)
+        if text:
+            raise UsageError(Reason.INVALID_SPEC, text)
 
 
 def read(path: Path) -> Documents:
@@ -83,58 +86,47 @@ def checked(documents: Documents) -> Body:
     does not hold: on this machine nobody will make it later.
     """
     body = documents.only()
-    errors = manifest.check(body, local=True).errors
-    if errors:
-        raise UsageError(Reason.INVALID_SPEC, "\n".join(f"{documents.path}: {error}" for error in errors))
+    documents.refuse(manifest.check(body, local=True).errors)
     if not body["metadata"].get("name"):
-        raise UsageError(
-            Reason.INVALID_SPEC,
-            f"{documents.path}: metadata.name: needed on this machine, which makes none of generateName",
-        )
+        documents.refuse(["metadata.name: needed on this machine, which makes none of generateName"])
     complete = manifest.apply_defaults(body)
-    refused = list(variables.problems(_spec(documents.path, complete), documents.secrets))
-    if refused:
-        raise UsageError(
-            Reason.INVALID_POD_SETTINGS, "\n".join(printable(f"{documents.path}: {line}") for line in refused)
-        )
-    for field, source in _sources(body["spec"]).items():
-        name = (source.get("secretRef") or {}).get("name")
-        if name is not None and name not in documents.secrets:
-            raise MissingError(
-                Reason.SECRET_NOT_FOUND,
-                f"{documents.path}: spec.{field}.secretRef: the file holds no Secret named {name}",
-            )
-        why = secrets.misdirection(documents.secrets[name]) if name is not None else None
-        if why:
-            raise UsageError(
-                Reason.INVALID_SPEC, f"{documents.path}: spec.{field}.secretRef: the Secret {name} {why}"
-            )
-    return _with_absolute_uris(complete, documents.path)
-
-
-def _spec(path: Path, body: Body) -> Spec:
-    try:
-        return parse_spec(body)
-    except ValueError as error:
-        raise UsageError(Reason.INVALID_SPEC, printable(f"{path}: {error}")) from error
-
-
-def _with_absolute_uris(body: Body, path: Path) -> Body:
-    """Return a copy in which paths of the model and data, relative to the manifest's folder, are file:// URIs.
-
-    Raises UsageError for what cannot be a path.
-    """
-    copy, folder = deepcopy(body), path.resolve().parent
-    for field, source in _sources(copy["spec"]).items():
+    documents.refuse(_problems(complete, documents.secrets))
+    for field, source in _sources(complete["spec"]).items():
+        _check_secret(documents, f"spec.{field}.secretRef", source.get("secretRef"))
         uri = source["uri"]
-        if not manifest.is_local_path(uri) or uri.startswith("file://"):
-            continue
-        try:
-            source["uri"] = (folder / Path(uri).expanduser()).resolve().as_uri()
-        except (OSError, RuntimeError, ValueError) as error:  # no such ~user, a NUL, links in a circle
-            line = printable(f"{path}: spec.{field}.uri: {uri}: is not a path")
-            raise UsageError(Reason.INVALID_SPEC, line) from error
-    return copy
+        if manifest.is_local_path(uri) and not uri.startswith("file://"):
+            try:
+                source["uri"] = _absolute(uri, documents.path.resolve().parent)
+            except (OSError, RuntimeError, ValueError):  # no such ~user, a NUL, links in a circle
+                documents.refuse([f"spec.{field}.uri: {uri}: is not a path"])
+    return complete
+
+
+def _problems(body: Body, secrets: variables.Secrets) -> Iterator[str]:
+    try:
+        spec = parse_spec(body)
+    except ValueError as error:
+        yield str(error)
+    else:
+        yield from variables.problems(spec, secrets)
+
+
+def _check_secret(documents: Documents, field: str, reference: Body | None) -> None:
+    if reference is None:
+        return
+    name = reference["name"]
+    if name not in documents.secrets:
+        raise MissingError(
+            Reason.SECRET_NOT_FOUND, f"{documents.path}: {field}: the file holds no Secret named {name}"
+        )
+    why = secrets.misdirection(documents.secrets[name])
+    if why:
+        documents.refuse([f"{field}: the Secret {name} {why}"])
+
+
+def _absolute(path: str, folder: Path) -> str:
+    """Return a path of a manifest in `folder` as a file:// URI."""
+    return (folder / Path(path).expanduser()).resolve().as_uri()
 
 
 def unused(body: Body) -> list[str]:

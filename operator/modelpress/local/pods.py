@@ -152,7 +152,9 @@ class PodProcess:
         if "secret" not in volume:
             kinds = ", ".join(key for key in volume if key != "name")
             return f"volumes of type {kinds} are not available to local processes"
-        source = volume["secret"]
+        return self._write_secret(volume["secret"], folder)
+
+    def _write_secret(self, source: Body, folder: Path) -> str | None:
         content = self._secret(source["secretName"])
         if content is None:
             return None if source.get("optional") else f'secret "{source["secretName"]}" not found'
