@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from modelpress.local.variables import ACCEPTED
 from tests.support import manifest_table
 from tests.unit.local.pod_harness import Harness, python
 
+ROOT = Path(__file__).resolve().parents[3]
 GOOD = manifest_table.manifest()
 WITH_SECRET = GOOD.replace('digits.keras"', 'digits.keras", secretRef: {name: keys}')
 
@@ -278,6 +280,14 @@ def test_a_variable_that_is_not_on_the_list_is_refused(name: str, part: str) -> 
     assert said.startswith(f"spec.{part}.env[1]: {name} is not taken from a manifest on this machine")
     assert all(accepted in said for accepted in ACCEPTED)
     assert "in a cluster" in said
+
+
+def test_the_documentation_names_the_list() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text()
+    (row,) = [
+        line for line in text.splitlines() if line.startswith("| `worker.env` and `job.env`, for `run`")
+    ]
+    assert set(re.findall("`([A-Z_]+)`", row)) == set(ACCEPTED)
 
 
 def test_the_command_that_two_variables_ran(tmp_path: Path) -> None:
