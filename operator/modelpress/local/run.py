@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from modelpress.api.conditions import ConditionType, Reason
 from modelpress.api.contract import JobResult
-from modelpress.api.errors import ModelPressError, UsageError
+from modelpress.api.errors import UsageError
 from modelpress.api.text import printable
 from modelpress.controllers.reconcile import reconcile
 from modelpress.local import documents, reports
@@ -85,8 +85,8 @@ def _own_folder(parent: Path, name: str) -> Iterator[Path]:
                 ) from error
             try:
                 yield folder
-            except ModelPressError:
-                for volumes in folder.glob("*/volumes"):  # the logs stay
+            except BaseException:
+                for volumes in folder.glob("*/volumes"):  # the logs stay, Secrets never do
                     shutil.rmtree(volumes)
                 raise
             shutil.rmtree(folder)
