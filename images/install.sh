@@ -12,6 +12,7 @@ rm -rf tensorflow/include kubernetes/aio ai_edge_litert/tools/apply_plugin_main 
 for package in numpy scipy; do
   [ ! -d $package ] || find $package -depth -type d -name tests -exec rm -rf {} +
 done
+/opt/modelpress/bin/python /tools/bin/strip.py "$packages"
 rm -f /opt/modelpress/.lock modelpress-*.dist-info/uv_cache.json # uv's own: a lock, and the time of the build
 /opt/modelpress/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash "$packages"
 find /opt/modelpress -exec touch -h -d @315532800 {} + # one date, as images.sh has: the same layer again
