@@ -1,7 +1,7 @@
-"""Run while an image is built: cuts off shared libraries what no run reads, the linker's symbol and section tables.
+"""Run while an image is built: cuts symbol and section tables off shared libraries, which no run reads.
 
-A program is loaded by its segments; sections behind the last segment serve linkers and debuggers. In TensorFlow they
-are 205 MB. A base image has no `strip`.
+A library is loaded by its segments; what stands behind the last one serves linkers and debuggers. In
+TensorFlow that is 205 MB. Base images have no `strip`.
 
     python strip.py FOLDER
 """

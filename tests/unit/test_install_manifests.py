@@ -64,10 +64,10 @@ def images(rendered: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         monkeypatch.delenv(name)
     for variable in container.get("env", []):
         monkeypatch.setenv(variable["name"], variable["value"])
-    program, *arguments = [*container["command"], *container["args"]]
-    group = cli.main.make_context(program, list(arguments))
-    command = cli.operator.make_context("operator", arguments[1:], parent=group)
-    options = command.params
+    command: list[str] = [*container["command"], *container["args"]]
+    assert command[:2] == ["modelpress", "operator"]
+    group = cli.main.make_context("modelpress", command[1:])
+    options = cli.operator.make_context("operator", command[2:], parent=group).params
     return {
         "operator": container["image"],
         "compressor": options["compressor_image"],
