@@ -76,6 +76,10 @@ images: ## Build the images: IMAGES, BASE, REGISTRY, TAG; bills of materials int
 push: images ## Build the images and push them to REGISTRY.
 	for image in $(IMAGES); do images/images.sh push $$image || exit; done
 
+.PHONY: test-images
+test-images: setup binaries ## Build the images on Debian and test them: root, `make node-packages`.
+	$(BIN)/python -m pytest tests/images
+
 .PHONY: crd
 crd: setup ## Write crds/ from the Python types.
 	$(BIN)/modelpress crd > crds/modelpress.dev_modeldeployments.yaml
