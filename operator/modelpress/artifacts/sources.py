@@ -15,7 +15,7 @@ import importlib
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,6 +23,7 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError, UnavailableError, UsageError
 from modelpress.api.spec import Source
 from modelpress.artifacts.digests import path_sha256
+from modelpress.artifacts.patience import patiently, reset, unreached
 from modelpress.artifacts.transfer import Transfer, redact
 
 _log = logging.getLogger(__name__)
@@ -56,10 +57,14 @@ def fetch(source: Source, target: Path, *, secrets: Path | None, what: str) -> F
     target.mkdir(parents=True, exist_ok=True)
     final = target / _last_name(source.uri)
     partial = target / f".partial-{final.name}"
-    transfer = Transfer(source.uri, secrets, partial, what)
-    _remove(partial)
+    transfer = Transfer(source.uri, secrets, partial, what, connect_seconds=0)
+
+    def attempt(seconds: float) -> None:
+        _remove(partial)
+        download(replace(transfer, connect_seconds=seconds))
+
     try:
-        download(transfer)
+        patiently(attempt, _not_there_yet)
         found = path_sha256(partial)
         if source.sha256 and source.sha256 != found:
             raise DataError(
@@ -76,6 +81,11 @@ def fetch(source: Source, target: Path, *, secrets: Path | None, what: str) -> F
         _remove(partial)
     _log.info("%s: fetched %s, sha256 %s", what, redact(source.uri), found)
     return Fetched(final, found)
+
+
+def _not_there_yet(error: Exception) -> bool:
+    """Whether the peer may be reached soon. A download may be begun anew at any point."""
+    return isinstance(error, UnavailableError) and (unreached(error) or reset(error))
 
 
 def _protocol(uri: str, what: str) -> Callable[[Transfer], None]:

@@ -1,0 +1,63 @@
+"""A loopback port that refuses connections until it is opened; then it passes them on to a server."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from tests.support.servers import free_port
+
+
+class Gate:
+    """Stands before one server, whose URL or HOST:PORT is given."""
+
+    def __init__(self, server: str) -> None:
+        parts = urlsplit(server if "//" in server else f"//{server}")
+        self._server = (parts.hostname, parts.port)
+        self.host = f"127.0.0.1:{free_port()}"
+        self.url = f"http://{self.host}"
+        self._listener: socket.socket | None = None
+
+    def open(self) -> None:
+        """Take connections from now on."""
+        host, _, port = self.host.partition(":")
+        self._listener = socket.create_server((host, int(port)), backlog=64)
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    @property
+    def opened(self) -> bool:
+        """Whether it takes connections."""
+        return self._listener is not None
+
+    def close(self) -> None:
+        """Take no more."""
+        if self._listener is not None:
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                front = listener.accept()[0]
+                back = socket.create_connection(self._server)
+                for pair in ((front, back), (back, front)):
+                    threading.Thread(target=_pass_on, args=pair, daemon=True).start()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while piece := source.recv(2**16):
+            target.sendall(piece)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+@contextlib.contextmanager
+def gate(server: str) -> Iterator[Gate]:
+    """Stand before a server; closed at first, and when the context ends."""
+    made = Gate(server)
+    try:
+        yield made
+    finally:
+        made.close()
