@@ -1,8 +1,7 @@
-"""Downloads models and data sets: s3://, gs://, az://, hf://, http(s):// and file://.
+"""Downloads models and data sets: s3://, gs://, az://, hf://, http(s)://, pvc:// and file://.
 
 Archives stay as they are. A source is a file or, except over http(s)://, a directory (a SavedModel). What
-arrives is complete and has
-the pinned content, or nothing arrives. Raises, each with its own reason:
+arrives is complete and has the pinned content, or nothing arrives. Raises, each with its own reason:
 - MissingError (SourceNotFound): no such object;
 - PermissionDenied (SourceUnauthorized): no credential was given, or it is refused;
 - UnavailableError (SourceUnavailable): no such host, no answer, a broken transfer, or an error of the server;
@@ -34,6 +33,7 @@ _MODULES = {
     "hf": "hf_source",
     "http": "http_source",
     "https": "http_source",
+    "pvc": "claim_source",
     "file": "local_source",
 }
 _URLS = ("http", "https", "file")  # in the others ? and # are part of a name
@@ -89,6 +89,8 @@ def _not_there_yet(error: Exception) -> bool:
 
 
 def _protocol(uri: str, what: str) -> Callable[[Transfer], None]:
+    if not uri.isprintable():
+        raise UsageError(Reason.INVALID_SPEC, f"{what}: the URI holds a control character")
     try:
         scheme = urlsplit(uri).scheme
     except ValueError as error:  # such as [ without ]

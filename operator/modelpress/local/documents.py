@@ -11,6 +11,7 @@ from typing import Any
 from modelpress.api import manifest, names
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import MissingError, UsageError
+from modelpress.api.values import CLAIM
 
 Body = dict[str, Any]
 
@@ -72,6 +73,12 @@ def checked(documents: Documents) -> Body:
             f"{documents.path}: metadata.name: needed on this machine, which makes none of generateName",
         )
     for field, source in _sources(body["spec"]).items():
+        if source["uri"].startswith(CLAIM):
+            raise UsageError(
+                Reason.INVALID_SPEC,
+                f"{documents.path}: spec.{field}.uri: {source['uri']!r}: there are no claims on this machine;"
+                " name the file itself, by file:// or a relative path",
+            )
         name = (source.get("secretRef") or {}).get("name")
         if name is not None and name not in documents.secrets:
             raise MissingError(

@@ -89,8 +89,8 @@ def test_a_wrong_pin_names_both_digests_and_leaves_nothing(tmp_path: Path) -> No
 
 
 def test_a_scheme_that_is_not_supported_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="scheme 'pvc'") as caught:
-        get("pvc://claim/m.keras", tmp_path / "out")
+    with pytest.raises(UsageError, match="scheme 'ftp'") as caught:
+        get("ftp://host/m.keras", tmp_path / "out")
     assert caught.value.reason is Reason.NOT_SUPPORTED_YET
 
 
