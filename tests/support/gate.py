@@ -12,17 +12,18 @@ from tests.support.servers import free_port
 class Gate:
     """Stands before one server, whose URL or HOST:PORT is given."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, address: str = "127.0.0.1") -> None:
         parts = urlsplit(server if "//" in server else f"//{server}")
         self._server = (parts.hostname, parts.port)
-        self.host = f"127.0.0.1:{free_port()}"
+        self._address = (address, free_port())
+        self.host = f"[{address}]:{self._address[1]}" if ":" in address else f"{address}:{self._address[1]}"
         self.url = f"http://{self.host}"
         self._listener: socket.socket | None = None
 
     def open(self) -> None:
         """Take connections from now on."""
-        host, _, port = self.host.partition(":")
-        self._listener = socket.create_server((host, int(port)), backlog=64)
+        family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
+        self._listener = socket.create_server(self._address, family=family, backlog=64)
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     @property
@@ -54,9 +55,9 @@ def _pass_on(source: socket.socket, target: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def gate(server: str) -> Iterator[Gate]:
+def gate(server: str, address: str = "127.0.0.1") -> Iterator[Gate]:
     """Stand before a server; closed at first, and when the context ends."""
-    made = Gate(server)
+    made = Gate(server, address)
     try:
         yield made
     finally:

@@ -1,4 +1,4 @@
-"""Job, fetch and worker as their images run them: a uid that no passwd file names, and only what pods are given."""
+"""Job, fetch and worker as their images run them: a uid without a name, and only what pods are given."""
 
 import json
 import subprocess
