@@ -1,8 +1,8 @@
 """A registry client: oras with streaming, time limits and one clear error for each failure.
 
 What is changed against oras 0.2, each for a reason:
-- a failed request is not repeated for minutes, but where the registry cannot be reached yet for some seconds:
-  the Job and the kubelet retry;
+- a failed request is repeated for seconds where the registry cannot be reached, and not for minutes: the Job
+  and the kubelet retry;
 - a challenge of the Basic scheme is answered (oras wants to know the scheme beforehand), and a token that the
   registry no longer takes is asked for anew (oras keeps one that may only pull);
 - bodies are streamed, and sent again from their start after a challenge;
