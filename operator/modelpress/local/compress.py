@@ -7,10 +7,7 @@ from pathlib import Path
 
 import click
 
-from modelpress.api import support
-from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobResult
-from modelpress.api.errors import UsageError
 from modelpress.api.spec import Spec
 from modelpress.api.text import printable
 from modelpress.artifacts.stores import renew_in_layout
@@ -34,9 +31,6 @@ def compress(manifest: Path, output: Path, *, verbose: bool) -> int:
     body = documents.checked(found)
     body["spec"].pop("storage", None)
     spec = Spec.model_validate(body["spec"])
-    refused = support.not_compressed(spec)
-    if refused:
-        raise UsageError(Reason.NOT_SUPPORTED_YET, "\n".join(f"{manifest}: {line}" for line in refused))
     result = _run(_pod(body, output), found.secrets, verbose=verbose)
     if result.reused:  # report and serve take the newest artifact
         renew_in_layout(output, result.artifact_digest)

@@ -11,6 +11,7 @@ from modelpress.api import kubeyaml, manifest, names
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import MissingError, UsageError
 from modelpress.api.text import printable
+from modelpress.api.values import CLAIM
 from modelpress.local import secrets, variables
 from modelpress.planning.view import parse_spec
 
@@ -94,6 +95,9 @@ def checked(documents: Documents) -> Body:
     for field, source in _sources(complete["spec"]).items():
         _check_secret(documents, f"spec.{field}.secretRef", source.get("secretRef"))
         uri = source["uri"]
+        if uri.startswith(CLAIM):
+            why = "there are no claims on this machine; name the file itself, by file:// or a relative path"
+            documents.refuse([f"spec.{field}.uri: {uri!r}: {why}"])
         if manifest.is_local_path(uri) and not uri.startswith("file://"):
             try:
                 source["uri"] = _absolute(uri, documents.path.resolve().parent)

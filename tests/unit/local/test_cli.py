@@ -169,11 +169,16 @@ def test_run_refuses_an_invalid_manifest_before_it_starts_anything(tmp_path: Pat
     assert not (tmp_path / "state").exists()
 
 
-def test_compress_refuses_what_is_not_supported_yet(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["compress", "run"])
+def test_a_claim_is_refused_on_this_machine_in_one_line(tmp_path: Path, command: str) -> None:
     path = write(tmp_path, GOOD.replace("s3://models/", "pvc://claim/"))
-    result = modelpress("compress", "-f", path, "-o", str(tmp_path / "out"))
+    options = {"compress": ("-o", str(tmp_path / "out")), "run": ("--state", str(tmp_path / "state"))}
+    result = modelpress(command, "-f", path, *options[command])
     assert result.exit_code == 64
-    assert result.stderr.startswith(f"error: {path}: spec.model.uri: pvc://")
+    assert result.stderr == (
+        f"error: {path}: spec.model.uri: 'pvc://claim/digits.keras': there are no claims on this machine; "
+        "name the file itself, by file:// or a relative path\n"
+    )
 
 
 def test_run_refuses_what_is_not_supported_yet(tmp_path: Path) -> None:
