@@ -17,6 +17,7 @@ REVISION_LABEL = f"{GROUP}/revision"  # the ControllerRevision that a Deployment
 RECIPE_LABEL = f"{GROUP}/recipe"  # the recipe hash of a Job
 RETRY_ANNOTATION = f"{GROUP}/retry"  # any change: try a failed recipe or revision again
 RESTARTED_ANNOTATION = f"{GROUP}/restartedAt"  # any change: a new revision with the newest worker image
+SETTINGS_ANNOTATION = f"{GROUP}/settings"  # hash of spec.service, on the Service
 
 ENTRY = "entry"
 JOB = "job"

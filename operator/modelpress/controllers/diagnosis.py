@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from modelpress.api.names import FIELD_MANAGER
+from modelpress.planning.jobs import is_suspended
 from modelpress.planning.types import Body, EventNote
 
 WAIT_SECONDS = 10  # what is younger may simply be starting
@@ -19,12 +20,14 @@ _MESSAGE_LIMIT = 1024  # characters of an Event's message
 
 
 def unexplained(jobs: Iterable[Body], pods: Iterable[Body], now: datetime) -> list[Body]:
-    """Return pods that wait for something their status does not tell, and Jobs that have no pods."""
+    """Return pods that wait for something their status does not tell, and Jobs that cannot make pods."""
     pods = tuple(pods)
     owners = {reference["uid"] for pod in pods for reference in pod["metadata"].get("ownerReferences", ())}
     found = [pod for pod in pods if _waits(pod) and _old(pod, now)]
     found += [
-        job for job in jobs if not _ended(job) and job["metadata"]["uid"] not in owners and _old(job, now)
+        job
+        for job in jobs
+        if not (_ended(job) or is_suspended(job)) and job["metadata"]["uid"] not in owners and _old(job, now)
     ]
     return found[:_MOST_OBJECTS]
 

@@ -12,6 +12,7 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
 from modelpress.api.spec import Spec
 from modelpress.local import documents
+from modelpress.planning.policies import refused_settings
 from modelpress.planning.preview import preview
 from modelpress.planning.types import Settings
 
@@ -43,6 +44,8 @@ def plan(path: Path) -> int:
             click.echo(
                 f"warning: {path}: paths of this machine are for `modelpress run` and `compress`", err=True
             )
+        refused = None if verdict.errors else refused_settings(Spec.model_validate(body["spec"]))
+        errors += [refused.message] if refused else []
     if errors:
         raise UsageError(Reason.INVALID_SPEC, "\n".join(f"{path}: {error}" for error in errors))
     for body in found.deployments:

@@ -67,7 +67,17 @@ def pods_of(job: Body, observed: Observed) -> tuple[Body, ...]:
     )
 
 
+def is_suspended(job: Body) -> bool:
+    """Return whether somebody, as a rule its queue, holds a Job back: it has no pods, and has not failed."""
+    return objects.dig(job, "spec", "suspend") is True
+
+
 def _waits_for(job: Body, observed: Observed) -> Note | None:
+    if is_suspended(job):
+        text = (
+            f"Job {objects.name_of(job)} is suspended: it starts when its queue, or who suspended it, lets it"
+        )
+        return note(Reason.JOB_SUSPENDED, text)
     alive = [pod for pod in pods_of(job, observed) if not _ended(pod)]
     if alive:
         return reasons.explain(alive, observed.events)

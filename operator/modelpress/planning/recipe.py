@@ -222,6 +222,8 @@ def _lost_note(artifact: Artifact | None) -> Note:
 def _requeue(view: View, job: Body) -> float | None:
     if jobs.finished_at(job) is not None:
         return jobs.SETTLING_SECONDS
+    if jobs.is_suspended(job):
+        return None  # its end is a change of the Job
     pods = jobs.pods_of(job, view.observed)
     if not pods:
         return reasons.LOOK_AGAIN_SECONDS  # what forbids its pods shows in events only
