@@ -1,4 +1,4 @@
-"""`modelpress plan`: the API server's verdict on a manifest, and the objects that it leads to."""
+"""`modelpress plan`: the API server's and the operator's verdict on a manifest, and the objects it means."""
 
 import json
 from importlib.metadata import version
@@ -44,13 +44,18 @@ def plan(path: Path) -> int:
             click.echo(
                 f"warning: {path}: paths of this machine are for `modelpress run` and `compress`", err=True
             )
-        refused = None if verdict.errors else refused_settings(Spec.model_validate(body["spec"]))
-        errors += [refused.message] if refused else []
+        errors += () if verdict.errors else _refused(body)
     if errors:
         raise UsageError(Reason.INVALID_SPEC, "\n".join(f"{path}: {error}" for error in errors))
     for body in found.deployments:
         _print(path, manifest.apply_defaults(body))
     return 0
+
+
+def _refused(body: documents.Body) -> list[str]:
+    """Return what the operator, though not the API server, refuses of a manifest."""
+    refused = refused_settings(Spec.model_validate(manifest.apply_defaults(body)["spec"]))
+    return [refused.message] if refused else []
 
 
 def _print(path: Path, body: documents.Body) -> None:

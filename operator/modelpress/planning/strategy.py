@@ -1,4 +1,4 @@
-"""How a rollout replaces pods: the bounds that the spec leaves open, and whether nothing answers meanwhile."""
+"""How a rollout replaces pods: bounds that the spec leaves open, and whether something answers meanwhile."""
 
 import math
 

@@ -51,6 +51,9 @@ def test_a_job_without_pods_is_asked_about_unless_it_is_over() -> None:
     assert unexplained([job], [], NOW) == [job]
     assert unexplained([_job(created=YOUNG)], [], NOW) == []
     assert unexplained([_job(conditions=[{"type": "Failed", "status": "True"}])], [], NOW) == []
+    assert unexplained([{**job, "spec": {"suspend": True}}], [], NOW) == [], (
+        "its queue keeps it from having some"
+    )
 
 
 def test_a_whole_fleet_of_waiting_pods_costs_few_requests() -> None:
