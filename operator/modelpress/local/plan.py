@@ -1,4 +1,4 @@
-"""`modelpress plan`: the API server's and the operator's verdict on a manifest, and the objects it means."""
+"""`modelpress plan`: what API server and operator say to a manifest, and the objects that it leads to."""
 
 import json
 from importlib.metadata import version

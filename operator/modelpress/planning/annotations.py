@@ -7,11 +7,12 @@ settings or another confinement. Most work only where a node's owner allows them
 
 from collections.abc import Iterator, Mapping
 
+from modelpress.api.fields import shown
 from modelpress.api.spec import Spec
 
-_APPARMOR = (
-    "container.apparmor.security.beta.kubernetes.io/"  # a profile is as good as the field; none is not
-)
+_SHOWN = 100  # characters of a value in a message
+# A profile is as good as the field; none is not.
+_APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 _KUBERNETES = (
     "container.seccomp.security.alpha.kubernetes.io/",
     "seccomp.security.alpha.kubernetes.io/",
@@ -69,8 +70,8 @@ def weakening(spec: Spec) -> str | None:
     """Return which annotation of the spec is refused, or None."""
     parts = {"worker": spec.worker, "job": spec.job}
     found = (
-        f"spec.{part}.annotations: {key}: {value} would loosen the pod's security; ModelPress keeps "
-        "it at the Pod Security Standard restricted"
+        f"spec.{part}.annotations: {key}: {shown(value[:_SHOWN])} would loosen the pod's security, which "
+        "ModelPress keeps at the Pod Security Standard restricted"
         for part, settings in parts.items()
         for key, value in _refused((settings and settings.annotations) or {})
     )

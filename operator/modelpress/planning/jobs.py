@@ -74,10 +74,10 @@ def is_suspended(job: Body) -> bool:
 
 def _waits_for(job: Body, observed: Observed) -> Note | None:
     if is_suspended(job):
-        text = (
-            f"Job {objects.name_of(job)} is suspended: it starts when its queue, or who suspended it, lets it"
+        name = objects.name_of(job)
+        return note(
+            Reason.JOB_SUSPENDED, f"Job {name} is suspended: its queue, or a person, lets it run later"
         )
-        return note(Reason.JOB_SUSPENDED, text)
     alive = [pod for pod in pods_of(job, observed) if not _ended(pod)]
     if alive:
         return reasons.explain(alive, observed.events)

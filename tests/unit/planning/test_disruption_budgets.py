@@ -1,4 +1,4 @@
-"""The PodDisruptionBudget: there while two pods or more are wanted, and of no consequence to anything else."""
+"""The PodDisruptionBudget: there while two pods or more are wanted, of no consequence to anything else."""
 
 import pytest
 
