@@ -215,6 +215,13 @@ def crd() -> None:
     help="Seconds after which a request gets 504.",
 )
 @_option(
+    "--drain-seconds",
+    type=click.IntRange(0, 3600),
+    default=10,
+    envvar=contract.DRAIN_SECONDS,
+    help="Seconds for which requests are still taken after SIGTERM.",
+)
+@_option(
     "--max-request-bytes",
     type=click.IntRange(1),
     default=64 * 2**20,
@@ -311,7 +318,7 @@ def fetch() -> int:
     help="Compression Jobs that may run at once.",
 )
 @_option("--workers", type=click.IntRange(1), default=4, help="Resources looked at at once.")
-@_option("--liveness-port", type=_PORT, default=8080, help="Port of /healthz; 0: none.")
+@_option("--liveness-port", type=_PORT, default=8080, help="Port of /healthz and /readyz; 0: none.")
 def operator(liveness_port: int, **options: Any) -> int:
     """Run the operator against the cluster of the kubeconfig or the pod's ServiceAccount."""
     from modelpress import logs  # noqa: PLC0415

@@ -79,8 +79,8 @@ class Store:
         return {kind: tuple(index[key]) if key in index else () for kind, index in self._indexes.items()}
 
     def uids(self, kind: str) -> frozenset[str]:
-        """Return the UIDs of all objects of a kind."""
-        index = self._indexes[kind]
+        """Return the UIDs of all objects of a kind; none before the watches begin."""
+        index = self._indexes.get(kind, {})
         return frozenset(entry.uid for key in index for entry in index[key])
 
     def owner_of(self, kind: str, uid: str) -> Key | None:

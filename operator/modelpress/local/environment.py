@@ -16,6 +16,7 @@ from modelpress.planning.types import Body
 SecretLookup = Callable[[str], Mapping[str, bytes] | None]  # contents by name, None where it does not exist
 
 LOOPBACK = "127.0.0.1"
+DRAIN_SECONDS = 2  # of a worker: the proxy of this machine leaves a pod as soon as it is to end
 DEFAULT_TERMINATION_PATH = "/dev/termination-log"
 _REFERENCE = re.compile(r"\$\$|\$\(([-._A-Za-z0-9]+)\)")
 _KEYED_FIELD = re.compile(r"^metadata\.(labels|annotations)\['([^']+)'\]$")
@@ -77,6 +78,8 @@ def _relocate(name: str, value: str, container: Body, places: Places) -> str:
         return str(places.termination)
     if name == contract.HOST:
         return LOOPBACK
+    if name == contract.DRAIN_SECONDS and value.isdecimal():
+        return str(min(int(value), DRAIN_SECONDS))
     if name in (contract.PORT, contract.GRPC_PORT_VARIABLE) and value.isdecimal():
         return str(places.ports.get(int(value), value))
     mounts = [mount["mountPath"] for mount in container.get("volumeMounts", ())]

@@ -20,6 +20,7 @@ from modelpress.serving.tracing import TRACEPARENT, Trace, accept
 REQUEST_ID = b"x-request-id"
 # Headers because of which `Caller.of` is worth a call where the log is off.
 OBSERVED = frozenset([TRACEPARENT])
+_MAPPED = "::ffff:"  # begins the address of an IPv4 caller where a socket takes both families
 _MAX_TEXT = 256  # of a word that comes from outside
 _WAITING_TURNS = 256  # of the loop, whose lines wait for the stream
 _LAST_SECONDS = 1.0
@@ -45,7 +46,8 @@ class Caller:
         pairs = list(headers)
         found = next((value for name, value in pairs if name == REQUEST_ID), None)
         request_id = None if found is None else found.decode("latin-1")[:_MAX_TEXT]
-        return cls(method, path[:_MAX_TEXT], client, request_id, accept(pairs))
+        address = None if client is None else client.removeprefix(_MAPPED)
+        return cls(method, path[:_MAX_TEXT], address, request_id, accept(pairs))
 
     def identify(self, call_id: str | None) -> None:
         """Take the id in a request's body where its headers have none."""

@@ -147,6 +147,7 @@ def start(artifact: Path, folder: Path, **options: Any) -> tuple[subprocess.Pope
         "max_batch_delay_milliseconds": 0,
         "request_timeout_seconds": 30,
         "max_request_bytes": 2**20,
+        "drain_seconds": 2,
         **options,
     }
     termination, log = folder / f"termination-{port}", folder / f"log-{port}"

@@ -227,7 +227,7 @@ def _worker_variables(view: View, revision: str) -> dict[str, str]:
         contract.MODEL_DIR: f"{WORK_MOUNT}/model",
         contract.MODEL_NAME: view.name,
         contract.REVISION: revision,
-        contract.HOST: "0.0.0.0",  # noqa: S104 - inside a pod; NetworkPolicy limits who may connect
+        contract.HOST: "::",  # every address of the pod; NetworkPolicy limits who may connect
         contract.PORT: str(contract.HTTP_PORT),
         contract.GRPC_PORT_VARIABLE: str(contract.GRPC_PORT),
         contract.DATA: str(spread.data),
