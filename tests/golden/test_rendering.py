@@ -46,6 +46,7 @@ POD_SETTINGS: dict[str, Any] = {
         "limits": {"cpu": "2", "memory": "4Gi"},
         "requests": {"cpu": "500m", "memory": "1Gi"},
     },
+    "resourceClaims": [{"name": "device", "resourceClaimTemplateName": "device"}],
 }
 SPECS: dict[str, dict[str, Any]] = {
     "minimal": {"model": {"uri": "s3://models/digits.keras"}, "devices": {"type": "CPU"}},
@@ -81,6 +82,12 @@ SPECS: dict[str, dict[str, Any]] = {
             "maxBatchDelayMilliseconds": 5,
             "requestTimeoutSeconds": 60,
             "maxRequestBytes": "1.5Mi",
+            "drainSeconds": 20,
+        },
+        "service": {
+            "type": "LoadBalancer",
+            "labels": {"team": "vision", names.NAME_LABEL: "ignored: ours wins"},
+            "annotations": {"example.com/internal": "true"},
         },
         "strategy": {"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
         "progressDeadlineSeconds": 120,

@@ -6,6 +6,7 @@ from modelpress.api.conditions import Reason
 from modelpress.api.spec import Spec
 from modelpress.api.support import unsupported
 from modelpress.planning import objects
+from modelpress.planning.annotations import weakening
 from modelpress.planning.artifact import Artifact
 from modelpress.planning.note import Note, note
 from modelpress.planning.ownership import obstacle
@@ -38,7 +39,7 @@ def unsuitable(view: View, artifact: Artifact) -> Note | None:
 
 def refused_settings(spec: Spec) -> Note | None:
     """Return why settings of pods would change what ModelPress itself sets in them."""
-    why = reserved_variable(spec)
+    why = reserved_variable(spec) or weakening(spec)
     return note(Reason.INVALID_POD_SETTINGS, why) if why else None
 
 
@@ -54,10 +55,13 @@ def _has_good_spec(view: View) -> Note | None:
 def _has_its_names(view: View) -> Note | None:
     """Return the first obstacle; a conflict, which only a person ends, before a wait."""
     observed = view.observed
+    # one that goes away holds nothing up: it went as the replicas did, and comes back with them
+    staying = tuple(body for body in observed.disruption_budgets if not objects.deleting(body))
     needed: tuple[tuple[str, tuple[Body, ...]], ...] = (
         ("Deployment", observed.deployments),
         ("Service", observed.services),
         ("NetworkPolicy", observed.network_policies),
+        ("PodDisruptionBudget", staying),
     )
     found = [
         why

@@ -113,6 +113,22 @@ def test_plan_refuses_what_is_not_supported_yet(tmp_path: Path) -> None:
     assert "NotSupportedYet: spec.parallelism.podsPerReplica: a value above 1 is part of" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("worker: {annotations: {devices.crio.io: /dev/fuse}}", "spec.worker.annotations: devices.crio.io"),
+        ("job: {env: [{name: HOME, value: /}]}", "spec.job.env: HOME is set by ModelPress"),
+    ],
+)
+def test_plan_refuses_what_the_operator_refuses(spec: str, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path, manifest_table.manifest(spec=spec))
+    result = modelpress("plan", "-f", path)
+    assert result.exit_code == 64
+    assert result.stderr.startswith(f"error: {path}: {message}")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
 def test_plan_refuses_local_paths_and_says_where_they_work(tmp_path: Path) -> None:
     result = modelpress("plan", "-f", write(tmp_path, GOOD.replace("s3://models/", "./")))
     assert result.exit_code == 64

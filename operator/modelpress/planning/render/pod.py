@@ -11,7 +11,7 @@ from typing import Any
 from modelpress.api import contract, names
 from modelpress.api.contract import JobRequest
 from modelpress.api.pod_settings import PodSettings
-from modelpress.api.spec import Data, DeviceType, Source, Spec
+from modelpress.api.spec import Data, DeviceType, Serving, Source, Spec
 from modelpress.api.values import CLAIM, parse_bytes, parse_claim
 from modelpress.planning.artifact import Artifact
 from modelpress.planning.view import View
@@ -21,7 +21,7 @@ SECRETS_MOUNT = "/etc/modelpress/secrets"
 TERMINATION_PATH = "/dev/termination-log"
 USER_ID = 65532  # the images' user
 SECRET_MODE = 0o440  # readable for the pod's group, which fsGroup sets
-DRAIN_SECONDS = 15  # beside the longest request
+GRACE_SLACK_SECONDS = 5  # for what follows the last answer
 RECIPE_LABEL_LENGTH = 16  # a label value holds at most 63 characters, a hash has 64
 DEFAULT_DEVICE = "nvidia.com/gpu"
 
@@ -62,9 +62,10 @@ def recipe_label(recipe_hash: str) -> str:
 
 
 def devices(spec: Spec) -> dict[str, str]:
-    """Return the extended resources that a worker pod requests."""
+    """Return the extended resources that a worker pod requests; dynamic resource claims take their place."""
     resource = spec.devices.resource_name
-    if resource is None and spec.devices.type is DeviceType.GPU:
+    claimed = spec.worker is not None and spec.worker.resource_claims
+    if resource is None and spec.devices.type is DeviceType.GPU and not claimed:
         resource = DEFAULT_DEVICE
     if resource is None:
         return {}
@@ -108,12 +109,32 @@ def worker_template(view: View, artifact: Artifact, revision: str, image: str) -
             | {names.ROLE_LABEL: names.ENTRY, names.REVISION_LABEL: revision},
         ),
         "spec": {
+            "topologySpreadConstraints": [_over_nodes(view.name)],
             **_pod_spec(settings),
-            "terminationGracePeriodSeconds": spec.serving.request_timeout_seconds + DRAIN_SECONDS,
+            "terminationGracePeriodSeconds": _grace_period(spec.serving),
             "initContainers": [fetch],
             "containers": [worker],
             "volumes": [_WORK_VOLUME, *_secret_volumes(secrets)],
         },
+    }
+
+
+def _grace_period(serving: Serving) -> int:
+    """Return the seconds from SIGTERM to SIGKILL: new requests, the answer to the last of them, the end."""
+    return serving.drain_seconds + serving.request_timeout_seconds + GRACE_SLACK_SECONDS
+
+
+def _over_nodes(name: str) -> dict[str, Any]:
+    """Return the wish that workers of one revision stand on different nodes.
+
+    Zones are not named: the scheduler leaves nodes that lack a label of any constraint out of all of them.
+    """
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": names.entry_selector(name)},
+        "matchLabelKeys": ["pod-template-hash"],
     }
 
 
@@ -163,12 +184,12 @@ def _probe(path: str, period: int, failures: int) -> dict[str, Any]:
     }
 
 
-# A model may load for as long as progressDeadlineSeconds allows, which can change without a new revision: the
-# startup probe itself waits an hour.
+# No startup probe: after its own restart the kubelet takes every container with one for not started, and so
+# for not ready. A model may load for any time: liveness is answered meanwhile. The delay is for the program's
+# start.
 _PROBES = {
-    "startupProbe": _probe("/v2/health/ready", 1, 3600),
-    "readinessProbe": _probe("/v2/health/ready", 5, 2),
-    "livenessProbe": _probe("/v2/health/live", 10, 6),
+    "readinessProbe": _probe("/v2/health/ready", 1, 3),
+    "livenessProbe": {**_probe("/v2/health/live", 10, 6), "initialDelaySeconds": 60},
 }
 
 
@@ -216,6 +237,7 @@ def _worker_variables(view: View, revision: str) -> dict[str, str]:
         contract.MAX_BATCH_SIZE: str(serving.max_batch_size),
         contract.MAX_BATCH_DELAY: str(serving.max_batch_delay_milliseconds),
         contract.REQUEST_TIMEOUT: str(serving.request_timeout_seconds),
+        contract.DRAIN_SECONDS: str(serving.drain_seconds),
         contract.MAX_REQUEST_BYTES: str(parse_bytes(serving.max_request_bytes)),
     }
     if spread.tensor > 1:
@@ -344,6 +366,7 @@ def _pod_spec(settings: PodSettings) -> dict[str, Any]:
         "topologySpreadConstraints",
         "priorityClassName",
         "runtimeClassName",
+        "resourceClaims",
     )
     return {
         "automountServiceAccountToken": False,
