@@ -15,6 +15,7 @@ import click
 
 from modelpress.api import contract
 from modelpress.api.errors import ModelPressError, UnavailableError, UsageError
+from modelpress.api.text import printable
 
 _OK, _INTERRUPTED = 0, 130
 _FILE = click.Path(dir_okay=True, path_type=Path)
@@ -41,14 +42,14 @@ class _Commands(click.Group):
             text = f"this command needs the package {error.name}: pip install 'modelpress[all]'"
             code = _complain(text, UnavailableError.exit_code)
         except Exception as error:
-            traceback.print_exc()
+            click.echo(printable(traceback.format_exc(), keep="\n"), err=True, nl=False)
             code = _complain(f"unexpected {type(error).__name__}: {error}", ModelPressError.exit_code)
         sys.exit(code if isinstance(code, int) else _OK)
 
 
 def _complain(message: str, code: int) -> int:
-    for line in message.splitlines():
-        click.echo(f"error: {line}", err=True)
+    for line in message.split("\n"):
+        click.echo(printable(f"error: {line}"), err=True)
     return code
 
 
@@ -215,6 +216,13 @@ def crd() -> None:
     help="Seconds after which a request gets 504.",
 )
 @_option(
+    "--drain-seconds",
+    type=click.IntRange(0, 3600),
+    default=10,
+    envvar=contract.DRAIN_SECONDS,
+    help="Seconds for which requests are still taken after SIGTERM.",
+)
+@_option(
     "--max-request-bytes",
     type=click.IntRange(1),
     default=64 * 2**20,
@@ -311,7 +319,7 @@ def fetch() -> int:
     help="Compression Jobs that may run at once.",
 )
 @_option("--workers", type=click.IntRange(1), default=4, help="Resources looked at at once.")
-@_option("--liveness-port", type=_PORT, default=8080, help="Port of /healthz; 0: none.")
+@_option("--liveness-port", type=_PORT, default=8080, help="Port of /healthz and /readyz; 0: none.")
 @_option(
     "--defaults",
     type=_FILE,

@@ -19,6 +19,7 @@ from tests.cluster.certificates import Authority
 from tests.support import binaries
 
 T = TypeVar("T")
+KUBERNETES_SERVICE = "10.96.0.1"
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
@@ -75,14 +76,19 @@ def free_port() -> int:
 class ControlPlane:
     """Starts on `start()`, ends its own processes on `stop()`; logs stay in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, address: str = "127.0.0.1", prefix: tuple[str, ...] = (), port: int | None = None
+    ) -> None:
+        """Listen on `address`; `prefix` stands before each command, such as that of a network namespace."""
         self.folder = folder
+        self._address = address
+        self._prefix = prefix
         self.authority = Authority(folder / "certificates")
         self._processes: list[subprocess.Popen[bytes]] = []
         self._etcd = f"http://127.0.0.1:{free_port()}"
-        self.server = f"https://127.0.0.1:{free_port()}"
+        self.server = f"https://{address}:{port or free_port()}"
         self.audit_log = folder / "audit.log"
-        self.kubeconfig = self._client_kubeconfig("admin", "system:masters")
+        self.kubeconfig = self.client_kubeconfig("admin", "system:masters")
         self.admin = self.api_as("admin", "system:masters")
         self.api: client.ApiClient = config.new_client_from_config(  # type: ignore[no-untyped-call]
             str(self.kubeconfig)
@@ -117,7 +123,7 @@ class ControlPlane:
         self, *arguments: str, input: str | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl as administrator."""
-        command = [*binaries.kubernetes("kubectl"), "--kubeconfig", str(self.kubeconfig), *arguments]
+        command = self.kubectl_command(*arguments)
         environment = {**os.environ, "KUBECACHEDIR": str(self.folder / "kubectl")}
         done = subprocess.run(
             command, input=input, capture_output=True, text=True, env=environment, timeout=120, check=False
@@ -127,6 +133,10 @@ class ControlPlane:
                 f"kubectl {' '.join(arguments)}: {done.returncode}: {done.stdout}{done.stderr}"
             )
         return done
+
+    def kubectl_command(self, *arguments: str) -> list[str]:
+        """Return the command line of kubectl as administrator."""
+        return [*binaries.kubernetes("kubectl"), "--kubeconfig", str(self.kubeconfig), *arguments]
 
     def api_as(self, user: str, *groups: str) -> Api:
         """Return a client that is `user`."""
@@ -169,18 +179,25 @@ class ControlPlane:
     def _start_api_server(self) -> None:
         policy = self.folder / "audit-policy.yaml"
         policy.write_text(yaml.safe_dump(AUDIT_POLICY))
-        certificate, key = self.authority.server("kube-apiserver", ["127.0.0.1", "localhost", "kubernetes"])
+        names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", self._address]
+        certificate, key = self.authority.server("kube-apiserver", [*names, "127.0.0.1", KUBERNETES_SERVICE])
+        kubelet_certificate, kubelet_key = self.authority.client("kube-apiserver-kubelet", "system:masters")
         front_certificate, front_key = self.authority.client("front-proxy-client")
         token_public, token_key = self.authority.key_pair("service-account")
         authority = self.authority.certificate
         self._run(
             "kube-apiserver",
             f"--etcd-servers={self._etcd}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
+            f"--bind-address={self._address}",
+            f"--advertise-address={self._address}",
             f"--secure-port={self.server.rpartition(':')[2]}",
-            "--endpoint-reconciler-type=none",  # a loopback address cannot be an endpoint
+            # a loopback address cannot be an endpoint
+            f"--endpoint-reconciler-type={'none' if self._address == '127.0.0.1' else 'lease'}",
             "--service-cluster-ip-range=10.96.0.0/16",
+            f"--kubelet-certificate-authority={authority}",
+            f"--kubelet-client-certificate={kubelet_certificate}",
+            f"--kubelet-client-key={kubelet_key}",
+            "--kubelet-preferred-address-types=InternalIP",
             "--authorization-mode=Node,RBAC",
             f"--tls-cert-file={certificate}",
             f"--tls-private-key-file={key}",
@@ -200,7 +217,7 @@ class ControlPlane:
         )
 
     def _start_controllers(self) -> None:
-        manager = self._client_kubeconfig("system:kube-controller-manager")
+        manager = self.client_kubeconfig("system:kube-controller-manager")
         self._run(
             "kube-controller-manager",
             f"--kubeconfig={manager}",
@@ -214,7 +231,7 @@ class ControlPlane:
             "--bind-address=127.0.0.1",
             f"--secure-port={free_port()}",
         )
-        scheduler = self._client_kubeconfig("system:kube-scheduler")
+        scheduler = self.client_kubeconfig("system:kube-scheduler")
         self._run(
             "kube-scheduler",
             f"--kubeconfig={scheduler}",
@@ -228,14 +245,15 @@ class ControlPlane:
     def _run(self, program: str, *arguments: str) -> None:
         with (self.folder / f"{program}.log").open("wb") as log:
             process = subprocess.Popen(
-                [*binaries.kubernetes(program), *arguments],
+                [*self._prefix, *binaries.kubernetes(program), *arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
             )
         self._processes.append(process)
 
-    def _client_kubeconfig(self, user: str, *groups: str) -> Path:
+    def client_kubeconfig(self, user: str, *groups: str) -> Path:
+        """Return a kubeconfig file of `user`."""
         certificate, key = self.authority.client(user, *groups)
         return self._write_kubeconfig(
             user.replace(":", "-"), {"client-certificate": str(certificate), "client-key": str(key)}

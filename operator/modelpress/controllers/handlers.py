@@ -1,10 +1,10 @@
 """Kopf's part: watches that fill the indexes and tell the queue which ModelDeployment to look at.
 
-Only indexes, event handlers that return nothing, and a liveness probe: Kopf writes nothing to the cluster, no
-annotation, no finalizer, no event. Nothing is decided here.
+Only indexes and event handlers that return nothing: Kopf writes nothing to the cluster, no annotation, no
+finalizer, no event. Nothing is decided here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import kopf
@@ -40,14 +40,12 @@ def settings() -> kopf.OperatorSettings:
 def registry(
     store: Store,
     changed: Callable[[Key], None],
-    healthy: Callable[[], Mapping[str, Any]],
     ending: Callable[[], object],
 ) -> kopf.OperatorRegistry:
     """Return the registrations.
 
-    `changed` is called on the event loop for each watch event, after the index holds it. `healthy` returns
-    facts for the liveness endpoint, or raises kopf.PermanentError. `ending` is called when the watches end:
-    from then on the indexes are out of date.
+    `changed` is called on the event loop for each watch event, after the index holds it. `ending` is called
+    when the watches end: from then on the indexes are out of date.
     """
     made = kopf.OperatorRegistry()
     for resource in WATCHED:
@@ -60,10 +58,6 @@ def registry(
     @kopf.on.cleanup(registry=made)
     async def end(**_: Any) -> None:
         ending()
-
-    @kopf.on.probe(id="operator", registry=made)
-    async def probe(**_: Any) -> Mapping[str, Any]:
-        return healthy()
 
     kopf.on.login(registry=made)(kopf.login_via_client)
     return made

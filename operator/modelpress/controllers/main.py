@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +15,7 @@ from modelpress.api.defaults import Defaults
 from modelpress.api.names import API_VERSION, KIND
 from modelpress.controllers import handlers
 from modelpress.controllers.cluster import Cluster
+from modelpress.controllers.health import endpoints
 from modelpress.controllers.kubernetes_cluster import KubernetesCluster
 from modelpress.controllers.queue import WorkQueue
 from modelpress.controllers.reconcile import key_fields, reconcile
@@ -33,7 +33,8 @@ _BACKOFF = (0.5, 60.0)  # seconds
 # loggers with a line for each event, probe or attempt
 _CHATTY = ("kopf.objects", "kopf.activities", "aiohttp.access", "urllib3.connectionpool")
 _CRD_POLL_SECONDS = 2.0
-_LISTS_FAILED_SECONDS = 300.0  # then the liveness probe fails
+# Of peering, which is off. Kopf would ask for the user's name, and a container's uid may have none.
+_IDENTITY = "modelpress"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class OperatorOptions:
     resync_interval: float = 60.0  # seconds
     max_concurrent_jobs: int = 10
     workers: int = 4  # ModelDeployments that are looked at at once
-    liveness_port: int | None = 8080  # of /healthz; None: no endpoint
+    liveness_port: int | None = 8080  # of /healthz and /readyz; None: no endpoints
     defaults: Defaults = field(default_factory=Defaults)  # of all resources
 
     def settings(self) -> Settings:
@@ -80,25 +81,29 @@ async def _run(options: OperatorOptions) -> int:
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
     rest = Rest(load_configuration())
-    await _wait_for_crd(rest, options)
     store = Store()
+    resync = Resync(rest, store, options.namespaces)
+    async with endpoints(options.liveness_port, resync.dead, resync.unready, partial(_facts, rest, resync)):
+        await _wait_for_crd(rest, options)
+        return await _operate(options, rest, store, resync)
+
+
+async def _operate(options: OperatorOptions, rest: Rest, store: Store, resync: Resync) -> int:
+    """Run the watches, the queue and the resync until one of them ends; return the exit code."""
     cluster = KubernetesCluster(
         rest, store, partial(_on_loop, asyncio.get_running_loop()), options.max_concurrent_jobs
     )
     queue = WorkQueue(partial(_step, cluster, options.settings()), backoff=_BACKOFF)
-    resync = Resync(rest, store, options.namespaces)
     resyncs = asyncio.create_task(resync.run(options.resync_interval), name="resync")
     tasks = [asyncio.create_task(queue.run(options.workers), name="queue"), resyncs]
     watches = asyncio.create_task(
         kopf.operator(
-            registry=handlers.registry(store, queue.add, partial(_health, rest, resync), resyncs.cancel),
+            registry=handlers.registry(store, queue.add, resyncs.cancel),
             settings=handlers.settings(),
+            identity=_IDENTITY,  # type: ignore[arg-type]  # a NewType of a private module
             standalone=True,
             clusterwide=not options.namespaces,
             namespaces=options.namespaces,
-            liveness_endpoint=(
-                f"http://0.0.0.0:{options.liveness_port}/healthz" if options.liveness_port else None
-            ),
         ),
         name="watches",
     )
@@ -155,11 +160,8 @@ def _on_loop(loop: asyncio.AbstractEventLoop, function: Callable[[], T]) -> T:
     return asyncio.run_coroutine_threadsafe(call(), loop).result()
 
 
-def _health(rest: Rest, resync: Resync) -> dict[str, Any]:
-    """Return facts for the liveness endpoint. Raises kopf.PermanentError where the lists fail for long."""
-    age = time.monotonic() - resync.succeeded
-    if age > _LISTS_FAILED_SECONDS:
-        raise kopf.PermanentError(f"no resync has succeeded for {age:.0f} seconds")
+def _facts(rest: Rest, resync: Resync) -> dict[str, Any]:
+    """Return what /healthz tells of a living operator."""
     return {
         "requests": {f"{verb} {plural}": count for (verb, plural), count in sorted(rest.requests().items())},
         "resyncs": resync.rounds,

@@ -1,14 +1,15 @@
-"""Checks that the indexes hold no object that is gone, by listing metadata. Reads only.
+"""Checks that the indexes hold all objects, and none that is gone, by listing metadata. Reads only.
 
 A watch that was away while an object was deleted, and could not resume, leaves the object in Kopf's index
 for ever. Such a ghost ends the process: its restart builds the indexes anew, better than any repair code.
+The operator works (is ready) once the indexes held all that a list told, and while lists succeed.
 This module must not import kopf.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from modelpress.controllers.resources import WATCHED, Resource
 from modelpress.controllers.rest import Request, Rest
@@ -17,10 +18,16 @@ from modelpress.controllers.store import Store
 logger = logging.getLogger(__name__)
 
 _PAGE = 500  # items of one answer
+_FIRST_PAUSE = 1.0  # seconds, between looks whether the watches have listed; doubled each time
+_LISTS_FAILED_SECONDS = 300.0  # then the process is as good as dead
 
 
 class GhostFound(Exception):
     """An index holds an object that does not exist."""
+
+
+class _Behind(Exception):
+    """A watch has not told all objects yet."""
 
 
 class Suspicion:
@@ -49,19 +56,40 @@ class Resync:
         self._store = store
         self._namespaces: Sequence[str | None] = namespaces or [None]
         self._suspicion = Suspicion()
-        self.succeeded = time.monotonic()  # when all lists last succeeded
+        self._complete: set[str] = set()  # kinds of which the index held all that a list told, once
+        self._problem: str | None = "the API server does not serve ModelDeployments yet"
+        self._succeeded: float | None = None  # when all lists last did; None: they have not begun
         self.rounds = 0
 
+    def dead(self) -> str | None:
+        """Return why the process should be restarted, or None."""
+        age = 0.0 if self._succeeded is None else time.monotonic() - self._succeeded
+        return f"no resync has succeeded for {age:.0f} seconds" if age > _LISTS_FAILED_SECONDS else None
+
+    def unready(self) -> str | None:
+        """Return why the operator does not work, or None."""
+        return self._problem
+
     async def run(self, interval: float) -> None:
-        """Compare every `interval` seconds, until cancelled. Raises GhostFound."""
+        """Wait for the watches, then compare every `interval` seconds, until cancelled. Raises GhostFound."""
+        self._succeeded = time.monotonic()
+        pause = _FIRST_PAUSE
+        while not await self._succeeds(self.catch_up):
+            await asyncio.sleep(min(pause, interval))
+            pause *= 2
         while True:
             await asyncio.sleep(interval)
-            try:
-                await self.compare()
-            except GhostFound:
-                raise
-            except Exception as error:
-                logger.warning("resync failed: %s", error)
+            await self._succeeds(self.compare)
+
+    async def catch_up(self) -> None:
+        """List the kinds whose indexes were not complete yet. Raises _Behind where one still is not."""
+        for resource in WATCHED:
+            if resource.kind in self._complete:
+                continue
+            listed = await asyncio.to_thread(self._list, resource)
+            if not listed <= self._store.uids(resource.kind):
+                raise _Behind(f"the watch of {resource.plural} has not listed all of them yet")
+            self._complete.add(resource.kind)
 
     async def compare(self) -> None:
         """List every kind once. Raises GhostFound."""
@@ -72,8 +100,24 @@ class Resync:
             ghosts = self._suspicion.ghosts(resource.kind, indexed, listed)
             if ghosts:
                 raise GhostFound(f"the index holds {resource.kind} objects that are gone: {sorted(ghosts)}")
-        self.succeeded = time.monotonic()
-        self.rounds += 1
+
+    async def _succeeds(self, look: Callable[[], Awaitable[None]]) -> bool:
+        """Take one look at all kinds; an error is logged and remembered. Raises GhostFound."""
+        try:
+            await look()
+        except GhostFound:
+            raise
+        except _Behind as error:
+            self._problem = str(error)
+            self._succeeded = time.monotonic()  # the lists did
+        except Exception as error:
+            logger.warning("resync failed: %s", error)
+            self._problem = f"resync failed: {error}"
+        else:
+            self._problem = None
+            self._succeeded = time.monotonic()
+            self.rounds += 1
+        return self._problem is None
 
     def _list(self, resource: Resource) -> frozenset[str]:
         """Return the UIDs of all objects of a kind."""

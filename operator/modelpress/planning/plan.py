@@ -1,11 +1,11 @@
 """The planner: from one observation to what is to be done now. Pure: no I/O, no clock but `observed.now`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelpress.api.conditions import Reason
 from modelpress.api.status import Failure, RevisionReference
-from modelpress.planning import gate, objects, policies, reasons, recipe, revisions
-from modelpress.planning.children import missing
+from modelpress.planning import gate, objects, policies, recipe, revisions, waiting
+from modelpress.planning.children import missing, unwanted
 from modelpress.planning.events import transitions
 from modelpress.planning.note import Note, note
 from modelpress.planning.ownership import WAIT_SECONDS, obstacle
@@ -14,6 +14,7 @@ from modelpress.planning.render import service
 from modelpress.planning.revisions import Revision
 from modelpress.planning.rollout import Rollout, decide_rollout
 from modelpress.planning.status import Outcome, assemble, to_body
+from modelpress.planning.strategy import gap_warnings
 from modelpress.planning.types import Body, Observed, Plan, Ref, Settings
 from modelpress.planning.view import Facts, View, parse_spec
 
@@ -31,13 +32,14 @@ def decide(observed: Observed, settings: Settings) -> Plan:
     except ValueError as error:
         return _finish(facts, _unreadable(facts, note(Reason.INVALID_SPEC, str(error))))
     steps = _steps(view)
-    return _finish(
+    plan = _finish(
         view,
         _outcome(view, steps),
         apply=missing(view, steps.making, steps.rollout, steps.revisions),
-        delete=() if steps.hold else (*steps.making.delete, *_obsolete(view, steps)),
+        delete=(*unwanted(view), *(() if steps.hold else (*steps.making.delete, *_obsolete(view, steps)))),
         requeue=_requeue(view, steps),
     )
+    return replace(plan, events=(*gap_warnings(view, steps.rollout.target), *plan.events))
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def _outcome(view: View, steps: Steps) -> Outcome:
         working=hold if waits else making.working or rollout.working,
         stalled=(None if waits else hold) or stalled,
         suspended=view.spec.suspend,
-        trouble=_trouble(view),
+        trouble=view.trouble(view.entry_pods, view.failed_pods),
     )
 
 
@@ -157,11 +159,6 @@ def _failed(view: View, steps: Steps, current: RevisionReference | None) -> Fail
     return None if moved or tried_again or passed or restarted else old
 
 
-def _trouble(facts: Facts) -> Note | None:
-    refused = reasons.refused_pods(facts.deployment) if facts.deployment else None
-    return reasons.explain(facts.entry_pods, facts.observed.events) or refused
-
-
 def _unreadable(facts: Facts, why: Note) -> Outcome:
     """Return the outcome where the spec cannot be read: all stays as it is."""
     status = facts.status
@@ -172,7 +169,7 @@ def _unreadable(facts: Facts, why: Note) -> Outcome:
         failed=status.failed,
         url=status.url,
         stalled=why,
-        trouble=_trouble(facts),
+        trouble=facts.trouble(facts.entry_pods, facts.failed_pods),
     )
 
 
@@ -187,7 +184,7 @@ def _obsolete(view: View, steps: Steps) -> tuple[Ref, ...]:
 
 def _requeue(view: View, steps: Steps) -> float | None:
     waits = WAIT_SECONDS if steps.hold and steps.hold.reason is Reason.WAITING_FOR_DELETION else None
-    pods = reasons.look_again(view.entry_pods, view.observed.now)
+    pods = waiting.look_again(view.entry_pods, view.observed.now)
     return min((due for due in (waits, steps.making.requeue, pods) if due is not None), default=None)
 
 

@@ -37,6 +37,7 @@ class Settings:
     plain_http_registry: str | None = None  # host:port of the registry that may speak plain HTTP
     cluster_domain: str = "cluster.local"
     defaults: Defaults = field(default_factory=Defaults)  # of all resources
+    tries_again: bool = True  # a Job whose source or store is away; local mode ends instead
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ class Observed:
     deployments: tuple[Body, ...] = ()
     services: tuple[Body, ...] = ()
     network_policies: tuple[Body, ...] = ()
+    disruption_budgets: tuple[Body, ...] = ()
     pods: tuple[Body, ...] = ()  # of Jobs and of Deployments
-    events: tuple[Body, ...] = ()  # Warning events of pods that wait and of Jobs without pods
+    events: tuple[Body, ...] = ()  # of pods that wait, of their claims, and of Jobs without pods
     free_job_slots: int = 1  # how many more Jobs may run in the cluster
 
 

@@ -8,18 +8,20 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO
 
 import orjson
 
+from modelpress.api.text import printable_json
 from modelpress.serving.tracing import TRACEPARENT, Trace, accept
 
 REQUEST_ID = b"x-request-id"
 # Headers because of which `Caller.of` is worth a call where the log is off.
 OBSERVED = frozenset([TRACEPARENT])
+_MAPPED = "::ffff:"  # begins the address of an IPv4 caller where a socket takes both families
 _MAX_TEXT = 256  # of a word that comes from outside
 _WAITING_TURNS = 256  # of the loop, whose lines wait for the stream
 _LAST_SECONDS = 1.0
@@ -45,7 +47,8 @@ class Caller:
         pairs = list(headers)
         found = next((value for name, value in pairs if name == REQUEST_ID), None)
         request_id = None if found is None else found.decode("latin-1")[:_MAX_TEXT]
-        return cls(method, path[:_MAX_TEXT], client, request_id, accept(pairs))
+        address = None if client is None else client.removeprefix(_MAPPED)
+        return cls(method, path[:_MAX_TEXT], address, request_id, accept(pairs))
 
     def identify(self, call_id: str | None) -> None:
         """Take the id in a request's body where its headers have none."""
@@ -65,6 +68,12 @@ def facts(caller: Caller | None) -> dict[str, str | None]:
         "trace_id": trace.trace_id if trace else None,
         "span_id": trace.span_id if trace else None,
     }
+
+
+def _written(line: Mapping[str, object]) -> bytes:
+    """Return a line of JSON that also a terminal may be shown: a caller chooses the path and the id."""
+    text = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    return text if text.isascii() and b"\x7f" not in text else printable_json(text.decode()).encode()
 
 
 class AccessLog:
@@ -98,7 +107,7 @@ class AccessLog:
         }
         if not self._lines:
             asyncio.get_running_loop().call_soon(self.flush)
-        self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        self._lines.append(_written(line))
 
     def flush(self) -> None:
         """Hand what was noted to the thread."""

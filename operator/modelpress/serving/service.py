@@ -31,7 +31,6 @@ class Service:
         self.metrics = metrics
         self.phase = Phase.LOADING
         self.in_flight = 0
-        self.last_request = time.monotonic()
         self.model: Model | None = None
         self.batcher: Batcher | None = None
         self.access_log: AccessLog | None = None  # off
@@ -60,9 +59,8 @@ class Service:
 
     def begin(self) -> float:
         """Note that an inference request arrived; returns when, for `end`."""
-        self.last_request = time.monotonic()
         if not self.in_flight:
-            self._busy_poll.arrived(self.last_request)
+            self._busy_poll.arrived(time.monotonic())
         self.in_flight += 1
         return time.perf_counter()
 
@@ -73,9 +71,8 @@ class Service:
     def end(self, protocol: str, code: int, begun: float, caller: Caller | None = None) -> None:
         """Note that it was answered with `code`."""
         self.in_flight -= 1
-        self.last_request = time.monotonic()
         if not self.in_flight:
-            self._busy_poll.idle(self.last_request)
+            self._busy_poll.idle(time.monotonic())
         self.metrics.request(protocol, code, time.perf_counter() - begun)
         if caller is not None:
             self.log(caller, protocol, code, begun)

@@ -4,7 +4,6 @@ The health endpoints answer while the model is loaded. Must not import TensorFlo
 """
 
 import asyncio
-import contextlib
 import gc
 import io
 import logging
@@ -12,13 +11,13 @@ import os
 import resource
 import socket
 import sys
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
-from modelpress import logs
+from modelpress import logs, sockets
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import ARTIFACT_DIGEST
 from modelpress.api.errors import DataError, ModelPressError, UnavailableError
@@ -27,6 +26,7 @@ from modelpress.artifacts.termination import run_reporting
 from modelpress.serving.access import AccessLog
 from modelpress.serving.batching import Batcher, Limits
 from modelpress.serving.connection import Connection
+from modelpress.serving.drain import Drain
 from modelpress.serving.layout import Layout
 from modelpress.serving.loading import load, place
 from modelpress.serving.protocols.app import App
@@ -37,12 +37,19 @@ from modelpress.serving.protocols.metrics import Metrics
 from modelpress.serving.server import HttpServer
 from modelpress.serving.service import Service
 
+if TYPE_CHECKING:
+    from modelpress.serving.protocols.grpc.server import GrpcServer
+
 # Bodies that arrive, and rows that wait, may hold this many times maxRequestBytes.
 _HELD_REQUESTS = 4
 _WAITING_BATCHES = 64
 _MIN_WAITING_ROWS = 1024
 
 _OTHER_FILES = 1024  # of the runtime and what is refused
+
+# After the drain, beside the longest request: for its caller to read the answer. With the second for the last
+# connections it leaves two of the five that the grace period has for the process to end.
+_LAST_ANSWER_SECONDS = 2
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +72,7 @@ class WorkerOptions:
     tensor: int = 1
     access_log: bool = False
     grpc_port: int = 0  # 0: no gRPC
+    drain_seconds: int = 10  # for which requests are taken after SIGTERM
 
 
 def main(options: WorkerOptions) -> None:
@@ -98,38 +106,38 @@ async def _run(options: WorkerOptions) -> None:
         options.request_timeout_seconds,
     )
     app = App(service, bodies)
-    listener = _listen(options.host, options.port)
-    server = HttpServer(app, service, listener, last_seconds=options.request_timeout_seconds + 2)
-    serving = asyncio.create_task(server.run())
-    try:
-        async with _grpc(options, service, bodies):
+    drain = Drain(service, options.drain_seconds)
+    last_seconds = options.request_timeout_seconds + _LAST_ANSWER_SECONDS
+    http = HttpServer(app, _listen(options.host, options.port), drain, last_seconds)
+    with drain.on_signals():
+        grpc = await _grpc(options, service, bodies)
+        serving = asyncio.create_task(http.run())
+        over = asyncio.create_task(drain.over.wait())
+        try:
             batcher = await _load(options, service, app)
-            await serving  # until it has drained
-    except BaseException:
-        server.stop()
-        await serving
-        raise
-    finally:
-        if service.access_log is not None:
-            service.access_log.close()
+            await asyncio.wait([serving, over], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            drain.hurry = drain.hurry or not drain.over.is_set()
+            stops = (
+                [http.stop(), serving] if grpc is None else [http.stop(), serving, grpc.stop(last_seconds)]
+            )
+            await asyncio.gather(*stops)  # side by side: each may take its time
+            over.cancel()
+            if service.access_log is not None:
+                service.access_log.close()
     batcher.close()
 
 
-@contextlib.asynccontextmanager
-async def _grpc(options: WorkerOptions, service: Service, bodies: BodyReader) -> AsyncGenerator[None]:
-    """Serve gRPC, where it is wanted, until the block ends; what is in flight then is answered."""
+async def _grpc(options: WorkerOptions, service: Service, bodies: BodyReader) -> "GrpcServer | None":
+    """Serve gRPC where it is wanted."""
     if not options.grpc_port:
-        yield
-        return
+        return None
     # its messages cost memory that workers without it do not pay
     from modelpress.serving.protocols.grpc.server import GrpcServer  # noqa: PLC0415
 
     server = GrpcServer(service, bodies, _listen(options.host, options.grpc_port))
     await server.start()
-    try:
-        yield
-    finally:
-        await server.stop(options.request_timeout_seconds + 2)
+    return server
 
 
 async def _load(options: WorkerOptions, service: Service, app: App) -> Batcher:
@@ -173,14 +181,9 @@ def _digest(manifest: ArtifactManifest) -> str:
 
 def _listen(host: str, port: int) -> socket.socket:
     """Return a socket at an address. Raises UnavailableError where the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, port))
+        return sockets.bound(host, port)
     except OSError as error:
-        listener.close()
         raise UnavailableError(
             Reason.POD_CRASHED, f"cannot listen on {host} port {port}: {error.strerror}"
         ) from error
-    return listener

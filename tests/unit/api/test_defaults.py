@@ -65,7 +65,7 @@ def test_what_is_left_empty_is_unset(text: str) -> None:
             "job: {resources: {limits: {memory: lots}}}",
             'job.resources.limits.memory: "lots": must be a quantity such as 500m or 4Gi',
         ),
-        ("job: {resources: {limits: [4Gi]}}", 'job.resources.limits: ["4Gi"]: must be quantities, such as'),
+        ("job: {resources: {limits: [4Gi]}}", "job.resources.limits: ['4Gi']: needed is a map such as"),
         ("workers: {CPU: {env: [{name: HOME}]}}", "workers.CPU.env: HOME is set by ModelPress"),
         ("job: {env: [{name: MODELPRESS_STORE}]}", "job.env: MODELPRESS_STORE is set by ModelPress"),
         ("a: 1\n---\nb: 2\n", "holds 2 YAML documents, accepted is one"),

@@ -156,7 +156,7 @@ def test_a_certificate_that_is_not_trusted_is_no_mistake_in_a_gs_uri(tmp_path: P
     error = aiohttp.ClientConnectorCertificateError(
         connection_key, ssl.SSLCertVerificationError(1, "unknown")
     )
-    transfer = Transfer(uri="gs://models/digits.keras", target=tmp_path, secrets=None, what="spec.model")
+    transfer = Transfer("gs://models/digits.keras", None, tmp_path, "spec.model", connect_seconds=1)
     assert gs_source._explain(error, transfer, had_credential=False).reason is Reason.SOURCE_UNAVAILABLE
 
 

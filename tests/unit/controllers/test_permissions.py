@@ -77,7 +77,7 @@ def test_kustomizations_name_every_file_of_their_folder(folder: str) -> None:
     files = {path.name for path in (MANIFESTS / folder).glob("*.yaml")} - {"kustomization.yaml"}
     named = {entry for entry in kustomization["resources"] if entry.endswith(".yaml")}
     generated = {file for entry in kustomization.get("configMapGenerator", ()) for file in entry["files"]}
-    assert named | generated == files
+    assert named | generated | set(kustomization.get("configurations", ())) == files
 
 
 @pytest.mark.parametrize(("folder", "fixed_user"), [("operator", True), ("openshift", False)])

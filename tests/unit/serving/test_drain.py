@@ -1,8 +1,13 @@
-"""SIGTERM while 64 connections of every kind are in use: what was accepted is answered."""
+"""SIGTERM: requests are taken for as long as promised, and what was accepted is answered."""
 
 import asyncio
+import contextlib
+import errno
 import json
 import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +15,8 @@ import httpx
 import numpy as np
 
 from modelpress.serving.executors.litert import LiteRTExecutor
-from tests.unit.serving.artifacts import start, wait_ready
+from tests.unit.serving.artifacts import free_port, start, wait_ready
+from tests.unit.serving.grpc_client import Client, output, until
 from tests.unit.serving.oip_requests import images
 
 KEPT, NEW, SLOW, IDLE = 24, 24, 12, 4
@@ -112,3 +118,60 @@ def test_sigterm_with_64_connections_loses_nothing(artifacts: Path, models: Path
     assert load.lost == []
     assert process.wait(30) == 0
     assert "Traceback" not in log.read_text()
+
+
+def refused(port: int) -> bool:
+    """Whether nobody listens at a port."""
+    with contextlib.suppress(ConnectionResetError), socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+    return False
+
+
+def test_both_protocols_stop_listening_side_by_side_and_answer_what_they_took(
+    artifacts: Path, models: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    process, url, _, log = start(
+        artifacts / "seed-int8", tmp_path, grpc_port=port, max_batch_delay_milliseconds=5000, drain_seconds=1
+    )
+    array = images(2)
+    expected = LiteRTExecutor(models / "seed-int8.tflite").run([array])[0].tobytes()
+    load = Load(url, json.dumps({"instances": array.tolist()}).encode(), expected)
+    with httpx.Client(base_url=url) as http:
+        wait_ready(http, process, log)
+
+        def both_in_flight() -> bool:
+            return "modelpress_in_flight 2.0" in http.get("/metrics").text.splitlines()
+
+        with socket.create_connection((load.host, load.port)) as slow, ThreadPoolExecutor() as threads:
+            slow.sendall(load.request[:-100])
+            client = Client(f"127.0.0.1:{port}")
+            call = threads.submit(client.infer, array)  # which waits for more rows
+            until(both_in_flight)
+            process.send_signal(signal.SIGTERM)
+            # the HTTP request holds its front end, which must not hold the other
+            until(lambda: refused(port) and refused(load.port))
+            slow.sendall(load.request[-100:])
+            received = bytearray()
+            while piece := slow.recv(2**16):
+                received += piece
+            assert received.startswith(b"HTTP/1.1 200 ")
+            assert predictions(bytes(received.partition(b"\r\n\r\n")[2])) == expected
+            assert output(call.result()) == expected
+            client.channel.close()
+    assert process.wait(60) == 0
+
+
+def test_requests_are_taken_until_the_end_of_the_drain_however_quiet_it_is(
+    artifacts: Path, tmp_path: Path
+) -> None:
+    process, url, _, log = start(artifacts / "seed-int8", tmp_path, drain_seconds=3600)
+    with httpx.Client(base_url=url) as client:
+        wait_ready(client, process, log)
+    process.send_signal(signal.SIGTERM)
+    until(lambda: httpx.get(f"{url}/v2/health/ready").status_code == 503)
+    time.sleep(3)  # without a request
+    answer = httpx.post(f"{url}/v1/models/digits:predict", json={"instances": images(1).tolist()})
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+    process.send_signal(signal.SIGTERM)  # a second signal ends the wait
+    assert process.wait(30) == 0

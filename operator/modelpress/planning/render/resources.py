@@ -65,9 +65,9 @@ def plain(granted: Resources) -> Resources:
     return chosen
 
 
-def with_devices(granted: Resources, spec: Spec) -> Resources:
+def with_devices(granted: Resources, view: View) -> Resources:
     """Return resources together with the devices of a worker."""
-    requested = _devices(spec)
+    requested = _devices(view)
     merged = dict(granted or {})
     if requested:
         merged["limits"] = {**(merged.get("limits") or {}), **requested}
@@ -83,12 +83,13 @@ def work_volume(granted: Resources) -> dict[str, Any]:
     return {} if limit is None else {"sizeLimit": limit}
 
 
-def _devices(spec: Spec) -> dict[str, str]:
-    """Return the extended resources that a worker pod requests."""
-    resource = spec.devices.resource_name
-    if resource is None and spec.devices.type is DeviceType.GPU:
+def _devices(view: View) -> dict[str, str]:
+    """Return the extended resources that a worker pod requests; dynamic resource claims take their place."""
+    devices = view.spec.devices
+    resource = devices.resource_name
+    if resource is None and devices.type is DeviceType.GPU and not view.worker_settings.resource_claims:
         resource = DEFAULT_DEVICE
-    return {resource: str(_device_count(spec))} if resource else {}
+    return {resource: str(_device_count(view.spec))} if resource else {}
 
 
 def _device_count(spec: Spec) -> int:

@@ -1,0 +1,48 @@
+"""What the kubelet asks the operator: whether it lives (/healthz) and whether it works (/readyz).
+
+Kopf's own endpoint knows only life, begins after the ModelDeployments are served, and listens on one family
+of addresses. This module must not import kopf or kubernetes.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from aiohttp import web
+
+from modelpress.sockets import EVERY_ADDRESS, bound
+
+Problem = Callable[[], str | None]  # why not, in words; None: all is well
+
+
+@contextlib.asynccontextmanager
+async def endpoints(
+    port: int | None, dead: Problem, unready: Problem, facts: Callable[[], dict[str, Any]]
+) -> AsyncIterator[None]:
+    """Answer on `port` of every address until the block ends; without a port, not at all.
+
+    `facts` is what a good answer of /healthz tells. Raises OSError where the port cannot be had.
+    """
+    if port is None:
+        yield
+        return
+    application = web.Application()
+    application.router.add_get("/healthz", _page(dead, facts))
+    application.router.add_get("/readyz", _page(unready, lambda: {"ready": True}))
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, bound(EVERY_ADDRESS, port)).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _page(problem: Problem, facts: Callable[[], dict[str, Any]]) -> Callable[[web.Request], Any]:
+    async def answer(_: web.Request) -> web.Response:
+        found = problem()
+        if found is not None:
+            return web.json_response({"error": found}, status=503)
+        return web.json_response(facts())
+
+    return answer
