@@ -6,6 +6,7 @@ field is a slip there, and never one of a newer release. This module reads no fi
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated
 
 from pydantic import Field, ValidationError
@@ -104,7 +105,8 @@ def parse(text: str) -> Defaults:
         first = error.errors(include_url=False)[0]
         path = ".".join(str(part) for part in first["loc"])
         raise _refused(f"{path}: {shown(first['input'])}: {first['msg']}") from error
-    for problem in (*structural.errors(body, schema), *_problems(defaults)):
+    # the first of them: what follows may rest on what it says
+    for problem in chain(structural.errors(body, schema), _problems(defaults)):
         raise _refused(str(problem))
     return defaults
 
