@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 
+from tests.cluster.api import Json
 from tests.cluster.controlplane import wait_until
 from tests.cluster.environment import Cluster
 from tests.cluster.helpers import JOB_SECONDS, Deployed, now
@@ -160,6 +161,36 @@ def test_a_missing_secret_is_named_and_the_job_goes_on_when_it_comes(
     assert late.kstatus() == "InProgress"
     cluster.add_secret(namespace, "late")
     late.wait_current(JOB_SECONDS)
+
+
+def test_a_source_that_is_away_is_tried_again_without_a_word_until_it_is_back(
+    cluster: Cluster, namespace: str
+) -> None:
+    web = cluster.sources.web
+    (web.folder / "away.npz").write_bytes((web.folder / "flat.npz").read_bytes())
+    web.statuses["/away.npz"] = 503
+    away = cluster.deployed(namespace, "away")
+    evaluation = {"uri": f"{web.url}/away.npz"}
+    away.apply(cluster.spec({"data": {"evaluation": evaluation}, "job": {"backoffLimit": 0}, "replicas": 0}))
+    (first,) = away.wait("a Job", away.job_names)
+    away.wait("the reason", lambda: away.condition("Ready").get("reason") == "SourceUnavailable", JOB_SECONDS)
+    since = away.condition("Ready")
+    # a failed Job goes once the attempt after it has failed as well
+    away.wait("another attempt", lambda: first not in away.job_names(), JOB_SECONDS)
+    assert away.condition("Ready") == since
+    assert away.kstatus() == "InProgress"
+    assert [event["reason"] for event in _events(away)] == ["Compressing", "SourceUnavailable"]
+
+    del web.statuses["/away.npz"]
+    away.wait_current(JOB_SECONDS)
+    assert len(away.job_names()) == 1
+    assert "failed" not in away.status
+
+
+def _events(deployed: Deployed) -> list[Json]:
+    events = deployed.api.list("events", deployed.namespace)
+    own = [event for event in events if event["involvedObject"]["name"] == deployed.name]
+    return sorted(own, key=lambda event: str(event["metadata"]["creationTimestamp"]))
 
 
 def test_too_few_devices_are_named(cluster: Cluster, namespace: str) -> None:

@@ -50,6 +50,15 @@ POD_SETTINGS: dict[str, Any] = {
 }
 SPECS: dict[str, dict[str, Any]] = {
     "minimal": {"model": {"uri": "s3://models/digits.keras"}, "devices": {"type": "CPU"}},
+    "claims": {
+        "model": {"uri": "pvc://models/v3/digits.keras", "sha256": "a" * 64},
+        "data": {
+            "training": {"uri": "pvc://data/train.npz"},
+            "calibration": {"uri": "pvc://data/calibrate.npz"},
+            "evaluation": {"uri": "s3://data/test.npz", "secretRef": {"name": "s3"}},
+        },
+        "devices": {"type": "CPU"},
+    },
     "everything": {
         "model": {
             "uri": "s3://models/$(NOT)A$REFERENCE.keras",

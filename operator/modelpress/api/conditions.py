@@ -63,13 +63,25 @@ class Reason(StrEnum):
     EVALUATION_FAILED = "EvaluationFailed", "The compressed model misses a limit of evaluation."
     # pods
     OUT_OF_MEMORY = "OutOfMemory", "A container used more memory than its limit."
-    PODS_UNSCHEDULABLE = "PodsUnschedulable", "No node fits a pod."
+    PODS_UNSCHEDULABLE = "PodsUnschedulable", "No node fits a pod, or its scheduling is held back."
     IMAGE_PULL_FAILED = "ImagePullFailed", "An image cannot be pulled."
     SECRET_NOT_FOUND = "SecretNotFound", "A Secret, or a key of it, is missing."
-    VOLUME_NOT_MOUNTED = "VolumeNotMounted", "A volume cannot be mounted."
-    QUOTA_EXCEEDED = "QuotaExceeded", "A quota or admission rule refuses a pod."
+    VOLUME_NOT_MOUNTED = "VolumeNotMounted", "A volume cannot be provided, attached or mounted."
+    DEVICES_NOT_PREPARED = "DevicesNotPrepared", "A claim of devices cannot be made or prepared."
+    QUOTA_EXCEEDED = "QuotaExceeded", "A quota refuses a pod."
+    ADMISSION_REFUSED = "AdmissionRefused", "PodSecurity, a webhook or another admission rule refuses a pod."
+    NODE_PROBLEM = (
+        "NodeProblem",
+        "A node cannot start or keep a pod: its runtime, network or the node itself.",
+    )
+    POD_EVICTED = "PodEvicted", "A pod was ended to make room, or because its node goes away."
+    PROBE_FAILED = "ProbeFailed", "A container runs and does not pass its probe."
     MODEL_LOAD_FAILED = "ModelLoadFailed", "A worker cannot load the artifact."
-    POD_CRASHED = "PodCrashed", "A container ended unexpectedly."
+    POD_CRASHED = "PodCrashed", "A container cannot be started, or ended unexpectedly."
+    POD_NOT_READY = (
+        "PodNotReady",
+        "A pod is not ready: the newest warning about it, of a kind not named here.",
+    )
     ROLLOUT_FAILED = "RolloutFailed", "A new revision did not become ready; the old one was restored."
 
     meaning: str

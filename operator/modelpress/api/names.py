@@ -16,6 +16,7 @@ ROLE_LABEL = f"{GROUP}/role"  # entry (a worker that takes requests) or job
 REVISION_LABEL = f"{GROUP}/revision"  # the ControllerRevision that a Deployment or pod was made from
 RECIPE_LABEL = f"{GROUP}/recipe"  # the recipe hash of a Job
 RETRY_ANNOTATION = f"{GROUP}/retry"  # any change: try a failed recipe or revision again
+ATTEMPT_ANNOTATION = f"{GROUP}/attempt"  # of a Job: how many before it failed of what may heal by itself
 RESTARTED_ANNOTATION = f"{GROUP}/restartedAt"  # any change: a new revision with the newest worker image
 SETTINGS_ANNOTATION = f"{GROUP}/settings"  # hash of spec.service, on the Service
 
@@ -28,9 +29,10 @@ def short(value: str) -> str:
     return hashlib.sha256(value.encode()).hexdigest()[:10]
 
 
-def job_name(resource: str, recipe_hash: str, retry: str | None) -> str:
-    """Return the name of the Job for a recipe; a new retry value makes a new Job."""
-    return f"{resource}-{short(recipe_hash + (retry or ''))}"
+def job_name(resource: str, recipe_hash: str, retry: str | None, attempt: int = 0) -> str:
+    """Return the name of the Job for a recipe; each retry value and each attempt has its own."""
+    again = f"/{attempt}" if attempt else ""
+    return f"{resource}-{short(recipe_hash + (retry or '') + again)}"
 
 
 def revision_name(resource: str, revision_hash: str) -> str:

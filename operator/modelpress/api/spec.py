@@ -82,6 +82,13 @@ class ServiceType(StrEnum):
 class Source(ApiModel):
     """A file or directory to download."""
 
+    cel = (
+        rule(
+            "!has(self.secretRef) || !self.uri.startsWith('pvc://')",
+            "a claim takes no credentials: leave secretRef out",
+            ".secretRef",
+        ),
+    )
     uri: Uri = Field(
         description="Where the file or directory is: s3://, gs://, az://, hf://, http(s):// or pvc://CLAIM/PATH."
     )

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from modelpress.api.names import FIELD_MANAGER
 from modelpress.controllers.cluster import Stale
-from modelpress.controllers.diagnosis import WAIT_SECONDS, event_body, unexplained
+from modelpress.controllers.diagnosis import WAIT_SECONDS, Subject, event_body, unexplained
 from modelpress.controllers.own_writes import OwnWrites
 from modelpress.controllers.refusal import refusal_of, require_ours
 from modelpress.controllers.resources import (
@@ -50,7 +50,7 @@ class KubernetesCluster:
         self._max_jobs = max_concurrent_jobs
         self._writes = OwnWrites()
         self._job_lock = threading.Lock()
-        self._events: dict[str, tuple[float, tuple[Body, ...]]] = {}  # by UID: when asked, what was said
+        self._events: dict[Subject, tuple[float, tuple[Body, ...]]] = {}  # when asked, what was said
 
     def observe(self, key: Key) -> Observed | None:
         """Return what the watches know of a ModelDeployment. Raises Stale before they show our own writes."""
@@ -71,7 +71,7 @@ class KubernetesCluster:
             network_policies=bodies[NETWORK_POLICY.kind],
             disruption_budgets=bodies[DISRUPTION_BUDGET.kind],
             pods=bodies[POD.kind],
-            events=self._warnings(bodies, now),
+            events=self._said(bodies, now),
             free_job_slots=self._free_job_slots(),
         )
 
@@ -238,24 +238,22 @@ class KubernetesCluster:
         running: frozenset[tuple[Key, str]] = self._on_loop(self._store.running_jobs)
         return self._max_jobs - len(running | self._writes.created(JOB.kind))
 
-    def _warnings(self, bodies: Mapping[str, tuple[Body, ...]], now: datetime) -> tuple[Body, ...]:
-        """Return the Warning events of objects whose status does not tell why they wait."""
+    def _said(self, bodies: Mapping[str, tuple[Body, ...]], now: datetime) -> tuple[Body, ...]:
+        """Return the events of objects whose status does not tell why they wait."""
         found = unexplained(bodies[JOB.kind], bodies[POD.kind], now)
-        return tuple(event for body in found for event in self._warnings_of(body))
+        return tuple(event for subject in found for event in self._events_of(subject))
 
-    def _warnings_of(self, body: Body) -> tuple[Body, ...]:
-        metadata = body["metadata"]
+    def _events_of(self, subject: Subject) -> tuple[Body, ...]:
         asked = time.monotonic()
-        for uid, (before, _) in list(self._events.items()):
+        for known_subject, (before, _) in list(self._events.items()):
             if asked - before > WAIT_SECONDS:
-                self._events.pop(uid, None)
-        known = self._events.get(metadata["uid"])
+                self._events.pop(known_subject, None)
+        known = self._events.get(subject)
         if known is None:
-            selector = f"involvedObject.uid={metadata['uid']},type=Warning"
-            request = Request("list", EVENT, metadata["namespace"], query={"fieldSelector": selector})
+            request = Request("list", EVENT, subject.namespace, query={"fieldSelector": subject.selector})
             items = self._rest.send(request).get("items") or ()
             known = asked, tuple({"apiVersion": "v1", "kind": "Event", **item} for item in items)
-            self._events[metadata["uid"]] = known
+            self._events[subject] = known
         return known[1]
 
 

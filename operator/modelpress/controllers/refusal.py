@@ -8,6 +8,7 @@ from typing import Any
 
 from modelpress.api.conditions import ConditionType, Reason
 from modelpress.controllers.cluster import Stale, TemplateRefused
+from modelpress.planning import kubernetes_reasons
 from modelpress.planning.note import note
 from modelpress.planning.ownership import obstacle
 from modelpress.planning.types import Body, Observed
@@ -44,7 +45,7 @@ def refusal_of(status: int, message: str, wanted: Body) -> TemplateRefused | Non
     The server reports an unknown field of an applied object with status 500.
     """
     if status == 403 and not _is_missing_right(message):
-        return _refused(Reason.QUOTA_EXCEEDED, wanted, message)
+        return _refused(kubernetes_reasons.refusal(message), wanted, message)
     invalid = status in (400, 422) or (status == 500 and "typed patch object" in message)
     if invalid and wanted["kind"] in _INVALID:
         return _refused(_INVALID[wanted["kind"]], wanted, message)

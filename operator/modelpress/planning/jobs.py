@@ -1,12 +1,15 @@
 """What a compression Job came to."""
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
 
 from modelpress.api import contract, names
 from modelpress.api.conditions import Reason
+from modelpress.api.errors import FINAL_EXIT_CODES
 from modelpress.planning import objects, reasons
 from modelpress.planning.artifact import Artifact, Store, from_result
+from modelpress.planning.happenings import explain_events
 from modelpress.planning.note import Note, note
 from modelpress.planning.render.pod import recipe_label
 from modelpress.planning.types import Body, Observed
@@ -30,6 +33,7 @@ class Progress(NamedTuple):
     phase: Phase
     artifact: Artifact | None = None  # where it succeeded
     why: Note | None = None  # where it failed, or what an active one waits for
+    heals: bool = False  # it failed of what may heal by itself
 
 
 def progress(job: Body, observed: Observed, recipe_hash: str) -> Progress:
@@ -59,12 +63,37 @@ def pods_of(job: Body, observed: Observed) -> tuple[Body, ...]:
     """Return a Job's pods, oldest first."""
     uid = objects.uid_of(job)
     pods = [pod for pod in observed.pods if (objects.controller(pod) or {}).get("uid") == uid]
-    return tuple(
-        sorted(
-            pods,
-            key=lambda pod: (str(objects.dig(pod, "metadata", "creationTimestamp")), objects.name_of(pod)),
-        )
-    )
+    return tuple(sorted(pods, key=_order))
+
+
+def last_failure(pods: Iterable[Body]) -> Note | None:
+    """Return why the newest of the pods that failed did; None where that ends its Job in a moment."""
+    failed = _newest_failed(pods)
+    if failed is None:
+        return None
+    ends = [reasons.terminated(status) for status in reasons.container_statuses(failed)]
+    final = any(end and end.get("exitCode") in FINAL_EXIT_CODES for end in ends)
+    return None if final else reasons.explain_pod(failed)
+
+
+def running_seconds(job: Body, observed: Observed) -> float:
+    """Return for how long a Job's container has been running; 0 where none is."""
+    ages = [
+        objects.age(began, observed.now)
+        for pod in pods_of(job, observed)
+        for status in reasons.container_statuses(pod)
+        if (began := objects.dig(status, "state", "running", "startedAt"))
+    ]
+    return min(ages, default=0.0)
+
+
+def _order(pod: Body) -> tuple[str, str]:
+    return str(objects.dig(pod, "metadata", "creationTimestamp")), objects.name_of(pod)
+
+
+def _newest_failed(pods: Iterable[Body]) -> Body | None:
+    failed = [pod for pod in pods if objects.dig(pod, "status", "phase") == "Failed"]
+    return max(failed, key=_order, default=None)
 
 
 def is_suspended(job: Body) -> bool:
@@ -78,10 +107,12 @@ def _waits_for(job: Body, observed: Observed) -> Note | None:
         return note(
             Reason.JOB_SUSPENDED, f"Job {name} is suspended: its queue, or a person, lets it run later"
         )
-    alive = [pod for pod in pods_of(job, observed) if not _ended(pod)]
+    pods = pods_of(job, observed)
+    alive = [pod for pod in pods if not has_ended(pod)]
     if alive:
         return reasons.explain(alive, observed.events)
-    return reasons.refused_job_pods(job, observed.events) or _last_failure(job, observed)
+    created = objects.parse_time(objects.dig(pods[-1], "metadata", "creationTimestamp")) if pods else None
+    return explain_events(job, observed.events, created.timestamp() if created else 0.0)
 
 
 def _succeeded(job: Body, observed: Observed, recipe_hash: str) -> Progress:
@@ -102,24 +133,23 @@ def _succeeded(job: Body, observed: Observed, recipe_hash: str) -> Progress:
 
 
 def _failed(job: Body, observed: Observed) -> Progress:
-    ended = objects.condition(job, "Failed") or {}
-    if ended.get("reason") == "DeadlineExceeded":
+    condition = objects.condition(job, "Failed") or {}
+    if condition.get("reason") == "DeadlineExceeded":
         limit = objects.number(job, "spec", "activeDeadlineSeconds")
         text = f"the Job took longer than job.activeDeadlineSeconds ({limit})"
         return Progress(Phase.FAILED, why=note(Reason.DEADLINE_EXCEEDED, text))
-    why = _last_failure(job, observed)
-    if why is None and _is_settling(job, observed):
-        return Progress(Phase.ACTIVE)
-    text = str(ended.get("message") or ended.get("reason") or "the Job failed")
-    return Progress(Phase.FAILED, why=why or note(Reason.JOB_FAILED, text))
+    failed = _newest_failed(pods_of(job, observed))
+    why = reasons.explain_pod(failed) if failed else None
+    if failed is None or why is None:
+        if _is_settling(job, observed):
+            return Progress(Phase.ACTIVE)
+        text = str(condition.get("message") or condition.get("reason") or "the Job failed")
+        return Progress(Phase.FAILED, why=note(Reason.JOB_FAILED, text))
+    return Progress(Phase.FAILED, why=why, heals=reasons.waits_to_heal(failed))
 
 
-def _last_failure(job: Body, observed: Observed) -> Note | None:
-    ended = [pod for pod in pods_of(job, observed) if objects.dig(pod, "status", "phase") == "Failed"]
-    return reasons.explain_pod(ended[-1]) if ended else None
-
-
-def _ended(pod: Body) -> bool:
+def has_ended(pod: Body) -> bool:
+    """Return whether a pod has ended."""
     return objects.dig(pod, "status", "phase") in ("Succeeded", "Failed")
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from modelpress.api.conditions import Reason
 from modelpress.api.status import Failure, RevisionReference
-from modelpress.planning import gate, objects, policies, reasons, recipe, revisions
+from modelpress.planning import gate, objects, policies, recipe, revisions, waiting
 from modelpress.planning.children import missing, unwanted
 from modelpress.planning.events import transitions
 from modelpress.planning.note import Note, note
@@ -110,7 +110,7 @@ def _outcome(view: View, steps: Steps) -> Outcome:
         working=hold if waits else making.working or rollout.working,
         stalled=(None if waits else hold) or stalled,
         suspended=view.spec.suspend,
-        trouble=_trouble(view),
+        trouble=view.trouble(view.entry_pods, view.failed_pods),
     )
 
 
@@ -159,11 +159,6 @@ def _failed(view: View, steps: Steps, current: RevisionReference | None) -> Fail
     return None if moved or tried_again or passed or restarted else old
 
 
-def _trouble(facts: Facts) -> Note | None:
-    refused = reasons.refused_pods(facts.deployment) if facts.deployment else None
-    return reasons.explain(facts.entry_pods, facts.observed.events) or refused
-
-
 def _unreadable(facts: Facts, why: Note) -> Outcome:
     """Return the outcome where the spec cannot be read: all stays as it is."""
     status = facts.status
@@ -174,7 +169,7 @@ def _unreadable(facts: Facts, why: Note) -> Outcome:
         failed=status.failed,
         url=status.url,
         stalled=why,
-        trouble=_trouble(facts),
+        trouble=facts.trouble(facts.entry_pods, facts.failed_pods),
     )
 
 
@@ -189,7 +184,7 @@ def _obsolete(view: View, steps: Steps) -> tuple[Ref, ...]:
 
 def _requeue(view: View, steps: Steps) -> float | None:
     waits = WAIT_SECONDS if steps.hold and steps.hold.reason is Reason.WAITING_FOR_DELETION else None
-    pods = reasons.look_again(view.entry_pods, view.observed.now)
+    pods = waiting.look_again(view.entry_pods, view.observed.now)
     return min((due for due in (waits, steps.making.requeue, pods) if due is not None), default=None)
 
 

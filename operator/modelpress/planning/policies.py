@@ -20,6 +20,11 @@ def hold(view: View) -> Note | None:
     return next((why for check in _CHECKS if (why := check(view)) is not None), None)
 
 
+def refused(spec: Spec) -> Note | None:
+    """Return why a spec cannot be worked on, whatever the cluster holds: `modelpress plan` says it, too."""
+    return _unsupported(spec) or refused_settings(spec)
+
+
 def unsuitable(view: View, artifact: Artifact) -> Note | None:
     """Return why an artifact cannot be spread over devices as the spec says, as far as its Job told."""
     spread = view.spec.parallelism
@@ -32,19 +37,19 @@ def unsuitable(view: View, artifact: Artifact) -> Note | None:
     return None
 
 
-def _is_supported(view: View) -> Note | None:
-    missing = unsupported(view.spec)
-    return note(Reason.NOT_SUPPORTED_YET, "; ".join(missing)) if missing else None
-
-
 def refused_settings(spec: Spec) -> Note | None:
     """Return why settings of pods would change what ModelPress itself sets in them."""
     why = reserved_variable(spec) or weakening(spec)
     return note(Reason.INVALID_POD_SETTINGS, why) if why else None
 
 
-def _has_allowed_settings(view: View) -> Note | None:
-    return refused_settings(view.spec)
+def _unsupported(spec: Spec) -> Note | None:
+    missing = unsupported(spec)
+    return note(Reason.NOT_SUPPORTED_YET, "; ".join(missing)) if missing else None
+
+
+def _has_good_spec(view: View) -> Note | None:
+    return refused(view.spec)
 
 
 def _has_its_names(view: View) -> Note | None:
@@ -69,7 +74,6 @@ def _has_its_names(view: View) -> Note | None:
 
 
 _CHECKS: tuple[Callable[[View], Note | None], ...] = (
-    _is_supported,
-    _has_allowed_settings,
+    _has_good_spec,
     _has_its_names,
 )

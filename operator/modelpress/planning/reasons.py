@@ -9,17 +9,17 @@ from pydantic import ValidationError
 
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobFailure
-from modelpress.planning import objects
+from modelpress.planning import kubernetes_reasons, objects
+from modelpress.planning.happenings import explain_claim, explain_events
 from modelpress.planning.note import Note, note
 from modelpress.planning.types import Body
 
 CRASHES = 3  # restarts before Ready after which a rollout has failed
-LOOK_AGAIN_SECONDS = 10.0  # what is younger may simply be starting
 _TEMPORARY_EXIT = 69  # the container says that a retry may help (errors.UnavailableError)
 _OUT_OF_MEMORY = "OOMKilled"
-_IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
-_CONFIG_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+_NEVER_STARTED = ("StartError", "ContainerCannotRun")  # the message is the runtime's, not the container's
 _STARTING = ("ContainerCreating", "PodInitializing")
+_REPLACED_SECONDS = 600.0  # a pod that failed longer ago is not what holds those that are there now
 
 
 def explain(pods: Iterable[Body], events: Iterable[Body]) -> Note | None:
@@ -35,6 +35,11 @@ def explain_pod(pod: Body, events: Iterable[Body] = ()) -> Note | None:
     if objects.is_true(pod, "Ready"):
         return None
     containers = tuple(container_statuses(pod))
+    said = [failure(ended) for status in containers if (ended := terminated(status)) is not None]
+    own_words = next((each for each in said if each is not None), None)
+    turned_out = own_words or _turned_out(pod)
+    if turned_out:
+        return turned_out
     for status in containers:
         waiting = _waiting(status)
         if waiting:
@@ -42,19 +47,39 @@ def explain_pod(pod: Body, events: Iterable[Body] = ()) -> Note | None:
     for status in containers:
         ended = terminated(status)
         if ended is not None:
-            return explain_end(status, ended)
-    return _unscheduled(pod) or _failed(pod) or _explain_events(pod, events)
+            return explain_end(pod, status, ended)
+    events = tuple(events)
+    return (
+        _claims(pod, events)
+        or _unscheduled(pod)
+        or _failed(pod)
+        or _held(pod, events)
+        or _back_off(containers)
+    )
 
 
-def explain_end(status: Body, ended: Body) -> Note:
+def explain_failed(pods: Iterable[Body], now: datetime) -> Note | None:
+    """Return why the newest of pods that failed was turned away: its node refused it, or put it out."""
+    dated = [(str(objects.dig(pod, "metadata", "creationTimestamp")), pod) for pod in pods]
+    recent = [each for each in dated if objects.age(each[0], now) < _REPLACED_SECONDS]
+    newest = max(recent, key=lambda each: each[0], default=None)
+    return _turned_out(newest[1]) if newest else None
+
+
+def explain_end(pod: Body, status: Body, ended: Body) -> Note:
     """Return why a container ended; `status` is its containerStatus, `ended` a terminated state of it."""
     said = failure(ended)
     if said:
         return said
     name, code = status.get("name"), ended.get("exitCode")
     if ended.get("reason") == _OUT_OF_MEMORY:
-        return note(Reason.OUT_OF_MEMORY, f"container {name} was killed: it used more memory than its limit")
-    detail = str(ended.get("message") or "").strip().splitlines()
+        limit = _memory_limit(pod, str(name))
+        more = f"it used more memory than its limit of {limit}" if limit else "its node ran out of memory"
+        return note(Reason.OUT_OF_MEMORY, f"container {name} was killed: {more}")
+    message = str(ended.get("message") or "").strip()
+    if ended.get("reason") in _NEVER_STARTED and message:
+        return note(Reason.POD_CRASHED, message)
+    detail = message.splitlines()
     return note(
         Reason.POD_CRASHED,
         f"container {name} ended with exit code {code}" + (f": {detail[-1]}" if detail else ""),
@@ -87,11 +112,34 @@ def terminated(status: Body) -> Body | None:
     return before
 
 
+def may_heal(ended: Body) -> bool:
+    """Return whether a container ended of something that may heal by itself: a peer that is away."""
+    return ended.get("exitCode") == _TEMPORARY_EXIT
+
+
+def waits_to_heal(pod: Body) -> bool:
+    """Return whether a container of a pod that is not ready ended last of what may heal by itself."""
+    if objects.is_true(pod, "Ready"):
+        return False
+    ends = [ended for status in container_statuses(pod) if (ended := terminated(status)) is not None]
+    return any(map(may_heal, ends)) and all(map(may_heal, ends))
+
+
+def healed_at(pod: Body) -> datetime | None:
+    """Return when an init container ended well that had first ended of what may heal by itself."""
+    times = [
+        objects.parse_time(objects.dig(status, "state", "terminated", "finishedAt"))
+        for status in container_statuses(pod)
+        if objects.dig(status, "state", "terminated", "exitCode") == 0
+        and may_heal(objects.dig(status, "lastState", "terminated") or {})
+    ]
+    return max((time for time in times if time is not None), default=None)
+
+
 def keeps_crashing(pod: Body) -> Note | None:
     """Return why a container of a pod that is not ready has ended too often.
 
-    Ends that the container itself calls temporary, and a lost artifact that is made again, do not count: the
-    progress deadline ends those.
+    Ends of what may heal by itself, and a lost artifact that is made again, do not count.
     """
     if objects.is_true(pod, "Ready"):
         return None
@@ -99,97 +147,131 @@ def keeps_crashing(pod: Body) -> Note | None:
         ended = terminated(status)
         if ended is None or objects.number(status, "restartCount") < CRASHES:
             continue
-        why = explain_end(status, ended)
-        if ended.get("exitCode") != _TEMPORARY_EXIT and why.reason is not Reason.ARTIFACT_LOST:
+        why = explain_end(pod, status, ended)
+        if not may_heal(ended) and why.reason is not Reason.ARTIFACT_LOST:
             return why
     return None
 
 
 def refused_pods(deployment: Body) -> Note | None:
-    """Return why the Deployment's pods cannot be created: a quota, PodSecurity or another admission rule."""
-    refused = objects.condition(deployment, "ReplicaFailure")
-    if refused is None or refused.get("status") != "True":
+    """Return why the Deployment's pods cannot be created: a quota, PodSecurity or another admission rule.
+
+    Its conditions repeat the words of its ReplicaSets' events.
+    """
+    replicas = objects.condition(deployment, "ReplicaFailure") or {}
+    progress = objects.condition(deployment, "Progressing") or {}
+    if replicas.get("status") == "True":
+        refused = replicas
+    elif progress.get("reason") == "ReplicaSetCreateError":
+        refused = progress
+    else:
         return None
-    return note(Reason.QUOTA_EXCEEDED, str(refused.get("message") or "pods cannot be created"))
+    message = str(refused.get("message") or "pods cannot be created")
+    return note(kubernetes_reasons.refusal(message), message)
 
 
-def refused_job_pods(job: Body, events: Iterable[Body]) -> Note | None:
-    """Return why a Job's pods cannot be created."""
-    for event in events:
-        if event.get("reason") == "FailedCreate" and _is_about(event, job):
-            return note(Reason.QUOTA_EXCEEDED, str(event.get("message") or "pods cannot be created"))
-    return None
-
-
-def look_again(pods: Iterable[Body], now: datetime) -> float | None:
-    """Return when to look for events of pods that wait without saying why: no watch event tells."""
-    waits = [_wait(pod, now) for pod in pods if _is_starting(pod)]
-    return min(waits, default=None)
-
-
-def _wait(pod: Body, now: datetime) -> float:
-    left = LOOK_AGAIN_SECONDS - objects.age(objects.dig(pod, "metadata", "creationTimestamp"), now)
-    return left if left > 0 else LOOK_AGAIN_SECONDS
-
-
-def _is_starting(pod: Body) -> bool:
-    if objects.is_true(pod, "Ready") or objects.deleting(pod):
-        return False
-    reasons = [objects.dig(status, "state", "waiting", "reason") for status in container_statuses(pod)]
-    return any(reason in _STARTING for reason in reasons) and not any(
-        objects.dig(status, "state", "running") is not None for status in container_statuses(pod)
+def _turned_out(pod: Body) -> Note | None:
+    """Return why a pod's node refused it or put it out; the ends of its containers only follow from that."""
+    if objects.dig(pod, "status", "phase") != "Failed":
+        return None
+    word = str(objects.dig(pod, "status", "reason") or "")
+    if word:
+        message = str(objects.dig(pod, "status", "message") or word)
+        return note(kubernetes_reasons.meaning(word, message) or Reason.POD_NOT_READY, message)
+    target = objects.condition(pod, "DisruptionTarget") or {}
+    if target.get("status") != "True":
+        return None
+    return note(
+        Reason.POD_EVICTED, str(target.get("message") or target.get("reason") or "the pod was evicted")
     )
 
 
 def _waiting(status: Body) -> Note | None:
     waiting = objects.dig(status, "state", "waiting") or {}
-    reason, message = waiting.get("reason"), str(waiting.get("message") or "")
-    if reason in _IMAGE_REASONS:
-        return note(Reason.IMAGE_PULL_FAILED, message or f"image {status.get('image')}: {reason}")
-    if reason in _CONFIG_REASONS:
-        return note(_config_reason(reason, message), message or reason)
+    word, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+    if (
+        not word or word in _STARTING or word == "CrashLoopBackOff"
+    ):  # how it ended says more than that it waits
+        return None
+    found = kubernetes_reasons.meaning(word, message) or Reason.POD_NOT_READY
+    about = f"image {status.get('image')}: {word}" if found is Reason.IMAGE_PULL_FAILED else word
+    return note(found, message or about)
+
+
+def _back_off(containers: tuple[Body, ...]) -> Note | None:
+    """Return that a container is in back-off whose end is not known."""
+    for status in containers:
+        waiting = objects.dig(status, "state", "waiting") or {}
+        if waiting.get("reason") == "CrashLoopBackOff":
+            return note(Reason.POD_CRASHED, str(waiting.get("message") or "CrashLoopBackOff"))
     return None
-
-
-def _config_reason(reason: str, message: str) -> Reason:
-    if reason != "CreateContainerConfigError":
-        return Reason.POD_CRASHED
-    return Reason.SECRET_NOT_FOUND if _names_missing_secret(message) else Reason.INVALID_POD_SETTINGS
-
-
-def _names_missing_secret(message: str) -> bool:
-    text = message.lower()
-    return "secret" in text and ("not found" in text or "couldn't find key" in text or "non-existent" in text)
 
 
 def _unscheduled(pod: Body) -> Note | None:
     scheduled = objects.condition(pod, "PodScheduled")
-    if scheduled and scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
-        return note(Reason.PODS_UNSCHEDULABLE, str(scheduled.get("message") or "no node fits"))
+    if scheduled and scheduled.get("status") == "False":
+        return note(
+            Reason.PODS_UNSCHEDULABLE,
+            str(scheduled.get("message") or scheduled.get("reason") or "no node fits"),
+        )
     return None
 
 
 def _failed(pod: Body) -> Note | None:
     if objects.dig(pod, "status", "phase") != "Failed":
         return None
-    reason = str(objects.dig(pod, "status", "reason") or "")
-    message = str(objects.dig(pod, "status", "message") or reason or "the pod failed")
-    kind = Reason.PODS_UNSCHEDULABLE if reason.startswith(("OutOf", "NodeAffinity")) else Reason.POD_CRASHED
-    return note(kind, message)
+    return note(Reason.POD_CRASHED, str(objects.dig(pod, "status", "message") or "the pod failed"))
 
 
-def _explain_events(pod: Body, events: Iterable[Body]) -> Note | None:
-    if objects.dig(pod, "status", "phase") not in (None, "Pending"):
+def _held(pod: Body, events: tuple[Body, ...]) -> Note | None:
+    if objects.dig(pod, "status", "phase") not in (None, "Pending", "Running"):
         return None
-    for event in events:
-        if event.get("reason") in ("FailedMount", "FailedAttachVolume") and _is_about(event, pod):
-            message = str(event.get("message") or "")
-            missing = _names_missing_secret(message)
-            return note(Reason.SECRET_NOT_FOUND if missing else Reason.VOLUME_NOT_MOUNTED, message)
-    return None
+    return explain_events(pod, events, _moved_at(pod))
 
 
-def _is_about(event: Body, body: Body) -> bool:
-    about = objects.dig(event, "involvedObject") or {}
-    uid = about.get("uid")
-    return bool(uid == objects.uid_of(body) if uid else about.get("name") == objects.name_of(body))
+def _moved_at(pod: Body) -> float:
+    """Return when a pod came a step further (POSIX seconds): what events said before no longer holds."""
+    steps = [
+        condition.get("lastTransitionTime")
+        for kind in ("PodScheduled", "PodReadyToStartContainers")
+        if (condition := objects.condition(pod, kind)) and condition.get("status") == "True"
+    ]
+    steps += [objects.dig(status, "state", "running", "startedAt") for status in container_statuses(pod)]
+    return max((time.timestamp() for each in steps if (time := objects.parse_time(each))), default=0.0)
+
+
+def _claims(pod: Body, events: tuple[Body, ...]) -> Note | None:
+    """Return why a claim is not bound that a pod waits for before it has a node."""
+    scheduled = objects.condition(pod, "PodScheduled")
+    if objects.is_true(pod, "PodScheduled") or not waits_for_claims(pod, scheduled):
+        return None
+    return next((why for name in claims_of(pod) if (why := explain_claim(name, events)) is not None), None)
+
+
+def waits_for_claims(pod: Body, scheduled: Body | None) -> bool:
+    """Return whether the scheduler says so, or has not said anything yet."""
+    said = str((scheduled or {}).get("message") or "").lower()
+    return bool(claims_of(pod)) and (scheduled is None or "persistentvolumeclaim" in said)
+
+
+def claims_of(pod: Body) -> tuple[str, ...]:
+    """Return the names of the PersistentVolumeClaims that a pod mounts, those of its own included."""
+    names = []
+    for volume in objects.items(pod, "spec", "volumes"):
+        claim = objects.dig(volume, "persistentVolumeClaim", "claimName")
+        if claim:
+            names.append(str(claim))
+        elif objects.dig(volume, "ephemeral") is not None:
+            names.append(f"{objects.name_of(pod)}-{volume.get('name')}")
+    return tuple(names)
+
+
+def _memory_limit(pod: Body, container: str) -> str | None:
+    """Return the memory limit of a container, or of its pod."""
+    for kind in ("containers", "initContainers"):
+        for own in objects.items(pod, "spec", kind):
+            limit = objects.dig(own, "resources", "limits", "memory")
+            if own.get("name") == container and limit:
+                return str(limit)
+    whole = objects.dig(pod, "spec", "resources", "limits", "memory")
+    return str(whole) if whole else None

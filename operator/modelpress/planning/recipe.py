@@ -1,7 +1,8 @@
 """Which artifact the spec asks for: one that is known already, or what a Job makes.
 
 What is known comes from a finished Job, a ControllerRevision or the status, in this order. A failed recipe is
-not tried again until it or the retry annotation changes.
+not tried again until it or the retry annotation changes; one that failed of what may heal by itself is, with
+growing waits.
 """
 
 from dataclasses import dataclass, replace
@@ -9,12 +10,11 @@ from dataclasses import dataclass, replace
 from modelpress.api import names
 from modelpress.api.conditions import Reason
 from modelpress.api.status import Failure
-from modelpress.planning import jobs, objects, reasons
+from modelpress.planning import attempts, jobs, objects, reasons, waiting
 from modelpress.planning.artifact import Artifact, from_status
-from modelpress.planning.jobs import Phase
-from modelpress.planning.note import Note, note
+from modelpress.planning.jobs import Phase, Progress
+from modelpress.planning.note import Note, final, note
 from modelpress.planning.ownership import WAIT_SECONDS, Claim, obstacle
-from modelpress.planning.render import job as render_job
 from modelpress.planning.revisions import HISTORY, Revision, find
 from modelpress.planning.types import Body, Ref
 from modelpress.planning.view import View
@@ -42,12 +42,19 @@ def decide_artifact(view: View, known: tuple[Revision, ...], *, frozen: bool) ->
     `frozen` allows no new Job.
     """
     ours = [job for job in view.observed.jobs if view.claim(job) in (Claim.OURS, Claim.ADOPT)]
-    job = _job_of_recipe(view, ours)
+    of_recipe = [job for job in ours if view.claim(job) is Claim.OURS and jobs.is_of(job, view.recipe_hash)]
+    job = _job_of_recipe(view, of_recipe)
+    progress = attempts.progress(view, job, of_recipe) if job else None
     remembered = _remembered(view, known)
-    if job is None:
-        making = _without_job(view, remembered, _lost_at(view, known, remembered), frozen=frozen)
+    lost_at = _lost_at(view, known, (progress.artifact if progress else None) or remembered)
+    if job and progress and not progress.heals:
+        making = _with_job(view, job, progress, remembered, lost_at)
+    elif remembered and not lost_at:
+        making = Making(remembered)
+    elif job and progress and progress.why:
+        making = _try_again(view, job, remembered, progress.why, frozen=frozen)
     else:
-        making = _with_job(view, known, job, remembered)
+        making = _without_job(view, remembered, frozen=frozen)
     if frozen and making.delete:
         making = Making(making.artifact)
     return replace(making, delete=(*making.delete, *_unwanted(view, ours, job)))
@@ -64,46 +71,55 @@ def is_retried(view: View) -> bool:
     )
 
 
-def _job_of_recipe(view: View, ours: list[Body]) -> Body | None:
-    """Return the Job to look at: the one of this recipe and retry, else one that still is or was of use.
+def _job_of_recipe(view: View, of_recipe: list[Body]) -> Body | None:
+    """Return the Job to look at: the last of this recipe and retry, else one that still is or was of use.
 
     A Job that lost its owner is made anew: Jobs are never changed.
     """
-    candidates = [job for job in ours if view.claim(job) is Claim.OURS and jobs.is_of(job, view.recipe_hash)]
-    exact = objects.named(candidates, view.job_name)
+    exact = attempts.newest(view, of_recipe)
     if exact is not None or is_retried(view):
         return exact
-    useful = [job for job in candidates if not objects.is_true(job, "Failed")]
+    useful = [job for job in of_recipe if not objects.is_true(job, "Failed")]
     return max(useful, key=lambda job: str(objects.dig(job, "metadata", "creationTimestamp")), default=None)
 
 
 def _unwanted(view: View, ours: list[Body], wanted: Body | None) -> list[Ref]:
     """Return the Jobs to delete: running ones of another recipe or retry, and all but the newest finished.
 
-    A finished Job keeps its logs and its result, for when an edit is taken back.
+    A finished Job keeps its logs and its result, for when an edit is taken back. Of the failed ones only the
+    newest is kept, and none that an attempt after it has followed to its end.
     """
     others = [job for job in ours if job is not wanted]
-    finished = [job for job in others if _is_kept(view, job)]
-    newest = sorted(finished, key=lambda job: jobs.finished_at(job) or "", reverse=True)[:HISTORY]
-    return [objects.ref_to(job, "Job") for job in others if job not in newest]
+    finished = [job for job in others if _is_kept(view, job) and not _is_followed(view, job, wanted)]
+    finished.sort(key=lambda job: jobs.finished_at(job) or "", reverse=True)
+    failed = [job for job in finished if objects.is_true(job, "Failed")]
+    kept = failed[:1] + [job for job in finished if job not in failed][:HISTORY]
+    return [objects.ref_to(job, "Job") for job in others if job not in kept]
 
 
 def _is_kept(view: View, job: Body) -> bool:
     return jobs.finished_at(job) is not None and view.claim(job) is Claim.OURS
 
 
-def _with_job(view: View, known: tuple[Revision, ...], job: Body, remembered: Artifact | None) -> Making:
-    progress = jobs.progress(job, view.observed, view.recipe_hash)
-    lost_at = _lost_at(view, known, progress.artifact or remembered)
+def _is_followed(view: View, job: Body, wanted: Body | None) -> bool:
+    ended = wanted is not None and jobs.finished_at(wanted) is not None
+    return ended and objects.is_true(job, "Failed") and jobs.is_of(job, view.recipe_hash)
+
+
+def _with_job(
+    view: View, job: Body, progress: Progress, remembered: Artifact | None, lost_at: str | None
+) -> Making:
     match progress.phase:
         case Phase.ACTIVE:
             # while a lost artifact is made again, the pods that have it go on
             usable = remembered if lost_at else None
             due = _lost_note(usable) if usable else _compressing(objects.name_of(job))
-            return Making(usable, working=progress.why or due, job=True, requeue=_requeue(view, job))
+            return Making(
+                usable, working=progress.why or due, job=True, requeue=_requeue(view, job, progress.why)
+            )
         case Phase.FAILED:
             why = progress.why or note(Reason.JOB_FAILED, "the Job failed")
-            return Making(remembered, stalled=why, failed=failure(view, why))
+            return Making(remembered, stalled=final(why), failed=failure(view, why))
         case Phase.SUCCEEDED:
             if _is_older(job, lost_at):
                 return _again(job, progress.artifact, _lost_note(progress.artifact))
@@ -115,22 +131,36 @@ def _with_job(view: View, known: tuple[Revision, ...], job: Body, remembered: Ar
             return _again(job, remembered, why)
 
 
-def _without_job(view: View, remembered: Artifact | None, lost_at: str | None, *, frozen: bool) -> Making:
-    if remembered and not lost_at:
+def _try_again(view: View, job: Body, remembered: Artifact | None, why: Note, *, frozen: bool) -> Making:
+    """Return what follows a Job that failed of what may heal by itself."""
+    if frozen:
         return Making(remembered)
+    left = attempts.wait(job, view.observed.now)
+    if left > 0:
+        return Making(remembered, working=why, job=True, requeue=left)
+    return _start(view, remembered, why, attempts.number(job) + 1)
+
+
+def _without_job(view: View, remembered: Artifact | None, *, frozen: bool) -> Making:
     failed = view.failed
     blocked = (
         failed is not None
         and failed.recipe_hash == view.recipe_hash
         and failed.revision_hash is None
         and failed.retry == view.retry
-        and failed.reason != Reason.EVALUATION_FAILED  # judged by scores; without them the Job runs again
+        # judged by scores, without which the Job runs again; an outage is not remembered as a failure
+        and failed.reason not in (Reason.EVALUATION_FAILED, *attempts.HEALING)
     )
     if failed is not None and blocked:
-        return Making(remembered, stalled=remembered_note(failed))
+        return Making(remembered, stalled=final(remembered_note(failed)))
     if frozen:
         return Making(remembered)
-    in_the_way = _in_the_way(view)
+    working = _lost_note(remembered) if remembered else _compressing(view.job_name)
+    return _start(view, remembered, working, attempt=0)
+
+
+def _start(view: View, remembered: Artifact | None, working: Note, attempt: int) -> Making:
+    in_the_way = _in_the_way(view, view.job_name_of(attempt))
     if in_the_way is not None:
         waits = in_the_way.reason is Reason.WAITING_FOR_DELETION
         return (
@@ -139,15 +169,15 @@ def _without_job(view: View, remembered: Artifact | None, lost_at: str | None, *
             else Making(remembered, stalled=in_the_way)
         )
     if view.observed.free_job_slots < 1:
-        waiting = note(Reason.WAITING_FOR_JOB_SLOT, "as many compression Jobs run as the operator allows")
-        return Making(remembered, working=waiting, requeue=SLOT_SECONDS)
-    working = _lost_note(remembered) if remembered else _compressing(view.job_name)
-    return Making(remembered, working=working, create=render_job.render(view), job=True)
+        slot = note(Reason.WAITING_FOR_JOB_SLOT, "as many compression Jobs run as the operator allows")
+        known = attempt > 0  # what it waits for in the first place
+        return Making(remembered, working=working if known else slot, job=known, requeue=SLOT_SECONDS)
+    return Making(remembered, working=working, create=attempts.render(view, attempt), job=True)
 
 
-def _in_the_way(view: View) -> Note | None:
-    """Return why a Job of the wanted name cannot be made."""
-    body = objects.named(view.observed.jobs, view.job_name)
+def _in_the_way(view: View, name: str) -> Note | None:
+    """Return why a Job of a name cannot be made."""
+    body = objects.named(view.observed.jobs, name)
     return obstacle(body, view.resource, "Job") if body else None
 
 
@@ -219,12 +249,14 @@ def _lost_note(artifact: Artifact | None) -> Note:
     return note(Reason.ARTIFACT_LOST, f"the store no longer has {digest}: it is made again")
 
 
-def _requeue(view: View, job: Body) -> float | None:
+def _requeue(view: View, job: Body, why: Note | None) -> float | None:
     if jobs.finished_at(job) is not None:
         return jobs.SETTLING_SECONDS
     if jobs.is_suspended(job):
         return None  # its end is a change of the Job
-    pods = jobs.pods_of(job, view.observed)
-    if not pods:
-        return reasons.LOOK_AGAIN_SECONDS  # what forbids its pods shows in events only
-    return reasons.look_again(pods, view.observed.now)
+    alive = [pod for pod in jobs.pods_of(job, view.observed) if not jobs.has_ended(pod)]
+    if not alive:
+        return waiting.LOOK_AGAIN_SECONDS  # what forbids its pods shows in events only
+    if any(objects.dig(pod, "status", "phase") == "Running" for pod in alive):
+        return attempts.passes_in(view, job) if why else None
+    return waiting.look_again(alive, view.observed.now)

@@ -4,6 +4,7 @@
 scaling of the current revision is no rollout.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from modelpress.api.conditions import ConditionType, Reason
 from modelpress.api.status import Failure
 from modelpress.planning import objects, reasons
 from modelpress.planning.drift import differs
-from modelpress.planning.note import Note, note
+from modelpress.planning.note import Note, final, note
 from modelpress.planning.recipe import remembered_note
 from modelpress.planning.render import deployment as render_deployment
 from modelpress.planning.revisions import Revision, find, running
@@ -51,7 +52,7 @@ def decide_rollout(view: View, known: tuple[Revision, ...], wanted: Revision | N
     failed = None if blocked else _failure(view, goal, current)
     if blocked or failed:
         why = remembered_note(blocked or failed or Failure())
-        return Rollout(current or goal, stalled=why, failed=failed)
+        return Rollout(current or goal, stalled=final(why), failed=failed)
     return Rollout(goal, working=_moving(view, goal, replaced=current is not None))
 
 
@@ -104,7 +105,7 @@ def _failure(view: View, goal: Revision, current: Revision | None) -> Failure | 
     began = _began(view) if current else None  # without one, the pods of an earlier try stay
     pods = [pod for pod in _pods(view, goal) if not _is_before(_created(pod), began)]
     crashes = [why for pod in pods if (why := reasons.keeps_crashing(pod)) is not None]
-    late = _is_late(deployment, began)
+    late = _is_late(deployment, began) and not _may_heal(view, pods)
     if not (crashes or late):
         return None
     cause = next(iter(crashes), None) or _trouble(view, goal)
@@ -138,6 +139,23 @@ def _is_late(deployment: Body, began: datetime | None) -> bool:
     return _is_observed(deployment) and not _is_before(updated, began)
 
 
+def _may_heal(view: View, pods: Iterable[Body]) -> bool:
+    """Return whether all that keeps pods from being ready is, or was just now, what may heal by itself.
+
+    The revision before would not start without its store either.
+    """
+    allowed = view.spec.progress_deadline_seconds
+    hindered = False
+    for pod in pods:
+        healed = reasons.healed_at(pod)
+        recent = healed is not None and (view.observed.now - healed).total_seconds() < allowed
+        if reasons.waits_to_heal(pod) or recent:
+            hindered = True
+        elif reasons.explain_pod(pod, view.observed.events) is not None:
+            return False
+    return hindered
+
+
 def _created(pod: Body) -> datetime | None:
     return objects.parse_time(objects.dig(pod, "metadata", "creationTimestamp"))
 
@@ -156,9 +174,13 @@ def _moving(view: View, goal: Revision, *, replaced: bool = False) -> Note:
 
 
 def _trouble(view: View, goal: Revision) -> Note | None:
-    refused = reasons.refused_pods(view.deployment) if view.deployment else None
-    return reasons.explain(_pods(view, goal), view.observed.events) or refused
+    failed = [pod for pod in view.failed_pods if _is_of(pod, goal)]
+    return view.trouble(_pods(view, goal), failed)
 
 
 def _pods(view: View, revision: Revision) -> tuple[Body, ...]:
-    return tuple(pod for pod in view.entry_pods if objects.label(pod, names.REVISION_LABEL) == revision.name)
+    return tuple(pod for pod in view.entry_pods if _is_of(pod, revision))
+
+
+def _is_of(pod: Body, revision: Revision) -> bool:
+    return objects.label(pod, names.REVISION_LABEL) == revision.name

@@ -34,6 +34,7 @@ class Settings:
     store: str  # default of spec.storage.uri; file:///folder in local mode
     plain_http_registry: str | None = None  # host:port of the registry that may speak plain HTTP
     cluster_domain: str = "cluster.local"
+    tries_again: bool = True  # a Job whose source or store is away; local mode ends instead
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Observed:
     network_policies: tuple[Body, ...] = ()
     disruption_budgets: tuple[Body, ...] = ()
     pods: tuple[Body, ...] = ()  # of Jobs and of Deployments
-    events: tuple[Body, ...] = ()  # Warning events of pods that wait and of Jobs without pods
+    events: tuple[Body, ...] = ()  # of pods that wait, of their claims, and of Jobs without pods
     free_job_slots: int = 1  # how many more Jobs may run in the cluster
 
 

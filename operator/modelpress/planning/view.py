@@ -1,15 +1,17 @@
 """One ModelDeployment and its objects, read once, in the planner's own words."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 from pydantic import ValidationError
 
-from modelpress.api import identity, names
+from modelpress.api import identity, names, pod_shapes
 from modelpress.api.spec import DeviceType, Spec
 from modelpress.api.status import Failure, Status
-from modelpress.planning import objects
+from modelpress.planning import objects, reasons
 from modelpress.planning.artifact import Store
+from modelpress.planning.note import Note
 from modelpress.planning.ownership import Claim, claim
 from modelpress.planning.types import Body, Key, Observed, Settings
 
@@ -84,9 +86,27 @@ class Facts:
         return tuple(sorted(pods, key=objects.name_of))
 
     @cached_property
+    def failed_pods(self) -> tuple[Body, ...]:
+        """Return the pods for requests that a node refused or put out: others take their place."""
+        return tuple(
+            pod
+            for pod in self.observed.pods
+            if objects.label(pod, names.ROLE_LABEL) == names.ENTRY
+            and objects.dig(pod, "status", "phase") == "Failed"
+        )
+
+    @cached_property
     def ready_replicas(self) -> int:
         """Return how many entry pods are ready."""
         return sum(objects.is_true(pod, "Ready") for pod in self.entry_pods)
+
+    def trouble(self, pods: Iterable[Body], failed: Iterable[Body]) -> Note | None:
+        """Return why pods are not ready: what they say, who refuses them, how those before them failed."""
+        refused = reasons.refused_pods(self.deployment) if self.deployment else None
+        observed = self.observed
+        return (
+            reasons.explain(pods, observed.events) or refused or reasons.explain_failed(failed, observed.now)
+        )
 
     def claim(self, body: Body) -> Claim:
         """Return whose an object is."""
@@ -106,8 +126,12 @@ class View(Facts):
 
     @property
     def job_name(self) -> str:
-        """Return the name of the wanted recipe's Job."""
-        return names.job_name(self.name, self.recipe_hash, self.retry)
+        """Return the name of the wanted recipe's first Job."""
+        return self.job_name_of(0)
+
+    def job_name_of(self, attempt: int) -> str:
+        """Return the name of the wanted recipe's Job after so many that failed of what may heal by itself."""
+        return names.job_name(self.name, self.recipe_hash, self.retry, attempt)
 
     @property
     def store(self) -> Store:
@@ -133,8 +157,11 @@ class View(Facts):
 def parse_spec(body: Body) -> Spec:
     """Return the spec of a ModelDeployment. Raises ValueError: one line that names the first bad field."""
     try:
-        return Spec.model_validate(objects.dig(body, "spec") or {})
+        spec = Spec.model_validate(objects.dig(body, "spec") or {})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         path = ".".join(["spec", *(str(part) for part in first["loc"])])
         raise ValueError(f"{path}: {first['msg']}") from error
+    for problem in pod_shapes.problems(spec):
+        raise ValueError(problem)
+    return spec

@@ -12,6 +12,7 @@ from modelpress.planning.types import Plan
 from tests.unit.planning.world import ARTIFACT, OTHER_ARTIFACT, SPEC, Json, World
 
 LOST = '{"reason": "ArtifactLost", "message": "gone"}'
+AWAY = '{"reason": "StoreUnavailable", "message": "away"}'
 TWO_PODS = {"pipeline": 2, "podsPerReplica": 2}  # not supported yet
 GOOD = {"metric": "Accuracy", "original": 97.5, "compressed": 97.25, "rows": 400}
 BAD = {"metric": "Accuracy", "original": 97.5, "compressed": 50.0, "rows": 400}
@@ -41,6 +42,12 @@ def job_fails(world: World) -> None:
         world.job_fails(65, '{"reason": "InvalidModel", "message": "no"}', job=job["metadata"]["name"])
 
 
+def store_is_away(world: World) -> None:
+    job = running_job(world)
+    if job:
+        world.job_fails(69, AWAY, job=job["metadata"]["name"])
+
+
 def roll_out(ready: bool) -> Callable[[World], None]:
     def roll(world: World) -> None:
         if ("Deployment", "digits") in world.objects:
@@ -49,10 +56,10 @@ def roll_out(ready: bool) -> Callable[[World], None]:
     return roll
 
 
-def crash(container: str, message: str) -> Callable[[World], None]:
+def crash(container: str, message: str, code: int = 66) -> Callable[[World], None]:
     def end(world: World) -> None:
         if ("Deployment", "digits") in world.objects:
-            world.crashing_worker(container, 5, world.terminated(66, message))
+            world.crashing_worker(container, 5, world.terminated(code, message))
 
     return end
 
@@ -83,10 +90,12 @@ EVENTS: dict[str, Callable[[World], None]] = {
     "a job makes something else": job_ends(GOOD, OTHER_ARTIFACT),
     "a job's model is bad": job_ends(BAD, OTHER_ARTIFACT),
     "a job fails": job_fails,
+    "the store is away": store_is_away,
     "pods start": roll_out(ready=False),
     "pods are ready": roll_out(ready=True),
     "a worker crashes": crash("worker", ""),
     "an artifact is lost": crash("fetch", LOST),
+    "a worker's store is away": crash("fetch", AWAY, 69),
     "the deadline passes": miss_deadline,
     "Float16": lambda world: world.edit(compression={"quantization": {"scheme": "Float16"}}),
     "Int8Dynamic": lambda world: world.edit(compression=SPEC["compression"]),

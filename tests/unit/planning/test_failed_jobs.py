@@ -4,7 +4,7 @@ import pytest
 
 from modelpress.api import identity, names
 from modelpress.planning.types import Plan
-from tests.unit.planning.world import compressing_world, ready_world, said
+from tests.unit.planning.world import HOW_TO_RETRY, compressing_world, ready_world, said
 
 FLOAT16 = {"quantization": {"scheme": "Float16"}}
 
@@ -14,7 +14,7 @@ def test_a_failed_job_stalls_with_its_own_reason_and_message() -> None:
     world.job_fails(65, said("DigestMismatch", "model: sha256 is ab, not cd"))
     assert world.settle() == [["status"]]
     assert world.says("Stalled") == ("True", "DigestMismatch")
-    assert world.condition("Stalled")["message"] == "model: sha256 is ab, not cd"
+    assert world.condition("Stalled")["message"] == "model: sha256 is ab, not cd" + HOW_TO_RETRY
     assert world.says("Ready") == ("False", "DigestMismatch")
     assert world.says("Reconciling")[0] == "False"
     assert world.status["failed"] == {
@@ -61,7 +61,7 @@ def test_a_failed_job_whose_pod_is_not_seen_yet_is_looked_at_again() -> None:
     world.wait(11)
     world.settle()
     assert world.says("Stalled") == ("True", "JobFailed")
-    assert world.condition("Stalled")["message"] == "Job BackoffLimitExceeded"
+    assert world.condition("Stalled")["message"] == "Job BackoffLimitExceeded" + HOW_TO_RETRY
 
 
 @pytest.mark.parametrize("message", ["", "garbage", "{}", '{"recipeHash": "another"}'])
@@ -116,7 +116,8 @@ def test_a_retry_makes_a_new_job_beside_the_failed_one() -> None:
     world.job_fails(65, said("InvalidModel", "again"), job=world.job_name("1"))
     world.settle()
     assert world.status["failed"]["retry"] == "1"
-    assert world.condition("Stalled")["message"] == "again"
+    assert world.condition("Stalled")["message"] == "again" + HOW_TO_RETRY
+    assert world.names_of("Job") == {world.job_name("1")}
 
 
 def test_a_retry_annotation_does_not_disturb_what_runs_or_serves() -> None:
@@ -180,3 +181,10 @@ def test_a_result_that_is_recorded_outlives_job_and_pod() -> None:
     assert world.plan() == Plan()
     world.objects.pop(("Job", world.job_name()))
     assert world.plan() == Plan()
+
+
+def test_a_final_end_that_the_job_does_not_tell_of_yet_is_not_said_to_be_tried_again() -> None:
+    world = compressing_world()
+    world.add_job_pod(world.only("Job"), "Failed", world.terminated(65, said("InvalidModel")))
+    world.settle()
+    assert world.says("Reconciling") == ("True", "Compressing")

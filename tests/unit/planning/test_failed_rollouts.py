@@ -2,7 +2,7 @@
 
 from modelpress.api import identity, names
 from modelpress.planning.types import Plan
-from tests.unit.planning.world import ARTIFACT, World, compressing_world, ready_world, said
+from tests.unit.planning.world import ARTIFACT, HOW_TO_RETRY, World, compressing_world, ready_world, said
 
 
 def rolling_world() -> World:
@@ -38,6 +38,7 @@ def test_pods_that_crash_three_times_bring_the_current_revision_back() -> None:
     assert world.says("Stalled") == ("True", "RolloutFailed")
     assert world.condition("Stalled")["message"] == (
         f"revision {bad} did not become ready; {before['name']} was restored: ModelLoadFailed: no signature"
+        + HOW_TO_RETRY
     )
     failed = world.status["failed"]
     assert failed["revisionHash"] == identity.revision_hash(world.spec, ARTIFACT, None)
@@ -150,15 +151,67 @@ def test_a_retry_of_a_first_rollout_whose_pods_still_crash_is_stalled_again() ->
     assert world.status["failed"]["retry"] == "1"
 
 
-def test_failures_that_a_container_calls_temporary_wait_for_the_deadline() -> None:
+AWAY = said("StoreUnavailable", "connection refused")
+
+
+def test_a_store_that_is_away_fails_no_rollout_however_long_it_takes() -> None:
     world = rolling_world()
-    world.crashing_worker("fetch", 7, world.terminated(69, said("StoreUnavailable", "connection refused")))
+    pod = world.crashing_worker("fetch", 7, world.terminated(69, AWAY))
     world.settle()
     assert world.says("Reconciling") == ("True", "StoreUnavailable")
     world.deadline_exceeded(after=600)
+    assert world.settle() == []
+    assert world.says("Reconciling") == ("True", "StoreUnavailable")
+    assert world.says("Ready") == ("False", "StoreUnavailable")
+
+    # the store is back: the model is still being loaded, and the Deployment's deadline is long over
+    status = pod["status"]["initContainerStatuses"][0]
+    status |= {"ready": True, "state": {"terminated": world.terminated(0)}}
+    world.settle()
+    assert world.says("Reconciling") == ("True", "RollingOut")
+    world.roll_out()
+    world.settle()
+    assert world.says("Ready") == ("True", "Available")
+    assert "failed" not in world.status
+
+
+def test_a_model_that_does_not_load_after_an_outage_has_the_deadline_for_itself() -> None:
+    world = rolling_world()
+    pod = world.crashing_worker("fetch", 7, world.terminated(69, AWAY))
+    world.deadline_exceeded(after=600)
+    status = pod["status"]["initContainerStatuses"][0]
+    status |= {"ready": True, "state": {"terminated": world.terminated(0)}}
+    world.settle()
+    world.wait(599)
+    world.settle()
+    assert world.says("Stalled")[0] == "False"
+    world.wait(2)
     world.settle()
     assert world.says("Stalled") == ("True", "RolloutFailed")
-    assert world.condition("Stalled")["message"].endswith("StoreUnavailable: connection refused")
+
+
+def test_a_pod_with_trouble_of_its_own_fails_the_rollout_beside_one_whose_store_is_away() -> None:
+    world = rolling_world()
+    world.crashing_worker("fetch", 7, world.terminated(69, AWAY))
+    world.crashing_worker("worker", 2, world.terminated(137, reason="OOMKilled"))
+    world.deadline_exceeded(after=600)
+    world.settle()
+    assert world.says("Stalled") == ("True", "RolloutFailed")
+
+
+def test_pods_that_their_node_refuses_are_told_of_though_others_take_their_place() -> None:
+    world = rolling_world()
+    refused = world.add_worker(False)
+    refused["status"] = {"phase": "Failed", "reason": "OutOfcpu", "message": "not enough cpu"}
+    world.wait(2)
+    world.add_worker(False)
+    world.settle()
+    assert world.says("Reconciling") == ("True", "PodsUnschedulable")
+    assert world.condition("Reconciling")["message"] == "not enough cpu"
+    world.roll_out()
+    world.pods[refused["metadata"]["name"]] = refused
+    world.settle()
+    assert world.says("Ready") == ("True", "Available")
 
 
 def test_a_first_rollout_that_fails_has_nothing_to_go_back_to_and_may_still_succeed() -> None:

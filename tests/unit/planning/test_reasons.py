@@ -59,8 +59,8 @@ CASES: dict[str, tuple[Json, Reason | None, str]] = {
             "phase": "Pending",
             "conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}],
         },
-        None,
-        "",
+        Reason.PODS_UNSCHEDULABLE,
+        "SchedulingGated",
     ),
     "device gone": (
         {"phase": "Failed", "reason": "OutOfnvidia.com/gpu", "message": "Pod was rejected"},
@@ -72,8 +72,9 @@ CASES: dict[str, tuple[Json, Reason | None, str]] = {
             "phase": "Failed",
             "reason": "Evicted",
             "message": 'Usage of EmptyDir volume "work" exceeds the limit',
+            "containerStatuses": [{"name": "worker", "state": {"terminated": ended(137)}}],
         },
-        Reason.POD_CRASHED,
+        Reason.POD_EVICTED,
         'Usage of EmptyDir volume "work" exceeds the limit',
     ),
     "image": (waiting("ErrImagePull", "not found"), Reason.IMAGE_PULL_FAILED, "not found"),
@@ -109,7 +110,29 @@ CASES: dict[str, tuple[Json, Reason | None, str]] = {
     "out of memory": (
         crashed(**ended(137, reason="OOMKilled")),
         Reason.OUT_OF_MEMORY,
-        "container worker was killed: it used more memory than its limit",
+        "container worker was killed: its node ran out of memory",
+    ),
+    "a command that is not there": (
+        crashed(**ended(128, "runc create failed\nexec: no such file", reason="StartError")),
+        Reason.POD_CRASHED,
+        "runc create failed\nexec: no such file",
+    ),
+    "drained": (
+        {
+            "phase": "Failed",
+            "conditions": [
+                {"type": "DisruptionTarget", "status": "True", "message": "Eviction API: evicting"}
+            ],
+            "containerStatuses": [{"name": "worker", "state": {"terminated": ended(143)}}],
+        },
+        Reason.POD_EVICTED,
+        "Eviction API: evicting",
+    ),
+    "a word of a later Kubernetes": (waiting("NewWaitingReason"), Reason.POD_NOT_READY, "NewWaitingReason"),
+    "in back-off, and nothing else is known": (
+        waiting("CrashLoopBackOff", "back-off 40s restarting failed container=c pod=p_n(uid)"),
+        Reason.POD_CRASHED,
+        "back-off restarting failed container=c pod=p_n(uid)",
     ),
     "its own words": (
         crashed(**ended(65, json.dumps({"reason": "ModelLoadFailed", "message": "no signature"}))),
@@ -228,7 +251,11 @@ def test_a_secret_that_a_job_lacks_is_named_and_looked_for_again() -> None:
     world.settle()
     assert world.says("Reconciling") == ("True", "SecretNotFound")
     assert world.condition("Reconciling")["message"] == NO_SECRET
-    pod["status"] = {"phase": "Running", "containerStatuses": [{"name": "job", "state": {"running": {}}}]}
+    pod["status"] = {
+        "phase": "Running",
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "containerStatuses": [{"name": "job", "state": {"running": {}}}],
+    }
     world.settle()
     assert world.says("Reconciling") == ("True", "Compressing")
     assert world.plan().requeue is None
@@ -241,9 +268,15 @@ def test_a_job_between_two_tries_says_why_the_last_one_failed() -> None:
     world.add_job_pod(world.only("Job"), "Failed", world.terminated(69, said))
     world.settle()
     assert world.says("Reconciling") == ("True", "SourceUnavailable")
+    events = len(world.notes)
     world.add_job_pod(world.only("Job"), "Running")
+    world.wait(100)
+    assert world.settle() == []
+    assert world.plan().requeue == pytest.approx(20)
+    world.wait(20)
     world.settle()
     assert world.says("Reconciling") == ("True", "Compressing")
+    assert [note.reason for note in world.notes[events:]] == ["Compressing"]
 
 
 def test_messages_that_change_are_no_new_events() -> None:
@@ -261,3 +294,46 @@ def test_a_very_long_message_is_cut() -> None:
     found = reasons.explain_pod({"metadata": {"name": "p"}, "status": waiting("ErrImagePull", "x" * 5000)})
     assert found is not None
     assert len(found.message) == 2000
+
+
+@pytest.mark.parametrize(
+    ("spec", "limit"),
+    [
+        ({"containers": [{"name": "worker", "resources": {"limits": {"memory": "40Mi"}}}]}, "40Mi"),
+        ({"initContainers": [{"name": "worker", "resources": {"limits": {"memory": "1Gi"}}}]}, "1Gi"),
+        ({"containers": [{"name": "worker"}], "resources": {"limits": {"memory": "2Gi"}}}, "2Gi"),
+    ],
+)
+def test_out_of_memory_names_the_limit(spec: Json, limit: str) -> None:
+    status = crashed(**ended(137, reason="OOMKilled"))
+    found = reasons.explain_pod({"metadata": {"name": "p"}, "spec": spec, "status": status})
+    assert found == (
+        Reason.OUT_OF_MEMORY,
+        f"container worker was killed: it used more memory than its limit of {limit}",
+    )
+
+
+def test_a_job_out_of_memory_names_the_limit() -> None:
+    world = World({**SPEC, "job": {"resources": {"limits": {"memory": "500Mi"}}}})
+    world.settle()
+    world.job_fails(137, reason="OOMKilled")
+    for pod in world.pods.values():
+        pod["spec"] = world.only("Job")["spec"]["template"]["spec"]
+    world.settle()
+    assert world.says("Stalled") == ("True", "OutOfMemory")
+    assert (
+        "container job was killed: it used more memory than its limit of 500Mi"
+        in (world.condition("Stalled")["message"])
+    )
+
+
+def test_replica_sets_that_cannot_be_made_are_told_of() -> None:
+    message = 'Failed to create new replica set "digits-1": admission webhook "w" denied the request: no'
+    progress = {
+        "type": "Progressing",
+        "status": "False",
+        "reason": "ReplicaSetCreateError",
+        "message": message,
+    }
+    found = reasons.refused_pods({"status": {"conditions": [progress]}})
+    assert found == (Reason.ADMISSION_REFUSED, message)

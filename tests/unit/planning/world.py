@@ -203,7 +203,8 @@ class World:
         }
 
     def add_job_pod(self, job: Json, phase: str, terminated: Json | None = None) -> Json:
-        state = {"terminated": terminated} if terminated else {"running": {}}
+        running = {"running": {"startedAt": format_time(self.now)}}
+        state = {"terminated": terminated} if terminated else running
         pod = self._pod(job, {"phase": phase, "containerStatuses": [{"name": "job", "state": state}]})
         return pod
 
@@ -326,6 +327,9 @@ def compressing_world() -> World:
     world = World()
     world.settle()
     return world
+
+
+HOW_TO_RETRY = "; to try again, give the annotation modelpress.dev/retry another value"
 
 
 def said(reason: str, message: str = "why") -> str:

@@ -4,14 +4,15 @@ Both satisfy the Pod Security Standard `restricted`, have no API token and write
 configuration is in environment variables (api/contract.py), paths and ports included.
 """
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 from modelpress.api import contract, names
 from modelpress.api.contract import JobRequest
 from modelpress.api.pod_settings import PodSettings
-from modelpress.api.spec import DeviceType, Serving, Spec
-from modelpress.api.values import parse_bytes
+from modelpress.api.spec import Data, DeviceType, Serving, Source, Spec
+from modelpress.api.values import CLAIM, parse_bytes, parse_claim
 from modelpress.planning.artifact import Artifact
 from modelpress.planning.view import View
 
@@ -140,7 +141,7 @@ def _over_nodes(name: str) -> dict[str, Any]:
 def job_template(view: View) -> dict[str, Any]:
     """Return the pod template of the Job for the wanted recipe."""
     settings = view.spec.job or PodSettings()
-    secrets = _job_secrets(view)
+    secrets, claims = _job_secrets(view), _job_claims(view)
     job = {
         **_container("job", ["modelpress", "job"], settings.image or view.settings.compressor_image),
         "env": _environment(
@@ -149,10 +150,11 @@ def job_template(view: View) -> dict[str, Any]:
                 contract.REQUEST: _request(view),
                 contract.WORK_DIR: WORK_MOUNT,
                 contract.SECRETS: SECRETS_MOUNT,
-            },
+            }
+            | ({contract.CLAIMS: contract.CLAIMS_MOUNT} if claims else {}),
             settings,
         ),
-        "volumeMounts": [_WORK_VOLUME_MOUNT, *_secret_mounts(secrets)],
+        "volumeMounts": [_WORK_VOLUME_MOUNT, *_secret_mounts(secrets), *_claim_mounts(claims)],
     } | _resources(settings.resources)
     return {
         "metadata": _template_metadata(
@@ -164,7 +166,7 @@ def job_template(view: View) -> dict[str, Any]:
             **_pod_spec(settings),
             "restartPolicy": "Never",
             "containers": [job],
-            "volumes": [_WORK_VOLUME, *_secret_volumes(secrets)],
+            "volumes": [_WORK_VOLUME, *_secret_volumes(secrets), *_claim_volumes(claims)],
         },
     }
 
@@ -259,23 +261,53 @@ def _request(view: View) -> str:
     return request.model_dump_json(by_alias=True, exclude_none=True)
 
 
+def _sources(spec: Spec) -> dict[str, Source]:
+    """Return what a Job reads, by the folder of its Secret."""
+    data = spec.data or Data()
+    found: dict[str, Source | None] = {
+        contract.MODEL_SECRET: spec.model,
+        "training": data.training,
+        "calibration": data.calibration,
+        "evaluation": data.evaluation,
+    }
+    return {folder: source for folder, source in found.items() if source}
+
+
 def _job_secrets(view: View) -> dict[str, str]:
     """Return the Secrets of a Job by their folder."""
-    spec = view.spec
-    sources = {contract.MODEL_SECRET: spec.model}
-    if spec.data:
-        found = {
-            "training": spec.data.training,
-            "calibration": spec.data.calibration,
-            "evaluation": spec.data.evaluation,
-        }
-        sources |= {folder: source for folder, source in found.items() if source}  # type: ignore[misc]
     secrets = {
-        folder: source.secret_ref.name for folder, source in sources.items() if source.secret_ref is not None
+        folder: source.secret_ref.name
+        for folder, source in _sources(view.spec).items()
+        if source.secret_ref is not None
     }
     if view.store.secret:
         secrets[contract.STORAGE_SECRET] = view.store.secret
     return secrets
+
+
+def _job_claims(view: View) -> list[str]:
+    """Return the claims that a Job reads, each once: several sources may be in one."""
+    claims = set()
+    for source in _sources(view.spec).values():
+        if source.uri.startswith(CLAIM):
+            with contextlib.suppress(ValueError):  # older than the CRD's rule: the Job says what is wrong
+                claims.add(parse_claim(source.uri)[0])
+    return sorted(claims)
+
+
+def _claim_volumes(claims: list[str]) -> list[dict[str, Any]]:
+    # numbered: the name of a claim may be longer than that of a volume
+    return [
+        {"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+        for number, claim in enumerate(claims)
+    ]
+
+
+def _claim_mounts(claims: list[str]) -> list[dict[str, Any]]:
+    return [
+        {"name": f"claim-{number}", "mountPath": f"{contract.CLAIMS_MOUNT}/{claim}", "readOnly": True}
+        for number, claim in enumerate(claims)
+    ]
 
 
 def _secret_volumes(secrets: Mapping[str, str]) -> list[dict[str, Any]]:

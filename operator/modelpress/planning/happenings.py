@@ -1,0 +1,86 @@
+"""Which event about an object tells best why it waits. Pure."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from modelpress.api.conditions import Reason
+from modelpress.planning import kubernetes_reasons, objects
+from modelpress.planning.note import Note, note
+from modelpress.planning.types import Body
+
+_TOGETHER_SECONDS = 300.0  # two volumes that cannot be mounted are told of in turns
+
+
+class _Said(NamedTuple):
+    rank: int  # 2: known to hold a pod, 1: any other warning, 0: beside the point as a rule
+    at: float
+    why: Note
+
+
+def explain_events(body: Body, events: Iterable[Body], since: float = 0.0) -> Note | None:
+    """Return what the newest event about an object says, from `since` (POSIX seconds) on.
+
+    One that is known to hold pods goes before any other. Of several that are repeated in turns it is always
+    the same one.
+    """
+    return _best([_said(event) for event in events if _is_about(event, body) and _tells(event)], since)
+
+
+def explain_claim(name: str, events: Iterable[Body]) -> Note | None:
+    """Return what the newest event about a PersistentVolumeClaim says."""
+    about = {"kind": "PersistentVolumeClaim", "name": name}
+    found = [
+        _said(event)
+        for event in events
+        if _tells(event)
+        and all(objects.dig(event, "involvedObject", field) == value for field, value in about.items())
+    ]
+    best = _best(found, 0.0)
+    return note(Reason.VOLUME_NOT_MOUNTED, f"PersistentVolumeClaim {name}: {best.message}") if best else None
+
+
+def _best(found: list[_Said], since: float) -> Note | None:
+    fresh = [each for each in found if each.at >= since]
+    if not fresh:
+        return None
+    newest = max(fresh, key=lambda each: (each.rank, each.at))
+    alike = [
+        each.why.message
+        for each in fresh
+        if each.rank == newest.rank
+        and each.why.reason is newest.why.reason
+        and not newest.at - each.at > _TOGETHER_SECONDS  # of undated ones as well
+    ]
+    return note(newest.why.reason, min(alike))
+
+
+def _said(event: Body) -> _Said:
+    word, message = str(event.get("reason") or ""), str(event.get("message") or "")
+    known = kubernetes_reasons.meaning(word, message)
+    rank = 0 if word in kubernetes_reasons.HINTS else 2 if known else 1
+    return _Said(rank, _last(event), note(known or Reason.POD_NOT_READY, message or word))
+
+
+def _tells(event: Body) -> bool:
+    return (
+        event.get("type", "Warning") == "Warning" or event.get("reason") in kubernetes_reasons.TELLING_NORMAL
+    )
+
+
+def _last(event: Body) -> float:
+    """Return when an event last happened: the two APIs of events have different fields for it."""
+    times = (
+        objects.dig(event, "series", "lastObservedTime"),
+        event.get("lastTimestamp"),
+        event.get("eventTime"),
+        event.get("firstTimestamp"),
+        objects.dig(event, "metadata", "creationTimestamp"),
+    )
+    known = [moment.timestamp() for time in times if (moment := objects.parse_time(time))]
+    return max(known, default=float("inf"))
+
+
+def _is_about(event: Body, body: Body) -> bool:
+    about = objects.dig(event, "involvedObject") or {}
+    uid = about.get("uid")
+    return bool(uid == objects.uid_of(body) if uid else about.get("name") == objects.name_of(body))
