@@ -124,7 +124,7 @@ def test_plan_refuses_what_the_operator_refuses(spec: str, message: str, tmp_pat
     path = write(tmp_path, manifest_table.manifest(spec=spec))
     result = modelpress("plan", "-f", path)
     assert result.exit_code == 64
-    assert result.stderr.startswith(f"error: {path}: {message}")
+    assert result.stderr.startswith(f"error: {path}: InvalidPodSettings: {message}")
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
 
