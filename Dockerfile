@@ -11,7 +11,7 @@ COPY requirements/build.txt /requirements/
 RUN python3 -m venv /tools \
  && /tools/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /requirements/build.txt \
  && python3 -m venv --without-pip /opt/modelpress
-COPY images/install.sh /tools/bin/
+COPY images/install.sh images/strip.py /tools/bin/
 
 # The packages of others: layers that only a new lock file changes.
 FROM tools AS packages-operator

@@ -55,8 +55,9 @@ lint: setup ## Format check, lint, types, layers, freshness of the CRD.
 # What the images install, with hashes, for all platforms. `make lock LOCK_OPTIONS=--upgrade` takes newer versions.
 # Left out is what only builds or shows: the images hold no installer, and nothing imports the rest.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: \
-  --no-emit-index-url --no-emit-find-links --no-emit-build-options --custom-compile-command 'make lock' $(LOCK_OPTIONS)
-LEFT_OUT := $(foreach name,setuptools wheel libclang tensorboard-data-server,--no-emit-package $(name))
+  --no-emit-index-url --no-emit-find-links --no-emit-build-options --custom-compile-command 'make lock' \
+  --constraints requirements/constraints.in $(LOCK_OPTIONS)
+LEFT_OUT := $(foreach name,setuptools wheel libclang,--no-emit-package $(name))
 .PHONY: lock
 lock: setup ## Write requirements/*.txt, the packages of the images, from pyproject.toml.
 	$(LOCK) $(LEFT_OUT) pyproject.toml --extra operator -o requirements/operator.txt
@@ -74,6 +75,10 @@ images: ## Build the images: IMAGES, BASE, REGISTRY, TAG; bills of materials int
 .PHONY: push
 push: images ## Build the images and push them to REGISTRY.
 	for image in $(IMAGES); do images/images.sh push $$image || exit; done
+
+.PHONY: test-images
+test-images: setup binaries ## Build the images on Debian and test them: root, `make node-packages`.
+	$(BIN)/python -m pytest tests/images
 
 .PHONY: crd
 crd: setup ## Write crds/ from the Python types.

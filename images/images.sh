@@ -15,7 +15,7 @@ done
 command=$1 target=$2
 shift 2
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-image=${REGISTRY:+$REGISTRY/}modelpress/$target:${TAG:-$version}
+image=${REGISTRY:-docker.io}/modelpress/$target:${TAG:-$version}
 # One date for every build: the layers of an unchanged lock file stay the same on another machine and next month.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-315532800}
 BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot} # runs in a container, without user namespaces

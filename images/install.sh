@@ -5,12 +5,14 @@ set -eu
 /tools/bin/uv pip install --no-deps --no-build "$@"
 packages=$(echo /opt/modelpress/lib/python3*/site-packages)
 cd "$packages"
-# Headers and static libraries for compilers; a second, asynchronous client of Kubernetes; tests of packages.
-rm -rf tensorflow/include tensorflow/xla_aot_runtime_src nvidia/*/include numpy/_core/include kubernetes/aio
-find . -name '*.a' -delete
+# Sources, headers and static libraries for compilers, and what compiles for phones; tests; a second, asynchronous
+# client of Kubernetes.
+find . \( -name '*.a' -o -name '*.h' -o -name '*.hpp' -o -name '*.cc' -o -name '*.cpp' -o -name '*.inc' \) -delete
+rm -rf tensorflow/include kubernetes/aio ai_edge_litert/tools/apply_plugin_main ai_edge_litert/vendors
 for package in numpy scipy; do
   [ ! -d $package ] || find $package -depth -type d -name tests -exec rm -rf {} +
 done
+/opt/modelpress/bin/python /tools/bin/strip.py "$packages"
 rm -f /opt/modelpress/.lock modelpress-*.dist-info/uv_cache.json # uv's own: a lock, and the time of the build
 /opt/modelpress/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash "$packages"
 find /opt/modelpress -exec touch -h -d @315532800 {} + # one date, as images.sh has: the same layer again

@@ -15,6 +15,7 @@ import click
 
 from modelpress.api import contract
 from modelpress.api.errors import ModelPressError, UnavailableError, UsageError
+from modelpress.api.text import printable
 
 _OK, _INTERRUPTED = 0, 130
 _FILE = click.Path(dir_okay=True, path_type=Path)
@@ -41,14 +42,14 @@ class _Commands(click.Group):
             text = f"this command needs the package {error.name}: pip install 'modelpress[all]'"
             code = _complain(text, UnavailableError.exit_code)
         except Exception as error:
-            traceback.print_exc()
+            click.echo(printable(traceback.format_exc(), keep="\n"), err=True, nl=False)
             code = _complain(f"unexpected {type(error).__name__}: {error}", ModelPressError.exit_code)
         sys.exit(code if isinstance(code, int) else _OK)
 
 
 def _complain(message: str, code: int) -> int:
-    for line in message.splitlines():
-        click.echo(f"error: {line}", err=True)
+    for line in message.split("\n"):
+        click.echo(printable(f"error: {line}"), err=True)
     return code
 
 

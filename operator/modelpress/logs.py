@@ -11,6 +11,15 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from modelpress.api.contract import LOG_FORMAT
+from modelpress.api.text import printable
+
+
+class _TextFormatter(logging.Formatter):
+    """Lines for a terminal, which must not obey what a message quotes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record; a traceback keeps its lines."""
+        return printable(super().format(record), keep="\n\t")
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -26,7 +35,7 @@ def configure(level: int = logging.INFO) -> None:
             )
         )
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
+        handler.setFormatter(_TextFormatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 

@@ -24,6 +24,7 @@ ROOTS = {
     "jobs": "/apis/batch/v1",
     "leases": "/apis/coordination.k8s.io/v1",
     "networkpolicies": "/apis/networking.k8s.io/v1",
+    "poddisruptionbudgets": "/apis/policy/v1",
     "modeldeployments": "/apis/modelpress.dev/v1alpha1",
 }
 

@@ -18,6 +18,7 @@ from modelpress.controllers.resources import WATCHED
 from modelpress.controllers.rest import Rest
 from modelpress.controllers.resync import GhostFound, Resync
 from modelpress.controllers.store import Entry, Store, owner_key, pack
+from modelpress.planning.drift import differs
 from modelpress.planning.types import EventNote, Key, Observed, Ref
 from tests.cluster.controlplane import ControlPlane, wait_until
 
@@ -114,10 +115,20 @@ class World:
             },
         )
 
-    def job(self, name: str) -> dict[str, Any]:
+    def job(self, name: str, **fields: Any) -> dict[str, Any]:
         """A Job that starts no pod."""
         pod = {"restartPolicy": "Never", "containers": [{"name": "job", "image": "example.com/job:1"}]}
-        return self.child("batch/v1", "Job", name, {"suspend": True, "template": {"spec": pod}})
+        spec = {"suspend": True, "template": {"spec": pod}, **fields}
+        return self.child("batch/v1", "Job", name, spec)
+
+    def service(self, ports: tuple[int, ...] = (80,), **metadata: Any) -> dict[str, Any]:
+        """A load balancer's Service, its labels and annotations replaced or added to."""
+        listed = [{"name": f"http-{port}", "port": port, "targetPort": "http"} for port in ports]
+        spec = {"type": "LoadBalancer", "selector": names.entry_selector("digits"), "ports": listed}
+        body = self.child("v1", "Service", "digits", spec)
+        labels = {**metadata.pop("labels", {}), **body["metadata"]["labels"]}
+        body["metadata"] |= {**metadata, "labels": labels}
+        return body
 
 
 @pytest.fixture
@@ -228,20 +239,112 @@ def test_a_job_that_lost_its_marks_gets_them_back(world: World, loss: dict[str, 
 
 def test_no_more_jobs_run_than_allowed(world: World) -> None:
     assert world.observe().free_job_slots == 2
-    world.cluster.apply(world.job("digits-1"))
-    world.cluster.apply(world.job("digits-2"))
+    # a parallelism of 0 starts no pod either, and holds nothing back
+    for name in ("digits-1", "digits-2"):
+        world.cluster.apply(world.job(name, suspend=False, parallelism=0))
     with pytest.raises(Stale):
         world.cluster.apply(world.job("digits-3"))
     assert world.observe().free_job_slots == 0
 
 
-@pytest.mark.parametrize("kind", ["Service", "Deployment", "Job"])
+def test_jobs_that_their_queue_holds_back_take_no_slot(world: World) -> None:
+    for name in ("digits-1", "digits-2", "digits-3"):
+        assert world.observe().free_job_slots == 2
+        world.cluster.apply(world.job(name))
+
+
+def test_what_a_cloud_adds_to_a_service_survives_a_change_of_ours(world: World) -> None:
+    inside = world.service()
+    inside["spec"]["type"] = "ClusterIP"
+    world.cluster.apply(inside)
+    added = {
+        "labels": {"cloud": "a"},
+        "annotations": {"cloud.example.com/address": "10.0.0.1"},
+        "finalizers": ["service.kubernetes.io/load-balancer-cleanup"],
+    }
+    world.api.patch(
+        "services",
+        world.namespace,
+        "digits",
+        {"metadata": added, "spec": {"type": "LoadBalancer", "loadBalancerClass": "example.com/lb"}},
+    )
+    wanted = world.service(ports=(80, 81), annotations={"example.com/internal": "true"})
+    world.look()
+    world.cluster.apply(wanted)
+    _check_cloud(world)
+    # a port that somebody adds can only be taken away by a replacement
+    port = {"op": "add", "path": "/spec/ports/-", "value": {"name": "spy", "port": 99}}
+    where = f"/api/v1/namespaces/{world.namespace}/services/digits"
+    world.api.request("PATCH", where, [port], content_type="application/json-patch+json")  # type: ignore[arg-type]
+    world.look()
+    world.cluster.apply(wanted)
+    assert [port["port"] for port in _check_cloud(world)["spec"]["ports"]] == [80, 81]
+    world.api.patch("services", world.namespace, "digits", {"metadata": {"finalizers": None}})
+
+
+def _check_cloud(world: World) -> dict[str, Any]:
+    (service,) = world.observe().services
+    found: dict[str, Any] = service["metadata"]
+    assert found["labels"]["cloud"] == "a"
+    assert found["annotations"]["cloud.example.com/address"] == "10.0.0.1"
+    assert found["annotations"]["example.com/internal"] == "true"
+    assert found["finalizers"] == ["service.kubernetes.io/load-balancer-cleanup"]
+    assert service["spec"]["loadBalancerClass"] == "example.com/lb"
+    return dict(service)
+
+
+def test_a_service_loses_what_is_taken_out_of_the_spec_and_goes_back_inside_the_cluster(world: World) -> None:
+    world.cluster.apply(
+        world.service(labels={"team": "vision"}, annotations={"example.com/internal": "true"})
+    )
+    world.look()
+    inside = world.service()
+    inside["spec"]["type"] = "ClusterIP"
+    world.cluster.apply(inside)
+    (service,) = world.observe().services
+    assert "team" not in service["metadata"]["labels"]
+    assert "annotations" not in service["metadata"]
+    assert service["spec"]["type"] == "ClusterIP"
+    assert "nodePort" not in service["spec"]["ports"][0]
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"labels": {"team": "a b"}}, {"annotations": {"a b": "c"}}], ids=["label", "annotation"]
+)
+def test_a_service_that_kubernetes_refuses_is_the_fault_of_the_spec(
+    world: World, metadata: dict[str, Any]
+) -> None:
+    with pytest.raises(TemplateRefused, match="a b") as caught:
+        world.cluster.apply(world.service(**metadata))
+    assert caught.value.reason is Reason.INVALID_SPEC
+
+
+def test_a_disruption_budget_comes_is_put_right_and_goes(world: World) -> None:
+    spec = {"maxUnavailable": 1, "selector": {"matchLabels": names.entry_selector("digits")}}
+    body = world.child(
+        "policy/v1", "PodDisruptionBudget", "digits", {**spec, "unhealthyPodEvictionPolicy": "AlwaysAllow"}
+    )
+    made = world.cluster.apply(body)
+    change = {"spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"zone": "a"}}}}
+    world.api.patch("poddisruptionbudgets", world.namespace, "digits", change)
+    assert differs(body, world.observe().disruption_budgets[0])
+    world.cluster.apply(body)
+    (budget,) = world.observe().disruption_budgets
+    assert not differs(body, budget)
+    world.cluster.delete(Ref("PodDisruptionBudget", world.namespace, "digits", made["metadata"]["uid"]))
+    assert world.observe().disruption_budgets == ()
+
+
+@pytest.mark.parametrize("kind", ["Service", "Deployment", "Job", "PodDisruptionBudget"])
 def test_an_object_of_somebody_else_is_left_alone(world: World, kind: str) -> None:
     ports = {"ports": [{"port": 80}], "selector": names.entry_selector("digits")}
     wanted = {
         "Service": world.child("v1", "Service", "digits", ports),
         "Deployment": world.deployment(),
         "Job": world.job("digits"),
+        "PodDisruptionBudget": world.child(
+            "policy/v1", "PodDisruptionBudget", "digits", {"maxUnavailable": 1}
+        ),
     }[kind]
     foreign = copy.deepcopy(wanted)
     del foreign["metadata"]["ownerReferences"], foreign["metadata"]["labels"]

@@ -156,11 +156,14 @@ def test_kubectl_scale_to_three_and_to_zero_and_back(cluster: Cluster, digits: D
     )
     assert (scale["spec"]["replicas"], scale["status"]["replicas"]) == (3, 3)
     assert scale["status"]["selector"] == digits.status["selector"]
+    (budget,) = digits.children("poddisruptionbudgets")
+    assert budget["spec"]["maxUnavailable"] == 1
 
     kubectl("-n", digits.namespace, "scale", resource, "--replicas=0")
     digits.wait("no pods", lambda: not digits.ready_pods() and digits.status.get("replicas") == 0)
     assert digits.wait_current()["readyReplicas"] == 0
     assert digits.condition("Ready")["reason"] == "ScaledToZero"
+    assert digits.children("poddisruptionbudgets") == []
 
     kubectl("-n", digits.namespace, "scale", resource, "--replicas=1")
     digits.wait("ready again", digits.ready_pods)

@@ -17,6 +17,7 @@ from tests.cluster.api import Json
 from tests.cluster.controlplane import ControlPlane, tally, wait_until
 from tests.cluster.environment import new_operator
 from tests.cluster.helpers import Deployed, Operator, now
+from tests.cluster.node import Node
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 DIGEST = "sha256:" + "a" * 64
@@ -162,6 +163,19 @@ def test_a_quota_that_refuses_the_jobs_pods_is_named(digits: Deployed) -> None:
     def named() -> bool:
         condition = digits.condition("Reconciling")
         return condition.get("reason") == "QuotaExceeded" and "exceeded quota" in condition["message"]
+
+    digits.wait("the reason", named, 60)
+
+
+def test_a_claim_that_does_not_exist_is_named_in_the_schedulers_words(digits: Deployed, node: Node) -> None:
+    digits.apply({**SPEC, "model": {"uri": "pvc://nowhere/digits.keras"}})
+
+    def named() -> bool:
+        condition = digits.condition("Reconciling")
+        return (
+            condition.get("reason") == "PodsUnschedulable"
+            and 'persistentvolumeclaim "nowhere" not found' in condition["message"]
+        )
 
     digits.wait("the reason", named, 60)
 

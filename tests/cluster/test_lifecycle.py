@@ -10,7 +10,15 @@ from tests.cluster.environment import Cluster
 from tests.cluster.helpers import JOB_SECONDS, Deployed, now
 
 pytestmark = pytest.mark.timeout(1200)  # the first test waits for all parts of the cluster and a Job
-CHILDREN = ("jobs", "controllerrevisions", "deployments", "services", "networkpolicies", "pods")
+CHILDREN = (
+    "jobs",
+    "controllerrevisions",
+    "deployments",
+    "services",
+    "networkpolicies",
+    "poddisruptionbudgets",
+    "pods",
+)
 
 
 @pytest.fixture(scope="module")

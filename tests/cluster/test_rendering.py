@@ -16,6 +16,7 @@ PLURALS = {
     "ControllerRevision": "controllerrevisions",
     "Service": "services",
     "Deployment": "deployments",
+    "PodDisruptionBudget": "poddisruptionbudgets",
 }
 
 

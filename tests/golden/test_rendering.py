@@ -46,9 +46,19 @@ POD_SETTINGS: dict[str, Any] = {
         "limits": {"cpu": "2", "memory": "4Gi"},
         "requests": {"cpu": "500m", "memory": "1Gi"},
     },
+    "resourceClaims": [{"name": "device", "resourceClaimTemplateName": "device"}],
 }
 SPECS: dict[str, dict[str, Any]] = {
     "minimal": {"model": {"uri": "s3://models/digits.keras"}, "devices": {"type": "CPU"}},
+    "claims": {
+        "model": {"uri": "pvc://models/v3/digits.keras", "sha256": "a" * 64},
+        "data": {
+            "training": {"uri": "pvc://data/train.npz"},
+            "calibration": {"uri": "pvc://data/calibrate.npz"},
+            "evaluation": {"uri": "s3://data/test.npz", "secretRef": {"name": "s3"}},
+        },
+        "devices": {"type": "CPU"},
+    },
     "everything": {
         "model": {
             "uri": "s3://models/$(NOT)A$REFERENCE.keras",
@@ -72,6 +82,12 @@ SPECS: dict[str, dict[str, Any]] = {
             "maxBatchDelayMilliseconds": 5,
             "requestTimeoutSeconds": 60,
             "maxRequestBytes": "1.5Mi",
+            "drainSeconds": 20,
+        },
+        "service": {
+            "type": "LoadBalancer",
+            "labels": {"team": "vision", names.NAME_LABEL: "ignored: ours wins"},
+            "annotations": {"example.com/internal": "true"},
         },
         "strategy": {"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
         "progressDeadlineSeconds": 120,

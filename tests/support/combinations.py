@@ -11,7 +11,7 @@ from typing import Any
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobRequest
 from modelpress.api.spec import DeviceType, Granularity, Scheme, Spec
-from modelpress.api.support import not_compressed
+from modelpress.api.support import unsupported
 from modelpress.models.types import Kind
 
 SCHEMES = (None, *Scheme)
@@ -117,7 +117,7 @@ def expected(one: Combination) -> Refusal | None:
         return Refusal(Reason.INVALID_SPEC, L0_PENALTY)
     if one.scheme in (CPU_ONLY if one.device is DeviceType.GPU else GPU_ONLY):
         return Refusal(Reason.INVALID_SPEC, SCHEME)
-    if lines := not_compressed(Spec.model_validate(one.spec())):
+    if lines := unsupported(Spec.model_validate(one.spec())):
         return Refusal(Reason.NOT_SUPPORTED_YET, field_of(lines[0]))
     if one.of_channels and one.kind is not Kind.LAYERS:
         return Refusal(Reason.UNSUPPORTED_MODEL, CHANNELS)

@@ -1,7 +1,7 @@
 """Container images for tests, built by buildah without a daemon: needs root, buildah and debootstrap.
 
-docker.io may be out of reach, so the base is Debian's own, made by debootstrap once a week. It trusts what this
-machine trusts, as the base of a company behind a proxy would.
+docker.io may be out of reach, so the base is Debian's own, made by debootstrap once a week. It trusts what
+this machine trusts, as the base of a company behind a proxy would.
 """
 
 import os
@@ -29,7 +29,7 @@ def missing() -> str | None:
 
 
 def base_image(release: str = "bookworm") -> str:
-    """Return the name of an image of a Debian release with Python, made first where there is none of this week."""
+    """Return the name of an image of a Debian release with Python, made anew each week."""
     name = f"localhost/modelpress-base:{release}-{time.strftime('%G-%V', time.gmtime())}"
     with FileLock(cache() / f"base-{release}.lock"):
         if not exists(name):
@@ -60,8 +60,18 @@ def export(name: str, file: Path) -> None:
 
 
 def unpacked_bytes(name: str) -> int:
-    """Return how much disk the files of an image take, unpacked."""
-    ...
+    """Return how many bytes the files of an image have, unpacked; a file with two names counts once."""
+    identifier = buildah("from", "--pull-never", name).strip()
+    try:
+        root = Path(buildah("mount", identifier).strip())
+        files = {
+            (status.st_ino, status.st_dev): status.st_size
+            for folder, _, names in os.walk(root)
+            for status in (os.lstat(Path(folder) / file) for file in names)
+        }
+        return sum(files.values())
+    finally:
+        buildah("rm", identifier)
 
 
 def buildah(*arguments: str) -> str:
@@ -75,7 +85,7 @@ def buildah(*arguments: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """The environment in which buildah uses the tests' storage; chroot needs no more rights than a container has."""
+    """The environment in which buildah uses the tests' storage, and needs no more than a container has."""
     folder = cache() / "buildah"
     folder.mkdir(exist_ok=True)
     file = folder / "storage.conf"

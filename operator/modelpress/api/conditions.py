@@ -22,6 +22,7 @@ class Reason(StrEnum):
     # progress
     COMPRESSING = "Compressing", "The compression Job is running or about to run."
     ROLLING_OUT = "RollingOut", "Pods of a new revision are starting."
+    SERVING_GAP = "ServingGap", "A rollout ends the last pod before a new one is ready, as strategy says."
     AVAILABLE = "Available", "Enough pods are ready."
     SCALED_TO_ZERO = "ScaledToZero", "replicas is 0."
     COMPRESSION_SUCCEEDED = "CompressionSucceeded", "An artifact of this recipe exists."
@@ -30,13 +31,20 @@ class Reason(StrEnum):
         "WaitingForDeletion",
         "An object of an earlier resource of this name goes away.",
     )
+    JOB_SUSPENDED = "JobSuspended", "The Job is suspended: its queue, such as Kueue, lets it run later."
     WAITING_FOR_JOB_SLOT = "WaitingForJobSlot", "As many Jobs run as --max-concurrent-jobs allows."
     MINIMUM_REPLICAS_UNAVAILABLE = "MinimumReplicasUnavailable", "Fewer pods are ready than wanted."
     SETTLED = "Settled", "Nothing is left to do, or nothing is wrong."
     # the resource
-    INVALID_SPEC = "InvalidSpec", "The spec breaks a rule of the CRD."
+    INVALID_SPEC = (
+        "InvalidSpec",
+        "The spec breaks a rule of the CRD, or Kubernetes refuses the Service that it describes.",
+    )
     NOT_SUPPORTED_YET = "NotSupportedYet", "A field of the spec is part of the API and not implemented."
-    INVALID_POD_SETTINGS = "InvalidPodSettings", "Kubernetes refuses the pod template."
+    INVALID_POD_SETTINGS = (
+        "InvalidPodSettings",
+        "Kubernetes refuses the pod template, or a setting would change what ModelPress sets in it.",
+    )
     NAME_CONFLICT = "NameConflict", "An object of the needed name belongs to somebody else."
     # the Job
     INVALID_MODEL = "InvalidModel", "The model file cannot be read, or is not safe."

@@ -24,6 +24,7 @@ from modelpress.api.spec import (
 STORE = "MODELPRESS_STORE"  # oci://registry/repository, or file:///layout in local mode
 PLAIN_HTTP_REGISTRY = "MODELPRESS_PLAIN_HTTP_REGISTRY"  # host:port of the registry that may speak plain HTTP
 SECRETS = "MODELPRESS_SECRETS"  # folder with one folder for each secretRef, named as below
+CLAIMS = "MODELPRESS_CLAIMS"  # the Job's: folder with one folder for each PersistentVolumeClaim of a source
 TERMINATION_MESSAGE = "MODELPRESS_TERMINATION_MESSAGE"  # file that the kubelet puts into the pod's status
 LOG_FORMAT = "MODELPRESS_LOG_FORMAT"  # json or text
 # the Job
@@ -53,6 +54,7 @@ MODEL_SECRET = "model"  # noqa: S105 - a folder's name
 STORAGE_SECRET = "storage"  # noqa: S105 - a folder's name; .dockerconfigjson is in it
 # those of data sets are named training, calibration and evaluation
 
+CLAIMS_MOUNT = "/mnt/modelpress/claims"  # what CLAIMS names in pods
 HTTP_PORT = 8080  # of a worker's container; named "http"
 GRPC_PORT = 8081  # named "grpc"
 TERMINATION_MESSAGE_LIMIT = 4096  # bytes, the kubelet's limit

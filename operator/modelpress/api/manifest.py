@@ -5,18 +5,22 @@ bounds, then, where that left nothing of the wrong shape, the CEL rules. Must no
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from modelpress.api import cel, kubeyaml, metadata, names, structural
 from modelpress.api.crd import root_schema
+from modelpress.api.text import printable
 
 Body = dict[str, Any]
 
 _STAND_IN = "https://local/"  # a URI that the CRD accepts, in place of a path of this machine
 _NOT_CHECKED = "some validation rules were not checked because the object was invalid"
+_LINES = 50  # that are said of one manifest
+_LINE = 2000  # characters of one of them: it may quote a value
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,11 @@ class Verdict:
 
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, errors: Iterable[str], warnings: Iterable[str] = ()) -> Self:
+        """Return a verdict of printable lines, as many as a person reads, whatever the manifest holds."""
+        return cls(tuple(_readable(errors)), tuple(_readable(warnings)))
 
 
 def load(text: str) -> list[Body]:
@@ -36,16 +45,16 @@ def check(body: Body, *, local: bool = False) -> Verdict:
     """Return the API server's verdict on creating `body`; `local` also accepts this machine's paths."""
     refused = _kind_error(body)
     if refused:
-        return Verdict((refused,))
+        return Verdict.of([refused])
     meta = body.get("metadata")
     undecodable = tuple(metadata.decoding_errors({} if meta is None else meta))
     if undecodable:
-        return Verdict(undecodable)
+        return Verdict.of(undecodable)
     schema = root_schema()
     unknown = tuple(_unknown_fields(body, schema))
     if unknown:
-        hints = tuple(hint for path in unknown for hint in _suggestion(path, schema))
-        return Verdict(tuple(f'unknown field "{path}"' for path in unknown), hints)
+        hints = (hint for path in unknown for hint in _suggestion(path, schema))
+        return Verdict.of((f'unknown field "{path}"' for path in unknown), hints)
     if local:
         body = _with_stand_ins(body)
     return _validate(body, schema)
@@ -103,7 +112,15 @@ def _validate(body: Body, schema: structural.Schema) -> Verdict:
         warnings = (_NOT_CHECKED,)
     else:
         found += cel.errors(filled, schema)
-    return Verdict(tuple(dict.fromkeys(str(error) for error in found)), warnings)
+    return Verdict.of(dict.fromkeys(str(error) for error in found), warnings)
+
+
+def _readable(lines: Iterable[str]) -> Iterator[str]:
+    remaining = iter(lines)
+    yield from (printable(line, limit=_LINE) for line in itertools.islice(remaining, _LINES))
+    left = sum(1 for _ in remaining)
+    if left:
+        yield f"and {left} more"
 
 
 def _with_generated_name(meta: Body) -> Body:

@@ -100,6 +100,11 @@ def errors(metadata: Mapping[str, Any]) -> Iterator[FieldError]:
     yield from _annotation_errors(metadata.get("annotations") or {})
 
 
+def is_subdomain(value: str) -> bool:
+    """Return whether a value may be the name of most objects, such as a Secret."""
+    return not any(_subdomain_problems(value))
+
+
 def _subdomain_problems(value: str) -> Iterator[str]:
     if len(value) > 253:
         yield "must be no more than 253 characters"

@@ -18,6 +18,7 @@ RECIPE_LABEL = f"{GROUP}/recipe"  # the recipe hash of a Job
 RETRY_ANNOTATION = f"{GROUP}/retry"  # any change: try a failed recipe or revision again
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"  # of a Job: how many before it failed of what may heal by itself
 RESTARTED_ANNOTATION = f"{GROUP}/restartedAt"  # any change: a new revision with the newest worker image
+SETTINGS_ANNOTATION = f"{GROUP}/settings"  # hash of spec.service, on the Service
 
 ENTRY = "entry"
 JOB = "job"

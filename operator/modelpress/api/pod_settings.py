@@ -24,7 +24,9 @@ class PodSettings(ApiModel):
     tolerations: FreeList | None = Field(None, description="Tolerations, as in a pod.")
     affinity: FreeObject | None = Field(None, description="Affinity, as in a pod.")
     topology_spread_constraints: FreeList | None = Field(
-        None, description="Topology spread constraints, as in a pod."
+        None,
+        description="Topology spread constraints, as in a pod. Unset: workers are spread over nodes where "
+        "possible; an empty list switches it off.",
     )
     priority_class_name: Name | None = Field(None, description="PriorityClass of the pods.")
     runtime_class_name: Name | None = Field(None, description="RuntimeClass of the pods.")
@@ -32,11 +34,18 @@ class PodSettings(ApiModel):
     resources: FreeObject | None = Field(
         None, description="Requests and limits of the container, as in a pod. Devices are added to them."
     )
+    resource_claims: FreeList | None = Field(
+        None,
+        description="Dynamic resource claims, as in a pod; resources.claims gives them to the container.",
+    )
 
 
 class JobSettings(PodSettings):
     """Settings of the compression Job."""
 
+    labels: StringMap | None = Field(
+        None, description="Labels added to the Job and its pods, such as kueue.x-k8s.io/queue-name."
+    )
     backoff_limit: int = Field(2, ge=0, le=20, description="Retries after node and network faults.")
     active_deadline_seconds: int = Field(
         86400, ge=60, le=604800, description="After this the Job is stopped, in seconds."

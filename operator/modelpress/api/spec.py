@@ -22,6 +22,7 @@ from modelpress.api.values import (
     Score,
     Sha256,
     Sparsity,
+    StringMap,
     Uri,
     rule,
 )
@@ -70,9 +71,24 @@ class StrategyType(StrEnum):
     RECREATE = "Recreate"
 
 
+class ServiceType(StrEnum):
+    """From where the Service can be reached."""
+
+    CLUSTER_IP = "ClusterIP"
+    NODE_PORT = "NodePort"
+    LOAD_BALANCER = "LoadBalancer"
+
+
 class Source(ApiModel):
     """A file or directory to download."""
 
+    cel = (
+        rule(
+            "!has(self.secretRef) || !self.uri.startsWith('pvc://')",
+            "a claim takes no credentials: leave secretRef out",
+            ".secretRef",
+        ),
+    )
     uri: Uri = Field(
         description="Where the file or directory is: s3://, gs://, az://, hf://, http(s):// or pvc://CLAIM/PATH."
     )
@@ -217,7 +233,8 @@ class Devices(ApiModel):
     )
     resource_name: Name | None = Field(
         None,
-        description="Extended resource to request. Unset: nvidia.com/gpu for GPU, nothing for CPU.",
+        description="Extended resource to request. Unset: nvidia.com/gpu for GPU, or nothing where "
+        "worker.resourceClaims is set; nothing for CPU.",
     )
 
 
@@ -230,20 +247,35 @@ class Serving(ApiModel):
     )
     request_timeout_seconds: int = Field(30, ge=1, le=3600, description="After this a request gets 504.")
     max_request_bytes: Bytes = Field("64Mi", description="A larger request body gets 413.")
+    drain_seconds: int = Field(
+        10,
+        ge=0,
+        le=3600,
+        description="How long a pod that ends still takes new requests, so that load balancers can move on. "
+        "Its grace period is this, requestTimeoutSeconds and 5 more seconds.",
+    )
 
 
 class RollingUpdate(ApiModel):
-    """Bounds of a rolling update; a percentage is of replicas."""
+    """Bounds of a rolling update; a percentage is of replicas. `planning.strategy` fills in what is unset."""
 
     cel = (
         rule(
+            "!has(self.maxSurge) || !has(self.maxUnavailable) || "
             "!((self.maxSurge == 0 || self.maxSurge == '0%') && "
             "(self.maxUnavailable == 0 || self.maxUnavailable == '0%'))",
             "maxSurge and maxUnavailable must not both be 0",
         ),
     )
-    max_surge: IntOrPercent = Field(0, description="Pods above replicas during an update.")
-    max_unavailable: IntOrPercent = Field(1, description="Pods that may be missing during an update.")
+    max_surge: IntOrPercent | None = Field(
+        None,
+        description="Pods above replicas during an update. Unset: 1 on CPU; on GPU 0, or 1 where "
+        "maxUnavailable is 0.",
+    )
+    max_unavailable: IntOrPercent | None = Field(
+        None,
+        description="Pods that may be missing during an update. Unset: 0, or 1 where maxSurge is 0.",
+    )
 
 
 class Strategy(ApiModel):
@@ -253,7 +285,25 @@ class Strategy(ApiModel):
         StrategyType.ROLLING_UPDATE,
         description="RollingUpdate replaces pods step by step; Recreate stops all old pods first.",
     )
-    rolling_update: RollingUpdate = Field(RollingUpdate(), description="Bounds of a rolling update.")
+    rolling_update: RollingUpdate | None = Field(
+        None,
+        description="Bounds of a rolling update. Unset: on CPU the new pod starts first; on GPU, where no "
+        "device may be spare, the old pod ends first.",
+    )
+
+
+class ServiceSettings(ApiModel):
+    """The Service in front of the workers."""
+
+    type: ServiceType = Field(
+        ServiceType.CLUSTER_IP,
+        description="ClusterIP: inside the cluster; NodePort and LoadBalancer: from outside as well.",
+    )
+    labels: StringMap | None = Field(None, description="Labels added to the Service.")
+    annotations: StringMap | None = Field(
+        None,
+        description="Annotations added to the Service, such as those that a cloud's load balancer reads.",
+    )
 
 
 class Storage(ApiModel):
@@ -355,6 +405,9 @@ class Spec(ApiModel):
         description="Copies to run. People and autoscalers write it, never the operator.",
     )
     serving: Serving = Field(Serving(), description="Limits of the inference server.")
+    service: ServiceSettings = Field(
+        ServiceSettings(), description="The Service in front of the workers; an edit restarts nothing."
+    )
     strategy: Strategy = Field(Strategy(), description="How pods of an old revision are replaced.")
     progress_deadline_seconds: int = Field(
         600, ge=10, le=86400, description="A rollout that makes no progress for this long is rolled back."

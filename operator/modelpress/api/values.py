@@ -13,6 +13,14 @@ from pydantic import WithJsonSchema
 # Two digits of exponent: within 32 characters no value overflows a double.
 DECIMAL = r"^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]{1,2})?$"
 PERCENT = r"^-?[0-9]{1,4}([.][0-9]{1,6})?%$"
+CLAIM = "pvc://"
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_CLAIM_NAME = f"{_LABEL}([.]{_LABEL})*"
+_STEPS = f"^{CLAIM}[^/]+(/[^ ]*)?/([.]{{0,2}}/|[.]{{1,2}}$)"  # a name in the path that is empty, . or ..
+_CLAIM_MESSAGE = (
+    "must be pvc://CLAIM/PATH: the name of a PersistentVolumeClaim, and a path in it without //, /./ and /../"
+)
+_NAME_LENGTH = 253  # of an object in Kubernetes
 _UNITS = {
     "": 1,
     "k": 10**3,
@@ -43,7 +51,7 @@ def text(max_length: int, *rules: dict[str, str], min_length: int = 1) -> dict[s
     return schema
 
 
-Name = Annotated[str, WithJsonSchema(text(253))]
+Name = Annotated[str, WithJsonSchema(text(_NAME_LENGTH))]
 Uri = Annotated[
     str,
     WithJsonSchema(
@@ -52,6 +60,11 @@ Uri = Annotated[
             rule(
                 "self.matches('^(s3|gs|az|hf|http|https|pvc)://[^/ ]+/?[^ ]*$')",
                 "must be a URI such as s3://bucket/path, of scheme s3, gs, az, hf, http, https or pvc",
+            ),
+            rule(
+                f"!self.startsWith('{CLAIM}') || (self.matches('^{CLAIM}{_CLAIM_NAME}/[^/]')"
+                f" && !self.matches('{_STEPS}'))",
+                _CLAIM_MESSAGE,
             ),
         )
     ),
@@ -62,7 +75,7 @@ OciUri = Annotated[
         text(
             512,
             rule(
-                "self.matches('^oci://[^/ ]+/[a-z0-9._/-]+$')",
+                "self.matches('^oci://([a-zA-Z0-9._-]+|[[][0-9a-fA-F:.]+[]])(:[0-9]{1,5})?/[a-z0-9._/-]+$')",
                 "must be a repository such as oci://registry.example.com/models",
             ),
         )
@@ -207,3 +220,13 @@ def parse_bytes(value: str) -> int:
         raise ValueError(f'{value!r} is not a quantity of bytes such as "20Mi"')
     number = Decimal(match[1]) * _UNITS[match[2]]
     return int(number.to_integral_value(rounding="ROUND_CEILING"))
+
+
+def parse_claim(uri: str) -> tuple[str, str]:
+    """Return the claim and the path of `pvc://CLAIM/PATH`. Raises ValueError where it is none."""
+    claim, _, path = uri.removeprefix(CLAIM).partition("/")
+    steps = path.removesuffix("/").split("/")
+    named = uri.startswith(CLAIM) and re.fullmatch(_CLAIM_NAME, claim) and len(claim) <= _NAME_LENGTH
+    if not named or any(step in ("", ".", "..") for step in steps):
+        raise ValueError(_CLAIM_MESSAGE)
+    return claim, "/".join(steps)

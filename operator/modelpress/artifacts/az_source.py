@@ -48,11 +48,13 @@ def download(transfer: Transfer) -> None:
         filesystem = AzureBlobFileSystem(
             connection_string=connection,
             max_concurrency=_PARTS,
-            connection_timeout=30,
+            connection_timeout=transfer.connect_seconds,
             read_timeout=120,
             skip_instance_cache=True,  # the caches would keep credentials and listings of another download
             use_listings_cache=False,
         )
+        # of the library's own: the first after 15 seconds, and patience knows better
+        filesystem.service_client._config.retry_policy.connect_retries = 0
 
         def copy(key: str, target: Path, callback: MeterCallback) -> None:
             filesystem.get_file(key, str(target), callback=callback)

@@ -1,7 +1,8 @@
 """A registry client: oras with streaming, time limits and one clear error for each failure.
 
 What is changed against oras 0.2, each for a reason:
-- a failed request is not repeated for minutes: the Job and the kubelet retry;
+- a failed request is repeated for seconds where the registry cannot be reached, and not for minutes: the Job
+  and the kubelet retry;
 - a challenge of the Basic scheme is answered (oras wants to know the scheme beforehand), and a token that the
   registry no longer takes is asked for anew (oras keeps one that may only pull);
 - bodies are streamed, and sent again from their start after a challenge;
@@ -19,8 +20,10 @@ import urllib3
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import ModelPressError, PermissionDenied, UnavailableError
+from modelpress.artifacts.patience import patiently, reset, unreached
 
-_TIMEOUT = (30, 300)  # seconds to connect, seconds of silence
+_SILENCE_SECONDS = 300
+_READS = ("GET", "HEAD")
 _DOCKER_HUB = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
 
 
@@ -53,13 +56,11 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]  # oras has 
 
         Raises UnavailableError (StoreUnavailable) where there is no answer; any answer is returned.
         """
-        options = {"data": data, "json": json, "stream": stream, "timeout": _TIMEOUT}
+        options = {"data": data, "json": json, "stream": stream}
         try:
             response = self._send(method, url, headers, options)
             if response.status_code == 401 and self._answer(response):
                 response.close()
-                if data is not None and not isinstance(data, bytes):
-                    data.seek(0)
                 response = self._send(method, url, headers, options)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise self.no_answer(error) from error
@@ -87,8 +88,17 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]  # oras has 
         sent = {"Accept-Encoding": "identity", **(headers or {})}
         if self._authorization and urlsplit(url)[:2] == urlsplit(self.url)[:2]:
             sent["Authorization"] = self._authorization
-        response: requests.Response = self.session.request(method, url, headers=sent, **options)
-        return response
+        data = options["data"]
+
+        def attempt(seconds: float) -> requests.Response:
+            if data is not None and not isinstance(data, bytes):
+                data.seek(0)
+            response: requests.Response = self.session.request(
+                method, url, headers=sent, timeout=(seconds, _SILENCE_SECONDS), **options
+            )
+            return response
+
+        return patiently(attempt, _read_again if method in _READS else unreached)
 
     def _answer(self, response: requests.Response) -> bool:
         """Take the credential that a 401 asks for. False where there is none, or it was just refused."""
@@ -104,10 +114,14 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]  # oras has 
             if not wanted.realm or not wanted.realm.startswith(("https://", f"{self.prefix}://")):
                 return False
             request = self.auth.request_token if self.login else self.auth.request_anonymous_token
-            token = request(wanted)
+            token = patiently(lambda _: request(wanted), _read_again)
             self._authorization = f"Bearer {token}" if token else None
             return bool(token)
         return False
+
+
+def _read_again(error: Exception) -> bool:
+    return unreached(error) or reset(error)
 
 
 def speaks_plain_http(host: str, plain_http_registry: str | None) -> bool:

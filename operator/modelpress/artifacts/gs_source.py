@@ -32,8 +32,7 @@ from modelpress.artifacts.object_tree import download_tree
 from modelpress.artifacts.transfer import Transfer
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
-# No limit for the whole transfer (models are large), but for each silence.
-_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=120)
+_SILENCE_SECONDS = 120  # no limit for the whole transfer: models are large
 logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs a traceback of each error reported here
 
 
@@ -41,12 +40,13 @@ def download(transfer: Transfer) -> None:
     """Download an object, or the objects below a prefix, to `transfer.target`."""
     endpoint = read(transfer.secrets, "STORAGE_EMULATOR_HOST")
     token = _credentials(transfer, endpoint is not None)
+    timeout = aiohttp.ClientTimeout(sock_connect=transfer.connect_seconds, sock_read=_SILENCE_SECONDS)
     try:
         filesystem = GCSFileSystem(
             token=token or "anon",
             access="read_only",
             endpoint_url=endpoint,
-            requests_timeout=_TIMEOUT,
+            requests_timeout=timeout,
             session_kwargs={"trust_env": True},  # HTTPS_PROXY of the pod
             skip_instance_cache=True,  # the caches would keep credentials and listings of another download
             use_listings_cache=False,

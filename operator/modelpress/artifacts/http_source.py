@@ -25,8 +25,7 @@ from modelpress.artifacts.meter_callback import MeterCallback
 from modelpress.artifacts.transfer import Transfer
 
 _log = logging.getLogger(__name__)
-# No limit for the whole transfer (models are large), but for each silence.
-_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=120)
+_SILENCE_SECONDS = 120  # no limit for the whole transfer: models are large
 
 
 def download(transfer: Transfer) -> None:
@@ -41,10 +40,11 @@ def download(transfer: Transfer) -> None:
     authorization = http_authorization(transfer.secrets)
     if authorization:
         headers["Authorization"] = authorization
+    timeout = aiohttp.ClientTimeout(sock_connect=transfer.connect_seconds, sock_read=_SILENCE_SECONDS)
     filesystem = HTTPFileSystem(
         encoded="%" in transfer.uri,  # a signed URL must arrive as it was signed
         headers=headers,
-        client_kwargs={"timeout": _TIMEOUT, "trust_env": True},  # HTTPS_PROXY of the pod
+        client_kwargs={"timeout": timeout, "trust_env": True},  # HTTPS_PROXY of the pod
         skip_instance_cache=True,  # the cache would keep the credential
     )
     meter = Meter(_log, f"download {transfer.what}")
@@ -80,7 +80,8 @@ def _cause(error: Exception) -> str:
         inner: Any = error.os_error
         if isinstance(inner, socket.gaierror):
             return f"the host {error.host} is not known"
-        return f"{error.host}:{error.port}: {inner.strerror or type(error).__name__}"
+        host = f"[{error.host}]" if ":" in error.host else error.host
+        return f"{host}:{error.port}: {inner.strerror or type(error).__name__}"
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, aiohttp.ClientPayloadError):

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import MissingError, PermissionDenied, UnavailableError
+from modelpress.artifacts import documents
 from modelpress.artifacts.digests import file_sha256
 from modelpress.artifacts.image import KEY_ANNOTATION, Descriptor, Image, canonical_json, sha256_digest
 from modelpress.artifacts.tags import key_tag
@@ -123,7 +124,8 @@ class LayoutStore:
 
     def _entries(self) -> list[dict[str, Any]]:
         try:
-            entries = json.loads((self._folder / "index.json").read_bytes())["manifests"]
+            index = documents.read(self._folder / "index.json", documents.MAX_INDEX)
+            entries = json.loads(index)["manifests"]
             if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
                 raise TypeError("manifests is not a list of objects")
         except FileNotFoundError:

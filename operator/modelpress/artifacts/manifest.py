@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import Scores
 from modelpress.api.errors import DataError, MissingError
+from modelpress.artifacts import documents
 from modelpress.artifacts.digests import file_sha256
 
 SCHEMA_VERSION = 1
@@ -157,7 +158,7 @@ def load(folder: Path) -> ArtifactManifest:
     """
     path = folder / MANIFEST_FILE
     try:
-        text = path.read_text(encoding="utf-8")
+        text = documents.read(path, documents.MAX_MANIFEST)
     except FileNotFoundError as error:
         raise MissingError(Reason.ARTIFACT_LOST, f"{path}: no such file; it is not an artifact") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -29,7 +29,7 @@ from modelpress.artifacts.meter_callback import MeterCallback
 from modelpress.artifacts.object_tree import download_tree
 from modelpress.artifacts.transfer import Transfer
 
-_CONFIG = {"connect_timeout": 30, "read_timeout": 120, "retries": {"mode": "standard", "max_attempts": 3}}
+_CONFIG = {"read_timeout": 120, "retries": {"mode": "standard", "max_attempts": 3}}
 
 
 def download(transfer: Transfer) -> None:
@@ -37,26 +37,24 @@ def download(transfer: Transfer) -> None:
     options = s3_options(transfer.secrets, transfer.what)
     try:
         try:
-            _download(transfer, _filesystem(options))
+            _download(transfer, options)
         except NoCredentialsError:
-            _download(transfer, _filesystem({**options, "anon": True}))
+            _download(transfer, {**options, "anon": True})
     except (OSError, BotoCoreError, ClientError, ValueError) as error:
         raise _explain(error, transfer, "key" in options) from error
 
 
-def _filesystem(options: dict[str, Any]) -> S3FileSystem:
+def _download(transfer: Transfer, options: dict[str, Any]) -> None:
     # The caches would keep credentials and listings of another download.
-    return S3FileSystem(
+    filesystem = S3FileSystem(
         **options,
-        config_kwargs=_CONFIG,
+        config_kwargs={**_CONFIG, "connect_timeout": transfer.connect_seconds},
         skip_instance_cache=True,
         use_listings_cache=False,
         default_block_size=16 * 2**20,  # bytes of one request, of which four may wait in memory
         max_concurrency=4,
     )
 
-
-def _download(transfer: Transfer, filesystem: S3FileSystem) -> None:
     def copy(key: str, target: Path, callback: MeterCallback) -> None:
         filesystem.get_file(key, str(target), callback=callback)
 

@@ -1,8 +1,7 @@
-"""Downloads models and data sets: s3://, gs://, az://, hf://, http(s):// and file://.
+"""Downloads models and data sets: s3://, gs://, az://, hf://, http(s)://, pvc:// and file://.
 
 Archives stay as they are. A source is a file or, except over http(s)://, a directory (a SavedModel). What
-arrives is complete and has
-the pinned content, or nothing arrives. Raises, each with its own reason:
+arrives is complete and has the pinned content, or nothing arrives. Raises, each with its own reason:
 - MissingError (SourceNotFound): no such object;
 - PermissionDenied (SourceUnauthorized): no credential was given, or it is refused;
 - UnavailableError (SourceUnavailable): no such host, no answer, a broken transfer, or an error of the server;
@@ -15,7 +14,7 @@ import importlib
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,6 +22,7 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError, UnavailableError, UsageError
 from modelpress.api.spec import Source
 from modelpress.artifacts.digests import path_sha256
+from modelpress.artifacts.patience import patiently, reset, unreached
 from modelpress.artifacts.transfer import Transfer, redact
 
 _log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ _MODULES = {
     "hf": "hf_source",
     "http": "http_source",
     "https": "http_source",
+    "pvc": "claim_source",
     "file": "local_source",
 }
 _URLS = ("http", "https", "file")  # in the others ? and # are part of a name
@@ -56,10 +57,14 @@ def fetch(source: Source, target: Path, *, secrets: Path | None, what: str) -> F
     target.mkdir(parents=True, exist_ok=True)
     final = target / _last_name(source.uri)
     partial = target / f".partial-{final.name}"
-    transfer = Transfer(source.uri, secrets, partial, what)
-    _remove(partial)
+    transfer = Transfer(source.uri, secrets, partial, what, connect_seconds=0)
+
+    def attempt(seconds: float) -> None:
+        _remove(partial)
+        download(replace(transfer, connect_seconds=seconds))
+
     try:
-        download(transfer)
+        patiently(attempt, _not_there_yet)
         found = path_sha256(partial)
         if source.sha256 and source.sha256 != found:
             raise DataError(
@@ -78,7 +83,14 @@ def fetch(source: Source, target: Path, *, secrets: Path | None, what: str) -> F
     return Fetched(final, found)
 
 
+def _not_there_yet(error: Exception) -> bool:
+    """Whether the peer may be reached soon. A download may be begun anew at any point."""
+    return isinstance(error, UnavailableError) and (unreached(error) or reset(error))
+
+
 def _protocol(uri: str, what: str) -> Callable[[Transfer], None]:
+    if not uri.isprintable():
+        raise UsageError(Reason.INVALID_SPEC, f"{what}: the URI holds a control character")
     try:
         scheme = urlsplit(uri).scheme
     except ValueError as error:  # such as [ without ]

@@ -33,7 +33,10 @@ def open_store(uri: str, *, plain_http_registry: str | None = None, secrets: Pat
     `plain_http_registry` (host:port) may be spoken to without TLS, as loopback always may. `secrets` is the
     folder of the mounted Secret with .dockerconfigjson, if there is one.
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # such as [ without ]
+        parts = urlsplit("")
     if parts.scheme == "oci" and parts.netloc and parts.path.strip("/"):
         from modelpress.artifacts.registry import RegistryStore  # noqa: PLC0415 - local mode needs no client
 

@@ -13,6 +13,7 @@ class Transfer:
     secrets: Path | None
     target: Path  # does not exist yet
     what: str
+    connect_seconds: float  # that a connection may take
 
     @property
     def shown(self) -> str:

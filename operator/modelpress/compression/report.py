@@ -13,6 +13,7 @@ from modelpress.api.conditions import Reason
 from modelpress.api.contract import Scores
 from modelpress.api.errors import DataError, MissingError
 from modelpress.api.spec import Metric
+from modelpress.artifacts import documents
 from modelpress.artifacts.manifest import REPORT_FILE, TensorSpec
 
 SCHEMA_VERSION = 1
@@ -335,7 +336,7 @@ def load(folder: Path) -> Report:
     """Read the report.json of `folder`. Raises MissingError (ArtifactLost), DataError (ArtifactCorrupt)."""
     path = folder / REPORT_FILE
     try:
-        report = Report.model_validate_json(path.read_text(encoding="utf-8"))
+        report = Report.model_validate_json(documents.read(path, documents.MAX_REPORT))
     except FileNotFoundError as error:
         raise MissingError(Reason.ARTIFACT_LOST, f"{path}: no such file; it is not an artifact") from error
     except ValidationError as error:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from modelpress.api.text import printable
 from modelpress.compression import report_search
 from modelpress.compression.report import (
     Bounds,
@@ -42,8 +43,19 @@ def render(report: Report) -> RenderableType:
 
 
 def show(report: Report) -> None:
-    """Print the report."""
-    Console().print(render(report))
+    """Print the report: nothing of an artifact reaches the terminal as anything but text."""
+    Console(markup=False, emoji=False).print(_Printable(render(report)))
+
+
+class _Printable:
+    """Renders as its content does, without characters that a terminal obeys."""
+
+    def __init__(self, content: RenderableType) -> None:
+        self._content = content
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._content, options):
+            yield segment._replace(text=printable(segment.text, keep="\n"))
 
 
 def _summary(report: Report) -> Table:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from modelpress.api.names import FIELD_MANAGER
 from modelpress.planning import objects
+from modelpress.planning.jobs import is_suspended
 from modelpress.planning.reasons import claims_of
 from modelpress.planning.types import Body, EventNote
 from modelpress.planning.waiting import is_unexplained
@@ -41,7 +42,9 @@ def unexplained(jobs: Iterable[Body], pods: Iterable[Body], now: datetime) -> li
         for reference in pod["metadata"].get("ownerReferences", ())
     }
     idle = [
-        job for job in jobs if not _ended(job) and job["metadata"]["uid"] not in served and _old(job, now)
+        job
+        for job in jobs
+        if not (_ended(job) or is_suspended(job)) and job["metadata"]["uid"] not in served and _old(job, now)
     ]
     claims = [claim for pod in waiting if not objects.is_true(pod, "PodScheduled") for claim in _claims(pod)]
     return [*map(_by_uid, idle + waiting), *dict.fromkeys(claims[:_MOST_OBJECTS])]

@@ -19,6 +19,7 @@ from modelpress.controllers.resources import (
     BY_KIND,
     CREATED_ONCE,
     DEPLOYMENT,
+    DISRUPTION_BUDGET,
     EVENT,
     JOB,
     MODEL_DEPLOYMENT,
@@ -68,6 +69,7 @@ class KubernetesCluster:
             deployments=bodies[DEPLOYMENT.kind],
             services=bodies[SERVICE.kind],
             network_policies=bodies[NETWORK_POLICY.kind],
+            disruption_budgets=bodies[DISRUPTION_BUDGET.kind],
             pods=bodies[POD.kind],
             events=self._said(bodies, now),
             free_job_slots=self._free_job_slots(),
@@ -190,7 +192,9 @@ class KubernetesCluster:
         return applied
 
     def _replace(self, body: Body, existing: Mapping[str, Any]) -> dict[str, Any]:
-        metadata = {**body["metadata"], "resourceVersion": existing["metadata"]["resourceVersion"]}
+        """Put ours in place of whole lists; what others set beside it, such as a cloud's finalizer, stays."""
+        before, metadata = existing["metadata"], body["metadata"]
+        maps = {key: {**before.get(key, {}), **metadata.get(key, {})} for key in ("labels", "annotations")}
         return self._rest.send(
             Request(
                 "update",
@@ -198,7 +202,11 @@ class KubernetesCluster:
                 metadata["namespace"],
                 metadata["name"],
                 query={"fieldManager": FIELD_MANAGER},
-                body={**body, "metadata": metadata},
+                body={
+                    **body,
+                    "metadata": {**before, **metadata, **maps},
+                    "spec": {**existing["spec"], **body["spec"]},
+                },
             )
         )
 

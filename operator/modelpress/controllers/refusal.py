@@ -16,7 +16,12 @@ from modelpress.planning.types import Body, Observed
 # What a refusal means; Available and Compressed stay as planned: the old revision serves on.
 _VERDICT = {ConditionType.READY: "False", ConditionType.RECONCILING: "False", ConditionType.STALLED: "True"}
 
-_WITH_TEMPLATE = ("Deployment", "Job")  # what people's pod settings go into
+# What people's settings go into, and what it means that the server finds them invalid.
+_INVALID = {
+    "Deployment": Reason.INVALID_POD_SETTINGS,
+    "Job": Reason.INVALID_POD_SETTINGS,
+    "Service": Reason.INVALID_SPEC,
+}
 
 
 def require_ours(existing: Body, wanted: Body) -> None:
@@ -42,8 +47,8 @@ def refusal_of(status: int, message: str, wanted: Body) -> TemplateRefused | Non
     if status == 403 and not _is_missing_right(message):
         return _refused(kubernetes_reasons.refusal(message), wanted, message)
     invalid = status in (400, 422) or (status == 500 and "typed patch object" in message)
-    if invalid and wanted["kind"] in _WITH_TEMPLATE:
-        return _refused(Reason.INVALID_POD_SETTINGS, wanted, message)
+    if invalid and wanted["kind"] in _INVALID:
+        return _refused(_INVALID[wanted["kind"]], wanted, message)
     return None
 
 

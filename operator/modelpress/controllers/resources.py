@@ -55,10 +55,20 @@ REVISION = Resource("ControllerRevision", "apps", "v1", "controllerrevisions", _
 DEPLOYMENT = Resource("Deployment", "apps", "v1", "deployments", _APPLIED)
 SERVICE = Resource("Service", "", "v1", "services", _APPLIED)
 NETWORK_POLICY = Resource("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies", _APPLIED)
+DISRUPTION_BUDGET = Resource("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", _APPLIED)
 POD = Resource("Pod", "", "v1", "pods", frozenset(_READ))
 EVENT = Resource("Event", "", "v1", "events", frozenset({"list", "create"}), label=None)
 
-WATCHED = (MODEL_DEPLOYMENT, JOB, REVISION, DEPLOYMENT, SERVICE, NETWORK_POLICY, POD)
+WATCHED = (
+    MODEL_DEPLOYMENT,
+    JOB,
+    REVISION,
+    DEPLOYMENT,
+    SERVICE,
+    NETWORK_POLICY,
+    DISRUPTION_BUDGET,
+    POD,
+)
 CREATED_ONCE = frozenset({JOB.kind, REVISION.kind})
 BY_KIND = {resource.kind: resource for resource in (*WATCHED, EVENT)}
 

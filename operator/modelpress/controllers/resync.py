@@ -109,6 +109,7 @@ class Resync:
             raise
         except _Behind as error:
             self._problem = str(error)
+            self._succeeded = time.monotonic()  # the lists did
         except Exception as error:
             logger.warning("resync failed: %s", error)
             self._problem = f"resync failed: {error}"

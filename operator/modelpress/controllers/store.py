@@ -27,6 +27,7 @@ class Entry:
     version: int  # resourceVersion: opaque to users, but an ordered number for the same kind of object
     terminating: bool
     finished: bool  # of a Job: Complete or Failed
+    suspended: bool  # of a Job: its queue lets it run later
     data: bytes
 
 
@@ -52,6 +53,7 @@ def pack(body: Body) -> Entry:
         finished=any(
             item["type"] in ("Complete", "Failed") and item["status"] == "True" for item in conditions
         ),
+        suspended=(body.get("spec") or {}).get("suspend") is True,
         data=zlib.compress(data, 1),
     )
 
@@ -87,11 +89,11 @@ class Store:
         return next((key for key in index for entry in index[key] if entry.uid == uid), None)
 
     def running_jobs(self) -> frozenset[tuple[Key, str]]:
-        """Return the ModelDeployment and name of every Job that has not finished."""
+        """Return the ModelDeployment and name of every Job that has not finished and may have pods."""
         index = self._indexes[JOB.kind]
         return frozenset(
             (key, entry.name)
             for key in index
             for entry in index[key]
-            if not entry.finished and not entry.terminating
+            if not (entry.finished or entry.suspended or entry.terminating)
         )

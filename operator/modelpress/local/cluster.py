@@ -83,6 +83,7 @@ class LocalCluster:
             deployments=self._of("Deployment"),
             services=self._of("Service"),
             network_policies=self._of("NetworkPolicy"),
+            disruption_budgets=self._of("PodDisruptionBudget"),
             pods=tuple(pod.seen() for pod in pods),
             events=tuple(
                 event for pod in pods for event in pod.process.events() if event["type"] == "Warning"

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import click
 
-from modelpress.api import support
-from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobResult
-from modelpress.api.errors import UsageError
 from modelpress.api.spec import Spec
+from modelpress.api.text import printable
 from modelpress.artifacts.stores import renew_in_layout
 from modelpress.local import documents, reports
 from modelpress.local.display import Display
@@ -33,14 +31,11 @@ def compress(manifest: Path, output: Path, *, verbose: bool) -> int:
     body = documents.checked(found)
     body["spec"].pop("storage", None)
     spec = Spec.model_validate(body["spec"])
-    refused = support.not_compressed(spec)
-    if refused:
-        raise UsageError(Reason.NOT_SUPPORTED_YET, "\n".join(f"{manifest}: {line}" for line in refused))
     result = _run(_pod(body, output), found.secrets, verbose=verbose)
     if result.reused:  # report and serve take the newest artifact
         renew_in_layout(output, result.artifact_digest)
     reports.show_stored(output, result.artifact_digest)
-    click.echo(f"artifact {result.artifact_digest} is in {output}")
+    click.echo(printable(f"artifact {result.artifact_digest} is in {output}"))
     scores = gate.measured(result.scores) if result.scores else None
     missed = gate.judge(spec.evaluation, scores, result.compressed_bytes)
     if missed:

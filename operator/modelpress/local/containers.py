@@ -149,11 +149,12 @@ class Container:
                 return None
             try:
                 process = LoggedProcess(command, environment, self.folder, self.log, self._on_line)
-            except OSError as error:
+            except (OSError, ValueError) as error:  # ValueError: a NUL in a word or variable
+                problem = error.strerror if isinstance(error, OSError) else str(error)
                 return _ended(
                     128,
                     "StartError",
-                    f'exec: "{command[0]}": {error.strerror}',
+                    f'exec: "{command[0]}": {problem}',
                     begun,
                     self.state.container_id,
                 )

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from modelpress.api import names
+from modelpress.api.text import printable
 
 _ALWAYS_SHOWN = ("WARNING", "ERROR", "CRITICAL")
 _SHOWN = {names.JOB: ("WARNING",)}  # a Job's error is also its result, and said as such
@@ -31,11 +32,11 @@ class Display:
         self._progress: Progress | None = None
         if self._console.is_terminal:
             self._progress = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
-                TextColumn("{task.fields[facts]}"),
+                TextColumn("{task.fields[facts]}", markup=False),
                 console=self._console,
                 redirect_stdout=False,  # results must stay on standard output
                 redirect_stderr=False,
@@ -59,9 +60,9 @@ class Display:
             self._progress = None
 
     def say(self, text: str) -> None:
-        """Show a line of ours."""
+        """Show a line; what it quotes may be of a manifest, a model or an answer."""
         with self._lock:
-            self._console.print(text, markup=False)
+            self._console.print(printable(text), markup=False, emoji=False)
 
     def log(self, role: str, line: str) -> None:
         """Take a line of a container's output: draw its progress, show its warnings and errors."""
@@ -78,7 +79,8 @@ class Display:
 
     def advance(self, step: str, done: int, total: int, **facts: Any) -> None:
         """Show how far a step has come; `facts` are shown behind the bar."""
-        text = " ".join(_fact(name, value) for name, value in facts.items())
+        step = printable(step)
+        text = printable(" ".join(_fact(name, value) for name, value in facts.items()))
         with self._lock:
             if self._progress:
                 if step not in self._bars:
@@ -88,7 +90,8 @@ class Display:
             share = done / total if total else 1.0
             if share >= 1.0 or share >= self._said.get(step, -1.0) + _SHARE:
                 self._said[step] = share
-                self._console.print(f"{step} {done}/{total} {text}".rstrip(), markup=False)
+                line = f"{step} {done}/{total} {text}".rstrip()
+                self._console.print(line, markup=False, emoji=False)
 
 
 def _fact(name: str, value: Any) -> str:

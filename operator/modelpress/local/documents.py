@@ -1,18 +1,23 @@
 """Manifest files: their ModelDeployments, the Secrets beside them, and paths relative to the file."""
 
-import base64
-import binascii
 import sys
-from copy import deepcopy
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelpress.api import manifest, names
+from modelpress.api import kubeyaml, manifest, names
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import MissingError, UsageError
+from modelpress.api.text import printable
+from modelpress.api.values import CLAIM
+from modelpress.local import secrets, variables
+from modelpress.planning.view import parse_spec
 
 Body = dict[str, Any]
+
+_USED_SETTINGS = ("labels", "annotations", "env", "backoffLimit", "activeDeadlineSeconds")
 
 
 @dataclass(frozen=True)
@@ -26,34 +31,53 @@ class Documents:
 
     def only(self) -> Body:
         """Return the one ModelDeployment. Raises UsageError where there are none or several."""
-        if len(self.deployments) != 1:
-            raise UsageError(
-                Reason.INVALID_SPEC,
-                f"{self.path}: holds {len(self.deployments)} documents of kind {names.KIND}, needed is one",
-            )
+        count = len(self.deployments)
+        if count != 1:
+            self.refuse([f"holds {count} documents of kind {names.KIND}, needed is one"])
         return self.deployments[0]
+
+    def refuse(self, lines: Iterable[str]) -> None:
+        """Raise UsageError with these lines, where there are any."""
+        text = "\n".join(printable(f"{self.path}: {line}") for line in lines)
+        if text:
+            raise UsageError(Reason.INVALID_SPEC, text)
 
 
 def read(path: Path) -> Documents:
     """Read a manifest file, or standard input where `path` is "-". Raises MissingError or UsageError."""
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise MissingError(Reason.SOURCE_NOT_FOUND, f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(Reason.INVALID_SPEC, f"{path}: cannot be read as text") from error
+    text = _text(path)
     try:
         bodies = manifest.load(text)
+        found = dict(secrets.content(body) for body in bodies if _is_secret(body))
     except UsageError as error:
         raise UsageError(error.reason, f"{path}: {error.message}") from error
-    secrets = [body for body in bodies if (body.get("apiVersion"), body.get("kind")) == ("v1", "Secret")]
-    others = [body for body in bodies if body not in secrets and _is_foreign(body)]
+    rest = [body for body in bodies if not _is_secret(body)]
     return Documents(
         path=path,
-        deployments=tuple(body for body in bodies if body not in secrets and body not in others),
-        secrets=dict(_secret(path, body) for body in secrets),
-        others=tuple(str(body["kind"]) for body in others),
+        deployments=tuple(body for body in rest if not _is_foreign(body)),
+        secrets=found,
+        others=tuple(str(body["kind"]) for body in rest if _is_foreign(body)),
     )
+
+
+def _text(path: Path) -> str:
+    """Return the text of a manifest, of which no more is read than may be."""
+    try:
+        with nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb") as file:
+            content = file.read(kubeyaml.MAX_BYTES + 1)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise MissingError(Reason.SOURCE_NOT_FOUND, f"{path}: no such file") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise UsageError(Reason.INVALID_SPEC, f"{path}: cannot be read") from error
+    if len(content) > kubeyaml.MAX_BYTES:
+        raise UsageError(
+            Reason.INVALID_SPEC, f"{path}: longer than a manifest may be: {kubeyaml.MAX_BYTES} bytes"
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UsageError(Reason.INVALID_SPEC, f"{path}: line {line}: is not text in UTF-8") from error
 
 
 def checked(documents: Documents) -> Body:
@@ -63,32 +87,60 @@ def checked(documents: Documents) -> Body:
     does not hold: on this machine nobody will make it later.
     """
     body = documents.only()
-    errors = manifest.check(body, local=True).errors
-    if errors:
-        raise UsageError(Reason.INVALID_SPEC, "\n".join(f"{documents.path}: {error}" for error in errors))
+    documents.refuse(manifest.check(body, local=True).errors)
     if not body["metadata"].get("name"):
-        raise UsageError(
-            Reason.INVALID_SPEC,
-            f"{documents.path}: metadata.name: needed on this machine, which makes none of generateName",
-        )
-    for field, source in _sources(body["spec"]).items():
-        name = (source.get("secretRef") or {}).get("name")
-        if name is not None and name not in documents.secrets:
-            raise MissingError(
-                Reason.SECRET_NOT_FOUND,
-                f"{documents.path}: spec.{field}.secretRef: the file holds no Secret named {name}",
-            )
-    return with_absolute_uris(manifest.apply_defaults(body), documents.path.resolve().parent)
-
-
-def with_absolute_uris(body: Body, folder: Path) -> Body:
-    """Return a copy in which relative paths of the model and data are file:// URIs below `folder`."""
-    copy = deepcopy(body)
-    for source in _sources(copy["spec"]).values():
+        documents.refuse(["metadata.name: needed on this machine, which makes none of generateName"])
+    complete = manifest.apply_defaults(body)
+    documents.refuse(_problems(complete, documents.secrets))
+    for field, source in _sources(complete["spec"]).items():
+        _check_secret(documents, f"spec.{field}.secretRef", source.get("secretRef"))
         uri = source["uri"]
+        if uri.startswith(CLAIM):
+            why = "there are no claims on this machine; name the file itself, by file:// or a relative path"
+            documents.refuse([f"spec.{field}.uri: {uri!r}: {why}"])
         if manifest.is_local_path(uri) and not uri.startswith("file://"):
-            source["uri"] = (folder / Path(uri).expanduser()).resolve().as_uri()
-    return copy
+            try:
+                source["uri"] = _absolute(uri, documents.path.resolve().parent)
+            except (OSError, RuntimeError, ValueError):  # no such ~user, a NUL, links in a circle
+                documents.refuse([f"spec.{field}.uri: {uri}: is not a path"])
+    return complete
+
+
+def _problems(body: Body, secrets: variables.Secrets) -> Iterator[str]:
+    try:
+        spec = parse_spec(body)
+    except ValueError as error:
+        yield str(error)
+    else:
+        yield from variables.problems(spec, secrets)
+
+
+def _check_secret(documents: Documents, field: str, reference: Body | None) -> None:
+    if reference is None:
+        return
+    name = reference["name"]
+    if name not in documents.secrets:
+        raise MissingError(
+            Reason.SECRET_NOT_FOUND, f"{documents.path}: {field}: the file holds no Secret named {name}"
+        )
+    why = secrets.misdirection(documents.secrets[name])
+    if why:
+        documents.refuse([f"{field}: the Secret {name} {why}"])
+
+
+def _absolute(path: str, folder: Path) -> str:
+    """Return a path of a manifest in `folder` as a file:// URI."""
+    return (folder / Path(path).expanduser()).resolve().as_uri()
+
+
+def unused(body: Body) -> list[str]:
+    """Return the fields that say where and as what pods run in a cluster, and mean nothing here."""
+    return [
+        f"spec.{part}.{field}"
+        for part in ("worker", "job")
+        for field in body["spec"].get(part) or {}
+        if field not in _USED_SETTINGS
+    ]
 
 
 def _sources(spec: Body) -> dict[str, Body]:
@@ -96,27 +148,11 @@ def _sources(spec: Body) -> dict[str, Body]:
     return {"model": spec["model"], **data}
 
 
+def _is_secret(body: Body) -> bool:
+    return (body.get("apiVersion"), body.get("kind")) == ("v1", "Secret")
+
+
 def _is_foreign(body: Body) -> bool:
     # a document of our group, or without a proper type, is for the checks to judge
     group = str(body.get("apiVersion") or names.GROUP).split("/")[0]
     return bool(body.get("kind")) and group != names.GROUP
-
-
-def _secret(path: Path, body: Body) -> tuple[str, dict[str, bytes]]:
-    name = (body.get("metadata") or {}).get("name")
-    if not isinstance(name, str):
-        raise UsageError(Reason.INVALID_SPEC, f"{path}: a Secret has no metadata.name")
-    content: dict[str, bytes] = {}
-    for key, value in (body.get("data") or {}).items():
-        try:
-            content[key] = base64.b64decode(value, validate=True)
-        except (binascii.Error, TypeError, ValueError) as error:
-            raise UsageError(
-                Reason.INVALID_SPEC,
-                f"{path}: Secret {name}: data.{key} is not base64; plain text is stringData",
-            ) from error
-    for key, value in (body.get("stringData") or {}).items():
-        if not isinstance(value, str):
-            raise UsageError(Reason.INVALID_SPEC, f"{path}: Secret {name}: stringData.{key} is not a string")
-        content[key] = value.encode()
-    return name, content

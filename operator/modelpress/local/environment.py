@@ -20,6 +20,16 @@ DRAIN_SECONDS = 2  # of a worker: the proxy of this machine leaves a pod as soon
 DEFAULT_TERMINATION_PATH = "/dev/termination-log"
 _REFERENCE = re.compile(r"\$\$|\$\(([-._A-Za-z0-9]+)\)")
 _KEYED_FIELD = re.compile(r"^metadata\.(labels|annotations)\['([^']+)'\]$")
+_FIELDS: dict[str, Callable[[Body], Any]] = {
+    "metadata.name": lambda pod: pod["metadata"]["name"],
+    "metadata.namespace": lambda pod: pod["metadata"].get("namespace", "default"),
+    "metadata.uid": lambda pod: pod["metadata"].get("uid", ""),
+    "spec.nodeName": lambda pod: pod["spec"].get("nodeName", ""),
+    "spec.serviceAccountName": lambda pod: pod["spec"].get("serviceAccountName", "default"),
+    "status.podIP": lambda pod: LOOPBACK,
+    "status.hostIP": lambda pod: LOOPBACK,
+}
+FIELDS = (*_FIELDS, "metadata.labels['KEY']", "metadata.annotations['KEY']")  # that a fieldRef may name
 
 
 class ConfigError(Exception):
@@ -45,7 +55,7 @@ def process_environment(
     values: dict[str, str] = {}
     for entry in container.get("env", ()):
         source = entry.get("valueFrom")
-        value = _lookup(source, pod, secret) if source else expand(entry.get("value", ""), values)
+        value = _lookup(source, pod, secret) if source else expand(entry.get("value") or "", values)
         if value is not None:
             values[entry["name"]] = value
     inherited = {name: value for name, value in base.items() if not name.startswith("MODELPRESS_")}
@@ -62,6 +72,11 @@ def process_command(container: Body, environment: Mapping[str, str]) -> list[str
         raise ConfigError("no command specified")
     words = [expand(word, environment) for word in words]
     return [sys.executable, "-m", "modelpress", *words[1:]] if words[0] == "modelpress" else words
+
+
+def is_field(path: str) -> bool:
+    """Return whether a fieldRef may name this field of a pod."""
+    return path in _FIELDS or _KEYED_FIELD.match(path) is not None
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:
@@ -108,7 +123,7 @@ def _secret_key(reference: Body, namespace: str, secret: SecretLookup) -> str | 
     name, key = reference["name"], reference["key"]
     content = secret(name)
     if content is not None and key in content:
-        return content[key].decode()
+        return content[key].decode("utf-8", "surrogateescape")  # bytes, as the kubelet passes them on
     if reference.get("optional"):
         return None
     if content is None:
@@ -117,19 +132,9 @@ def _secret_key(reference: Body, namespace: str, secret: SecretLookup) -> str | 
 
 
 def _field(path: str, pod: Body) -> str:
-    metadata: Mapping[str, Any] = pod["metadata"]
-    fields = {
-        "metadata.name": metadata["name"],
-        "metadata.namespace": metadata.get("namespace", "default"),
-        "metadata.uid": metadata.get("uid", ""),
-        "spec.nodeName": pod["spec"].get("nodeName", ""),
-        "spec.serviceAccountName": pod["spec"].get("serviceAccountName", "default"),
-        "status.podIP": LOOPBACK,
-        "status.hostIP": LOOPBACK,
-    }
-    if path in fields:
-        return str(fields[path])
+    if path in _FIELDS:
+        return str(_FIELDS[path](pod))
     keyed = _KEYED_FIELD.match(path)
     if keyed:
-        return str(metadata.get(keyed[1], {}).get(keyed[2], ""))
+        return str(pod["metadata"].get(keyed[1], {}).get(keyed[2], ""))
     raise ConfigError(f"unsupported fieldPath: {path}")

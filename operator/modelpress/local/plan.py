@@ -1,4 +1,4 @@
-"""`modelpress plan`: the API server's verdict on a manifest, and the objects that it leads to."""
+"""`modelpress plan`: what API server and operator say to a manifest, and the objects that it leads to."""
 
 import json
 from importlib.metadata import version
@@ -7,13 +7,16 @@ from pathlib import Path
 import click
 import yaml
 
-from modelpress.api import manifest, names, support
+from modelpress.api import manifest, names
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
-from modelpress.api.spec import Spec
+from modelpress.api.text import printable
 from modelpress.local import documents
+from modelpress.planning import policies
+from modelpress.planning.note import note
 from modelpress.planning.preview import preview
 from modelpress.planning.types import Settings
+from modelpress.planning.view import parse_spec
 
 VERSION = version("modelpress")
 # What manifests/operator starts the operator with.
@@ -38,11 +41,11 @@ def plan(path: Path) -> int:
         verdict = manifest.check(body)
         errors += verdict.errors
         for warning in verdict.warnings:
-            click.echo(f"warning: {path}: {warning}", err=True)
-        if verdict.errors and not manifest.check(body, local=True).errors:
-            click.echo(
-                f"warning: {path}: paths of this machine are for `modelpress run` and `compress`", err=True
-            )
+            _warn(path, warning)
+        if not verdict.errors:
+            errors += _refusal(manifest.apply_defaults(body))
+        elif not manifest.check(body, local=True).errors:
+            _warn(path, "paths of this machine are for `modelpress run` and `compress`")
     if errors:
         raise UsageError(Reason.INVALID_SPEC, "\n".join(f"{path}: {error}" for error in errors))
     for body in found.deployments:
@@ -50,16 +53,25 @@ def plan(path: Path) -> int:
     return 0
 
 
+def _refusal(body: documents.Body) -> list[str]:
+    """Return what the operator would say of a spec that the API server accepts."""
+    try:
+        why = policies.refused(parse_spec(body))
+    except ValueError as error:
+        why = note(Reason.INVALID_SPEC, str(error))
+    return [f"{why.reason}: {why.message}"] if why else []
+
+
+def _warn(path: Path, warning: str) -> None:
+    click.echo(printable(f"warning: {path}: {warning}"), err=True)
+
+
 def _print(path: Path, body: documents.Body) -> None:
     metadata = body["metadata"]
     metadata.setdefault("namespace", "default")
     if not metadata.get("name"):
         metadata["name"] = f"{metadata['generateName']}{_GENERATED}"
-        click.echo(
-            f"warning: {path}: metadata.generateName: printed with the name {metadata['name']}", err=True
-        )
-    for line in support.unsupported(Spec.model_validate(body["spec"])):
-        click.echo(f"warning: {path}: {Reason.NOT_SUPPORTED_YET}: {line}", err=True)
+        _warn(path, f"metadata.generateName: printed with the name {metadata['name']}")
     for rendered in preview(body, SETTINGS):
         plain = json.loads(json.dumps(rendered))  # without anchors for parts that occur twice
         click.echo("---\n" + yaml.safe_dump(plain, sort_keys=False, width=110), nl=False)

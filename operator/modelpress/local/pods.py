@@ -5,6 +5,7 @@ ports, httpGet probes, restart policies, termination messages. Not supported: si
 probes, lifecycle hooks, resource limits, images (every command runs in our own environment).
 """
 
+import os
 import shutil
 import socket
 import threading
@@ -17,9 +18,11 @@ from typing import Any, ClassVar
 from modelpress.local.containers import Container, PodContext, local_port
 from modelpress.local.environment import LOOPBACK, Places, SecretLookup
 from modelpress.local.podstatus import pod_status, timestamp
+from modelpress.local.secrets import is_key
 from modelpress.planning.types import Body
 
 MOUNT_RETRY = 1.0  # seconds between looks at a missing Secret
+PRIVATE_FOLDER = 0o700
 
 
 class PodProcess:
@@ -143,13 +146,15 @@ class PodProcess:
         return self.folder / "volumes" / name
 
     def _fill(self, volume: Body, folder: Path) -> str | None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         if "emptyDir" in volume:
             return None
         if "secret" not in volume:
             kinds = ", ".join(key for key in volume if key != "name")
             return f"volumes of type {kinds} are not available to local processes"
-        source = volume["secret"]
+        return self._write_secret(volume["secret"], folder)
+
+    def _write_secret(self, source: Body, folder: Path) -> str | None:
         content = self._secret(source["secretName"])
         if content is None:
             return None if source.get("optional") else f'secret "{source["secretName"]}" not found'
@@ -159,10 +164,12 @@ class PodProcess:
         for key, path in paths.items():
             if key not in content:
                 return f"references non-existent secret key: {key}"
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.touch(mode=0o600)
-            target.write_bytes(content[key])
+            if not is_key(path):
+                return f"invalid path of secret key {key}: must be the name of one file"
+            try:
+                _write_private(folder / path, content[key])
+            except OSError as error:
+                return f"secret key {key} cannot be written: {error.strerror}"
         return None
 
     def _link(self, container: Container) -> None:
@@ -209,6 +216,13 @@ class PodProcess:
             event["count"] += 1
             event["lastTimestamp"] = now
         self._on_change()
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """Write a file that only the user can read; never through a link."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        file.write(content)
 
 
 def free_port() -> int:

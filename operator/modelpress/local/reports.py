@@ -7,6 +7,7 @@ import click
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
 from modelpress.api.spec import Evaluation
+from modelpress.api.text import printable, printable_json
 from modelpress.artifacts.manifest import REPORT_FILE
 from modelpress.compression import report, report_html, report_text
 from modelpress.compression.report import Report
@@ -25,7 +26,7 @@ def show(directory: Path, *, as_json: bool, html: Path | None = None) -> None:
         if html is not None:
             _write(html, report_html.render(found, verdict(found)))
         elif as_json:
-            click.echo((folder / REPORT_FILE).read_bytes(), nl=False)
+            click.echo(printable_json((folder / REPORT_FILE).read_text(encoding="utf-8")), nl=False)
         else:
             report_text.show(found)
 
@@ -59,4 +60,4 @@ def _write(path: Path, text: str) -> None:
         raise UsageError(
             Reason.INVALID_SPEC, f"--html {path}: {error.strerror}; give a file that can be written"
         ) from error
-    click.echo(f"wrote {path}")
+    click.echo(printable(f"wrote {path}"))

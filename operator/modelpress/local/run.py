@@ -15,13 +15,15 @@ from filelock import FileLock, Timeout
 
 from modelpress.api.conditions import ConditionType, Reason
 from modelpress.api.contract import JobResult
-from modelpress.api.errors import ModelPressError, UsageError
+from modelpress.api.errors import UsageError
+from modelpress.api.text import printable
 from modelpress.controllers.reconcile import reconcile
 from modelpress.local import documents, reports
 from modelpress.local.cluster import Hooks, LocalCluster
 from modelpress.local.display import Display
 from modelpress.local.environment import LOOPBACK
 from modelpress.local.outcome import error_of, job_result
+from modelpress.local.pods import PRIVATE_FOLDER
 from modelpress.planning import objects
 from modelpress.planning.types import Body, EventNote, Key, Settings
 
@@ -47,6 +49,8 @@ def run(options: RunOptions) -> int:
     with Display(verbose=options.verbose) as display:
         if found.others:
             display.say(f"not used here: documents of kind {', '.join(found.others)}")
+        if unused := documents.unused(body):
+            display.say(f"not used here: {', '.join(unused)}")
         if body["spec"].pop("storage", None):
             display.say(f"spec.storage is not used here: artifacts are kept in {options.state / 'artifacts'}")
         name = body["metadata"]["name"]
@@ -73,11 +77,16 @@ def _own_folder(parent: Path, name: str) -> Iterator[Path]:
     try:
         with FileLock(parent / f".{name}.lock", timeout=0):
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
+            try:
+                folder.mkdir(PRIVATE_FOLDER)  # Secrets are in it
+            except FileExistsError as error:  # a link, or somebody else's folder
+                raise UsageError(
+                    Reason.NAME_CONFLICT, f"{folder}: cannot be emptied; remove it, or give another --state"
+                ) from error
             try:
                 yield folder
-            except ModelPressError:
-                for volumes in folder.glob("*/volumes"):  # the logs stay
+            except BaseException:
+                for volumes in folder.glob("*/volumes"):  # the logs stay, Secrets never do
                     shutil.rmtree(volumes)
                 raise
             shutil.rmtree(folder)
@@ -147,7 +156,7 @@ class _Run:
         if ready and not self._serving and url:
             self._serving = True
             self._display.end_bars()
-            click.echo(_summary(resource, url))
+            click.echo(printable(_summary(resource, url), keep="\n"))
         stalled = objects.condition(resource, ConditionType.STALLED) or {}
         if stalled.get("status") == "True" and not objects.dig(resource, "status", "current"):
             self._display.end_bars()

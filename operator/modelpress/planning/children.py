@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 
+from modelpress.api import names
 from modelpress.planning import objects
 from modelpress.planning.drift import differs
 from modelpress.planning.ownership import Claim, obstacle
 from modelpress.planning.recipe import Making
-from modelpress.planning.render import deployment, networkpolicy, revision, service
+from modelpress.planning.render import deployment, disruptionbudget, networkpolicy, revision, service
 from modelpress.planning.revisions import Revision, find
 from modelpress.planning.rollout import Rollout
-from modelpress.planning.types import Body
+from modelpress.planning.types import Body, Ref
 from modelpress.planning.view import View
 
 _CREATED_ONCE = ("Job", "ControllerRevision")
@@ -18,8 +19,19 @@ _CREATED_ONCE = ("Job", "ControllerRevision")
 def missing(
     view: View, making: Making, rollout: Rollout, revisions: tuple[Revision, ...]
 ) -> tuple[Body, ...]:
-    """Return the objects to apply, in order: the NetworkPolicy comes before the first pod."""
+    """Return the objects to apply, in order: the NetworkPolicy comes before the first pod.
+
+    The PodDisruptionBudget comes last: pods can do without it where the cluster refuses one.
+    """
     return tuple(body for body in _wanted(view, making, rollout, revisions) if _is_due(view, body))
+
+
+def unwanted(view: View) -> tuple[Ref, ...]:
+    """Return the PodDisruptionBudget where at most one pod is wanted: it would protect nothing."""
+    if disruptionbudget.is_wanted(view):
+        return ()
+    budgets = [body for body in view.observed.disruption_budgets if view.claim(body) is Claim.OURS]
+    return tuple(objects.ref_to(body, "PodDisruptionBudget") for body in budgets)
 
 
 def _wanted(view: View, making: Making, rollout: Rollout, revisions: tuple[Revision, ...]) -> Iterator[Body]:
@@ -35,6 +47,8 @@ def _wanted(view: View, making: Making, rollout: Rollout, revisions: tuple[Revis
         yield deployment.render(view, target)
     if making.create:
         yield making.create
+    if target and disruptionbudget.is_wanted(view):
+        yield disruptionbudget.render(view)
 
 
 def _is_due(view: View, desired: Body) -> bool:
@@ -45,6 +59,7 @@ def _is_due(view: View, desired: Body) -> bool:
         "Deployment": observed.deployments,
         "Service": observed.services,
         "NetworkPolicy": observed.network_policies,
+        "PodDisruptionBudget": observed.disruption_budgets,
     }
     kind = desired["kind"]
     found = objects.named(of_kind[kind], objects.name_of(desired))
@@ -54,4 +69,5 @@ def _is_due(view: View, desired: Body) -> bool:
         return False
     if kind in _CREATED_ONCE:
         return view.claim(found) is not Claim.OURS
-    return differs(desired, found)
+    settings = (objects.annotation(body, names.SETTINGS_ANNOTATION) for body in (desired, found))
+    return differs(desired, found) or len(set(settings)) > 1

@@ -10,6 +10,7 @@ from modelpress.planning.types import EventNote
 _NORMAL = (
     Reason.COMPRESSING,
     Reason.ROLLING_OUT,
+    Reason.JOB_SUSPENDED,
     Reason.WAITING_FOR_JOB_SLOT,
     Reason.WAITING_FOR_DELETION,
 )

@@ -96,7 +96,17 @@ def _newest_failed(pods: Iterable[Body]) -> Body | None:
     return max(failed, key=_order, default=None)
 
 
+def is_suspended(job: Body) -> bool:
+    """Return whether somebody, as a rule its queue, holds a Job back: it has no pods, and has not failed."""
+    return objects.dig(job, "spec", "suspend") is True
+
+
 def _waits_for(job: Body, observed: Observed) -> Note | None:
+    if is_suspended(job):
+        name = objects.name_of(job)
+        return note(
+            Reason.JOB_SUSPENDED, f"Job {name} is suspended: its queue, or a person, lets it run later"
+        )
     pods = pods_of(job, observed)
     alive = [pod for pod in pods if not has_ended(pod)]
     if alive:

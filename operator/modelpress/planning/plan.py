@@ -1,11 +1,11 @@
 """The planner: from one observation to what is to be done now. Pure: no I/O, no clock but `observed.now`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelpress.api.conditions import Reason
 from modelpress.api.status import Failure, RevisionReference
 from modelpress.planning import gate, objects, policies, recipe, revisions, waiting
-from modelpress.planning.children import missing
+from modelpress.planning.children import missing, unwanted
 from modelpress.planning.events import transitions
 from modelpress.planning.note import Note, note
 from modelpress.planning.ownership import WAIT_SECONDS, obstacle
@@ -14,6 +14,7 @@ from modelpress.planning.render import service
 from modelpress.planning.revisions import Revision
 from modelpress.planning.rollout import Rollout, decide_rollout
 from modelpress.planning.status import Outcome, assemble, to_body
+from modelpress.planning.strategy import gap_warnings
 from modelpress.planning.types import Body, Observed, Plan, Ref, Settings
 from modelpress.planning.view import Facts, View, parse_spec
 
@@ -31,13 +32,14 @@ def decide(observed: Observed, settings: Settings) -> Plan:
     except ValueError as error:
         return _finish(facts, _unreadable(facts, note(Reason.INVALID_SPEC, str(error))))
     steps = _steps(view)
-    return _finish(
+    plan = _finish(
         view,
         _outcome(view, steps),
         apply=missing(view, steps.making, steps.rollout, steps.revisions),
-        delete=() if steps.hold else (*steps.making.delete, *_obsolete(view, steps)),
+        delete=(*unwanted(view), *(() if steps.hold else (*steps.making.delete, *_obsolete(view, steps)))),
         requeue=_requeue(view, steps),
     )
+    return replace(plan, events=(*gap_warnings(view, steps.rollout.target), *plan.events))
 
 
 @dataclass(frozen=True)

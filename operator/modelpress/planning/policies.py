@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 from modelpress.api.conditions import Reason
+from modelpress.api.spec import Spec
 from modelpress.api.support import unsupported
 from modelpress.planning import objects
+from modelpress.planning.annotations import weakening
 from modelpress.planning.artifact import Artifact
 from modelpress.planning.note import Note, note
 from modelpress.planning.ownership import obstacle
@@ -16,6 +18,11 @@ from modelpress.planning.view import View
 def hold(view: View) -> Note | None:
     """Return the first reason why the spec cannot be worked on now. What runs goes on, and scales."""
     return next((why for check in _CHECKS if (why := check(view)) is not None), None)
+
+
+def refused(spec: Spec) -> Note | None:
+    """Return why a spec cannot be worked on, whatever the cluster holds: `modelpress plan` says it, too."""
+    return _unsupported(spec) or refused_settings(spec)
 
 
 def unsuitable(view: View, artifact: Artifact) -> Note | None:
@@ -30,23 +37,31 @@ def unsuitable(view: View, artifact: Artifact) -> Note | None:
     return None
 
 
-def _is_supported(view: View) -> Note | None:
-    missing = unsupported(view.spec)
+def refused_settings(spec: Spec) -> Note | None:
+    """Return why settings of pods would change what ModelPress itself sets in them."""
+    why = reserved_variable(spec) or weakening(spec)
+    return note(Reason.INVALID_POD_SETTINGS, why) if why else None
+
+
+def _unsupported(spec: Spec) -> Note | None:
+    missing = unsupported(spec)
     return note(Reason.NOT_SUPPORTED_YET, "; ".join(missing)) if missing else None
 
 
-def _has_free_variables(view: View) -> Note | None:
-    taken = reserved_variable(view.spec)
-    return note(Reason.INVALID_POD_SETTINGS, taken) if taken else None
+def _has_good_spec(view: View) -> Note | None:
+    return refused(view.spec)
 
 
 def _has_its_names(view: View) -> Note | None:
     """Return the first obstacle; a conflict, which only a person ends, before a wait."""
     observed = view.observed
+    # one that goes away holds nothing up: it went as the replicas did, and comes back with them
+    staying = tuple(body for body in observed.disruption_budgets if not objects.deleting(body))
     needed: tuple[tuple[str, tuple[Body, ...]], ...] = (
         ("Deployment", observed.deployments),
         ("Service", observed.services),
         ("NetworkPolicy", observed.network_policies),
+        ("PodDisruptionBudget", staying),
     )
     found = [
         why
@@ -59,7 +74,6 @@ def _has_its_names(view: View) -> Note | None:
 
 
 _CHECKS: tuple[Callable[[View], Note | None], ...] = (
-    _is_supported,
-    _has_free_variables,
+    _has_good_spec,
     _has_its_names,
 )

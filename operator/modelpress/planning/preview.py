@@ -5,7 +5,7 @@ from typing import Any
 
 from modelpress.planning import objects, revisions
 from modelpress.planning.artifact import Artifact
-from modelpress.planning.render import deployment, job, networkpolicy, revision, service
+from modelpress.planning.render import deployment, disruptionbudget, job, networkpolicy, revision, service
 from modelpress.planning.types import Body, Observed, Settings
 from modelpress.planning.view import View, parse_spec
 
@@ -30,4 +30,5 @@ def preview(body: Body, settings: Settings) -> list[Body]:
         revision.render(view, made),
         service.render(view),
         deployment.render(view, made),
+        *([disruptionbudget.render(view)] if disruptionbudget.is_wanted(view) else []),
     ]

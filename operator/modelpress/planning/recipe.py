@@ -252,6 +252,8 @@ def _lost_note(artifact: Artifact | None) -> Note:
 def _requeue(view: View, job: Body, why: Note | None) -> float | None:
     if jobs.finished_at(job) is not None:
         return jobs.SETTLING_SECONDS
+    if jobs.is_suspended(job):
+        return None  # its end is a change of the Job
     alive = [pod for pod in jobs.pods_of(job, view.observed) if not jobs.has_ended(pod)]
     if not alive:
         return waiting.LOOK_AGAIN_SECONDS  # what forbids its pods shows in events only

@@ -17,6 +17,7 @@ from modelpress.planning.note import Note, final, note
 from modelpress.planning.recipe import remembered_note
 from modelpress.planning.render import deployment as render_deployment
 from modelpress.planning.revisions import Revision, find, running
+from modelpress.planning.strategy import GAP, leaves_gap
 from modelpress.planning.types import Body
 from modelpress.planning.view import View
 
@@ -52,7 +53,7 @@ def decide_rollout(view: View, known: tuple[Revision, ...], wanted: Revision | N
     if blocked or failed:
         why = remembered_note(blocked or failed or Failure())
         return Rollout(current or goal, stalled=final(why), failed=failed)
-    return Rollout(goal, working=_moving(view, goal))
+    return Rollout(goal, working=_moving(view, goal, replaced=current is not None))
 
 
 def is_complete(view: View, revision: Revision) -> bool:
@@ -163,12 +164,13 @@ def _is_before(moment: datetime | None, began: datetime | None) -> bool:
     return moment is not None and began is not None and moment < began
 
 
-def _moving(view: View, goal: Revision) -> Note:
+def _moving(view: View, goal: Revision, *, replaced: bool = False) -> Note:
     trouble = _trouble(view, goal)
     if trouble:
         return trouble
     ready = sum(objects.is_true(pod, "Ready") for pod in _pods(view, goal))
-    return note(Reason.ROLLING_OUT, f"revision {goal.name}: {ready} of {view.spec.replicas} pods are ready")
+    text = f"revision {goal.name}: {ready} of {view.spec.replicas} pods are ready"
+    return note(Reason.ROLLING_OUT, f"{text}; {GAP}" if replaced and leaves_gap(view.spec) else text)
 
 
 def _trouble(view: View, goal: Revision) -> Note | None:

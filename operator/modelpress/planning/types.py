@@ -48,6 +48,7 @@ class Observed:
     deployments: tuple[Body, ...] = ()
     services: tuple[Body, ...] = ()
     network_policies: tuple[Body, ...] = ()
+    disruption_budgets: tuple[Body, ...] = ()
     pods: tuple[Body, ...] = ()  # of Jobs and of Deployments
     events: tuple[Body, ...] = ()  # of pods that wait, of their claims, and of Jobs without pods
     free_job_slots: int = 1  # how many more Jobs may run in the cluster

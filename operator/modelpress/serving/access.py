@@ -8,13 +8,14 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO
 
 import orjson
 
+from modelpress.api.text import printable_json
 from modelpress.serving.tracing import TRACEPARENT, Trace, accept
 
 REQUEST_ID = b"x-request-id"
@@ -69,6 +70,12 @@ def facts(caller: Caller | None) -> dict[str, str | None]:
     }
 
 
+def _written(line: Mapping[str, object]) -> bytes:
+    """Return a line of JSON that also a terminal may be shown: a caller chooses the path and the id."""
+    text = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    return text if text.isascii() and b"\x7f" not in text else printable_json(text.decode()).encode()
+
+
 class AccessLog:
     """Writes one line of JSON for each request; lines of one turn of the event loop are written together.
 
@@ -100,7 +107,7 @@ class AccessLog:
         }
         if not self._lines:
             asyncio.get_running_loop().call_soon(self.flush)
-        self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        self._lines.append(_written(line))
 
     def flush(self) -> None:
         """Hand what was noted to the thread."""

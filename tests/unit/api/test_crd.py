@@ -12,7 +12,7 @@ from modelpress.api.spec import Spec
 
 FILE = Path(__file__).resolve().parents[3] / "crds" / "modelpress.dev_modeldeployments.yaml"
 # Kubernetes checks these itself; their own schema would make the CRD too large.
-FREE = {"tolerations", "affinity", "topologySpreadConstraints", "env", "resources"}
+FREE = {"tolerations", "affinity", "topologySpreadConstraints", "env", "resources", "resourceClaims"}
 
 
 def schemas(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -93,12 +93,11 @@ def test_each_rule_has_a_message_and_a_short_expression() -> None:
 
 def test_whole_objects_have_defaults_down_to_the_last_field() -> None:
     fields = ROOT["properties"]["spec"]["properties"]
-    update = {"maxSurge": 0, "maxUnavailable": 1}
     assert fields["parallelism"]["default"] == {"data": 1, "tensor": 1, "pipeline": 1, "podsPerReplica": 1}
     assert fields["devices"]["default"] == {"type": "GPU"}
     assert fields["serving"]["default"]["maxRequestBytes"] == "64Mi"
-    assert fields["strategy"]["default"] == {"type": "RollingUpdate", "rollingUpdate": update}
-    assert fields["strategy"]["properties"]["rollingUpdate"]["default"] == update
+    assert fields["strategy"]["default"] == {"type": "RollingUpdate"}
+    assert fields["service"]["default"] == {"type": "ClusterIP"}
     assert fields["replicas"]["default"] == 1
 
 

@@ -70,7 +70,12 @@ def test_json_is_yaml() -> None:
         ("a: !!binary aGk=", "line 1: the tag "),
         ("a: !!python/object:os.system x", "line 1: the tag "),
         ("a: {<<: 1}", "line 1: << needs a mapping"),
-        ("a: \x00", "special characters are not allowed"),
+        ("a: b\nc: \x00", "line 2: the character U+0000 is not allowed"),
+        ("a: b\nc: \x1b[2J", "line 2: the character U+001B is not allowed"),
+        ('a: 1\nb: "\\uD800"', "line 2: a text holds one half of a surrogate pair"),
+        ('"\\uDFFF": 1', "line 1: a text holds one half of a surrogate pair"),
+        ('a: 1\nb: "\\UFFFFFFFF"', "line 2: a number is too large for what it stands for"),
+        (f"%YAML {'1' * 6000}.1\n---\na: b", "line 1: a number is too large for what it stands for"),
     ],
 )
 def test_bad_yaml_is_one_line_that_names_the_place(text: str, said: str) -> None:
@@ -80,14 +85,129 @@ def test_bad_yaml_is_one_line_that_names_the_place(text: str, said: str) -> None
     assert "\n" not in caught.value.message
 
 
-def test_an_alias_bomb_ends_early() -> None:
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
-    with pytest.raises(UsageError, match="more than 200000 values"):
-        kubeyaml.parse("\n".join(lines))
+def bomb(base: str, level: str) -> str:
+    """Return anchors that each hold the one before ten times."""
+    lines = [f"a0: &a0 {base}"]
+    lines += [f"a{n}: &a{n} {level.format(', '.join([f'*a{n - 1}'] * 10))}" for n in range(1, 10)]
+    return "\n".join(lines)
 
 
-@given(st.text(max_size=60))
+CHAIN = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 300))])
+DEEP = "more than 100 lists and maps within each other"
+MANY = "more than 20000 values"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("a:\n  " + "[" * 20_000 + "]" * 20_000, f"line 2: {DEEP}", id="lists"),
+        pytest.param("a: " + "[" * 20_000, f"line 1: {DEEP}", id="lists left open"),
+        pytest.param("a: " + "{b: " * 5_000 + "}" * 5_000, f"line 1: {DEEP}", id="maps"),
+        pytest.param("\n".join(f"{' ' * n}a:" for n in range(1_500)), f"line 100: {DEEP}", id="block maps"),
+        pytest.param("? " * 5_000 + "a", f"line 1: {DEEP}", id="keys of keys"),
+        pytest.param("a:\n" + "- " * 5_000 + "a", f"line 2: {DEEP}", id="block lists"),
+        pytest.param(CHAIN, f"line 1: {DEEP}", id="aliases of aliases"),
+        pytest.param("a: [" + "[]," * 600_000 + "]", f"line 1: {MANY}", id="values"),
+        pytest.param("a: [" + "?," * 600_000 + "]", f"line 1: {MANY}", id="empty keys"),
+        pytest.param("a: {" + "b: c," * 300_000 + "}", f"line 1: {MANY}", id="one key again and again"),
+        pytest.param("a: &a [" + "x," * 300 + "]\nb: [" + "*a," * 300 + "]", f"line 1: {MANY}", id="aliases"),
+        pytest.param(bomb("[x, x]", "[{}]"), f"line 1: {MANY}", id="alias bomb"),
+        pytest.param(bomb("{x: 1}", "{{<<: [{}]}}"), f"line 1: {MANY}", id="alias bomb of merge keys"),
+        pytest.param("---\na: 1\n" * 3_000, "line 202: more than 100 documents", id="documents"),
+        pytest.param("---\n" * 200_000, "line 102: more than 100 documents", id="empty documents"),
+        pytest.param("#" * (2**21 + 1), "longer than 2097152 bytes", id="a long comment"),
+    ],
+)
+def test_more_than_a_manifest_needs_is_one_line(text: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        kubeyaml.parse(text)
+    assert caught.value.message == f"not a YAML manifest: {said}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["9" * 6_000, "-" + "9" * 6_000, "0x" + "f" * 400, "0b" + "1" * 70, "0" + "7" * 100_000, "1e400"],
+    ids=lambda text: f"{text[:3]}, {len(text)} characters",
+)
+def test_a_number_that_nothing_holds_is_a_string(text: str) -> None:
+    assert value(text) == text
+
+
+def test_what_a_manifest_may_hold() -> None:
+    assert len(kubeyaml.parse("---\na: 1\n" * 100)) == 100
+    assert len(value("[" + "1," * 19_990 + "]")) == 19_990
+    assert value("[" * 98 + "]" * 98)
+    assert value("x" * (2**21 - 10))
+
+
+PIECES = st.sampled_from(
+    [
+        *(
+            "a: ",
+            "- ",
+            "? ",
+            ": ",
+            "\n",
+            "\n  ",
+            "\n    ",
+            "---\n",
+            "...\n",
+            "<<: ",
+            "&a ",
+            "*a",
+            "!!int ",
+            "! ",
+        ),
+        *(
+            "[",
+            "]",
+            "{",
+            "}",
+            ",",
+            "'",
+            '"',
+            "|\n",
+            ">-\n",
+            "%YAML 1.2\n",
+            "%TAG ! x\n",
+            "#",
+            "!<%1b>",
+            "@",
+            "`",
+        ),
+        *(
+            "0x",
+            "0o9",
+            "1e999",
+            "190:20:30",
+            ".inf",
+            "~",
+            '"\\x1b"',
+            '"\\uD800"',
+            '"\\UFFFFFFFF"',
+            "\x00",
+            "\ufeff",
+        ),
+        *(
+            "\t",
+            "\r",
+            "\x85",
+            "\u2028",
+            "2001-01-01",
+            "12_3",
+            "=",
+            "é",
+            "\U0001f600",
+            "[" * 60,
+            "- " * 60,
+            "9" * 60,
+        ),
+    ]
+)
+MANGLED = st.lists(PIECES, max_size=25).map("".join)
+
+
+@given(st.text(max_size=60) | MANGLED)
 def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
     said = ""
     documents: list[Any] = []

@@ -114,12 +114,14 @@ def test_defaults_are_filled_in_as_the_server_does() -> None:
     filled = manifest.apply_defaults(given)
     assert filled["spec"] == {
         "model": {"uri": "s3://models/digits.keras"},
-        "strategy": {"type": "Recreate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
+        "service": {"type": "ClusterIP"},
+        "strategy": {"type": "Recreate"},
         "serving": {
             "maxBatchSize": 8,
             "maxBatchDelayMilliseconds": 0,
             "requestTimeoutSeconds": 30,
             "maxRequestBytes": "64Mi",
+            "drainSeconds": 10,
         },
         "parallelism": {"data": 1, "tensor": 1, "pipeline": 1, "podsPerReplica": 1},
         "devices": {"type": "GPU"},

@@ -13,7 +13,8 @@ def test_the_smallest_spec_has_every_default() -> None:
     assert spec.devices.type is DeviceType.GPU
     assert spec.replicas == 1
     assert spec.serving.max_batch_size == 32
-    assert spec.strategy.rolling_update.max_unavailable == 1
+    assert spec.serving.drain_seconds == 10
+    assert spec.strategy.rolling_update is None
     assert spec.compression is None
 
 
@@ -44,6 +45,7 @@ def test_the_wire_form_holds_only_what_differs_from_the_defaults() -> None:
 def test_an_int_or_string_stays_what_it_was() -> None:
     update = {"maxSurge": "25%", "maxUnavailable": 3}
     spec = Spec.model_validate({"model": MODEL, "strategy": {"rollingUpdate": update}})
+    assert spec.strategy.rolling_update is not None
     assert spec.strategy.rolling_update.max_surge == "25%"
     assert spec.strategy.rolling_update.max_unavailable == 3
 

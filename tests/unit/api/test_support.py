@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from modelpress.api.spec import Scheme, Spec
-from modelpress.api.support import not_compressed, unsupported
+from modelpress.api.support import unsupported
 
 BASE: dict[str, Any] = {"model": {"uri": "s3://models/m"}, "devices": {"type": "CPU"}}
 PODS = {"pipeline": 2, "podsPerReplica": 2}
@@ -34,6 +34,7 @@ def lines(**fields: Any) -> list[str]:
         {"model": {"uri": "gs://bucket/m.keras"}, "data": {"evaluation": {"uri": "az://container/e.npz"}}},
         {"model": {"uri": "hf://owner/name@main/m.keras"}},
         {"model": {"uri": "file:///models/m.keras"}, "data": {"evaluation": {"uri": "eval.npz"}}},
+        {"model": {"uri": "pvc://claim/model"}, "data": {"training": {"uri": "pvc://claim/t.npz"}}},
         {"storage": {"uri": "oci://r/m"}, "worker": {"image": "w"}, "job": {"backoffLimit": 1}},
         {"evaluation": {"metric": "R2", "maxDrop": "1%"}, "suspend": True},
     ],
@@ -50,22 +51,8 @@ def test_what_this_release_does(fields: dict[str, Any]) -> None:
             {"parallelism": PODS},
             "spec.parallelism.podsPerReplica: a value above 1",
         ),
-        ({"model": {"uri": "pvc://claim/model"}}, "spec.model.uri: pvc://"),
-        ({"data": {"training": {"uri": "pvc://d/t"}}}, "spec.data.training.uri: pvc://"),
-        ({"data": {"calibration": {"uri": "pvc://d/t"}}}, "spec.data.calibration.uri: pvc://"),
-        ({"data": {"evaluation": {"uri": "pvc://d/t"}}}, "spec.data.evaluation.uri: pvc://"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_it_does_not_do_yet(fields: dict[str, Any], line: str) -> None:
     assert lines(**fields) == [f"{line} {NOT_YET}"]
-
-
-def test_what_only_serving_lacks_does_not_hinder_making_an_artifact() -> None:
-    fields = {"parallelism": PODS, "model": {"uri": "pvc://m/m"}}
-    spec = Spec.model_validate({**BASE, **fields})
-    assert not_compressed(spec) == [f"spec.model.uri: pvc:// {NOT_YET}"]
-
-
-def test_everything_is_said_at_once() -> None:
-    assert len(lines(parallelism=PODS, model={"uri": "pvc://m/m"})) == 2

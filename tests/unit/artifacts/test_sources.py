@@ -13,6 +13,7 @@ from modelpress.api.errors import DataError, MissingError, PermissionDenied, Una
 from modelpress.api.spec import Source
 from modelpress.artifacts.digests import directory_sha256
 from modelpress.artifacts.sources import Fetched, fetch
+from tests.support.gate import gate
 from tests.support.servers import S3, Web, free_port, run_web, write_secret
 from tests.unit.artifacts.artifacts import contents
 
@@ -89,8 +90,8 @@ def test_a_wrong_pin_names_both_digests_and_leaves_nothing(tmp_path: Path) -> No
 
 
 def test_a_scheme_that_is_not_supported_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="scheme 'pvc'") as caught:
-        get("pvc://claim/m.keras", tmp_path / "out")
+    with pytest.raises(UsageError, match="scheme 'ftp'") as caught:
+        get("ftp://host/m.keras", tmp_path / "out")
     assert caught.value.reason is Reason.NOT_SUPPORTED_YET
 
 
@@ -345,3 +346,12 @@ def no_ambient_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", "/nonexistent")
+
+
+def test_a_server_at_an_ipv6_address(tmp_path: Path, web: Web) -> None:
+    (web.folder / "m.keras").write_bytes(b"content")
+    with gate(web.url, "::1") as open_gate:
+        open_gate.open()
+        assert get(f"{open_gate.url}/m.keras", tmp_path / "out").path.read_bytes() == b"content"
+    with pytest.raises(UnavailableError, match=rf"\[::1\]:{open_gate.host.rpartition(':')[2]}: "):
+        get(f"{open_gate.url}/m.keras", tmp_path / "out")

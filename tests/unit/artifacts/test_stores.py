@@ -18,6 +18,7 @@ from modelpress.artifacts.image import pack
 from modelpress.artifacts.manifest import load_verified
 from modelpress.artifacts.stores import Store, open_store, renew_in_layout, unpack_layout
 from tests.support.binaries import binary
+from tests.support.gate import gate
 from tests.support.servers import Registry, docker_secret, free_port, run_registry
 from tests.support.token_server import run_token_server
 from tests.unit.artifacts.artifacts import KEY, contents, make
@@ -349,3 +350,18 @@ def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+def test_a_registry_at_an_ipv6_address(registry: Registry, tmp_path: Path) -> None:
+    folder = make(tmp_path / "artifact")
+    with gate(registry.host, "::1") as open_gate:
+        open_gate.open()
+        store = open_store(f"oci://{open_gate.host}/{repository()}")  # loopback: plain HTTP
+        store.pull(push(store, folder), tmp_path / "pulled")
+    assert contents(tmp_path / "pulled") == contents(folder)
+
+
+@pytest.mark.parametrize("uri", ["oci://[::1/models", "oci://::1]/models", "oci://[::1]:5000"])
+def test_half_an_address_is_no_store(uri: str) -> None:
+    with pytest.raises(UsageError, match="is not a store"):
+        open_store(uri)

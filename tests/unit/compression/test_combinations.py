@@ -17,7 +17,7 @@ from modelpress.api import manifest
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError, ModelPressError
 from modelpress.api.spec import Scheme, Spec
-from modelpress.api.support import not_compressed
+from modelpress.api.support import unsupported
 from modelpress.artifacts import manifest as manifests
 from modelpress.compression import pipeline, recipe, report
 from modelpress.models.load import load
@@ -66,7 +66,7 @@ def by_api_server(one: Combination) -> list[Refusal]:
 
 
 def by_operator(one: Combination) -> list[Refusal]:
-    lines = not_compressed(Spec.model_validate(one.spec()))
+    lines = unsupported(Spec.model_validate(one.spec()))
     return [Refusal(Reason.NOT_SUPPORTED_YET, field_of(line)) for line in lines]
 
 

@@ -86,6 +86,9 @@ def test_a_job_without_pods_is_asked_about_unless_it_is_over() -> None:
     assert unexplained([_job()], [], NOW) == [JOB]
     assert unexplained([_job(created=YOUNG)], [], NOW) == []
     assert unexplained([_job(conditions=[{"type": "Failed", "status": "True"}])], [], NOW) == []
+    assert unexplained([{**_job(), "spec": {"suspend": True}}], [], NOW) == [], (
+        "its queue keeps it from having some"
+    )
 
 
 def test_a_job_whose_pods_all_failed_is_asked_why_there_is_no_other() -> None:

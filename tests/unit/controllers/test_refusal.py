@@ -84,7 +84,8 @@ TYPED = "failed to create typed patch object: .spec.template.spec.affnity: field
         (403, QUOTA, "Service", "QuotaExceeded"),
         (403, 'admission webhook "w.example" denied the request: no', "Job", "AdmissionRefused"),
         (403, RBAC, "Deployment", None),
-        (422, "spec.ports: Required value", "Service", None),
+        (422, 'metadata.labels: Invalid value: "a b"', "Service", "InvalidSpec"),
+        (422, "spec.ingress: Required value", "NetworkPolicy", None),
         (500, "etcdserver: request timed out", "Deployment", None),
     ],
 )

@@ -67,7 +67,7 @@ def server() -> Iterator[str]:
 
 
 def entry(uid: str) -> Entry:
-    return Entry(name=uid, uid=uid, version=1, terminating=False, finished=False, data=b"")
+    return Entry(name=uid, uid=uid, version=1, terminating=False, finished=False, suspended=False, data=b"")
 
 
 def test_it_is_ready_when_the_indexes_held_all_that_lists_of_a_stand_in_for_the_api_server_told(

@@ -56,6 +56,13 @@ def test_an_object_belongs_to_the_modeldeployment_that_its_label_names() -> None
     assert owner_key(_body(kind="ModelDeployment", name="digits", owner="other")) == KEY
 
 
+def test_a_suspended_job_takes_no_slot_until_its_queue_lets_it_run() -> None:
+    held = {**_body(), "spec": {"suspend": True}}
+    assert _store((JOB.kind, KEY, pack(held))).running_jobs() == frozenset()
+    let_go = {**_body(), "spec": {"suspend": False}}
+    assert _store((JOB.kind, KEY, pack(let_go))).running_jobs() == {(KEY, "digits-1")}
+
+
 def test_only_unfinished_jobs_take_a_slot() -> None:
     complete: dict[str, Any] = {"conditions": [{"type": "Complete", "status": "True"}]}
     suspended: dict[str, Any] = {"conditions": [{"type": "Suspended", "status": "True"}]}

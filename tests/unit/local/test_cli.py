@@ -11,8 +11,10 @@ import yaml
 from click.testing import CliRunner, Result
 
 from modelpress import cli
+from modelpress.api import manifest, support
 from modelpress.api.crd import to_yaml
 from modelpress.api.errors import UsageError
+from modelpress.api.spec import Spec
 from modelpress.local import documents
 from tests.support import manifest_table
 
@@ -83,10 +85,18 @@ def test_crd_prints_the_crd() -> None:
 def test_plan_gives_the_verdict_of_the_table(row: manifest_table.Row, tmp_path: Path) -> None:
     path = write(tmp_path, row.text)
     result = modelpress("plan", "-f", path)
-    assert result.exit_code == (64 if row.errors else 0), result.stderr
+    expected = row.errors or unsupported(row.text)
+    assert result.exit_code == (64 if expected else 0), result.stderr
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert errors == [f"error: {path}: {line}" for line in row.errors]
-    assert bool(result.stdout) != bool(row.errors)
+    assert errors == [f"error: {path}: {line}" for line in expected]
+    assert bool(result.stdout) != bool(expected)
+
+
+def unsupported(text: str) -> list[str]:
+    """Return what the operator says of a manifest that the API server accepts."""
+    (body,) = manifest.load(text)
+    missing = support.unsupported(Spec.model_validate(manifest.apply_defaults(body)["spec"]))
+    return [f"NotSupportedYet: {'; '.join(missing)}"] if missing else []
 
 
 def test_plan_prints_the_objects(tmp_path: Path) -> None:
@@ -97,10 +107,26 @@ def test_plan_prints_the_objects(tmp_path: Path) -> None:
     assert "&id" not in result.stdout
 
 
-def test_plan_warns_of_what_is_not_supported_yet(tmp_path: Path) -> None:
+def test_plan_refuses_what_is_not_supported_yet(tmp_path: Path) -> None:
     result = modelpress("plan", "-f", write(tmp_path, GOOD + TWO_PODS))
-    assert result.exit_code == 0
+    assert (result.exit_code, result.stdout) == (64, "")
     assert "NotSupportedYet: spec.parallelism.podsPerReplica: a value above 1 is part of" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("worker: {annotations: {devices.crio.io: /dev/fuse}}", "spec.worker.annotations: devices.crio.io"),
+        ("job: {env: [{name: HOME, value: /}]}", "spec.job.env: HOME is set by ModelPress"),
+    ],
+)
+def test_plan_refuses_what_the_operator_refuses(spec: str, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path, manifest_table.manifest(spec=spec))
+    result = modelpress("plan", "-f", path)
+    assert result.exit_code == 64
+    assert result.stderr.startswith(f"error: {path}: {message}")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
 
 
 def test_plan_refuses_local_paths_and_says_where_they_work(tmp_path: Path) -> None:
@@ -159,11 +185,16 @@ def test_run_refuses_an_invalid_manifest_before_it_starts_anything(tmp_path: Pat
     assert not (tmp_path / "state").exists()
 
 
-def test_compress_refuses_what_is_not_supported_yet(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["compress", "run"])
+def test_a_claim_is_refused_on_this_machine_in_one_line(tmp_path: Path, command: str) -> None:
     path = write(tmp_path, GOOD.replace("s3://models/", "pvc://claim/"))
-    result = modelpress("compress", "-f", path, "-o", str(tmp_path / "out"))
+    options = {"compress": ("-o", str(tmp_path / "out")), "run": ("--state", str(tmp_path / "state"))}
+    result = modelpress(command, "-f", path, *options[command])
     assert result.exit_code == 64
-    assert result.stderr.startswith(f"error: {path}: spec.model.uri: pvc://")
+    assert result.stderr == (
+        f"error: {path}: spec.model.uri: 'pvc://claim/digits.keras': there are no claims on this machine; "
+        "name the file itself, by file:// or a relative path\n"
+    )
 
 
 def test_run_refuses_what_is_not_supported_yet(tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ OLD_OWNER = {
 }
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Service", "NetworkPolicy", "ControllerRevision"])
+@pytest.mark.parametrize(
+    "kind", ["Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget", "ControllerRevision"]
+)
 def test_a_deleted_child_is_restored_exactly(kind: str) -> None:
     world = ready_world()
     before = world.only(kind)
@@ -64,6 +66,7 @@ def test_a_deleted_revision_and_deployment_are_rendered_again_with_the_image_the
         "apply NetworkPolicy digits",
         f"apply ControllerRevision {world.revision_name()}",
         "apply Deployment digits",
+        "apply PodDisruptionBudget digits",
         "status",
     ]
     assert world.only("Deployment")["spec"]["template"] == template
@@ -77,6 +80,9 @@ EDITS: dict[str, tuple[str, tuple[str, ...], Any]] = {
     "port": ("Service", ("spec", "ports", "0", "port"), 81),
     "selector": ("Service", ("spec", "selector", "version"), "one"),
     "ingress": ("NetworkPolicy", ("spec", "ingress"), [{}, {}]),
+    "type": ("Service", ("spec", "type"), "NodePort"),
+    "evictions": ("PodDisruptionBudget", ("spec", "maxUnavailable"), 0),
+    "evicted": ("PodDisruptionBudget", ("spec", "selector", "matchLabels", "zone"), "a"),
 }
 
 
@@ -94,7 +100,7 @@ def test_an_edited_child_is_put_right(edit: str) -> None:
     assert world.plan() == Plan()
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Service", "NetworkPolicy"])
+@pytest.mark.parametrize("kind", ["Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget"])
 def test_an_object_of_somebody_else_is_a_conflict_and_left_alone(kind: str) -> None:
     for owner in ([OTHER_OWNER], []):
         world = World()
@@ -180,7 +186,7 @@ def test_a_revision_whose_content_cannot_be_read_is_made_again() -> None:
 def test_every_child_names_its_owner_and_carries_only_labels_of_ours() -> None:
     world = ready_world({**SPEC, "worker": {"labels": {"team": "vision"}}})
     world.resource["metadata"]["labels"] = {"app.kubernetes.io/instance": "argo"}
-    assert len(world.objects) == 5
+    assert len(world.objects) == 6
     for body in world.objects.values():
         metadata = body["metadata"]
         (owner,) = metadata["ownerReferences"]

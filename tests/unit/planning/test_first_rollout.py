@@ -19,6 +19,7 @@ def test_the_steps_from_nothing_to_ready() -> None:
             f"apply ControllerRevision {revision}",
             "apply Service digits",
             "apply Deployment digits",
+            "apply PodDisruptionBudget digits",
             "status",
         ],
     ]

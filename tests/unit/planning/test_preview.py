@@ -28,6 +28,7 @@ def test_the_preview_is_what_the_planner_applies() -> None:
         "ControllerRevision",
         "Service",
         "Deployment",
+        "PodDisruptionBudget",
     ]
 
 

@@ -39,6 +39,7 @@ KINDS = {
     "Deployment": "deployments",
     "Service": "services",
     "NetworkPolicy": "network_policies",
+    "PodDisruptionBudget": "disruption_budgets",
 }
 
 

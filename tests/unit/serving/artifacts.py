@@ -183,12 +183,15 @@ def failure(process: subprocess.Popen[bytes], termination: Path, code: int) -> J
     return JobFailure.model_validate_json(termination.read_bytes())
 
 
-def wait_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_ready(
+    client: httpx.Client, process: subprocess.Popen[bytes], log: Path, page: str = "/v2/health/ready"
+) -> None:
+    """Return when a page of the worker's health says yes."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         with contextlib.suppress(httpx.TransportError):
-            if client.get("/v2/health/ready").status_code == 200:
+            if client.get(page).status_code == 200:
                 return
         time.sleep(0.02)
     raise AssertionError(f"not ready: {log.read_text()}")

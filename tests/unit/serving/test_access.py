@@ -105,6 +105,17 @@ def test_a_request_cannot_forge_a_line(logged: Worker) -> None:
     assert line["path"] == '/v2/\n"}{"a":1}'
 
 
+def test_a_request_cannot_reach_the_terminal_that_shows_the_log(logged: Worker) -> None:
+    before = len(lines(logged))
+    identity = b"\x9b2J\x85"
+    logged.client.post("/v2/models/digits/infer", content=b"no", headers={b"x-request-id": identity})
+    logged.client.get("/v2/%C2%9B2J%E2%80%AEx")
+    found = new_lines(logged, before, 2)
+    assert found[0]["request_id"] == identity.decode("latin-1")
+    text = (logged.log.parent / "access").read_text()
+    assert all(letter.isprintable() for letter in text if letter != "\n")
+
+
 def test_an_id_of_any_length_is_cut_in_the_log(logged: Worker) -> None:
     before = len(lines(logged))
     body = json.dumps(request(images(1), id="x" * 10_000)).encode()

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import shutil
 import signal
 import socket
 import threading
@@ -14,6 +16,7 @@ import httpx
 import numpy as np
 import pytest
 
+from modelpress.artifacts.manifest import MANIFEST_FILE
 from modelpress.serving.executors.litert import LiteRTExecutor
 from tests.unit.serving.artifacts import Worker, examples, start, wait_ready, worker
 from tests.unit.serving.oip_requests import images, output, request, tensor
@@ -70,6 +73,25 @@ def test_a_sender_that_stops_is_told_so_and_cut_off(artifacts: Path, tmp_path: P
                 answer += chunk
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"the body did not arrive within 1 seconds" in answer
+
+
+def test_liveness_is_answered_while_the_model_is_loaded(artifacts: Path, tmp_path: Path) -> None:
+    """The kubelet asks for it from the start: there is no startup probe."""
+    folder = tmp_path / "artifact"
+    shutil.copytree(artifacts / "seed-int8", folder)
+    manifest = (folder / MANIFEST_FILE).read_bytes()
+    (folder / MANIFEST_FILE).unlink()
+    os.mkfifo(folder / MANIFEST_FILE)  # the load waits here for as long as nobody writes
+    process, url, _, log = start(folder, tmp_path)
+    with httpx.Client(base_url=url) as client:
+        wait_ready(client, process, log, "/v2/health/live")
+        for _ in range(20):
+            assert client.get("/v2/health/live").status_code == 200
+            assert client.get("/v2/health/ready").status_code == 503
+        (folder / MANIFEST_FILE).write_bytes(manifest)
+        wait_ready(client, process, log)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
 
 
 def test_a_deadline_is_504(artifacts: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from modelpress.api import names
 from modelpress.api.spec import Spec, StrategyType
 from modelpress.planning.render.common import metadata
 from modelpress.planning.revisions import Revision
+from modelpress.planning.strategy import bounds
 from modelpress.planning.view import View
 
 
@@ -31,8 +32,5 @@ def render(view: View, revision: Revision) -> dict[str, Any]:
 def _strategy(spec: Spec) -> dict[str, Any]:
     if spec.strategy.type is StrategyType.RECREATE:
         return {"type": "Recreate"}
-    bounds = spec.strategy.rolling_update
-    return {
-        "type": "RollingUpdate",
-        "rollingUpdate": {"maxSurge": bounds.max_surge, "maxUnavailable": bounds.max_unavailable},
-    }
+    surge, unavailable = bounds(spec)
+    return {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}

@@ -16,7 +16,8 @@ def render(view: View) -> dict[str, Any]:
     """Return the Job for the wanted recipe: what no retry can change fails at once, disruptions are free."""
     settings = view.spec.job or JobSettings()
     meta = metadata(view, view.job_name, "compressor")
-    meta["labels"] |= {names.ROLE_LABEL: names.JOB, names.RECIPE_LABEL: recipe_label(view.recipe_hash)}
+    own = {names.ROLE_LABEL: names.JOB, names.RECIPE_LABEL: recipe_label(view.recipe_hash)}
+    meta["labels"] = {**(settings.labels or {}), **meta["labels"], **own}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

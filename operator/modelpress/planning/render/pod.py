@@ -4,14 +4,15 @@ Both satisfy the Pod Security Standard `restricted`, have no API token and write
 configuration is in environment variables (api/contract.py), paths and ports included.
 """
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 from modelpress.api import contract, names
 from modelpress.api.contract import JobRequest
 from modelpress.api.pod_settings import PodSettings
-from modelpress.api.spec import DeviceType, Spec
-from modelpress.api.values import parse_bytes
+from modelpress.api.spec import Data, DeviceType, Serving, Source, Spec
+from modelpress.api.values import CLAIM, parse_bytes, parse_claim
 from modelpress.planning.artifact import Artifact
 from modelpress.planning.view import View
 
@@ -20,7 +21,7 @@ SECRETS_MOUNT = "/etc/modelpress/secrets"
 TERMINATION_PATH = "/dev/termination-log"
 USER_ID = 65532  # the images' user
 SECRET_MODE = 0o440  # readable for the pod's group, which fsGroup sets
-DRAIN_SECONDS = 15  # beside the longest request
+GRACE_SLACK_SECONDS = 5  # for what follows the last answer
 RECIPE_LABEL_LENGTH = 16  # a label value holds at most 63 characters, a hash has 64
 DEFAULT_DEVICE = "nvidia.com/gpu"
 
@@ -61,9 +62,10 @@ def recipe_label(recipe_hash: str) -> str:
 
 
 def devices(spec: Spec) -> dict[str, str]:
-    """Return the extended resources that a worker pod requests."""
+    """Return the extended resources that a worker pod requests; dynamic resource claims take their place."""
     resource = spec.devices.resource_name
-    if resource is None and spec.devices.type is DeviceType.GPU:
+    claimed = spec.worker is not None and spec.worker.resource_claims
+    if resource is None and spec.devices.type is DeviceType.GPU and not claimed:
         resource = DEFAULT_DEVICE
     if resource is None:
         return {}
@@ -107,8 +109,9 @@ def worker_template(view: View, artifact: Artifact, revision: str, image: str) -
             | {names.ROLE_LABEL: names.ENTRY, names.REVISION_LABEL: revision},
         ),
         "spec": {
+            "topologySpreadConstraints": [_over_nodes(view.name)],
             **_pod_spec(settings),
-            "terminationGracePeriodSeconds": spec.serving.request_timeout_seconds + DRAIN_SECONDS,
+            "terminationGracePeriodSeconds": _grace_period(spec.serving),
             "initContainers": [fetch],
             "containers": [worker],
             "volumes": [_WORK_VOLUME, *_secret_volumes(secrets)],
@@ -116,10 +119,29 @@ def worker_template(view: View, artifact: Artifact, revision: str, image: str) -
     }
 
 
+def _grace_period(serving: Serving) -> int:
+    """Return the seconds from SIGTERM to SIGKILL: new requests, the answer to the last of them, the end."""
+    return serving.drain_seconds + serving.request_timeout_seconds + GRACE_SLACK_SECONDS
+
+
+def _over_nodes(name: str) -> dict[str, Any]:
+    """Return the wish that workers of one revision stand on different nodes.
+
+    Zones are not named: the scheduler leaves nodes that lack a label of any constraint out of all of them.
+    """
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": names.entry_selector(name)},
+        "matchLabelKeys": ["pod-template-hash"],
+    }
+
+
 def job_template(view: View) -> dict[str, Any]:
     """Return the pod template of the Job for the wanted recipe."""
     settings = view.spec.job or PodSettings()
-    secrets = _job_secrets(view)
+    secrets, claims = _job_secrets(view), _job_claims(view)
     job = {
         **_container("job", ["modelpress", "job"], settings.image or view.settings.compressor_image),
         "env": _environment(
@@ -128,10 +150,11 @@ def job_template(view: View) -> dict[str, Any]:
                 contract.REQUEST: _request(view),
                 contract.WORK_DIR: WORK_MOUNT,
                 contract.SECRETS: SECRETS_MOUNT,
-            },
+            }
+            | ({contract.CLAIMS: contract.CLAIMS_MOUNT} if claims else {}),
             settings,
         ),
-        "volumeMounts": [_WORK_VOLUME_MOUNT, *_secret_mounts(secrets)],
+        "volumeMounts": [_WORK_VOLUME_MOUNT, *_secret_mounts(secrets), *_claim_mounts(claims)],
     } | _resources(settings.resources)
     return {
         "metadata": _template_metadata(
@@ -143,7 +166,7 @@ def job_template(view: View) -> dict[str, Any]:
             **_pod_spec(settings),
             "restartPolicy": "Never",
             "containers": [job],
-            "volumes": [_WORK_VOLUME, *_secret_volumes(secrets)],
+            "volumes": [_WORK_VOLUME, *_secret_volumes(secrets), *_claim_volumes(claims)],
         },
     }
 
@@ -161,12 +184,12 @@ def _probe(path: str, period: int, failures: int) -> dict[str, Any]:
     }
 
 
-# A model may load for as long as progressDeadlineSeconds allows, which can change without a new revision: the
-# startup probe itself waits an hour.
+# No startup probe: after its own restart the kubelet takes every container with one for not started, and so
+# for not ready. A model may load for any time: liveness is answered meanwhile. The delay is for the program's
+# start.
 _PROBES = {
-    "startupProbe": _probe("/v2/health/ready", 1, 3600),
-    "readinessProbe": _probe("/v2/health/ready", 5, 2),
-    "livenessProbe": _probe("/v2/health/live", 10, 6),
+    "readinessProbe": _probe("/v2/health/ready", 1, 3),
+    "livenessProbe": {**_probe("/v2/health/live", 10, 6), "initialDelaySeconds": 60},
 }
 
 
@@ -214,6 +237,7 @@ def _worker_variables(view: View, revision: str) -> dict[str, str]:
         contract.MAX_BATCH_SIZE: str(serving.max_batch_size),
         contract.MAX_BATCH_DELAY: str(serving.max_batch_delay_milliseconds),
         contract.REQUEST_TIMEOUT: str(serving.request_timeout_seconds),
+        contract.DRAIN_SECONDS: str(serving.drain_seconds),
         contract.MAX_REQUEST_BYTES: str(parse_bytes(serving.max_request_bytes)),
     }
     if spread.tensor > 1:
@@ -237,23 +261,53 @@ def _request(view: View) -> str:
     return request.model_dump_json(by_alias=True, exclude_none=True)
 
 
+def _sources(spec: Spec) -> dict[str, Source]:
+    """Return what a Job reads, by the folder of its Secret."""
+    data = spec.data or Data()
+    found: dict[str, Source | None] = {
+        contract.MODEL_SECRET: spec.model,
+        "training": data.training,
+        "calibration": data.calibration,
+        "evaluation": data.evaluation,
+    }
+    return {folder: source for folder, source in found.items() if source}
+
+
 def _job_secrets(view: View) -> dict[str, str]:
     """Return the Secrets of a Job by their folder."""
-    spec = view.spec
-    sources = {contract.MODEL_SECRET: spec.model}
-    if spec.data:
-        found = {
-            "training": spec.data.training,
-            "calibration": spec.data.calibration,
-            "evaluation": spec.data.evaluation,
-        }
-        sources |= {folder: source for folder, source in found.items() if source}  # type: ignore[misc]
     secrets = {
-        folder: source.secret_ref.name for folder, source in sources.items() if source.secret_ref is not None
+        folder: source.secret_ref.name
+        for folder, source in _sources(view.spec).items()
+        if source.secret_ref is not None
     }
     if view.store.secret:
         secrets[contract.STORAGE_SECRET] = view.store.secret
     return secrets
+
+
+def _job_claims(view: View) -> list[str]:
+    """Return the claims that a Job reads, each once: several sources may be in one."""
+    claims = set()
+    for source in _sources(view.spec).values():
+        if source.uri.startswith(CLAIM):
+            with contextlib.suppress(ValueError):  # older than the CRD's rule: the Job says what is wrong
+                claims.add(parse_claim(source.uri)[0])
+    return sorted(claims)
+
+
+def _claim_volumes(claims: list[str]) -> list[dict[str, Any]]:
+    # numbered: the name of a claim may be longer than that of a volume
+    return [
+        {"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+        for number, claim in enumerate(claims)
+    ]
+
+
+def _claim_mounts(claims: list[str]) -> list[dict[str, Any]]:
+    return [
+        {"name": f"claim-{number}", "mountPath": f"{contract.CLAIMS_MOUNT}/{claim}", "readOnly": True}
+        for number, claim in enumerate(claims)
+    ]
 
 
 def _secret_volumes(secrets: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -312,6 +366,7 @@ def _pod_spec(settings: PodSettings) -> dict[str, Any]:
         "topologySpreadConstraints",
         "priorityClassName",
         "runtimeClassName",
+        "resourceClaims",
     )
     return {
         "automountServiceAccountToken": False,

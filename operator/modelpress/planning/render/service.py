@@ -4,19 +4,20 @@ from typing import Any
 
 from modelpress.api import names
 from modelpress.api.contract import GRPC_PORT
+from modelpress.api.identity import digest
 from modelpress.planning.render.common import metadata
-from modelpress.planning.view import Facts
+from modelpress.planning.view import Facts, View
 
 
-def render(facts: Facts) -> dict[str, Any]:
+def render(view: View) -> dict[str, Any]:
     """Return the Service; its selector is the same for every revision."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(facts, facts.name, "worker"),
+        "metadata": _metadata(view),
         "spec": {
-            "type": "ClusterIP",
-            "selector": names.entry_selector(facts.name),
+            "type": view.spec.service.type.value,
+            "selector": names.entry_selector(view.name),
             "ports": [
                 {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"},
                 # meshes and gateways read the protocol from appProtocol
@@ -30,6 +31,20 @@ def render(facts: Facts) -> dict[str, Any]:
             ],
         },
     }
+
+
+def _metadata(view: View) -> dict[str, Any]:
+    """Return the metadata with the labels and annotations of the spec, beside which ours win.
+
+    Others, such as a cloud, may add more, so one too many is no drift. A hash of the spec's tells when one
+    was taken out of the spec: the server then removes what an apply of ours no longer names.
+    """
+    meta, chosen = metadata(view, view.name, "worker"), view.spec.service
+    added = {"labels": chosen.labels or {}, "annotations": chosen.annotations or {}}
+    if any(added.values()):
+        meta["labels"] = {**added["labels"], **meta["labels"]}
+        meta["annotations"] = {**added["annotations"], names.SETTINGS_ANNOTATION: digest(added)[:10]}
+    return meta
 
 
 def url(facts: Facts) -> str:

@@ -1,0 +1,62 @@
+"""How a rollout replaces pods: bounds that the spec leaves open, and whether something answers meanwhile."""
+
+import math
+
+from modelpress.api import names
+from modelpress.api.conditions import Reason
+from modelpress.api.spec import DeviceType, RollingUpdate, Spec, StrategyType
+from modelpress.planning import objects
+from modelpress.planning.revisions import Revision
+from modelpress.planning.types import EventNote
+from modelpress.planning.view import View
+
+Bound = int | str  # pods, or a percentage of replicas
+
+GAP = (
+    "nothing answers between the end of the old pods and the start of the new ones, as spec.strategy says; "
+    "rollingUpdate {maxSurge: 1, maxUnavailable: 0} prevents it where there is room for one more pod"
+)
+
+
+def bounds(spec: Spec) -> tuple[Bound, Bound]:
+    """Return maxSurge and maxUnavailable.
+
+    Unset, a CPU's new pod starts before the old one ends; a GPU's old pod makes room first. Where one of the
+    two is set, the other follows: they are never both 0, and who grants a spare pod wants no gap.
+    """
+    chosen = spec.strategy.rolling_update or RollingUpdate()
+    surge, unavailable = chosen.max_surge, chosen.max_unavailable
+    if surge is None:
+        surge = 1 if spec.devices.type is DeviceType.CPU or _is_zero(unavailable) else 0
+    if unavailable is None:
+        unavailable = 1 if _is_zero(surge) else 0
+    return surge, unavailable
+
+
+def leaves_gap(spec: Spec) -> bool:
+    """Return whether a rollout may end every pod before a new one is ready, by the rules of Deployments."""
+    if spec.strategy.type is StrategyType.RECREATE:
+        return spec.replicas > 0
+    surge, unavailable = (_share(bound, spec.replicas) for bound in bounds(spec))
+    missing = math.floor(unavailable) or (0 if surge else 1)  # both round to 0: one pod ends first
+    return 0 < spec.replicas <= missing
+
+
+def gap_warnings(view: View, target: Revision | None) -> tuple[EventNote, ...]:
+    """Return the event to write where pods that answer are about to end before those of `target` start."""
+    if target is None or view.deployment is None or not view.ready_replicas:
+        return ()
+    turns = (
+        objects.label(objects.dig(view.deployment, "spec", "template"), names.REVISION_LABEL) != target.name
+    )
+    if not (turns and leaves_gap(view.spec)):
+        return ()
+    return (EventNote("Warning", Reason.SERVING_GAP.value, f"revision {target.name}: {GAP}"),)
+
+
+def _is_zero(bound: Bound | None) -> bool:
+    return bound in (0, "0%")
+
+
+def _share(bound: Bound, replicas: int) -> float:
+    return replicas * int(bound.removesuffix("%")) / 100 if isinstance(bound, str) else bound

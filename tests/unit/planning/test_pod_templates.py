@@ -1,0 +1,101 @@
+"""Pod templates: grace period, probes, spreading, and devices by claims."""
+
+from itertools import product
+from typing import Any
+
+import pytest
+
+from modelpress.api import contract
+from modelpress.api.crd import root_schema
+from tests.unit.planning.world import SPEC, World, ready_world
+
+CLAIM = {"name": "gpu", "resourceClaimTemplateName": "one-gpu"}
+
+
+def pod(world: World) -> dict[str, Any]:
+    spec: dict[str, Any] = world.only("Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+def variables(world: World) -> dict[str, str]:
+    return {entry["name"]: entry["value"] for entry in pod(world)["containers"][0]["env"]}
+
+
+def edges(field: str) -> tuple[int, ...]:
+    schema = root_schema()["properties"]["spec"]["properties"]["serving"]["properties"][field]
+    return schema["minimum"], schema["default"], schema["maximum"]
+
+
+def test_the_grace_period_holds_the_drain_and_the_longest_request_for_every_value() -> None:
+    for drain, timeout in product(edges("drainSeconds"), edges("requestTimeoutSeconds")):
+        world = ready_world({**SPEC, "serving": {"drainSeconds": drain, "requestTimeoutSeconds": timeout}})
+        told = variables(world)
+        assert told[contract.DRAIN_SECONDS] == str(drain)
+        needed = int(told[contract.DRAIN_SECONDS]) + int(told[contract.REQUEST_TIMEOUT])
+        assert pod(world)["terminationGracePeriodSeconds"] == needed + 5
+
+
+def test_a_kubelet_restart_and_a_long_load_leave_a_worker_alone() -> None:
+    (container,) = pod(ready_world())["containers"]
+    assert "startupProbe" not in container, "the kubelet forgets what has started"
+    assert container["readinessProbe"]["periodSeconds"] == 1
+    assert container["livenessProbe"]["httpGet"]["path"] == "/v2/health/live", "which answers during a load"
+    assert container["livenessProbe"]["initialDelaySeconds"] >= 60
+
+
+def test_workers_of_one_revision_are_spread_over_nodes_where_possible() -> None:
+    world = ready_world()
+    assert pod(world)["topologySpreadConstraints"] == [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": world.only("Deployment")["spec"]["selector"],
+            "matchLabelKeys": ["pod-template-hash"],
+        }
+    ]
+    assert "topologySpreadConstraints" not in world.only("Job")["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize(
+    "own", [[], [{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]]
+)
+def test_own_constraints_take_the_place_of_ours(own: list[Any]) -> None:
+    assert (
+        pod(ready_world({**SPEC, "worker": {"topologySpreadConstraints": own}}))["topologySpreadConstraints"]
+        == own
+    )
+
+
+GPU = {"compression": {"quantization": {"scheme": "Float16"}}}
+
+
+@pytest.mark.parametrize(
+    ("devices", "worker", "limits"),
+    [
+        ({}, {}, {"nvidia.com/gpu": "1"}),
+        ({}, {"resourceClaims": []}, {"nvidia.com/gpu": "1"}),
+        ({}, {"resourceClaims": [CLAIM]}, {}),
+        ({"resourceName": "example.com/gpu"}, {"resourceClaims": [CLAIM]}, {"example.com/gpu": "1"}),
+    ],
+)
+def test_claims_take_the_place_of_the_default_device(
+    devices: dict[str, Any], worker: dict[str, Any], limits: dict[str, str]
+) -> None:
+    resources = {"claims": [{"name": "gpu"}]}
+    world = ready_world({**SPEC, **GPU, "devices": devices, "worker": {**worker, "resources": resources}})
+    (serve,), (fetch,) = pod(world)["containers"], pod(world)["initContainers"]
+    assert serve["resources"].get("limits", {}) == limits
+    assert serve["resources"]["claims"] == [{"name": "gpu"}]
+    assert "resources" not in fetch, "the init container holds no device"
+    assert pod(world).get("resourceClaims", []) == worker.get("resourceClaims", [])
+
+
+def test_a_job_has_claims_of_its_own() -> None:
+    world = ready_world(
+        {**SPEC, "job": {"resourceClaims": [CLAIM], "resources": {"claims": [{"name": "gpu"}]}}}
+    )
+    template = world.only("Job")["spec"]["template"]["spec"]
+    assert template["resourceClaims"] == [CLAIM]
+    assert template["containers"][0]["resources"] == {"claims": [{"name": "gpu"}]}
+    assert "resourceClaims" not in pod(world)

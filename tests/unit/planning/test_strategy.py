@@ -1,0 +1,133 @@
+"""Bounds of a rolling update that the spec leaves open, and rollouts during which nothing answers."""
+
+from itertools import product
+from typing import Any
+
+import pytest
+
+from modelpress.api.spec import Spec
+from modelpress.local import deployments
+from modelpress.planning.strategy import bounds, leaves_gap
+from tests.unit.planning.world import SPEC, World, ready_world
+
+MODEL = {"uri": "s3://models/digits.keras"}
+
+
+def spec(device: str, replicas: int = 1, **strategy: Any) -> Spec:
+    fields = {"model": MODEL, "devices": {"type": device}, "replicas": replicas, "strategy": strategy}
+    return Spec.model_validate(fields)
+
+
+@pytest.mark.parametrize(
+    ("given", "cpu", "gpu"),
+    [
+        ({}, (1, 0), (0, 1)),
+        ({"maxSurge": 2}, (2, 0), (2, 0)),
+        ({"maxSurge": "25%"}, ("25%", 0), ("25%", 0)),
+        ({"maxSurge": 0}, (0, 1), (0, 1)),
+        ({"maxSurge": "0%"}, ("0%", 1), ("0%", 1)),
+        ({"maxUnavailable": 2}, (1, 2), (0, 2)),
+        ({"maxUnavailable": 0}, (1, 0), (1, 0)),
+        ({"maxUnavailable": "0%"}, (1, "0%"), (1, "0%")),
+        ({"maxSurge": 0, "maxUnavailable": 1}, (0, 1), (0, 1)),
+        ({"maxSurge": 3, "maxUnavailable": "50%"}, (3, "50%"), (3, "50%")),
+    ],
+)
+def test_what_is_unset_follows_the_device_and_is_never_0_with_the_other(
+    given: dict[str, Any], cpu: tuple[Any, Any], gpu: tuple[Any, Any]
+) -> None:
+    assert bounds(spec("CPU", rollingUpdate=given)) == cpu
+    assert bounds(spec("GPU", rollingUpdate=given)) == gpu
+
+
+def test_a_strategy_without_bounds_is_as_good_as_none() -> None:
+    assert bounds(spec("CPU")) == bounds(spec("CPU", rollingUpdate={})) == (1, 0)
+
+
+BOUNDS = (None, 0, 1, 2, 5, "0%", "1%", "25%", "50%", "100%")
+ZERO = (0, "0%")
+
+
+@pytest.mark.parametrize("replicas", [0, 1, 2, 3, 4, 7])
+def test_a_gap_is_where_the_deployment_controller_may_end_every_pod(replicas: int) -> None:
+    found = set()
+    for surge, unavailable, device in product(BOUNDS, BOUNDS, ("CPU", "GPU")):
+        if surge in ZERO and unavailable in ZERO:
+            continue  # refused by the CRD
+        given = {"maxSurge": surge, "maxUnavailable": unavailable}
+        chosen = spec(device, replicas, rollingUpdate=given)
+        rolling = dict(zip(("maxSurge", "maxUnavailable"), bounds(chosen), strict=True))
+        strategy = {"type": "RollingUpdate", "rollingUpdate": rolling}
+        _, missing = deployments.bounds({"spec": {"replicas": replicas, "strategy": strategy}})
+        assert leaves_gap(chosen) == (replicas > 0 and missing >= replicas), (given, device)
+        found.add(leaves_gap(chosen))
+    assert found == ({False} if replicas == 0 else {True, False})
+
+
+def test_recreate_leaves_a_gap_wherever_there_are_pods() -> None:
+    assert leaves_gap(spec("CPU", 3, type="Recreate"))
+    assert not leaves_gap(spec("CPU", 0, type="Recreate"))
+
+
+def gpu_world(**fields: Any) -> World:
+    compression = {"quantization": {"scheme": "Float16"}}
+    return ready_world({**SPEC, "compression": compression, "devices": {}, "replicas": 1, **fields})
+
+
+def gaps(world: World) -> list[str]:
+    return [note.message for note in world.notes if note.reason == "ServingGap"]
+
+
+def test_a_rollout_with_a_gap_is_announced_once_and_said_while_it_lasts() -> None:
+    world = gpu_world()
+    assert gaps(world) == [], "the first rollout ends nothing"
+    world.edit(serving={"maxBatchSize": 8})
+    done = world.step()
+    assert "apply Deployment digits" in done
+    (message,) = gaps(world)
+    assert world.revision_name() in message
+    assert "spec.strategy" in message
+    world.settle()
+    assert world.says("Reconciling") == ("True", "RollingOut")
+    assert "nothing answers" in world.condition("Reconciling")["message"]
+    world.roll_out(ready=False)
+    world.settle()
+    world.roll_out()
+    world.settle()
+    assert len(gaps(world)) == 1
+    assert world.verdict()["Ready"] == "True"
+
+
+def test_an_edit_during_a_rollout_is_announced_where_it_ends_the_last_pod() -> None:
+    world = gpu_world(replicas=2)
+    world.edit(serving={"maxBatchSize": 8})
+    world.settle()
+    world.edit(serving={"maxBatchSize": 4}, replicas=1)
+    world.settle()
+    assert world.says("Reconciling") == ("True", "RollingOut")
+    assert len(gaps(world)) == 1, "the reason did not change, the cost did"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"replicas": 2},
+        {"strategy": {"rollingUpdate": {"maxSurge": 1}}},
+        {"devices": {"type": "CPU"}},
+    ],
+)
+def test_a_rollout_without_a_gap_is_not_announced(fields: dict[str, Any]) -> None:
+    world = gpu_world(**fields)
+    world.edit(serving={"maxBatchSize": 8})
+    world.settle()
+    assert gaps(world) == []
+    assert "nothing answers" not in world.condition("Reconciling")["message"]
+
+
+def test_pods_that_do_not_answer_make_no_gap() -> None:
+    world = gpu_world()
+    world.roll_out(ready=False)
+    world.settle()
+    world.edit(serving={"maxBatchSize": 8})
+    world.settle()
+    assert gaps(world) == []

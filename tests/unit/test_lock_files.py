@@ -1,0 +1,75 @@
+"""The lock files of the images fit pyproject.toml, without a network. tests/images resolves them."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+PROJECT = Path(__file__).resolve().parents[2]
+FOLDER = PROJECT / "requirements"
+EXTRAS = {
+    "operator": ("operator",),
+    "compressor": ("compression",),
+    "worker": ("serving",),
+    "worker-gpu": ("serving", "gpu"),
+}
+INSTALLERS = {"pip", "setuptools", "wheel", "uv", "build"}
+
+
+def needed(extras: tuple[str, ...]) -> list[Requirement]:
+    """Return the direct requirements of extras, those of our own extras in them too."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    lines = list(project["dependencies"])
+    for extra in extras:
+        for requirement in map(Requirement, project["optional-dependencies"][extra]):
+            if requirement.name == project["name"]:
+                lines += map(str, needed(tuple(requirement.extras)))
+            else:
+                lines.append(str(requirement))
+    return [Requirement(line) for line in lines]
+
+
+def locked(name: str) -> dict[str, list[Requirement]]:
+    """Return the entries of a lock file by package; a package may have one for each kind of Python."""
+    found: dict[str, list[Requirement]] = {}
+    for line in re.findall(r"^[^\s#].*", (FOLDER / f"{name}.txt").read_text(), re.MULTILINE):
+        requirement = Requirement(line.removesuffix(" \\"))
+        found.setdefault(requirement.name, []).append(requirement)
+    return found
+
+
+@pytest.mark.parametrize(("image", "extras"), EXTRAS.items())
+def test_a_lock_file_has_each_direct_requirement_in_a_version_that_it_allows(
+    image: str, extras: tuple[str, ...]
+) -> None:
+    lock = locked(image)
+    wrong = [
+        f"{requirement}: {entry}"
+        for requirement in needed(extras)
+        for entry in [*map(str, lock.get(requirement.name, [])), *([] if requirement.name in lock else [""])]
+        if not entry or not requirement.specifier.contains(str(Requirement(entry).specifier)[2:])
+    ]
+    assert wrong == [], "make lock"
+
+
+@pytest.mark.parametrize("image", [*EXTRAS, "build"])
+def test_a_lock_file_pins_versions_with_hashes_and_names_no_registry(image: str) -> None:
+    text = (FOLDER / f"{image}.txt").read_text()
+    assert "://" not in text
+    assert re.search(r"^\s*(-i|--index-url|--extra-index-url|--find-links|-f)\b", text, re.MULTILINE) is None
+    entries = re.split(r"^(?=[^\s#])", text, flags=re.MULTILINE)[1:]
+    assert entries
+    for entry in entries:
+        assert re.match(r"[a-z0-9.\-]+==\S+", entry), entry
+        assert "--hash=sha256:" in entry, entry
+
+
+@pytest.mark.parametrize("image", EXTRAS)
+def test_a_lock_file_of_an_image_has_no_installer(image: str) -> None:
+    assert INSTALLERS.isdisjoint(locked(image))
+
+
+def test_the_operator_has_nothing_of_the_data_plane() -> None:
+    assert {"numpy", "oras", "tensorflow-cpu", "tensorflow", "ai-edge-litert"}.isdisjoint(locked("operator"))
