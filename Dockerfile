@@ -62,9 +62,9 @@ RUN echo 'modelpress:x:65532:65532:ModelPress:/tmp:/usr/sbin/nologin' >>/etc/pas
  && echo 'modelpress:x:65532:' >>/etc/group \
  && cd "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
  && for name in pip setuptools wheel; do \
-      rm -rf /usr/local/bin/$name* site-packages/$name site-packages/$name-* /usr/lib/python3/dist-packages/$name*; \
+      for folder in site-packages /usr/lib/python3/dist-packages; do rm -rf $folder/$name $folder/$name-*; done; \
     done \
- && rm -rf ensurepip /usr/share/python-wheels /usr/bin/pip* \
+ && rm -rf ensurepip /usr/share/python-wheels /usr/bin/pip /usr/bin/pip3* /usr/local/bin/pip /usr/local/bin/pip3* \
  && python3 -m compileall -q --invalidation-mode unchecked-hash -x '/(tests?|idlelib|lib2to3|turtledemo|[^/]*-packages)/' "$PWD"
 ENV PATH=/opt/modelpress/bin:${PATH} HOME=/tmp LOGNAME=modelpress PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532

@@ -20,18 +20,8 @@ LIMITS = {
     "compressor": 1500 * MEGABYTE,
 }  # beyond the base
 NOT_INSIDE = (
-    "pip*",
-    "setuptools*",
-    "wheel*",
-    "ensurepip",
-    "uv",
-    "gcc*",
-    "cc",
-    "c++",
-    "clang*",
-    "ld",
-    "as",
-    "make",
+    *("pip", "pip3*", "pip-*", "setuptools*", "wheel", "wheel-*", "ensurepip", "uv"),
+    *("cc", "c++", "gcc*", "g++*", "clang*", "ld", "as", "make"),
 )
 Get = Callable[[str], Container]
 
