@@ -68,8 +68,7 @@ class RealCluster:
     def stop(self) -> None:
         """Take everything away but the logs."""
         for machine in self.machines:
-            if (machine.folder / "kubelet.log").exists() and machine.running("kubelet"):
-                machine.stop("kubelet")
+            machine.stop("kubelet")  # before its API server, which it would wait for
         if hasattr(self, "control_plane"):
             self.control_plane.stop()
         self._network.down()

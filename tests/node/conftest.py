@@ -188,6 +188,7 @@ def _push_images(registry: str, model: Path, folder: Path) -> dict[str, str]:
         name = f"{registry}/modelpress/{target}:{TAG}"
         images.build(PROJECT, target, name, base)
         pushed[target] = name
+    version = binaries.PROGRAMS["registry"].version.removeprefix("v")  # as manifests/registry has it
     context = folder / "images"
     shutil.copytree(PROJECT / "tests/node/images", context)
     shutil.copy(model / "digits-holdout.npz", context / "holdout.npz")
@@ -195,7 +196,7 @@ def _push_images(registry: str, model: Path, folder: Path) -> dict[str, str]:
     for target, name in (
         ("pause", f"{registry}/pause:{TAG}"),
         ("client", f"{registry}/client:{TAG}"),
-        ("registry", f"{registry}/library/registry:3"),  # docker.io is mirrored there
+        ("registry", f"{registry}/library/registry:{version}"),  # docker.io is mirrored there
     ):
         images.build(context, target, name, base)
         pushed[target] = name

@@ -116,7 +116,7 @@ class KubernetesNode:
         for host, url in self._registries.items():
             (hosts / host).mkdir(parents=True)
             (hosts / host / "hosts.toml").write_text(
-                f'[host."{url}"]\n  capabilities = ["pull", "resolve"]\n'
+                f'server = "{url}"\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n'
             )
         state = self.machine.runtime
         self._file("containerd.toml").write_text(f"""version = 2

@@ -83,13 +83,11 @@ class Machine:
                 start_new_session=True,
             )
 
-    def running(self, name: str) -> bool:
-        """Whether a program that was started is alive."""
-        return self._processes[name].poll() is None
-
     def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
-        """End one program."""
-        process = self._processes.pop(name)
+        """End one program; one that was not started is fine."""
+        process = self._processes.pop(name, None)
+        if process is None:
+            return
         process.send_signal(how)
         try:
             process.wait(STOP_SECONDS)
@@ -99,9 +97,9 @@ class Machine:
 
     def down(self) -> None:
         """End all that runs there and take everything away but the logs."""
-        for name in ("kubelet", *reversed(self._processes)):  # the kubelet first: it would start pods again
-            if name in self._processes:
-                self.stop(name)
+        # the kubelet first: it would start pods again
+        for name in ("kubelet", *reversed(list(self._processes))):
+            self.stop(name)
         for _ in range(50):
             left = self._members()
             if not left:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.helpers import Deployed
+from tests.cluster.helpers import Deployed, merge
 from tests.node.conftest import JOB_SECONDS, Installed, make_namespace
 
 ROLLBACK = {"progressDeadlineSeconds": 45}
@@ -71,7 +71,7 @@ def test_an_update_that_cannot_work_is_rolled_back_and_says_why(
     before = served.status["current"]["name"]
     begun = time.monotonic()
     with installed.load(served.namespace, "digits", "keep", rate=5) as load:
-        served.patch(fault.change)
+        served.apply(installed.spec(merge(ROLLBACK, fault.change)))
         served.wait(f"the reason {fault.reason}", lambda: tells(served, fault))
         told = time.monotonic() - begun
         stalled = served.wait_stalled("RolloutFailed")
@@ -87,7 +87,11 @@ def test_an_update_that_cannot_work_is_rolled_back_and_says_why(
 
 JOB_FAULTS = {
     "Job with too little memory": Fault(
-        {"job": {"resources": {"requests": {"memory": "16Mi"}, "limits": {"memory": "150Mi"}}}},
+        {
+            "job": {"resources": {"requests": {"memory": "16Mi"}, "limits": {"memory": "150Mi"}}},
+            # a recipe of its own: a finished artifact of another resource would be taken
+            "optimization": {"weightClipping": {"min": "-50", "max": "50"}},
+        },
         "OutOfMemory",
         ("150Mi",),
     ),
