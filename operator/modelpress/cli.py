@@ -320,11 +320,19 @@ def fetch() -> int:
 )
 @_option("--workers", type=click.IntRange(1), default=4, help="Resources looked at at once.")
 @_option("--liveness-port", type=_PORT, default=8080, help="Port of /healthz and /readyz; 0: none.")
-def operator(liveness_port: int, **options: Any) -> int:
+@_option(
+    "--defaults",
+    type=_FILE,
+    help="YAML file with the defaults of all resources, read at the start: docs/reference.md.",
+)
+def operator(liveness_port: int, defaults: Path | None, **options: Any) -> int:
     """Run the operator against the cluster of the kubeconfig or the pod's ServiceAccount."""
     from modelpress import logs  # noqa: PLC0415
+    from modelpress.api.defaults import Defaults  # noqa: PLC0415
+    from modelpress.controllers.defaults import load  # noqa: PLC0415
     from modelpress.controllers.main import OperatorOptions  # noqa: PLC0415
     from modelpress.controllers.main import run as run_operator  # noqa: PLC0415
 
     logs.configure()
-    return run_operator(OperatorOptions(liveness_port=liveness_port or None, **options))
+    chosen = load(defaults) if defaults else Defaults()
+    return run_operator(OperatorOptions(liveness_port=liveness_port or None, defaults=chosen, **options))

@@ -1,7 +1,11 @@
 """The commands of the README's quick start, as far as an API server answers them (images need a kubelet)."""
 
+import os
 from pathlib import Path
 
+import yaml
+
+from modelpress.api.defaults import Defaults, PodSecurity, parse
 from tests.cluster.controlplane import ControlPlane
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -20,9 +24,33 @@ def test_the_manifests_of_the_operator_are_accepted_and_satisfy_its_pod_security
         "deployment.apps/modelpress-registry",
         "persistentvolumeclaim/modelpress-registry",
         "serviceaccount/modelpress-operator",
+        "priorityclass.scheduling.k8s.io/modelpress-system",
         f"customresourcedefinition.apiextensions.k8s.io/{crd}",
     } <= made
     assert "PodSecurity" not in applied.stderr  # it warns of pods that the namespace would refuse
+
+
+def test_the_component_for_openshift_leaves_users_to_the_cluster(
+    control_plane: ControlPlane, crd: str, tmp_path: Path
+) -> None:
+    manifests = os.path.relpath(PROJECT / "manifests", tmp_path)  # kustomize takes no absolute paths
+    overlay = {"resources": [f"{manifests}/operator"], "components": [f"{manifests}/openshift"]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    bodies = list(yaml.safe_load_all(control_plane.kubectl("kustomize", str(tmp_path)).stdout))
+    pods = [body["spec"]["template"]["spec"] for body in bodies if body["kind"] == "Deployment"]
+    assert len(pods) == 2
+    for pod in pods:
+        assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+        assert pod["priorityClassName"] == "modelpress-system"
+    (defaults,) = [body for body in bodies if body["metadata"]["name"].startswith("modelpress-defaults-")]
+    assert parse(defaults["data"]["defaults.yaml"]) == Defaults(pod_security=PodSecurity(fixed_user=False))
+    named = [
+        volume["configMap"]["name"] for pod in pods for volume in pod["volumes"] if "configMap" in volume
+    ]
+    assert named == [defaults["metadata"]["name"]]
+    control_plane.kubectl("apply", "-f", str(PROJECT / "manifests" / "operator" / "namespace.yaml"))
+    applied = control_plane.kubectl("apply", "--dry-run=server", "-k", str(tmp_path))
+    assert "PodSecurity" not in applied.stderr
 
 
 def test_the_sample_is_accepted(control_plane: ControlPlane, crd: str, namespace: str) -> None:

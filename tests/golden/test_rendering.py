@@ -4,13 +4,14 @@
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from modelpress.api import names
+from modelpress.api import defaults, names
 from modelpress.planning.preview import preview
 from modelpress.planning.types import Settings
 
@@ -22,6 +23,25 @@ SETTINGS = Settings(
     store="oci://modelpress-registry.modelpress-system.svc:5000/models",
     plain_http_registry="modelpress-registry.modelpress-system.svc:5000",
 )
+DEFAULTS = """
+imagePullSecrets: [{name: login}]
+storage: {secretRef: {name: login}}
+podSecurity: {fixedUser: false}
+proxy: {httpProxy: "http://$proxy.corp:3128", httpsProxy: "http://proxy.corp:3128", noProxy: .corp}
+caBundle: {configMapName: trusted, key: bundle.pem}
+job:
+  labels: {team: platform}
+  nodeSelector: {pool: batch}
+  tolerations: [{key: batch, operator: Exists}]
+  priorityClassName: batch
+  resources: {limits: {memory: 16Gi}, requests: {memory: 2Gi}}
+workers:
+  CPU:
+    annotations: {example.com/owner: platform}
+    env: [{name: no_proxy, value: .shop}]
+    resources: {limits: {ephemeral-storage: 10Gi}}
+  GPU: {runtimeClassName: nvidia}
+"""
 POD_SETTINGS: dict[str, Any] = {
     "labels": {"team": "vision", names.NAME_LABEL: "ignored: ours wins"},
     "annotations": {"example.com/scrape": "true"},
@@ -95,6 +115,11 @@ SPECS: dict[str, dict[str, Any]] = {
         "worker": POD_SETTINGS,
         "job": {**POD_SETTINGS, "backoffLimit": 5, "activeDeadlineSeconds": 3600},
     },
+    "defaults": {
+        "model": {"uri": "s3://models/digits.keras"},
+        "devices": {"type": "CPU"},
+        "job": {"nodeSelector": {"pool": "own"}, "resources": {"requests": {"cpu": "2"}}},
+    },
     "gpu": {
         "model": {"uri": "s3://models/digits.keras"},
         "compression": {"quantization": {"scheme": "Int8Weights"}},
@@ -122,7 +147,8 @@ class _Plain(yaml.SafeDumper):
 
 @pytest.mark.parametrize("case", SPECS)
 def test_rendered_objects_are_those_of_the_file(case: str) -> None:
-    text = yaml.dump_all(preview(resource(SPECS[case]), SETTINGS), Dumper=_Plain, sort_keys=False, width=110)
+    settings = replace(SETTINGS, defaults=defaults.parse(DEFAULTS)) if case == "defaults" else SETTINGS
+    text = yaml.dump_all(preview(resource(SPECS[case]), settings), Dumper=_Plain, sort_keys=False, width=110)
     file = FOLDER / f"{case}.yaml"
     if os.environ.get("UPDATE_GOLDEN"):
         file.write_text(text)

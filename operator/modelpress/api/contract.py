@@ -55,9 +55,18 @@ STORAGE_SECRET = "storage"  # noqa: S105 - a folder's name; .dockerconfigjson is
 # those of data sets are named training, calibration and evaluation
 
 CLAIMS_MOUNT = "/mnt/modelpress/claims"  # what CLAIMS names in pods
+# Variables of worker.env and job.env that would change what ModelPress itself sets are refused.
+_OWN_NAMES = ("HOME", "TMPDIR")
+_FREE = (LOG_FORMAT, ACCESS_LOG, LOGICAL_DEVICES)
+
 HTTP_PORT = 8080  # of a worker's container; named "http"
 GRPC_PORT = 8081  # named "grpc"
 TERMINATION_MESSAGE_LIMIT = 4096  # bytes, the kubelet's limit
+
+
+def is_reserved(variable: str) -> bool:
+    """Return whether only ModelPress may set an environment variable."""
+    return variable in _OWN_NAMES or (variable.startswith("MODELPRESS_") and variable not in _FREE)
 
 
 class JobRequest(ApiModel):

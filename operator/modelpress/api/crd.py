@@ -151,8 +151,8 @@ def _column(name: str, kind: str, path: str, description: str) -> dict[str, Any]
 
 @cache
 def _root() -> Schema:
-    spec = _model(Spec)
-    status = _model(Status)
+    spec = schema_of(Spec)
+    status = schema_of(Status)
     # A fresh object has no status; the default makes it read as one that nobody has looked at yet.
     status["default"] = {"observedGeneration": status["properties"]["observedGeneration"]["default"]}
     conditions = status["properties"]["conditions"]
@@ -183,7 +183,8 @@ def _root() -> Schema:
     return _tidy(root)
 
 
-def _model(model: type[ApiModel]) -> Schema:
+def schema_of(model: type[ApiModel]) -> Schema:
+    """Return the structural schema of a type, as a fresh dict."""
     schema = model.model_json_schema(by_alias=True, schema_generator=_StructuralSchema)
     definitions = schema.pop("$defs", {})
     inlined: Schema = _inline(schema, definitions)

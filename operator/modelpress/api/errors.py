@@ -5,7 +5,8 @@
     |- DataError          65   a model, data set, pin or artifact is wrong: final
     |- MissingError       66   an object or file does not exist: final
     |- UnavailableError   69   a network peer does not answer: worth a retry
-    `- PermissionDenied   77   a credential is missing or refused: final
+    |- PermissionDenied   77   a credential is missing or refused: final
+    `- ConfigurationError 78   a configuration file of the operator is wrong
 
 Messages show no internals (no tracebacks, no credentials): they may be shown to anyone who reads the status.
 """
@@ -58,3 +59,9 @@ class PermissionDenied(ModelPressError):
     """A credential is missing or refused."""
 
     exit_code = 77
+
+
+class ConfigurationError(ModelPressError):
+    """A configuration file of the operator is wrong."""
+
+    exit_code = 78

@@ -15,9 +15,14 @@ _AMOUNTS = ("limits", "requests")
 def problems(spec: Spec) -> Iterator[str]:
     """Yield one line, `spec.path: ...`, for each value of a wrong shape."""
     for part, settings in settings_of(spec).items():
-        for index, entry in enumerate(settings.env or ()):
-            yield from (f"spec.{part}.env[{index}].{said}" for said in _variable(entry))
-        yield from (f"spec.{part}.resources.{said}" for said in _resources(settings.resources or {}))
+        yield from (f"spec.{part}.{said}" for said in problems_of(settings))
+
+
+def problems_of(settings: PodSettings) -> Iterator[str]:
+    """Yield one line, `path: ...`, for each value of a wrong shape in settings of pods."""
+    for index, entry in enumerate(settings.env or ()):
+        yield from (f"env[{index}].{said}" for said in _variable(entry))
+    yield from (f"resources.{said}" for said in _resources(settings.resources or {}))
 
 
 def settings_of(spec: Spec) -> dict[str, PodSettings]:

@@ -98,6 +98,8 @@ def _explain(error: Exception, transfer: Transfer, had_credential: bool) -> Mode
     if refused or (isinstance(error, GoogleAuthError) and not isinstance(error.__cause__, OSError)):
         problem = "the credential is refused" if had_credential else "no credential was given"
         return PermissionDenied(Reason.SOURCE_UNAUTHORIZED, f"{shown}: access denied: {problem}")
-    if isinstance(error, ValueError) and not isinstance(error, requests.RequestException):
+    # errors of the network can be ValueErrors as well: a certificate that is not trusted is one
+    network = requests.RequestException | aiohttp.ClientConnectorCertificateError
+    if isinstance(error, ValueError) and not isinstance(error, network):
         return UsageError(Reason.INVALID_SPEC, f"{shown}: {text}")  # a bucket's name, or the endpoint
     return UnavailableError(Reason.SOURCE_UNAVAILABLE, f"{shown}: {text or type(error).__name__}")

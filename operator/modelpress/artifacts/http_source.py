@@ -54,12 +54,8 @@ def download(transfer: Transfer) -> None:
         raise MissingError(Reason.SOURCE_NOT_FOUND, f"{transfer.shown}: no such object (404)") from error
     except aiohttp.ClientResponseError as error:
         raise _refusal(error, transfer, bool(authorization)) from error
-    except ValueError as error:  # of yarl, and aiohttp.InvalidURL
-        raise UsageError(Reason.INVALID_SPEC, f"{transfer.shown}: is not a URL") from error
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise UnavailableError(
-            Reason.SOURCE_UNAVAILABLE, f"{transfer.shown}: no answer: {_cause(error)}"
-        ) from error
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise _no_answer(error, transfer) from error
     meter.finish()
 
 
@@ -74,8 +70,17 @@ def _refusal(error: aiohttp.ClientResponseError, transfer: Transfer, had_credent
     )
 
 
+def _no_answer(error: Exception, transfer: Transfer) -> ModelPressError:
+    # of yarl, and aiohttp.InvalidURL; a certificate that is not trusted is a ValueError as well
+    if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return UsageError(Reason.INVALID_SPEC, f"{transfer.shown}: is not a URL")
+    return UnavailableError(Reason.SOURCE_UNAVAILABLE, f"{transfer.shown}: no answer: {_cause(error)}")
+
+
 def _cause(error: Exception) -> str:
     """Return what went wrong without the URL, which may carry a credential."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"{error.host}:{error.port}: the certificate is not trusted"
     if isinstance(error, aiohttp.ClientConnectorError):
         inner: Any = error.os_error
         if isinstance(inner, socket.gaierror):

@@ -4,13 +4,14 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 import kopf
 from urllib3.exceptions import HTTPError
 
+from modelpress.api.defaults import Defaults
 from modelpress.api.names import API_VERSION, KIND
 from modelpress.controllers import handlers
 from modelpress.controllers.cluster import Cluster
@@ -51,6 +52,7 @@ class OperatorOptions:
     max_concurrent_jobs: int = 10
     workers: int = 4  # ModelDeployments that are looked at at once
     liveness_port: int | None = 8080  # of /healthz and /readyz; None: no endpoints
+    defaults: Defaults = field(default_factory=Defaults)  # of all resources
 
     def settings(self) -> Settings:
         """Return what the planner needs of them."""
@@ -61,6 +63,7 @@ class OperatorOptions:
             store=self.store,
             plain_http_registry=self.plain_http_registry,
             cluster_domain=self.cluster_domain,
+            defaults=self.defaults,
         )
 
 

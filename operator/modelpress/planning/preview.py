@@ -10,6 +10,7 @@ from modelpress.planning.types import Body, Observed, Settings
 from modelpress.planning.view import View, parse_spec
 
 PLACEHOLDER_DIGEST = "sha256:" + "0" * 64  # of what only the Job can know
+PLACEHOLDER_BYTES = 0  # limits are shown without the artifact's part in them
 PLACEHOLDER_UID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -22,7 +23,13 @@ def preview(body: Body, settings: Settings) -> list[Body]:
     metadata: dict[str, Any] = {"uid": PLACEHOLDER_UID, **(objects.dig(body, "metadata") or {})}
     observed = Observed(resource={**body, "metadata": metadata}, now=datetime.fromtimestamp(0, UTC))
     view = View(observed, settings, spec)
-    artifact = Artifact(view.recipe_hash, PLACEHOLDER_DIGEST, PLACEHOLDER_DIGEST, view.store)
+    artifact = Artifact(
+        view.recipe_hash,
+        PLACEHOLDER_DIGEST,
+        PLACEHOLDER_DIGEST,
+        view.store,
+        compressed_bytes=PLACEHOLDER_BYTES,
+    )
     made = revisions.wanted(view, (), artifact)
     return [
         networkpolicy.render(view),

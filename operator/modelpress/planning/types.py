@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from modelpress.api.defaults import Defaults
+
 Body = Mapping[str, Any]  # a Kubernetes object as JSON
 
 
@@ -34,6 +36,7 @@ class Settings:
     store: str  # default of spec.storage.uri; file:///folder in local mode
     plain_http_registry: str | None = None  # host:port of the registry that may speak plain HTTP
     cluster_domain: str = "cluster.local"
+    defaults: Defaults = field(default_factory=Defaults)  # of all resources
     tries_again: bool = True  # a Job whose source or store is away; local mode ends instead
 
 

@@ -7,10 +7,12 @@ from functools import cached_property
 from pydantic import ValidationError
 
 from modelpress.api import identity, names, pod_shapes
+from modelpress.api.pod_settings import JobSettings, PodSettings
 from modelpress.api.spec import DeviceType, Spec
 from modelpress.api.status import Failure, Status
 from modelpress.planning import objects, reasons
 from modelpress.planning.artifact import Store
+from modelpress.planning.inheritance import completed
 from modelpress.planning.note import Note
 from modelpress.planning.ownership import Claim, claim
 from modelpress.planning.types import Body, Key, Observed, Settings
@@ -136,16 +138,32 @@ class View(Facts):
     @property
     def store(self) -> Store:
         """Return where the next Job puts its artifact."""
-        storage = self.spec.storage
-        if storage is None:
-            return Store(self.settings.store)
-        return Store(storage.uri, storage.secret_ref.name if storage.secret_ref else None)
+        storage = self.spec.storage or self.settings.defaults.storage
+        return Store(
+            storage.uri or self.settings.store, storage.secret_ref.name if storage.secret_ref else None
+        )
+
+    @cached_property
+    def worker_settings(self) -> PodSettings:
+        """Return the settings of a new revision's workers: the spec's, then those of all resources."""
+        defaults = self.settings.defaults
+        own = self.spec.worker or PodSettings()
+        return completed(own, defaults.workers.of(self.spec.devices.type), self._common_settings)
+
+    @cached_property
+    def job_settings(self) -> JobSettings:
+        """Return the settings of the next Job, found in the same way."""
+        return completed(self.spec.job or JobSettings(), self.settings.defaults.job, self._common_settings)
+
+    @property
+    def _common_settings(self) -> PodSettings:
+        return PodSettings(image_pull_secrets=self.settings.defaults.image_pull_secrets)
 
     @property
     def worker_image(self) -> str:
         """Return the image of a new revision's workers."""
-        if self.spec.worker and self.spec.worker.image:
-            return self.spec.worker.image
+        if self.worker_settings.image:
+            return self.worker_settings.image
         gpu = self.spec.devices.type is DeviceType.GPU
         return self.settings.worker_gpu_image if gpu else self.settings.worker_image
 

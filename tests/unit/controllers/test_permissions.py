@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from modelpress.api.defaults import Defaults, PodSecurity, parse
+from modelpress.controllers.defaults import load
 from modelpress.controllers.resources import POD, permissions
 from modelpress.controllers.rest import Request, Rest
 
@@ -14,7 +16,8 @@ MANIFESTS = Path(__file__).parents[3] / "manifests"
 
 def _documents(*folders: str) -> list[dict[str, Any]]:
     files = [path for folder in folders for path in sorted((MANIFESTS / folder).glob("*.yaml"))]
-    return [body for path in files for body in yaml.safe_load_all(path.read_text())]
+    bodies = [body for path in files for body in yaml.safe_load_all(path.read_text())]
+    return [body for body in bodies if "kind" in body]  # defaults.yaml is no object
 
 
 def test_the_cluster_role_grants_exactly_the_verbs_that_the_operator_uses() -> None:
@@ -73,4 +76,17 @@ def test_kustomizations_name_every_file_of_their_folder(folder: str) -> None:
     kustomization = yaml.safe_load((MANIFESTS / folder / "kustomization.yaml").read_text())
     files = {path.name for path in (MANIFESTS / folder).glob("*.yaml")} - {"kustomization.yaml"}
     named = {entry for entry in kustomization["resources"] if entry.endswith(".yaml")}
-    assert named == files
+    generated = {file for entry in kustomization.get("configMapGenerator", ()) for file in entry["files"]}
+    assert named | generated | set(kustomization.get("configurations", ())) == files
+
+
+@pytest.mark.parametrize(("folder", "fixed_user"), [("operator", True), ("openshift", False)])
+def test_the_defaults_of_the_manifests_are_read(folder: str, fixed_user: bool) -> None:
+    defaults = load(MANIFESTS / folder / "defaults.yaml")
+    assert defaults == Defaults(pod_security=PodSecurity(fixed_user=fixed_user))
+
+
+def test_the_examples_in_the_defaults_of_the_manifests_are_accepted() -> None:
+    lines = (MANIFESTS / "operator" / "defaults.yaml").read_text().splitlines()
+    examples = [line.removeprefix("# ") for line in lines[lines.index("#") + 1 :]]
+    assert parse("\n".join(examples)).workers.gpu is not None

@@ -124,7 +124,7 @@ def test_plan_refuses_what_the_operator_refuses(spec: str, message: str, tmp_pat
     path = write(tmp_path, manifest_table.manifest(spec=spec))
     result = modelpress("plan", "-f", path)
     assert result.exit_code == 64
-    assert result.stderr.startswith(f"error: {path}: {message}")
+    assert result.stderr.startswith(f"error: {path}: InvalidPodSettings: {message}")
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
 
@@ -211,6 +211,27 @@ def test_report_and_serve_of_no_artifact(tmp_path: Path) -> None:
     empty = modelpress("report", str(tmp_path))
     assert empty.exit_code == 66
     assert empty.stderr == f"error: {tmp_path / 'report.json'}: no such file; it is not an artifact\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"workers: {TPU: {}}", "workers.TPU: unknown field; accepted are CPU, GPU"),
+        (b"podSecurity: {fixedUser: 1}", "podSecurity.fixedUser: 1: Input should be a valid boolean"),
+        (b"\xff", "cannot be read: is no text"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_wrong_defaults_of_the_operator_are_one_line_and_78(
+    content: bytes | None, message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "defaults.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    images = [f"--{name}-image=image:1" for name in ("compressor", "worker", "worker-gpu")]
+    done = modelpress("operator", "--store=oci://registry/models", *images, f"--defaults={file}")
+    assert done.exit_code == 78
+    assert done.stderr == f"error: {file}: {message}\n"
 
 
 def test_fetch_without_its_environment_is_64() -> None:

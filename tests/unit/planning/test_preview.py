@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelpress.planning.preview import PLACEHOLDER_DIGEST, preview
+from modelpress.planning.preview import PLACEHOLDER_BYTES, PLACEHOLDER_DIGEST, preview
 from tests.unit.planning.world import SETTINGS, SPEC, World
 
 BODY = {
@@ -16,7 +16,9 @@ BODY = {
 def test_the_preview_is_what_the_planner_applies() -> None:
     world = World()
     world.settle()
-    world.job_succeeds(artifactDigest=PLACEHOLDER_DIGEST, sourceDigest=PLACEHOLDER_DIGEST)
+    world.job_succeeds(
+        artifactDigest=PLACEHOLDER_DIGEST, sourceDigest=PLACEHOLDER_DIGEST, compressedBytes=PLACEHOLDER_BYTES
+    )
     world.settle()
     for body in preview(BODY, SETTINGS):
         applied = world.objects[body["kind"], body["metadata"]["name"]]

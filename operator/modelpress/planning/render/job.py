@@ -4,7 +4,6 @@ from typing import Any
 
 from modelpress.api import names
 from modelpress.api.errors import FINAL_EXIT_CODES
-from modelpress.api.pod_settings import JobSettings
 from modelpress.planning.render.common import metadata
 from modelpress.planning.render.pod import job_template, recipe_label
 from modelpress.planning.view import View
@@ -14,7 +13,7 @@ KEPT_SECONDS = 86400  # a finished Job and its logs; its result is recorded long
 
 def render(view: View) -> dict[str, Any]:
     """Return the Job for the wanted recipe: what no retry can change fails at once, disruptions are free."""
-    settings = view.spec.job or JobSettings()
+    settings = view.job_settings
     meta = metadata(view, view.job_name, "compressor")
     own = {names.ROLE_LABEL: names.JOB, names.RECIPE_LABEL: recipe_label(view.recipe_hash)}
     meta["labels"] = {**(settings.labels or {}), **meta["labels"], **own}

@@ -11,9 +11,10 @@ from typing import Any
 from modelpress.api import contract, names
 from modelpress.api.contract import JobRequest
 from modelpress.api.pod_settings import PodSettings
-from modelpress.api.spec import Data, DeviceType, Serving, Source, Spec
+from modelpress.api.spec import Data, Serving, Source, Spec
 from modelpress.api.values import CLAIM, parse_bytes, parse_claim
 from modelpress.planning.artifact import Artifact
+from modelpress.planning.render import connection, resources
 from modelpress.planning.view import View
 
 WORK_MOUNT = "/var/lib/modelpress"
@@ -21,37 +22,28 @@ SECRETS_MOUNT = "/etc/modelpress/secrets"
 TERMINATION_PATH = "/dev/termination-log"
 USER_ID = 65532  # the images' user
 SECRET_MODE = 0o440  # readable for the pod's group, which fsGroup sets
+OPEN_SECRET_MODE = 0o444  # for any user of the pod: without an fsGroup the files are those of root
 GRACE_SLACK_SECONDS = 5  # for what follows the last answer
 RECIPE_LABEL_LENGTH = 16  # a label value holds at most 63 characters, a hash has 64
-DEFAULT_DEVICE = "nvidia.com/gpu"
-
-# Variables of worker.env and job.env that would change what ModelPress itself sets are refused.
-OWN_PREFIX = "MODELPRESS_"
-FREE_VARIABLES = (contract.LOG_FORMAT, contract.ACCESS_LOG, contract.LOGICAL_DEVICES)
 
 _CONTAINER_SECURITY = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
     "readOnlyRootFilesystem": True,
 }
-_POD_SECURITY = {
-    "runAsNonRoot": True,
+_FIXED_USER = {
     "runAsUser": USER_ID,
     "runAsGroup": USER_ID,
     "fsGroup": USER_ID,
     "fsGroupChangePolicy": "OnRootMismatch",
-    "seccompProfile": {"type": "RuntimeDefault"},
 }
-_PLAIN_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 
 
 def reserved_variable(spec: Spec) -> str | None:
     """Return why an environment variable of the spec cannot be set, or None."""
     for part, settings in (("worker", spec.worker), ("job", spec.job)):
         for entry in (settings.env or []) if settings else []:
-            name = str(entry.get("name", ""))
-            taken = name in ("HOME", "TMPDIR") or (name.startswith(OWN_PREFIX) and name not in FREE_VARIABLES)
-            if taken:
+            if contract.is_reserved(name := str(entry.get("name", ""))):
                 return f"spec.{part}.env: {name} is set by ModelPress and cannot be changed"
     return None
 
@@ -61,21 +53,10 @@ def recipe_label(recipe_hash: str) -> str:
     return recipe_hash[:RECIPE_LABEL_LENGTH]
 
 
-def devices(spec: Spec) -> dict[str, str]:
-    """Return the extended resources that a worker pod requests; dynamic resource claims take their place."""
-    resource = spec.devices.resource_name
-    claimed = spec.worker is not None and spec.worker.resource_claims
-    if resource is None and spec.devices.type is DeviceType.GPU and not claimed:
-        resource = DEFAULT_DEVICE
-    if resource is None:
-        return {}
-    spread = spec.parallelism
-    return {resource: str(spread.data * spread.tensor * spread.pipeline // spread.pods_per_replica)}
-
-
 def worker_template(view: View, artifact: Artifact, revision: str, image: str) -> dict[str, Any]:
     """Return the pod template of a revision's workers: one container fetches the artifact, one serves it."""
-    spec, settings = view.spec, view.spec.worker or PodSettings()
+    spec, settings = view.spec, view.worker_settings
+    granted = resources.of_worker(view, artifact)
     secrets = {contract.STORAGE_SECRET: artifact.store.secret} if artifact.store.secret else {}
     fetch = {
         **_container("fetch", ["modelpress", "fetch"], image),
@@ -87,9 +68,10 @@ def worker_template(view: View, artifact: Artifact, revision: str, image: str) -
                 contract.SECRETS: SECRETS_MOUNT,
             },
             settings,
+            connection.variables(view),
         ),
-        "volumeMounts": [_WORK_VOLUME_MOUNT, *_secret_mounts(secrets)],
-    } | _resources(_plain(settings.resources))
+        "volumeMounts": [_WORK_VOLUME_MOUNT, *_secret_mounts(secrets), *connection.mounts(view)],
+    } | _resources(resources.plain(granted))
     worker = {
         **_container("worker", ["modelpress", "serve"], image),
         "env": _environment(
@@ -101,7 +83,7 @@ def worker_template(view: View, artifact: Artifact, revision: str, image: str) -
         ],
         "volumeMounts": [_WORK_VOLUME_MOUNT],
         **_PROBES,
-    } | _resources(_with_devices(settings.resources, devices(spec)))
+    } | _resources(resources.with_devices(granted, view))
     return {
         "metadata": _template_metadata(
             settings,
@@ -110,11 +92,11 @@ def worker_template(view: View, artifact: Artifact, revision: str, image: str) -
         ),
         "spec": {
             "topologySpreadConstraints": [_over_nodes(view.name)],
-            **_pod_spec(settings),
+            **_pod_spec(view, settings),
             "terminationGracePeriodSeconds": _grace_period(spec.serving),
             "initContainers": [fetch],
             "containers": [worker],
-            "volumes": [_WORK_VOLUME, *_secret_volumes(secrets)],
+            "volumes": _volumes(view, granted, secrets),
         },
     }
 
@@ -140,7 +122,8 @@ def _over_nodes(name: str) -> dict[str, Any]:
 
 def job_template(view: View) -> dict[str, Any]:
     """Return the pod template of the Job for the wanted recipe."""
-    settings = view.spec.job or PodSettings()
+    settings = view.job_settings
+    granted = resources.of_job(view)
     secrets, claims = _job_secrets(view), _job_claims(view)
     job = {
         **_container("job", ["modelpress", "job"], settings.image or view.settings.compressor_image),
@@ -153,9 +136,15 @@ def job_template(view: View) -> dict[str, Any]:
             }
             | ({contract.CLAIMS: contract.CLAIMS_MOUNT} if claims else {}),
             settings,
+            connection.variables(view),
         ),
-        "volumeMounts": [_WORK_VOLUME_MOUNT, *_secret_mounts(secrets), *_claim_mounts(claims)],
-    } | _resources(settings.resources)
+        "volumeMounts": [
+            _WORK_VOLUME_MOUNT,
+            *_secret_mounts(secrets),
+            *_claim_mounts(claims),
+            *connection.mounts(view),
+        ],
+    } | _resources(granted)
     return {
         "metadata": _template_metadata(
             settings,
@@ -163,15 +152,14 @@ def job_template(view: View) -> dict[str, Any]:
             | {names.ROLE_LABEL: names.JOB, names.RECIPE_LABEL: recipe_label(view.recipe_hash)},
         ),
         "spec": {
-            **_pod_spec(settings),
+            **_pod_spec(view, settings),
             "restartPolicy": "Never",
             "containers": [job],
-            "volumes": [_WORK_VOLUME, *_secret_volumes(secrets), *_claim_volumes(claims)],
+            "volumes": [*_volumes(view, granted, secrets), *_claim_volumes(claims)],
         },
     }
 
 
-_WORK_VOLUME: dict[str, Any] = {"name": "work", "emptyDir": {}}
 _WORK_VOLUME_MOUNT = {"name": "work", "mountPath": WORK_MOUNT}
 
 
@@ -204,9 +192,14 @@ def _container(name: str, command: list[str], image: str) -> dict[str, Any]:
     }
 
 
-def _environment(variables: Mapping[str, str], settings: PodSettings) -> list[dict[str, Any]]:
+def _environment(
+    variables: Mapping[str, str], settings: PodSettings, defaults: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Return the variables of a container; those of `defaults` where the settings do not name them."""
+    named = {str(entry.get("name", "")).upper() for entry in settings.env or []}  # https_proxy is HTTPS_PROXY
     own = {
         **variables,
+        **{name: value for name, value in (defaults or {}).items() if name not in named},
         contract.TERMINATION_MESSAGE: TERMINATION_PATH,
         "HOME": WORK_MOUNT,
         "TMPDIR": WORK_MOUNT,
@@ -310,10 +303,17 @@ def _claim_mounts(claims: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _secret_volumes(secrets: Mapping[str, str]) -> list[dict[str, Any]]:
+def _volumes(
+    view: View, granted: Mapping[str, Any] | None, secrets: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    mode = SECRET_MODE if view.settings.defaults.pod_security.fixed_user else OPEN_SECRET_MODE
     return [
-        {"name": f"secret-{folder}", "secret": {"secretName": name, "defaultMode": SECRET_MODE}}
-        for folder, name in secrets.items()
+        {"name": "work", "emptyDir": resources.work_volume(granted)},
+        *(
+            {"name": f"secret-{folder}", "secret": {"secretName": name, "defaultMode": mode}}
+            for folder, name in secrets.items()
+        ),
+        *connection.volumes(view),
     ]
 
 
@@ -324,28 +324,8 @@ def _secret_mounts(secrets: Mapping[str, str]) -> list[dict[str, Any]]:
     ]
 
 
-def _resources(resources: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {"resources": dict(resources)} if resources else {}
-
-
-def _plain(resources: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return resources without devices: the init container must not hold a claim of its own on them."""
-    chosen: dict[str, Any] = {}
-    for kind in ("limits", "requests"):
-        amounts = (resources or {}).get(kind)
-        kept = {name: amounts[name] for name in _PLAIN_RESOURCES if name in amounts} if amounts else {}
-        if kept:
-            chosen[kind] = kept
-    return chosen
-
-
-def _with_devices(resources: Mapping[str, Any] | None, requested: Mapping[str, str]) -> dict[str, Any]:
-    merged = dict(resources or {})
-    if requested:
-        merged["limits"] = {**(merged.get("limits") or {}), **requested}
-        if merged.get("requests"):
-            merged["requests"] = {**merged["requests"], **requested}
-    return merged
+def _resources(granted: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"resources": dict(granted)} if granted else {}
 
 
 def _template_metadata(settings: PodSettings, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -355,7 +335,7 @@ def _template_metadata(settings: PodSettings, labels: Mapping[str, str]) -> dict
     return metadata
 
 
-def _pod_spec(settings: PodSettings) -> dict[str, Any]:
+def _pod_spec(view: View, settings: PodSettings) -> dict[str, Any]:
     chosen = settings.to_wire()
     copied = (
         "imagePullSecrets",
@@ -371,6 +351,10 @@ def _pod_spec(settings: PodSettings) -> dict[str, Any]:
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": _POD_SECURITY,
+        "securityContext": {
+            "runAsNonRoot": True,
+            **(_FIXED_USER if view.settings.defaults.pod_security.fixed_user else {}),
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
         **{name: chosen[name] for name in copied if name in chosen},
     }

@@ -1,0 +1,128 @@
+"""What containers may use and ask for where neither resource nor operator says it: from the model's size.
+
+A limit keeps one pod from taking the node with it, so it lies well above what was measured (docs/serving.md,
+Memory). A request is what an idle container holds. There is no limit of CPU: it would only slow down.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from modelpress.api.spec import DeviceType, Scheme, Spec
+from modelpress.api.values import parse_bytes
+from modelpress.planning.artifact import Artifact
+from modelpress.planning.inheritance import completed_resources
+from modelpress.planning.view import View
+
+Resources = Mapping[str, Any] | None  # as in a container
+
+DEFAULT_DEVICE = "nvidia.com/gpu"
+_STORAGE = "ephemeral-storage"
+_PLAIN = ("cpu", "memory", _STORAGE)
+_MIB = 2**20
+_GIB = 2**30
+
+# The size of a Job's model is not known. A tiny one takes 0.6 GB, one of 400 MB in float32 up to 5 GB; the
+# volume holds the model as it came and unpacked, its float32 form for the converter, data sets and artifact.
+_JOB = {
+    "limits": {"memory": "8Gi", _STORAGE: "20Gi"},
+    "requests": {"cpu": "500m", "memory": "1Gi", _STORAGE: "1Gi"},
+}
+
+# How many times the file one copy of the model holds beside it: LiteRT makes floats of some schemes' weights,
+# TensorFlow of all that are not of layers of Keras. What Auto chose is not known here.
+_CPU_FACTORS = {Scheme.FLOAT16: 3, Scheme.INT8_WEIGHTS: 8, Scheme.AUTO: 8}
+_GPU_FACTORS = {
+    Scheme.FLOAT16: 2,
+    Scheme.BFLOAT16: 2,
+    Scheme.INT8_WEIGHTS: 4,
+    Scheme.INT4_WEIGHTS: 8,
+    Scheme.AUTO: 8,
+}
+_REQUEST_FACTOR = 8  # maxRequestBytes: four bodies that arrive, and as much again that waits
+_BATCH_BYTES = 512 * _MIB  # what one copy computes a batch in
+
+
+def of_job(view: View) -> Resources:
+    """Return the resources of the Job's container."""
+    return completed_resources(view.job_settings.resources, _JOB)
+
+
+def of_worker(view: View, artifact: Artifact) -> Resources:
+    """Return the resources of a worker's containers, without devices; no defaults where the size is lost."""
+    size = artifact.compressed_bytes
+    own = view.worker_settings.resources
+    return own if size is None else completed_resources(own, _worker_defaults(view.spec, size))
+
+
+def plain(granted: Resources) -> Resources:
+    """Return resources without devices: the init container must not hold a claim of its own on them."""
+    chosen: dict[str, Any] = {}
+    for kind in ("limits", "requests"):
+        amounts = (granted or {}).get(kind)
+        kept = {name: amounts[name] for name in _PLAIN if name in amounts} if amounts else {}
+        if kept:
+            chosen[kind] = kept
+    return chosen
+
+
+def with_devices(granted: Resources, view: View) -> Resources:
+    """Return resources together with the devices of a worker."""
+    requested = _devices(view)
+    merged = dict(granted or {})
+    if requested:
+        merged["limits"] = {**(merged.get("limits") or {}), **requested}
+        if merged.get("requests"):
+            merged["requests"] = {**merged["requests"], **requested}
+    return merged
+
+
+def work_volume(granted: Resources) -> dict[str, Any]:
+    """Return the emptyDir of a pod: what a pod stores counts against its containers' limit anyway."""
+    limits = (granted or {}).get("limits")
+    limit = limits.get(_STORAGE) if isinstance(limits, Mapping) else None
+    return {} if limit is None else {"sizeLimit": limit}
+
+
+def _devices(view: View) -> dict[str, str]:
+    """Return the extended resources that a worker pod requests; dynamic resource claims take their place."""
+    devices = view.spec.devices
+    resource = devices.resource_name
+    if resource is None and devices.type is DeviceType.GPU and not view.worker_settings.resource_claims:
+        resource = DEFAULT_DEVICE
+    return {resource: str(_device_count(view.spec))} if resource else {}
+
+
+def _device_count(spec: Spec) -> int:
+    spread = spec.parallelism
+    return spread.data * spread.tensor * spread.pipeline // spread.pods_per_replica
+
+
+def _worker_defaults(spec: Spec, size: int) -> dict[str, Any]:
+    """Return the defaults for an artifact of `size` bytes."""
+    gpu = spec.devices.type is DeviceType.GPU
+    spread = spec.parallelism
+    quantization = spec.compression.quantization if spec.compression else None
+    factors = _GPU_FACTORS if gpu else _CPU_FACTORS
+    factor = factors.get(quantization.scheme, 1) if quantization else 1
+    cut = 2 if spread.pipeline > 1 else 0  # stages hold parts of their own
+    # TensorFlow and CUDA on the host: 0.8 GB measured without a GPU, and a context for each device
+    process = 4 * _GIB + _device_count(spec) * _GIB if gpu else 256 * _MIB
+    weights = size * (1 + factor * spread.data + cut)
+    waiting = _REQUEST_FACTOR * parse_bytes(spec.serving.max_request_bytes)
+    # the fetch keeps the packed layer beside the files, and may do so beside those of an interrupted one
+    stored = 3 * size + _GIB
+    return {
+        "limits": {
+            "memory": _mebibytes(process + weights + spread.data * _BATCH_BYTES + waiting),
+            _STORAGE: _mebibytes(stored),
+        },
+        "requests": {
+            "cpu": "500m" if gpu else "100m",
+            "memory": _mebibytes((_GIB if gpu else 128 * _MIB) + 2 * size),
+            _STORAGE: _mebibytes(64 * _MIB + size),
+        },
+    }
+
+
+def _mebibytes(amount: int) -> str:
+    return f"{-(-amount // _MIB)}Mi"
