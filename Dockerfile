@@ -62,7 +62,9 @@ RUN echo 'modelpress:x:65532:65532:ModelPress:/tmp:/usr/sbin/nologin' >>/etc/pas
  && echo 'modelpress:x:65532:' >>/etc/group \
  && cd "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
  && for name in pip setuptools wheel; do \
-      for folder in site-packages /usr/lib/python3/dist-packages; do rm -rf $folder/$name $folder/$name-*; done; \
+      for folder in site-packages /usr/local/lib/python3*/*-packages /usr/lib/python3/dist-packages; do \
+        rm -rf $folder/$name $folder/$name-*; \
+      done; \
     done \
  && rm -rf ensurepip /usr/share/python-wheels /usr/bin/pip /usr/bin/pip3* /usr/local/bin/pip /usr/local/bin/pip3* \
  && python3 -m compileall -q --invalidation-mode unchecked-hash -x '/(tests?|idlelib|lib2to3|turtledemo|[^/]*-packages)/' "$PWD"

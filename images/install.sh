@@ -13,6 +13,8 @@ for package in numpy scipy; do
   [ ! -d $package ] || find $package -depth -type d -name tests -exec rm -rf {} +
 done
 /opt/modelpress/bin/python /tools/bin/strip.py "$packages"
-rm -f /opt/modelpress/.lock modelpress-*.dist-info/uv_cache.json # uv's own: a lock, and the time of the build
+# uv's own: a lock that all may write, and the time of the build.
+rm -f /opt/modelpress/.lock
+find . -name uv_cache.json -delete -o -name RECORD -exec sed -i '/uv_cache.json,/d' {} +
 /opt/modelpress/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash "$packages"
 find /opt/modelpress -exec touch -h -d @315532800 {} + # one date, as images.sh has: the same layer again

@@ -53,7 +53,7 @@ def test_a_build_from_nothing_on_another_machine_makes_the_same_layers(
     built: dict[str, str], base: str, checkout: Path
 ) -> None:
     again = "localhost/modelpress-test/again:1"
-    options = ("--no-cache", "--timestamp", "315532800", "--build-arg", f"BASE={base}")
+    options = ("--no-cache", "--layers", "--timestamp", "315532800", "--build-arg", f"BASE={base}")
     images.buildah("build", *options, "--target", "operator", "--tag", again, str(checkout))
     assert layers(again) == layers(built["operator"])
 

@@ -22,7 +22,7 @@ REQUEST = {
     "recipeHash": "1" * 64,
     "deviceType": "CPU",
     "model": {"uri": "file:///work/in/model.keras"},
-    "data": {"evaluation": {"uri": "file:///work/in/data.npz"}},
+    "data": {name: {"uri": "file:///work/in/data.npz"} for name in ("calibration", "evaluation")},
     "compression": {"quantization": {"scheme": "Int8Static"}},
     "evaluation": {"minScore": "90%"},
 }

@@ -33,6 +33,7 @@ def base_image(release: str = "bookworm") -> str:
     name = f"localhost/modelpress-base:{release}-{time.strftime('%G-%V', time.gmtime())}"
     with FileLock(cache() / f"base-{release}.lock"):
         if not exists(name):
+            _forget_old(release)
             _make_base(release, name)
     return name
 
@@ -99,6 +100,15 @@ def _driver(folder: Path) -> str:
     """Return the fastest storage driver that works for a folder: not overlay on top of overlay."""
     kind = subprocess.run(["stat", "-f", "-c", "%T", str(folder)], capture_output=True, text=True, check=True)
     return "vfs" if "overlay" in kind.stdout else "overlay"
+
+
+def _forget_old(release: str) -> None:
+    """Remove the bases of earlier weeks and all steps that are kept only to build faster on them."""
+    names = buildah("images", "--format", "{{.Name}}:{{.Tag}}").split()
+    for name in names:
+        if name.startswith(f"localhost/modelpress-base:{release}-"):
+            buildah("rmi", "--force", name)
+    buildah("rmi", "--prune")
 
 
 def _make_base(release: str, name: str) -> None:
