@@ -7,34 +7,34 @@ FROM ${BASE} AS tools
 ARG PIP_INDEX_URL
 ARG UV_DEFAULT_INDEX
 ENV UV_NO_CACHE=1 UV_LINK_MODE=copy UV_SYSTEM_CERTS=1 VIRTUAL_ENV=/opt/modelpress
-COPY requirements/build.txt /requirements/
+COPY operator/images/requirements/build.txt /requirements/
 RUN python3 -m venv /tools \
  && /tools/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /requirements/build.txt \
  && python3 -m venv --without-pip /opt/modelpress
-COPY images/install.sh images/strip.py /tools/bin/
+COPY operator/images/install.sh /tools/bin/
 
 # The packages of others: layers that only a new lock file changes.
 FROM tools AS packages-operator
-COPY requirements/operator.txt /requirements/
+COPY operator/images/requirements/operator.txt /requirements/
 RUN sh /tools/bin/install.sh --require-hashes -r /requirements/operator.txt
 
 FROM tools AS packages-compressor
-COPY requirements/compressor.txt /requirements/
+COPY operator/images/requirements/compressor.txt /requirements/
 RUN sh /tools/bin/install.sh --require-hashes -r /requirements/compressor.txt
 
 FROM tools AS packages-worker
-COPY requirements/worker.txt /requirements/
+COPY operator/images/requirements/worker.txt /requirements/
 RUN sh /tools/bin/install.sh --require-hashes -r /requirements/worker.txt
 
 FROM tools AS packages-worker-gpu
-COPY requirements/worker-gpu.txt /requirements/
+COPY operator/images/requirements/worker-gpu.txt /requirements/
 RUN sh /tools/bin/install.sh --require-hashes -r /requirements/worker-gpu.txt
 
 # Our own, the same in all images.
 FROM tools AS product
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
-COPY operator ./operator
+COPY operator/modelpress ./operator/modelpress
 RUN SOURCE_DATE_EPOCH=315532800 /tools/bin/uv build --quiet --wheel --no-build-isolation --python /tools/bin/python -o /wheel \
  && sh /tools/bin/install.sh --no-index /wheel/*.whl
 

@@ -37,8 +37,8 @@ test: setup binaries ## Run all tests but those of `make node`: unit, golden, an
 NODE_PACKAGES := containerd runc containernetworking-plugins iproute2 nftables iptables conntrack ipset buildah debootstrap
 .PHONY: node-packages
 node-packages: ## Install what `make node` needs of the system: Debian, as root.
-	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(NODE_PACKAGES) >/dev/null
+	dpkg --status $(NODE_PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends $(NODE_PACKAGES) >/dev/null; }
 
 .PHONY: node
 node: setup binaries ## Run the images on real kubelets with containerd: root, Linux, `make node-packages`.
@@ -56,25 +56,25 @@ lint: setup ## Format check, lint, types, layers, freshness of the CRD.
 # Left out is what only builds or shows: the images hold no installer, and nothing imports the rest.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: \
   --no-emit-index-url --no-emit-find-links --no-emit-build-options --custom-compile-command 'make lock' \
-  --constraints requirements/constraints.in $(LOCK_OPTIONS)
+  --constraints operator/images/requirements/constraints.in $(LOCK_OPTIONS)
 LEFT_OUT := $(foreach name,setuptools wheel libclang,--no-emit-package $(name))
 .PHONY: lock
-lock: setup ## Write requirements/*.txt, the packages of the images, from pyproject.toml.
-	$(LOCK) $(LEFT_OUT) pyproject.toml --extra operator -o requirements/operator.txt
-	$(LOCK) $(LEFT_OUT) pyproject.toml --extra compression -o requirements/compressor.txt
-	$(LOCK) $(LEFT_OUT) pyproject.toml --extra serving -o requirements/worker.txt
-	$(LOCK) $(LEFT_OUT) pyproject.toml --extra serving --extra gpu -o requirements/worker-gpu.txt
-	$(LOCK) requirements/build.in -o requirements/build.txt
+lock: setup ## Write operator/images/requirements/*.txt, the packages of the images, from pyproject.toml.
+	$(LOCK) $(LEFT_OUT) pyproject.toml --extra operator -o operator/images/requirements/operator.txt
+	$(LOCK) $(LEFT_OUT) pyproject.toml --extra compression -o operator/images/requirements/compressor.txt
+	$(LOCK) $(LEFT_OUT) pyproject.toml --extra serving -o operator/images/requirements/worker.txt
+	$(LOCK) $(LEFT_OUT) pyproject.toml --extra serving --extra gpu -o operator/images/requirements/worker-gpu.txt
+	$(LOCK) operator/images/requirements/build.in -o operator/images/requirements/build.txt
 
 IMAGES ?= operator compressor worker worker-gpu
 export BASE REGISTRY TAG SOURCE PLAIN_HTTP
 .PHONY: images
 images: ## Build the images: IMAGES, BASE, REGISTRY, TAG; bills of materials into build/sbom.
-	for image in $(IMAGES); do images/images.sh build $$image || exit; done
+	for image in $(IMAGES); do operator/images/images.sh build $$image || exit; done
 
 .PHONY: push
 push: images ## Build the images and push them to REGISTRY.
-	for image in $(IMAGES); do images/images.sh push $$image || exit; done
+	for image in $(IMAGES); do operator/images/images.sh push $$image || exit; done
 
 .PHONY: test-images
 test-images: setup binaries ## Build the images on Debian and test them: root, `make node-packages`.

@@ -12,7 +12,6 @@ from tests.support import images
 from tests.support.servers import Registry
 
 INPUTS = ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE")
-FOLDERS = ("operator", "requirements", "images")
 
 
 def layers(name: str) -> list[str]:
@@ -28,9 +27,8 @@ def checkout(tmp_path: Path) -> Path:
     """A copy of what images are built from, with other times, as another machine has it."""
     for name in INPUTS:
         shutil.copyfile(PROJECT / name, tmp_path / name)
-    for name in FOLDERS:
-        shutil.copytree(PROJECT / name, tmp_path / name, copy_function=shutil.copyfile)
-    (tmp_path / "images/images.sh").chmod(0o755)
+    shutil.copytree(PROJECT / "operator", tmp_path / "operator", copy_function=shutil.copyfile)
+    (tmp_path / "operator/images/images.sh").chmod(0o755)
     return tmp_path
 
 

@@ -26,6 +26,13 @@ def test_a_lock_file_resolves_to_wheels(lock: str, platform: str, python: str, t
     ]
     options += ["--python-platform", platform, "--python-version", python]
     uv = str(Path(sys.executable).with_name("uv"))
-    command = [uv, "pip", "install", *options, "-r", str(PROJECT / "requirements" / f"{lock}.txt")]
+    command = [
+        uv,
+        "pip",
+        "install",
+        *options,
+        "-r",
+        str(PROJECT / "operator/images/requirements" / f"{lock}.txt"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -4,7 +4,6 @@ Outside of it is what a user has: an image registry and an S3 server.
 """
 
 import json
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -168,18 +167,24 @@ class Load:
         self.lost: dict[str, list[str]] = {}
 
     def __enter__(self) -> "Load":
-        kubectl = self._cluster.control_plane.kubectl_command("-n", "users", "exec", "client", "--")
-        command = ["sh", "-c", 'echo $$ > /tmp/load.pid; exec python3 /load.py "$@"', "load", *self._target]
-        self._process = subprocess.Popen([*kubectl, *command], stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout
-        assert self._process.stdout.readline() == "started\n"
+        # in the background of the pod: a kubelet that restarts cuts what is attached to it
+        self._shell('rm -f /tmp/load; python3 /load.py "$@" >/tmp/load 2>&1 & echo $! >/tmp/load.pid')
+        wait_until("load started", lambda: "started" in self._shell("cat /tmp/load"))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._cluster.execute("users", "client", "sh", "-c", "kill $(cat /tmp/load.pid)")
-        output, _nothing = self._process.communicate(timeout=120)
-        for mode, found in json.loads(output.splitlines()[-1]).items():
+        self._shell("kill $(cat /tmp/load.pid)")
+        output = wait_until("load ended", lambda: self._ended(self._shell("cat /tmp/load")))
+        for mode, found in json.loads(output).items():
             self.sent[mode], self.lost[mode] = found["sent"], found["failures"]
+
+    def _shell(self, script: str) -> str:
+        return self._cluster.execute("users", "client", "sh", "-c", script, "load", *self._target)
+
+    @staticmethod
+    def _ended(output: str) -> str:
+        last = output.splitlines()[-1]
+        return last if last.startswith("{") else ""
 
 
 def wait_for_registry(host: str) -> None:

@@ -17,7 +17,7 @@ from tests.support.binaries import cache
 
 PACKAGES = ("python3", "python3-venv", "ca-certificates")
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
-_EPOCH = "315532800"  # as images/images.sh
+_EPOCH = "315532800"  # as operator/images/images.sh
 
 
 def missing() -> str | None:

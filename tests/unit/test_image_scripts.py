@@ -1,57 +1,11 @@
-"""The scripts that build images, as far as they need no engine."""
+"""The script that builds images, as far as it needs no engine."""
 
-import importlib.util
-import os
 import shutil
 import subprocess
-import sys
-import zlib
 from pathlib import Path
 
-import pytest
-
 PROJECT = Path(__file__).resolve().parents[2]
-SCRIPTS = PROJECT / "images"
-
-
-def cut(file: Path) -> int:
-    """Call the function of images/strip.py."""
-    specification = importlib.util.spec_from_file_location("strip_libraries", SCRIPTS / "strip.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return int(module.cut(file))
-
-
-def test_a_library_without_its_symbol_tables_still_loads_and_works(tmp_path: Path) -> None:
-    found = importlib.util.find_spec("csimdjson")
-    assert found is not None
-    assert found.origin is not None
-    library = tmp_path / Path(found.origin).name
-    shutil.copyfile(found.origin, library)
-    before = library.stat().st_size
-    by = cut(library)
-    assert by > 0
-    assert library.stat().st_size == before - by
-    assert cut(library) == 0
-    script = "import csimdjson; print(csimdjson.__file__, csimdjson.Parser().parse(b'[1, 2]').as_list())"
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout.split(maxsplit=1) == [str(library), "[1, 2]\n"], done.stderr
-
-
-@pytest.mark.parametrize("content", [b"", b"/* GNU ld script */", zlib.compress(b"x" * 100)])
-def test_a_file_that_is_no_library_stays(content: bytes, tmp_path: Path) -> None:
-    file = tmp_path / "libx.so"
-    file.write_bytes(content)
-    assert cut(file) == 0
-    assert file.read_bytes() == content
+SCRIPTS = PROJECT / "operator/images"
 
 
 def script(
@@ -66,10 +20,10 @@ def script(
         (programs / name).write_text(f"#!/bin/sh\n{body}\n")
         (programs / name).chmod(0o755)
     checkout = tmp_path / "checkout"
-    (checkout / "images").mkdir(parents=True)
-    shutil.copy(SCRIPTS / "images.sh", checkout / "images/images.sh")
+    (checkout / "operator/images").mkdir(parents=True)
+    shutil.copy(SCRIPTS / "images.sh", checkout / "operator/images/images.sh")
     shutil.copy(PROJECT / "pyproject.toml", checkout)
-    command = [str(programs / "sh"), str(checkout / "images/images.sh"), *arguments]
+    command = [str(programs / "sh"), str(checkout / "operator/images/images.sh"), *arguments]
     environment = {"PATH": str(programs), **variables}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

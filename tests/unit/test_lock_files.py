@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 
 PROJECT = Path(__file__).resolve().parents[2]
-FOLDER = PROJECT / "requirements"
+FOLDER = PROJECT / "operator/images/requirements"
 EXTRAS = {
     "operator": ("operator",),
     "compressor": ("compression",),

@@ -12,7 +12,6 @@ rm -rf tensorflow/include kubernetes/aio ai_edge_litert/tools/apply_plugin_main 
 for package in numpy scipy; do
   [ ! -d $package ] || find $package -depth -type d -name tests -exec rm -rf {} +
 done
-/opt/modelpress/bin/python /tools/bin/strip.py "$packages"
 # uv's own: a lock that all may write, and the time of the build.
 rm -f /opt/modelpress/.lock
 find . -name uv_cache.json -delete -o -name RECORD -exec sed -i '/uv_cache.json,/d' {} +

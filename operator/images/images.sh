@@ -1,10 +1,10 @@
 #!/bin/sh
 # Build or push images with whatever works here: docker, podman or buildah (`make images`, `make push`).
-#   images/images.sh build TARGET [OPTION...]   options go to the engine's build command
-#   images/images.sh push TARGET
+#   operator/images/images.sh build TARGET [OPTION...]   options go to the engine's build command
+#   operator/images/images.sh push TARGET
 # Reads ENGINE, BASE, REGISTRY, TAG, REVISION, SOURCE; PLAIN_HTTP=1 pushes without TLS (podman, buildah).
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 works() { command -v "$1" >/dev/null && "$1" info >/dev/null 2>&1; }
 for candidate in docker podman buildah; do
