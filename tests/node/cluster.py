@@ -18,6 +18,7 @@ from tests.support.servers import S3
 
 IMAGES_PORT, S3_PORT, API_PORT = 5001, 9000, 6443
 STORAGE_CLASS = "local"
+LOAD_SECONDS = 120  # for the answers that are outstanding when a load ends
 
 
 class RealCluster:
@@ -174,7 +175,7 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         self._shell("kill $(cat /tmp/load.pid)")
-        output = wait_until("load ended", lambda: self._ended(self._shell("cat /tmp/load")))
+        output = wait_until("load ended", lambda: self._ended(self._shell("cat /tmp/load")), LOAD_SECONDS)
         for mode, found in json.loads(output).items():
             self.sent[mode], self.lost[mode] = found["sent"], found["failures"]
 
@@ -184,6 +185,8 @@ class Load:
     @staticmethod
     def _ended(output: str) -> str:
         last = output.splitlines()[-1]
+        if "Error" in last:
+            raise AssertionError(f"the load failed: {output}")
         return last if last.startswith("{") else ""
 
 

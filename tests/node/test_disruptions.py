@@ -58,9 +58,9 @@ def test_a_kubelet_restart_leaves_the_pods_ready(installed: Installed, digits: D
     wait_for_pods(digits, 2)
     before = {pod["metadata"]["uid"] for pod in digits.ready_pods()}
     with installed.load(digits.namespace, "digits", *MODES) as load:
-        for node in installed.cluster.nodes:
+        for node in installed.cluster.nodes:  # one after the other, as an update of nodes does it
             node.restart_kubelet()
-        _let_kubelets_probe()
+            _let_kubelet_probe()
     pods = digits.ready_pods()
     assert {pod["metadata"]["uid"] for pod in pods} == before
     unready = [item for pod in pods for item in pod["status"]["conditions"] if item["type"] == "Ready"]
@@ -148,8 +148,8 @@ def _restart_operator(installed: Installed) -> None:
     )
 
 
-def _let_kubelets_probe() -> None:
-    time.sleep(10)  # probes of readiness have fallen due by then: there is no event to wait for
+def _let_kubelet_probe() -> None:
+    time.sleep(8)  # probes of readiness have fallen due by then: there is no event to wait for
 
 
 def _job_pod_runs(deployed: Deployed) -> bool:

@@ -33,8 +33,8 @@ ROLLED_BACK = {
         "SecretNotFound",
         ("missing", "not found"),
     ),
-    "variable that the worker refuses": Fault(
-        {"worker": {"env": [{"name": "MODELPRESS_LOG_FORMAT", "value": "xml"}]}}, "ModelLoadFailed", ("xml",)
+    "variable that keeps Python from starting": Fault(
+        {"worker": {"env": [{"name": "PYTHONHOME", "value": "/nowhere"}]}}, "PodCrashed", ("exit code 1",)
     ),
     "too little memory": Fault(
         {"worker": {"resources": {"requests": {"memory": "16Mi"}, "limits": {"memory": "40Mi"}}}},

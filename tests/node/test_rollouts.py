@@ -1,5 +1,7 @@
 """Scaling and edits of a model that is served by real pods: nobody who asks it loses a request."""
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.cluster.helpers import Deployed
@@ -11,11 +13,11 @@ MODES = ("new", "keep", "grpc")
 def test_scale_up_to_zero_and_back(installed: Installed, digits: Deployed) -> None:
     for replicas in (1, 3, 0, 2):
         installed.kubectl("-n", digits.namespace, "scale", "mdep/digits", f"--replicas={replicas}")
-        status = digits.wait_current()
-        assert status["readyReplicas" if replicas else "replicas"] == replicas
+        wait_for_pods(digits, replicas)
+        digits.wait(f"{replicas} in the status", _has(digits, replicas))
+        digits.wait_current()
         ready = digits.condition("Ready")
         assert (ready["status"], ready["reason"]) == ("True", "Available" if replicas else "ScaledToZero")
-        wait_for_pods(digits, replicas)
     assert len(digits.job_names()) == 1, "scaling compresses nothing again"
 
 
@@ -37,6 +39,14 @@ def test_an_update_under_load_loses_no_request(installed: Installed, digits: Dep
 def wait_for_pods(digits: Deployed, count: int) -> None:
     """Return when as many workers are ready."""
     digits.wait(f"{count} ready pods", lambda: len(digits.ready_pods()) == count)
+
+
+def _has(digits: Deployed, count: int) -> Callable[[], bool]:
+    def check() -> bool:
+        status = digits.status
+        return (status["replicas"], status.get("readyReplicas", 0)) == (count, count)
+
+    return check
 
 
 def _pods(digits: Deployed) -> int:
