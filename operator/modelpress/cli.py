@@ -321,6 +321,11 @@ def fetch() -> int:
 @_option("--workers", type=click.IntRange(1), default=4, help="Resources looked at at once.")
 @_option("--liveness-port", type=_PORT, default=8080, help="Port of /healthz and /readyz; 0: none.")
 @_option(
+    "--fixed-user/--no-fixed-user",
+    default=True,
+    help="Whether pods name user, group and fsGroup 65532, or the cluster chooses them (OpenShift).",
+)
+@_option(
     "--defaults",
     type=_FILE,
     help="YAML file with the defaults of all resources, read at the start: docs/reference.md.",

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ from tests.support import binaries, images
 PROJECT = Path(__file__).resolve().parents[2]
 SYSTEM = "modelpress-system"
 USERS = "users"
-TAG = "test"
+TAG = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
 PROGRAMS = (
     "containerd",
     "runc",
@@ -140,7 +142,7 @@ def installed(
     volume.mkdir(parents=True)
     cluster.add_volume("registry", "20Gi", volume)
     _start_client(found)
-    overlay = _overlay(cluster, pushed)
+    overlay = _overlay(cluster)
     found.kubectl("apply", "-k", str(overlay))
     for name in ("modelpress-registry", "modelpress-operator"):
         found.kubectl("-n", SYSTEM, "rollout", "status", f"deploy/{name}", f"--timeout={INSTALL_SECONDS}s")
@@ -210,22 +212,19 @@ def _push_images(registry: str, model: Path, folder: Path) -> dict[str, str]:
     return pushed
 
 
-def _overlay(cluster: RealCluster, pushed: dict[str, str]) -> Path:
-    """Write the kustomization that the README shows."""
-    folder = cluster.folder / "overlay"
+def _overlay(cluster: RealCluster) -> Path:
+    """Write the kustomization of the README, for the registry and the folder of these tests."""
+    folder = cluster.folder / "install"
     folder.mkdir()
-    names = [
-        {"name": f"modelpress/{target}", "newName": f"{cluster.registry}/modelpress/{target}", "newTag": TAG}
-        for target in ("operator", "compressor", "worker")
-    ]
-    base = os.path.relpath(PROJECT / "manifests/operator", folder)
-    body = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": [base],
-        "images": names,
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(body))
+    readme = (PROJECT / "README.md").read_text()
+    (text,) = re.findall(r"<<'END'\n(resources: .*?)END", readme, re.DOTALL)
+    for shown, here in (
+        ("registry.example.com/ml", cluster.registry),
+        ("../manifests/operator", os.path.relpath(PROJECT / "manifests/operator", folder)),
+    ):
+        assert shown in text
+        text = text.replace(shown, here)
+    (folder / "kustomization.yaml").write_text(text)
     return folder
 
 

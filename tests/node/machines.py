@@ -5,6 +5,7 @@ and ends all of it, also what an earlier run left behind. Needs root and Linux.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -19,7 +20,15 @@ CONTROL_GROUPS = Path("/sys/fs/cgroup")
 RUNTIME = Path("/run/modelpress-node")  # sockets: their paths have to be short
 STOP_SECONDS = 10
 # What a kubelet sets for the whole computer.
-_SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
+_SYSCTLS = (
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+)
+_BEFORE = RUNTIME / "sysctls.json"  # what they were: outlives a run that was killed
 
 
 class Machine:
@@ -143,12 +152,12 @@ class Network:
 
     def __init__(self, machines: Iterable[Machine]) -> None:
         self.machines = tuple(machines)
-        self._before: dict[str, str] = {}
 
     def up(self) -> None:
         """Make the bridge and all machines; this computer reaches their pods, too."""
-        for name in _SYSCTLS:
-            self._before[name] = Path("/proc/sys", name).read_text()
+        RUNTIME.mkdir(exist_ok=True)
+        if not _BEFORE.exists():
+            _BEFORE.write_text(json.dumps({name: Path("/proc/sys", name).read_text() for name in _SYSCTLS}))
         if shutil.which("modprobe"):  # built into the kernel where it is no module
             subprocess.run(["modprobe", "br_netfilter"], check=False, stderr=subprocess.DEVNULL)
         if not Path("/sys/class/net", BRIDGE).exists():
@@ -167,8 +176,10 @@ class Network:
         for machine in reversed(self.machines):
             machine.down()
         subprocess.run(["ip", "link", "delete", BRIDGE], check=False, stderr=subprocess.DEVNULL)
-        for name, value in self._before.items():
-            Path("/proc/sys", name).write_text(value)
+        if _BEFORE.exists():
+            for name, value in json.loads(_BEFORE.read_text()).items():
+                Path("/proc/sys", name).write_text(value)
+            _BEFORE.unlink()
 
 
 def _call(*command: str) -> None:

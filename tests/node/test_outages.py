@@ -16,7 +16,7 @@ def test_a_store_that_is_away_is_waited_for_and_the_model_heals_by_itself(
         # a recipe of its own: no finished artifact is taken
         change = {"optimization": {"weightClipping": {"min": "-60", "max": "60"}}, "job": {"backoffLimit": 0}}
         deployed.apply(installed.spec(change))
-        deployed.wait("the cause in the status", lambda: deployed.condition("Ready")["reason"] == CAUSE)
+        deployed.wait("the cause in the status", lambda: deployed.condition("Ready").get("reason") == CAUSE)
         told = deployed.condition("Ready")["lastTransitionTime"]
         first = deployed.job_names()
         deployed.wait("another attempt", lambda: not deployed.job_names() <= first)

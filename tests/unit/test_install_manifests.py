@@ -118,8 +118,8 @@ def test_an_overlay_gives_pull_secrets_to_operator_and_registry_and_moves_the_re
     manifests: Path, tmp_path: Path
 ) -> None:
     secrets = [{"name": "registry-login"}]
-    patch = [{"op": "add", "path": "/spec/template/spec/imagePullSecrets", "value": secrets}]
-    patches = [{"target": {"kind": "Deployment"}, "patch": yaml.safe_dump(patch)}]
+    (readme,) = re.findall(r"```yaml\n(patches:.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    patches = yaml.safe_load(readme)["patches"]
     entries = [{"name": "registry", "newName": "mirror.example.com/registry", "digest": DIGEST}]
     rendered = render(overlay(tmp_path / "overlay", manifests, entries, patches=patches))
     for name in ("modelpress-operator", "modelpress-registry"):

@@ -35,15 +35,6 @@ class Storage(ApiModel):
     )
 
 
-class PodSecurity(ApiModel):
-    """Who the pods run as."""
-
-    fixed_user: bool = Field(
-        True,
-        description="Whether pods name user, group and fsGroup 65532; false: the cluster chooses.",
-    )
-
-
 class Proxy(ApiModel):
     """The HTTP proxy on the way to sources and stores."""
 
@@ -80,7 +71,6 @@ class Defaults(ApiModel):
         None, description="Secrets for pulling images, in the namespace of each resource."
     )
     storage: Storage = Field(Storage(), description="Where artifacts are kept.")
-    pod_security: PodSecurity = Field(PodSecurity(), description="Who the pods run as.")
     proxy: Proxy | None = Field(None, description="The HTTP proxy of Jobs and of the containers that fetch.")
     ca_bundle: CaBundle | None = Field(None, description="Certificates that Jobs and fetches trust.")
     job: PodSettings | None = Field(None, description="Settings of compression Jobs.")

@@ -52,6 +52,7 @@ class OperatorOptions:
     max_concurrent_jobs: int = 10
     workers: int = 4  # ModelDeployments that are looked at at once
     liveness_port: int | None = 8080  # of /healthz and /readyz; None: no endpoints
+    fixed_user: bool = True  # of pods; False: the cluster chooses
     defaults: Defaults = field(default_factory=Defaults)  # of all resources
 
     def settings(self) -> Settings:
@@ -63,6 +64,7 @@ class OperatorOptions:
             store=self.store,
             plain_http_registry=self.plain_http_registry,
             cluster_domain=self.cluster_domain,
+            fixed_user=self.fixed_user,
             defaults=self.defaults,
         )
 

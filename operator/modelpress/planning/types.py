@@ -36,6 +36,7 @@ class Settings:
     store: str  # default of spec.storage.uri; file:///folder in local mode
     plain_http_registry: str | None = None  # host:port of the registry that may speak plain HTTP
     cluster_domain: str = "cluster.local"
+    fixed_user: bool = True  # pods name user, group and fsGroup 65532; else the cluster chooses
     defaults: Defaults = field(default_factory=Defaults)  # of all resources
     tries_again: bool = True  # a Job whose source or store is away; local mode ends instead
 

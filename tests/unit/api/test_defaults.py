@@ -9,7 +9,6 @@ from modelpress.api.spec import DeviceType
 FILE = """
 imagePullSecrets: [{name: login}]
 storage: {uri: oci://registry.example.com/models, secretRef: {name: login}}
-podSecurity: {fixedUser: false}
 proxy: {httpsProxy: "http://proxy.example.com:3128", noProxy: .example.com}
 caBundle: {configMapName: trusted}
 job: {nodeSelector: {pool: batch}, resources: {limits: {memory: 16Gi, cpu: 4}}}
@@ -23,7 +22,6 @@ def test_a_file_is_read() -> None:
     assert read.image_pull_secrets is not None
     assert read.image_pull_secrets[0].name == "login"
     assert read.storage.uri == "oci://registry.example.com/models"
-    assert not read.pod_security.fixed_user
     assert read.proxy is not None
     assert read.proxy.http_proxy is None
     assert read.ca_bundle is not None
@@ -46,7 +44,7 @@ def test_what_is_left_empty_is_unset(text: str) -> None:
     [
         (
             "jobs: {}",
-            "jobs: unknown field; accepted are caBundle, imagePullSecrets, job, podSecurity, proxy,",
+            "jobs: unknown field; accepted are caBundle, imagePullSecrets, job, proxy,",
         ),
         ("workers: {TPU: {}}", "workers.TPU: unknown field; accepted are CPU, GPU"),
         (
@@ -55,7 +53,6 @@ def test_what_is_left_empty_is_unset(text: str) -> None:
         ),
         ("job: {backoffLimit: 3}", "job.backoffLimit: unknown field; accepted are affinity, annotations,"),
         ("imagePullSecrets: login", 'imagePullSecrets: "login": Input should be a valid list'),
-        ("podSecurity: {fixedUser: 'false'}", 'podSecurity.fixedUser: "false": Input should be a valid bool'),
         ("job: {labels: {tier: 1}}", "job.labels.tier: 1: Input should be a valid string"),
         ("caBundle: {key: ca.crt}", "caBundle.configMapName: "),
         ("caBundle: {configMapName: ''}", "caBundle.configMapName: Invalid value: "),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from modelpress.api.defaults import Defaults, PodSecurity, parse
+from modelpress.api.defaults import Defaults, parse
 from modelpress.controllers.defaults import load
 from modelpress.controllers.resources import POD, permissions
 from modelpress.controllers.rest import Request, Rest
@@ -80,10 +80,8 @@ def test_kustomizations_name_every_file_of_their_folder(folder: str) -> None:
     assert named | generated | set(kustomization.get("configurations", ())) == files
 
 
-@pytest.mark.parametrize(("folder", "fixed_user"), [("operator", True), ("openshift", False)])
-def test_the_defaults_of_the_manifests_are_read(folder: str, fixed_user: bool) -> None:
-    defaults = load(MANIFESTS / folder / "defaults.yaml")
-    assert defaults == Defaults(pod_security=PodSecurity(fixed_user=fixed_user))
+def test_the_defaults_of_the_manifests_are_read() -> None:
+    assert load(MANIFESTS / "operator" / "defaults.yaml") == Defaults()
 
 
 def test_the_examples_in_the_defaults_of_the_manifests_are_accepted() -> None:

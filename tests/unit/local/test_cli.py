@@ -217,7 +217,7 @@ def test_report_and_serve_of_no_artifact(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"workers: {TPU: {}}", "workers.TPU: unknown field; accepted are CPU, GPU"),
-        (b"podSecurity: {fixedUser: 1}", "podSecurity.fixedUser: 1: Input should be a valid boolean"),
+        (b"imagePullSecrets: 1", "imagePullSecrets: 1: Input should be a valid list"),
         (b"\xff", "cannot be read: is no text"),
         (None, "cannot be read: No such file or directory"),
     ],

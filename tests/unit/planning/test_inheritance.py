@@ -12,7 +12,6 @@ from tests.unit.planning.world import SETTINGS, SPEC, World, ready_world
 FILE = """
 imagePullSecrets: [{name: common}]
 storage: {uri: oci://other/models, secretRef: {name: login}}
-podSecurity: {fixedUser: false}
 proxy: {httpsProxy: "http://proxy:3128"}
 caBundle: {configMapName: trusted}
 job: {labels: {team: platform}, nodeSelector: {pool: batch}, resources: {limits: {memory: 16Gi}}}
@@ -20,7 +19,7 @@ workers:
   CPU: {imagePullSecrets: [{name: workers}], priorityClassName: serving, image: mirror/worker:1}
   GPU: {nodeSelector: {pool: gpu}}
 """
-WITH_DEFAULTS = replace(SETTINGS, defaults=parse(FILE))
+WITH_DEFAULTS = replace(SETTINGS, fixed_user=False, defaults=parse(FILE))
 
 
 def rendered(kind: str, **fields: Any) -> dict[str, Any]:

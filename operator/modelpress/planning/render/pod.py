@@ -306,7 +306,7 @@ def _claim_mounts(claims: list[str]) -> list[dict[str, Any]]:
 def _volumes(
     view: View, granted: Mapping[str, Any] | None, secrets: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    mode = SECRET_MODE if view.settings.defaults.pod_security.fixed_user else OPEN_SECRET_MODE
+    mode = SECRET_MODE if view.settings.fixed_user else OPEN_SECRET_MODE
     return [
         {"name": "work", "emptyDir": resources.work_volume(granted)},
         *(
@@ -353,7 +353,7 @@ def _pod_spec(view: View, settings: PodSettings) -> dict[str, Any]:
         "enableServiceLinks": False,
         "securityContext": {
             "runAsNonRoot": True,
-            **(_FIXED_USER if view.settings.defaults.pod_security.fixed_user else {}),
+            **(_FIXED_USER if view.settings.fixed_user else {}),
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         **{name: chosen[name] for name in copied if name in chosen},
