@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 
 from modelpress.api.contract import JobResult
 from tests.images.conftest import Container
@@ -53,7 +54,7 @@ def test_a_job_and_a_worker_do_their_work(
     assert result.scores.compressed > 90
 
     port = free_port()
-    serve = ["timeout", "120", "modelpress", "serve", "/work/store/layout", f"--port={port}"]
+    serve = ["modelpress", "serve", "/work/store/layout", f"--port={port}"]
     command = ["buildah", "run", volume, container("worker").identifier, "--", *serve]
     log = (tmp_path / "worker.log").open("w+")
     worker = subprocess.Popen(command, env=images.environment(), stdout=log, stderr=subprocess.STDOUT)
@@ -74,6 +75,9 @@ def test_a_job_and_a_worker_do_their_work(
         predicted = np.argmax(np.asarray(answer.json()["predictions"]), axis=-1)
         assert (predicted == digits).sum() >= 18
     finally:
+        # the worker first: nothing ends it when buildah is gone
+        for process in reversed(psutil.Process(worker.pid).children(recursive=True)):
+            process.terminate()
         worker.terminate()
-        worker.wait()
+        worker.wait(60)
         log.close()
