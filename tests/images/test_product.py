@@ -76,8 +76,9 @@ def test_a_job_and_a_worker_do_their_work(
         assert (predicted == digits).sum() >= 18
     finally:
         # the worker first: nothing ends it when buildah is gone
-        for process in reversed(psutil.Process(worker.pid).children(recursive=True)):
-            process.terminate()
-        worker.terminate()
+        if worker.poll() is None:
+            for process in reversed(psutil.Process(worker.pid).children(recursive=True)):
+                process.terminate()
+            worker.terminate()
         worker.wait(60)
         log.close()
