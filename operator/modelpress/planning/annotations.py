@@ -2,8 +2,8 @@
 
 A pod's security is in its fields, which ModelPress sets. Some annotations change it past them: old ones of
 Kubernetes itself, and those with which container runtimes and their plugins add devices, mounts, kernel
-settings or another confinement. Most work only where a node's owner allows them; no worker needs one. Those that attach
-other networks are refused as well: a NetworkPolicy governs the pod's first network only. Pure.
+settings or another confinement. Most work only where a node's owner allows them; no worker needs one. Those
+that attach other networks are refused, too: a NetworkPolicy governs the pod's first network only. Pure.
 """
 
 from collections.abc import Iterator, Mapping

@@ -55,13 +55,10 @@ def _has_good_spec(view: View) -> Note | None:
 def _has_its_names(view: View) -> Note | None:
     """Return the first obstacle; a conflict, which only a person ends, before a wait."""
     observed = view.observed
-    # one that goes away holds nothing up: it went as the replicas did, and comes back with them
-    staying = tuple(body for body in observed.disruption_budgets if not objects.deleting(body))
     needed: tuple[tuple[str, tuple[Body, ...]], ...] = (
         ("Deployment", observed.deployments),
         ("Service", observed.services),
         ("NetworkPolicy", observed.network_policies),
-        ("PodDisruptionBudget", staying),
     )
     found = [
         why
