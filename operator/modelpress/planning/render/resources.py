@@ -76,6 +76,15 @@ def with_devices(granted: Resources, view: View) -> Resources:
     return merged
 
 
+def requests_devices(view: View) -> bool:
+    """Return whether a worker's pod takes devices, of which there may be none to spare."""
+    limits = (view.worker_settings.resources or {}).get("limits")
+    own = (
+        any("/" in name for name in limits) if isinstance(limits, Mapping) else False
+    )  # as no plain amount is
+    return own or bool(_devices(view) or view.worker_settings.resource_claims)
+
+
 def work_volume(granted: Resources) -> dict[str, Any]:
     """Return the emptyDir of a pod: what a pod stores counts against its containers' limit anyway."""
     limits = (granted or {}).get("limits")
