@@ -39,7 +39,8 @@ _GPU_FACTORS = {
     Scheme.AUTO: 8,
 }
 _REQUEST_FACTOR = 8  # maxRequestBytes: four bodies that arrive, and as much again that waits
-_BATCH_BYTES = 512 * _MIB  # what one copy computes a batch in
+# what one copy computes a batch in: of up to so many rows, more in proportion
+_BATCH_BYTES, _BATCH_ROWS = 512 * _MIB, 32
 
 
 def of_job(view: View) -> Resources:
@@ -106,6 +107,10 @@ def _device_count(spec: Spec) -> int:
     return spread.data * spread.tensor * spread.pipeline // spread.pods_per_replica
 
 
+def _batch_bytes(spec: Spec) -> int:
+    return _BATCH_BYTES * max(_BATCH_ROWS, spec.serving.max_batch_size) // _BATCH_ROWS
+
+
 def _worker_defaults(spec: Spec, size: int) -> dict[str, Any]:
     """Return the defaults for an artifact of `size` bytes."""
     gpu = spec.devices.type is DeviceType.GPU
@@ -122,7 +127,7 @@ def _worker_defaults(spec: Spec, size: int) -> dict[str, Any]:
     stored = 3 * size + _GIB
     return {
         "limits": {
-            "memory": _mebibytes(process + weights + spread.data * _BATCH_BYTES + waiting),
+            "memory": _mebibytes(process + weights + spread.data * _batch_bytes(spec) + waiting),
             _STORAGE: _mebibytes(stored),
         },
         "requests": {
