@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from modelpress.api import pod_shapes
 from modelpress.api.conditions import Reason
 from modelpress.api.spec import Spec
 from modelpress.api.support import unsupported
@@ -38,7 +39,10 @@ def unsuitable(view: View, artifact: Artifact) -> Note | None:
 
 
 def refused_settings(spec: Spec) -> Note | None:
-    """Return why settings of pods would change what ModelPress itself sets in them."""
+    """Return why settings of pods have the wrong shape, or would change what ModelPress itself sets."""
+    shape = next(pod_shapes.problems(spec), None)
+    if shape:
+        return note(Reason.INVALID_SPEC, shape)
     why = reserved_variable(spec) or weakening(spec)
     return note(Reason.INVALID_POD_SETTINGS, why) if why else None
 

@@ -45,7 +45,7 @@ class Loaded:
 
 
 def load(folder: Path, layout: Layout, max_batch_size: int) -> Loaded:
-    """Check the artifact in `folder`, build all executors and run each, on CPUs with the largest batch, too. Blocks.
+    """Check the artifact in `folder`, build all executors and run each, up to the largest batch. Blocks.
 
     Raises DataError or MissingError: ArtifactCorrupt, ArtifactLost, ModelLoadFailed, OutOfMemory or
     UnsupportedModel.

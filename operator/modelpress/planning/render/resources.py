@@ -59,8 +59,8 @@ def plain(granted: Resources) -> Resources:
     """Return resources without devices: the init container must not hold a claim of its own on them."""
     chosen: dict[str, Any] = {}
     for kind in ("limits", "requests"):
-        amounts = (granted or {}).get(kind)
-        kept = {name: amounts[name] for name in _PLAIN if name in amounts} if amounts else {}
+        amounts = _amounts(granted, kind)
+        kept = {name: amounts[name] for name in _PLAIN if name in amounts}
         if kept:
             chosen[kind] = kept
     return chosen
@@ -71,26 +71,30 @@ def with_devices(granted: Resources, view: View) -> Resources:
     requested = _devices(view)
     merged = dict(granted or {})
     if requested:
-        merged["limits"] = {**(merged.get("limits") or {}), **requested}
-        if merged.get("requests"):
-            merged["requests"] = {**merged["requests"], **requested}
+        merged["limits"] = {**_amounts(granted, "limits"), **requested}
+        if requests := _amounts(granted, "requests"):
+            merged["requests"] = {**requests, **requested}
     return merged
 
 
 def requests_devices(view: View) -> bool:
     """Return whether a worker's pod takes devices, of which there may be none to spare."""
-    limits = (view.worker_settings.resources or {}).get("limits")
-    own = (
-        any("/" in name for name in limits) if isinstance(limits, Mapping) else False
-    )  # as no plain amount is
+    own = any(
+        "/" in name for name in _amounts(view.worker_settings.resources, "limits")
+    )  # no plain one has it
     return own or bool(_devices(view) or view.worker_settings.resource_claims)
 
 
 def work_volume(granted: Resources) -> dict[str, Any]:
     """Return the emptyDir of a pod: what a pod stores counts against its containers' limit anyway."""
-    limits = (granted or {}).get("limits")
-    limit = limits.get(_STORAGE) if isinstance(limits, Mapping) else None
+    limit = _amounts(granted, "limits").get(_STORAGE)
     return {} if limit is None else {"sizeLimit": limit}
+
+
+def _amounts(granted: Resources, kind: str) -> Mapping[str, Any]:
+    """Return limits or requests; none where a spec that is refused has something else there."""
+    amounts = (granted or {}).get(kind)
+    return amounts if isinstance(amounts, Mapping) else {}
 
 
 def _devices(view: View) -> dict[str, str]:
