@@ -60,7 +60,7 @@ def test_a_pipeline_of_a_model_that_cannot_be_cut_ends_with_one_line(artifacts: 
 def test_every_copy_computes_the_largest_batch_before_it_is_ready(
     artifacts: Path, copy_count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows: dict[LiteRTExecutor, list[int]] = {}
+    rows: dict[object, list[int]] = {}
 
     def run(self: LiteRTExecutor, inputs: Arrays) -> list[Array]:
         rows.setdefault(self, []).append(len(inputs[0]))
