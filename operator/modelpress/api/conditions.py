@@ -23,6 +23,10 @@ class Reason(StrEnum):
     COMPRESSING = "Compressing", "The compression Job is running or about to run."
     ROLLING_OUT = "RollingOut", "Pods of a new revision are starting."
     SERVING_GAP = "ServingGap", "A rollout ends the last pod before a new one is ready, as strategy says."
+    DISRUPTION_BUDGET_REFUSED = (
+        "DisruptionBudgetRefused",
+        "The cluster refuses the PodDisruptionBudget, or its name is taken: evictions are not limited.",
+    )
     AVAILABLE = "Available", "Enough pods are ready."
     SCALED_TO_ZERO = "ScaledToZero", "replicas is 0."
     COMPRESSION_SUCCEEDED = "CompressionSucceeded", "An artifact of this recipe exists."

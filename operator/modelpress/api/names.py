@@ -1,6 +1,7 @@
 """Names, labels and annotations: deterministic, so that two operators write the same objects."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 
 GROUP = "modelpress.dev"
@@ -31,8 +32,10 @@ def short(value: str) -> str:
 
 def job_name(resource: str, recipe_hash: str, retry: str | None, attempt: int = 0) -> str:
     """Return the name of the Job for a recipe; each retry value and each attempt has its own."""
-    again = f"/{attempt}" if attempt else ""
-    return f"{resource}-{short(recipe_hash + (retry or '') + again)}"
+    told = recipe_hash + (retry or "")
+    if attempt:  # as JSON: a retry may end like the number of an attempt, or be empty
+        told = json.dumps([recipe_hash, retry, attempt])
+    return f"{resource}-{short(told)}"
 
 
 def revision_name(resource: str, revision_hash: str) -> str:

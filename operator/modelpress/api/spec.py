@@ -269,7 +269,7 @@ class RollingUpdate(ApiModel):
     )
     max_surge: IntOrPercent | None = Field(
         None,
-        description="Pods above replicas during an update. Unset: 1 on CPU; on GPU 0, or 1 where "
+        description="Pods above replicas during an update. Unset: 1 without devices; with them 0, or 1 where "
         "maxUnavailable is 0.",
     )
     max_unavailable: IntOrPercent | None = Field(

@@ -76,7 +76,7 @@ def event_body(resource: Body, note: EventNote, now: datetime) -> dict[str, Any]
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}",
+            "name": f"{metadata['name']}.{_told_apart(resource, note)}",
             "namespace": metadata["namespace"],
         },
         "involvedObject": {
@@ -97,6 +97,13 @@ def event_body(resource: Body, note: EventNote, now: datetime) -> dict[str, Any]
         "lastTimestamp": moment,
         "count": 1,
     }
+
+
+def _told_apart(resource: Body, note: EventNote) -> str:
+    """Return the end of an Event's name: the same for notes that are to be told once."""
+    if not note.once:
+        return uuid.uuid4().hex[:16]
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{resource['metadata']['uid']}/{note.reason}").hex[:16]
 
 
 def _ended(job: Body) -> bool:

@@ -143,6 +143,8 @@ class KubernetesCluster:
         try:
             self._rest.send(Request("create", EVENT, namespace, body=body))
         except ApiError as error:
+            if note.once and error.status == 409:  # it was told already
+                return
             logger.warning("event not written: %s", error, extra={"namespace": namespace})
 
     def _create(self, body: Body) -> Mapping[str, Any]:

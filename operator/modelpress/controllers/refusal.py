@@ -44,9 +44,11 @@ def refusal_of(status: int, message: str, wanted: Body) -> TemplateRefused | Non
 
     The server reports an unknown field of an applied object with status 500.
     """
+    invalid = status in (400, 422) or (status == 500 and "typed patch object" in message)
+    if wanted["kind"] == "PodDisruptionBudget" and (invalid or status == 403):
+        return _refused(Reason.DISRUPTION_BUDGET_REFUSED, wanted, message)  # not needed, so no fault of ours
     if status == 403 and not _is_missing_right(message):
         return _refused(kubernetes_reasons.refusal(message), wanted, message)
-    invalid = status in (400, 422) or (status == 500 and "typed patch object" in message)
     if invalid and wanted["kind"] in _INVALID:
         return _refused(_INVALID[wanted["kind"]], wanted, message)
     return None

@@ -37,7 +37,8 @@ def owner_key(body: Body) -> Key | None:
     if body.get("kind") == MODEL_DEPLOYMENT.kind:
         return Key(metadata["namespace"], metadata["name"])
     owner = (metadata.get("labels") or {}).get(NAME_LABEL)
-    return Key(metadata["namespace"], owner) if owner else None
+    # an empty label is one: a list by the label finds its object as well
+    return Key(metadata["namespace"], owner) if owner is not None else None
 
 
 def pack(body: Body) -> Entry:

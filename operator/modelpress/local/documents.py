@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelpress.api import kubeyaml, manifest, names
+from modelpress.api import kubeyaml, manifest, names, pod_shapes
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import MissingError, UsageError
 from modelpress.api.text import printable
@@ -112,7 +112,7 @@ def _problems(body: Body, secrets: variables.Secrets) -> Iterator[str]:
     except ValueError as error:
         yield str(error)
     else:
-        yield from variables.problems(spec, secrets)
+        yield from list(pod_shapes.problems(spec)) or variables.problems(spec, secrets)
 
 
 def _check_secret(documents: Documents, field: str, reference: Body | None) -> None:

@@ -2,7 +2,8 @@
 
 A pod's security is in its fields, which ModelPress sets. Some annotations change it past them: old ones of
 Kubernetes itself, and those with which container runtimes and their plugins add devices, mounts, kernel
-settings or another confinement. Most work only where a node's owner allows them; no worker needs one. Pure.
+settings or another confinement. Most work only where a node's owner allows them; no worker needs one. Those
+that attach other networks are refused, too: a NetworkPolicy governs the pod's first network only. Pure.
 """
 
 from collections.abc import Iterator, Mapping
@@ -63,19 +64,28 @@ _PLUGINS = (  # devices and mounts
     "devices.noderesource.dev",
     "mounts.noderesource.dev",
 )
-_REFUSED = (*_KUBERNETES, *_CRIO, *_RUNTIMES, *_PLUGINS)
+_NETWORKS = (  # of Multus: no NetworkPolicy governs what goes over them
+    "k8s.v1.cni.cncf.io/",
+    "v1.multus-cni.io/",
+)
+_REFUSED = (*_KUBERNETES, *_CRIO, *_RUNTIMES, *_PLUGINS, *_NETWORKS)
 
 
 def weakening(spec: Spec) -> str | None:
     """Return which annotation of the spec is refused, or None."""
     parts = {"worker": spec.worker, "job": spec.job}
     found = (
-        f"spec.{part}.annotations: {key}: {shown(value[:_SHOWN])} would loosen the pod's security, which "
-        "ModelPress keeps at the Pod Security Standard restricted"
+        f"spec.{part}.annotations: {key}: {shown(value[:_SHOWN])} {_effect(key)}"
         for part, settings in parts.items()
         for key, value in _refused((settings and settings.annotations) or {})
     )
     return next(found, None)
+
+
+def _effect(key: str) -> str:
+    if key.startswith(_NETWORKS):
+        return "would attach networks that the pod's NetworkPolicy does not govern"
+    return "would loosen the pod's security, which ModelPress keeps at the Pod Security Standard restricted"
 
 
 def _refused(annotations: Mapping[str, str]) -> Iterator[tuple[str, str]]:

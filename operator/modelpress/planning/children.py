@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from modelpress.api import names
+from modelpress.api.conditions import Reason
 from modelpress.planning import objects
 from modelpress.planning.drift import differs
 from modelpress.planning.ownership import Claim, obstacle
@@ -10,7 +11,7 @@ from modelpress.planning.recipe import Making
 from modelpress.planning.render import deployment, disruptionbudget, networkpolicy, revision, service
 from modelpress.planning.revisions import Revision, find
 from modelpress.planning.rollout import Rollout
-from modelpress.planning.types import Body, Ref
+from modelpress.planning.types import Body, EventNote, Ref
 from modelpress.planning.view import View
 
 _CREATED_ONCE = ("Job", "ControllerRevision")
@@ -32,6 +33,15 @@ def unwanted(view: View) -> tuple[Ref, ...]:
         return ()
     budgets = [body for body in view.observed.disruption_budgets if view.claim(body) is Claim.OURS]
     return tuple(objects.ref_to(body, "PodDisruptionBudget") for body in budgets)
+
+
+def budget_warnings(view: View) -> tuple[EventNote, ...]:
+    """Return the event to write where somebody else's PodDisruptionBudget has the name of ours."""
+    found = objects.named(view.observed.disruption_budgets, view.name)
+    why = obstacle(found, view.resource, "PodDisruptionBudget") if found else None
+    if why is None or why.reason is not Reason.NAME_CONFLICT or not disruptionbudget.is_wanted(view):
+        return ()
+    return (EventNote("Warning", Reason.DISRUPTION_BUDGET_REFUSED.value, why.message, once=True),)
 
 
 def _wanted(view: View, making: Making, rollout: Rollout, revisions: tuple[Revision, ...]) -> Iterator[Body]:

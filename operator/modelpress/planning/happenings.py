@@ -44,14 +44,12 @@ def _best(found: list[_Said], since: float) -> Note | None:
     if not fresh:
         return None
     newest = max(fresh, key=lambda each: (each.rank, each.at))
-    alike = [
-        each.why.message
+    together = [
+        each.why
         for each in fresh
-        if each.rank == newest.rank
-        and each.why.reason is newest.why.reason
-        and not newest.at - each.at > _TOGETHER_SECONDS  # of undated ones as well
+        if each.rank == newest.rank and not newest.at - each.at > _TOGETHER_SECONDS  # of undated ones as well
     ]
-    return note(newest.why.reason, min(alike))
+    return min(together, key=lambda why: (why.reason.value, why.message))
 
 
 def _said(event: Body) -> _Said:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from modelpress.api.conditions import Reason
 from modelpress.api.status import Failure, RevisionReference
 from modelpress.planning import gate, objects, policies, recipe, revisions, waiting
-from modelpress.planning.children import missing, unwanted
+from modelpress.planning.children import budget_warnings, missing, unwanted
 from modelpress.planning.events import transitions
 from modelpress.planning.note import Note, note
 from modelpress.planning.ownership import WAIT_SECONDS, obstacle
@@ -39,7 +39,8 @@ def decide(observed: Observed, settings: Settings) -> Plan:
         delete=(*unwanted(view), *(() if steps.hold else (*steps.making.delete, *_obsolete(view, steps)))),
         requeue=_requeue(view, steps),
     )
-    return replace(plan, events=(*gap_warnings(view, steps.rollout.target), *plan.events))
+    warnings = (*gap_warnings(view, steps.rollout.target), *budget_warnings(view))
+    return replace(plan, events=(*warnings, *plan.events))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from modelpress.api import pod_shapes
 from modelpress.api.conditions import Reason
 from modelpress.api.spec import Spec
 from modelpress.api.support import unsupported
@@ -38,7 +39,10 @@ def unsuitable(view: View, artifact: Artifact) -> Note | None:
 
 
 def refused_settings(spec: Spec) -> Note | None:
-    """Return why settings of pods would change what ModelPress itself sets in them."""
+    """Return why settings of pods have the wrong shape, or would change what ModelPress itself sets."""
+    shape = next(pod_shapes.problems(spec), None)
+    if shape:
+        return note(Reason.INVALID_SPEC, shape)
     why = reserved_variable(spec) or weakening(spec)
     return note(Reason.INVALID_POD_SETTINGS, why) if why else None
 
@@ -55,13 +59,10 @@ def _has_good_spec(view: View) -> Note | None:
 def _has_its_names(view: View) -> Note | None:
     """Return the first obstacle; a conflict, which only a person ends, before a wait."""
     observed = view.observed
-    # one that goes away holds nothing up: it went as the replicas did, and comes back with them
-    staying = tuple(body for body in observed.disruption_budgets if not objects.deleting(body))
     needed: tuple[tuple[str, tuple[Body, ...]], ...] = (
         ("Deployment", observed.deployments),
         ("Service", observed.services),
         ("NetworkPolicy", observed.network_policies),
-        ("PodDisruptionBudget", staying),
     )
     found = [
         why

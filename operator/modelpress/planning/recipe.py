@@ -258,5 +258,8 @@ def _requeue(view: View, job: Body, why: Note | None) -> float | None:
     if not alive:
         return waiting.LOOK_AGAIN_SECONDS  # what forbids its pods shows in events only
     if any(objects.dig(pod, "status", "phase") == "Running" for pod in alive):
-        return attempts.passes_in(view, job) if why else None
+        if why is None:
+            return None
+        left = attempts.passes_in(view, job)  # 0 or less: what it says now has another cause
+        return left if left > 0 else waiting.look_again(alive, view.observed.now)
     return waiting.look_again(alive, view.observed.now)

@@ -170,7 +170,7 @@ def _moving(view: View, goal: Revision, *, replaced: bool = False) -> Note:
         return trouble
     ready = sum(objects.is_true(pod, "Ready") for pod in _pods(view, goal))
     text = f"revision {goal.name}: {ready} of {view.spec.replicas} pods are ready"
-    return note(Reason.ROLLING_OUT, f"{text}; {GAP}" if replaced and leaves_gap(view.spec) else text)
+    return note(Reason.ROLLING_OUT, f"{text}; {GAP}" if replaced and leaves_gap(view) else text)
 
 
 def _trouble(view: View, goal: Revision) -> Note | None:

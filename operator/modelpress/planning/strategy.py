@@ -4,8 +4,9 @@ import math
 
 from modelpress.api import names
 from modelpress.api.conditions import Reason
-from modelpress.api.spec import DeviceType, RollingUpdate, Spec, StrategyType
+from modelpress.api.spec import RollingUpdate, StrategyType
 from modelpress.planning import objects
+from modelpress.planning.render.resources import requests_devices
 from modelpress.planning.revisions import Revision
 from modelpress.planning.types import EventNote
 from modelpress.planning.view import View
@@ -18,26 +19,28 @@ GAP = (
 )
 
 
-def bounds(spec: Spec) -> tuple[Bound, Bound]:
+def bounds(view: View) -> tuple[Bound, Bound]:
     """Return maxSurge and maxUnavailable.
 
-    Unset, a CPU's new pod starts before the old one ends; a GPU's old pod makes room first. Where one of the
-    two is set, the other follows: they are never both 0, and who grants a spare pod wants no gap.
+    Unset, a new pod starts before the old one ends; one that takes devices lets the old pod make room first.
+    Where one of the two is set, the other follows: they are never both 0, and who grants a spare pod wants no
+    gap.
     """
-    chosen = spec.strategy.rolling_update or RollingUpdate()
+    chosen = view.spec.strategy.rolling_update or RollingUpdate()
     surge, unavailable = chosen.max_surge, chosen.max_unavailable
     if surge is None:
-        surge = 1 if spec.devices.type is DeviceType.CPU or _is_zero(unavailable) else 0
+        surge = 1 if _is_zero(unavailable) or not requests_devices(view) else 0
     if unavailable is None:
         unavailable = 1 if _is_zero(surge) else 0
     return surge, unavailable
 
 
-def leaves_gap(spec: Spec) -> bool:
+def leaves_gap(view: View) -> bool:
     """Return whether a rollout may end every pod before a new one is ready, by the rules of Deployments."""
+    spec = view.spec
     if spec.strategy.type is StrategyType.RECREATE:
         return spec.replicas > 0
-    surge, unavailable = (_share(bound, spec.replicas) for bound in bounds(spec))
+    surge, unavailable = (_share(bound, spec.replicas) for bound in bounds(view))
     missing = math.floor(unavailable) or (0 if surge else 1)  # both round to 0: one pod ends first
     return 0 < spec.replicas <= missing
 
@@ -49,7 +52,7 @@ def gap_warnings(view: View, target: Revision | None) -> tuple[EventNote, ...]:
     turns = (
         objects.label(objects.dig(view.deployment, "spec", "template"), names.REVISION_LABEL) != target.name
     )
-    if not (turns and leaves_gap(view.spec)):
+    if not (turns and leaves_gap(view)):
         return ()
     return (EventNote("Warning", Reason.SERVING_GAP.value, f"revision {target.name}: {GAP}"),)
 

@@ -65,6 +65,7 @@ class EventNote:
     type: str  # Normal or Warning
     reason: str
     message: str
+    once: bool = False  # not again while the API server keeps the last one of this reason, an hour as a rule
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from pydantic import ValidationError
 
-from modelpress.api import identity, names, pod_shapes
+from modelpress.api import identity, names
 from modelpress.api.pod_settings import JobSettings, PodSettings
 from modelpress.api.spec import DeviceType, Spec
 from modelpress.api.status import Failure, Status
@@ -175,11 +175,8 @@ class View(Facts):
 def parse_spec(body: Body) -> Spec:
     """Return the spec of a ModelDeployment. Raises ValueError: one line that names the first bad field."""
     try:
-        spec = Spec.model_validate(objects.dig(body, "spec") or {})
+        return Spec.model_validate(objects.dig(body, "spec") or {})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         path = ".".join(["spec", *(str(part) for part in first["loc"])])
         raise ValueError(f"{path}: {first['msg']}") from error
-    for problem in pod_shapes.problems(spec):
-        raise ValueError(problem)
-    return spec

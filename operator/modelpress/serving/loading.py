@@ -30,6 +30,7 @@ from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
 from modelpress.serving.signature import Signature
 
 _MEASURED_ROWS = 8  # a full tile of XNNPACK
+_SMALLEST = (1, 2)  # one row, and more than one
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class Loaded:
 
 
 def load(folder: Path, layout: Layout, max_batch_size: int) -> Loaded:
-    """Check the artifact in `folder`, build all executors and run each once. Blocks.
+    """Check the artifact in `folder`, build all executors and run each, up to the largest batch. Blocks.
 
     Raises DataError or MissingError: ArtifactCorrupt, ArtifactLost, ModelLoadFailed, OutOfMemory or
     UnsupportedModel.
@@ -53,10 +54,12 @@ def load(folder: Path, layout: Layout, max_batch_size: int) -> Loaded:
     signature = Signature.of(manifest)
     if manifest.form is Form.TENSORFLOW:
         copies = _on_gpus(folder, manifest, layout, max_batch_size)
+        sizes = _SMALLEST  # the others were computed to compile them
     else:
         copies = _on_cpus(folder, manifest, layout)
+        sizes = (*_SMALLEST, max_batch_size)
     for copy in copies:
-        _warm_up(copy, signature)
+        _warm_up(copy, signature, sizes)
     return Loaded(manifest, signature, copies)
 
 
@@ -163,9 +166,13 @@ def _staged(path: Path, signature: Signature, layout: Layout) -> list[list[Execu
     return [[PieceExecutor(piece) for piece in stages] for _ in range(layout.data)]
 
 
-def _warm_up(stages: list[Executor], signature: Signature) -> None:
-    """Run a copy with one row and with two, and see that outputs have as many, as batching needs."""
-    for count in (1, 2):
+def _warm_up(stages: list[Executor], signature: Signature, sizes: tuple[int, ...]) -> None:
+    """Run a copy with these numbers of rows, and see that outputs have as many, as batching needs.
+
+    The largest batch comes before any request: where memory does not suffice for it, the worker ends here,
+    while the pods before it still serve.
+    """
+    for count in sizes:
         _try(stages, signature, count)
 
 

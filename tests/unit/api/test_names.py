@@ -27,6 +27,21 @@ def test_a_retry_makes_another_job() -> None:
     assert len(tries) == 3
 
 
+def test_no_attempt_shares_its_name_with_another_retry() -> None:
+    recipe = "a" * 64
+    told = [
+        (retry, attempt)
+        for retry in (None, "", "1", "/1", "jan", "jan/1", "jan/1/1", '", 1]')
+        for attempt in (0, 1, 11)
+    ]
+    made = {(retry or "", attempt) if attempt == 0 else (retry, attempt) for retry, attempt in told}
+    assert len({names.job_name("digits", recipe, *each) for each in told}) == len(made)
+
+
+def test_the_first_attempt_is_named_as_by_earlier_releases() -> None:
+    assert names.job_name("digits", "a" * 64, "jan") == f"digits-{names.short('a' * 64 + 'jan')}"
+
+
 def test_labels_never_claim_an_instance() -> None:
     labels = names.labels("digits", "worker")
     assert labels[names.NAME_LABEL] == "digits"

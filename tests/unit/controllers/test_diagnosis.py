@@ -135,3 +135,14 @@ def test_a_long_message_is_cut_to_what_an_event_takes() -> None:
         body["metadata"]["name"]
         != event_body(resource, EventNote("Normal", "a", "b"), NOW)["metadata"]["name"]
     )
+
+
+def test_only_a_note_that_is_told_once_has_a_name_that_the_api_server_knows_already() -> None:
+    def name(uid: str = "u", **fields: Any) -> str:
+        metadata = {"namespace": "shop", "name": "digits", "uid": uid, "resourceVersion": "5"}
+        resource = {"apiVersion": "modelpress.dev/v1alpha1", "kind": "ModelDeployment", "metadata": metadata}
+        note = EventNote(**{"type": "Warning", "reason": "A", "message": "used: 5", "once": True, **fields})
+        return str(event_body(resource, note, NOW)["metadata"]["name"])
+
+    assert name() == name(message="used: 6")
+    assert len({name(), name(uid="v"), name(reason="B"), name(once=False), name(once=False)}) == 5

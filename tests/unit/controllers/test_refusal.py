@@ -87,6 +87,11 @@ TYPED = "failed to create typed patch object: .spec.template.spec.affnity: field
         (422, 'metadata.labels: Invalid value: "a b"', "Service", "InvalidSpec"),
         (422, "spec.ingress: Required value", "NetworkPolicy", None),
         (500, "etcdserver: request timed out", "Deployment", None),
+        (403, QUOTA, "PodDisruptionBudget", "DisruptionBudgetRefused"),
+        (403, RBAC, "PodDisruptionBudget", "DisruptionBudgetRefused"),
+        (400, 'admission webhook "w.example" denied', "PodDisruptionBudget", "DisruptionBudgetRefused"),
+        (422, "spec.selector: Invalid value", "PodDisruptionBudget", "DisruptionBudgetRefused"),
+        (500, "etcdserver: request timed out", "PodDisruptionBudget", None),
     ],
 )
 def test_only_what_the_user_can_cure_is_a_refusal(

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from modelpress.controllers.resources import WATCHED
-from modelpress.controllers.rest import Rest
+from modelpress.controllers.resources import POD, WATCHED
+from modelpress.controllers.rest import Request, Rest
 from modelpress.controllers.resync import Resync, Suspicion
-from modelpress.controllers.store import Entry, Store
+from modelpress.controllers.store import Entry, Store, owner_key, pack
 from modelpress.planning.types import Key
 
 
@@ -92,3 +92,28 @@ def test_it_is_ready_when_the_indexes_held_all_that_lists_of_a_stand_in_for_the_
         running.cancel()
 
     asyncio.run(look())
+
+
+class _OnePod(Rest):
+    """Answers every list of pods with one, and every other list with nothing."""
+
+    def __init__(self, pod: dict[str, Any]) -> None:
+        self._pod = pod
+
+    def send(self, request: Request) -> dict[str, Any]:
+        return {"metadata": {}, "items": [self._pod] if request.resource == POD else []}
+
+
+@pytest.mark.parametrize("label", ["digits", ""])
+def test_whatever_a_label_says_its_object_is_in_the_index_and_in_a_list_of_a_stand_in_for_the_api_server(
+    label: str,
+) -> None:
+    metadata = {"name": "p", "namespace": "shop", "uid": "u", "resourceVersion": "1"}
+    pod = {"metadata": {**metadata, "labels": {"modelpress.dev/name": label}}}
+    key = owner_key(pod)
+    indexes: dict[str, dict[Key, list[Entry]]] = {resource.kind: {} for resource in WATCHED}
+    if key is not None:
+        indexes[POD.kind][key] = [pack(pod)]
+    store = Store()
+    store.bind(indexes)
+    asyncio.run(Resync(_OnePod(pod), store, []).catch_up())

@@ -18,7 +18,7 @@ def _body(
     uid: str = "u1",
     **status: Any,
 ) -> dict[str, Any]:
-    labels = {"modelpress.dev/name": owner} if owner else {}
+    labels = {"modelpress.dev/name": owner} if owner is not None else {}
     return {
         "apiVersion": "v1",
         "kind": kind,
@@ -53,6 +53,7 @@ def test_an_object_comes_back_whole_but_for_its_managed_fields() -> None:
 def test_an_object_belongs_to_the_modeldeployment_that_its_label_names() -> None:
     assert owner_key(_body()) == KEY
     assert owner_key(_body(owner=None)) is None
+    assert owner_key(_body(owner="")) == Key("shop", ""), "the watch by label tells of it, too"
     assert owner_key(_body(kind="ModelDeployment", name="digits", owner="other")) == KEY
 
 

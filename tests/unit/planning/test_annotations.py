@@ -34,6 +34,8 @@ REFUSED = {
     "devices.nri.io/container.worker": "- path: /dev/fuse",
     "mounts.nri.io": "- source: /",
     "devices.noderesource.dev/pod": "- path: /dev/fuse",
+    "k8s.v1.cni.cncf.io/networks": "storage-network",
+    "v1.multus-cni.io/default-network": "kube-system/flat",
 }
 HARMLESS = {
     "container.apparmor.security.beta.kubernetes.io/worker": "runtime/default",

@@ -100,7 +100,7 @@ def test_an_edited_child_is_put_right(edit: str) -> None:
     assert world.plan() == Plan()
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget"])
+@pytest.mark.parametrize("kind", ["Deployment", "Service", "NetworkPolicy"])
 def test_an_object_of_somebody_else_is_a_conflict_and_left_alone(kind: str) -> None:
     for owner in ([OTHER_OWNER], []):
         world = World()

@@ -57,11 +57,31 @@ def test_one_that_is_still_going_away_holds_nothing_up() -> None:
     assert world.step() == ["apply PodDisruptionBudget digits"]
 
 
-def test_that_of_an_earlier_resource_is_waited_for() -> None:
+def test_that_of_an_earlier_resource_is_left_to_go_and_holds_nothing_up() -> None:
     world = ready_world()
     world.only("PodDisruptionBudget")["metadata"]["ownerReferences"] = [{**OLD_OWNER, "controller": True}]
+    world.edit(replicas=3)
+    assert world.settle() == [["apply Deployment digits", "status"]]
+    assert world.says("Reconciling") == ("False", "Settled")
+    assert world.plan() == Plan()
+
+
+@pytest.mark.parametrize("owners", [[], [{**OLD_OWNER, "kind": "Other", "controller": True}]])
+def test_that_of_somebody_else_is_left_alone_and_an_event_tells_once(owners: list[dict[str, str]]) -> None:
+    world = ready_world()
+    metadata = world.only("PodDisruptionBudget")["metadata"]
+    metadata |= {"ownerReferences": owners, "labels": {}}
+    world.edit(replicas=3)
+    assert world.settle() == [["apply Deployment digits", "status"]]
+    assert world.says("Ready") == ("True", "Available")
+    assert world.says("Stalled") == ("False", "Settled")
+    (told,) = world.plan().events
+    assert (told.type, told.reason, told.once) == ("Warning", "DisruptionBudgetRefused", True)
+    assert "PodDisruptionBudget digits" in told.message
+    world.edit(replicas=1)
     world.settle()
-    assert world.says("Reconciling") == ("True", "WaitingForDeletion")
+    assert world.plan() == Plan(), "none is wanted"
+    assert BUDGET in world.objects
 
 
 def test_it_follows_the_replicas_also_while_nothing_new_may_be_made() -> None:

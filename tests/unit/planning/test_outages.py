@@ -126,6 +126,23 @@ def test_other_recipes_wait_for_themselves() -> None:
     assert world.plan().requeue == pytest.approx(10)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_job_that_has_run_for_long_and_gets_into_trouble_is_not_looked_at_without_end(known: bool) -> None:
+    world = compressing_world()
+    pod = world.add_job_pod(world.only("Job"), "Running")
+    world.wait(attempts.PASSED_SECONDS + 80)
+    if known:  # a sidecar ended, which the pod itself tells
+        ended = {"name": "proxy", "state": {"terminated": world.terminated(1)}}
+        pod["status"]["containerStatuses"].append(ended)
+    else:
+        pod["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
+        about = {"uid": pod["metadata"]["uid"]}
+        world.events = [{"reason": "NodeNotReady", "message": "not ready", "involvedObject": about}]
+    world.settle()
+    assert world.says("Reconciling")[1] != "Compressing"
+    assert world.plan().requeue == (None if known else pytest.approx(17))
+
+
 def test_the_current_revision_serves_through_an_outage() -> None:
     world = ready_world()
     before = world.status["current"]

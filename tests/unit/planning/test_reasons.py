@@ -178,6 +178,27 @@ def test_an_event_tells_what_a_starting_pod_waits_for(message: str, reason: Reas
     assert reasons.explain_pod(pod, [another]) is None
 
 
+def test_of_causes_that_are_told_in_turns_it_is_always_the_same_one() -> None:
+    pod = {"metadata": {"name": "p", "uid": "u"}, "status": waiting("ContainerCreating")}
+    messages = (NO_SECRET, 'configmap "c" not found')
+    found = {
+        reasons.explain_pod(
+            pod,
+            [
+                {
+                    "reason": "FailedMount",
+                    "message": message,
+                    "involvedObject": {"uid": "u"},
+                    "lastTimestamp": f"2026-01-01T12:0{minute}:00Z",
+                }
+                for message, minute in zip(messages, minutes, strict=True)
+            ],
+        )
+        for minutes in ((0, 1), (2, 1), (2, 3), (4, 4))
+    }
+    assert [why.reason for why in found if why] == [Reason.SECRET_NOT_FOUND]
+
+
 def test_what_a_container_says_goes_before_what_the_scheduler_says() -> None:
     pods = [
         {"metadata": {"name": "a"}, "status": CASES["no node"][0]},

@@ -45,6 +45,33 @@ def test_an_unsupported_edit_leaves_the_current_revision_serving_and_scaling() -
     assert world.says("Ready") == ("True", "Available")
 
 
+@pytest.mark.parametrize("part", ["worker", "job"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"env": [{"name": "A", "value": 1}]},
+        {"env": [{"value": "1"}]},
+        {"env": [{"name": 7}]},
+        {"env": [{"name": "A", "valueFrom": "b"}]},
+        {"resources": {"limits": 5}},
+        {"resources": {"limits": ["memory"], "requests": "cpu"}},
+        {"resources": {"limits": {"memory": ["1Gi"]}}},
+    ],
+)
+@pytest.mark.parametrize("devices", [{"type": "CPU"}, {"type": "CPU", "resourceName": "example.com/slot"}])
+def test_settings_of_a_wrong_shape_leave_the_current_revision_serving_and_scaling(
+    part: str, settings: dict[str, Any], devices: dict[str, str]
+) -> None:
+    world = ready_world({**SPEC, "devices": devices})
+    template = world.only("Deployment")["spec"]["template"]
+    world.edit(**{part: settings}, replicas=7)
+    assert world.settle() == [["apply Deployment digits", "status"]]
+    deployment = world.only("Deployment")
+    assert (deployment["spec"]["replicas"], deployment["spec"]["template"]) == (7, template)
+    assert world.says("Stalled") == ("True", "InvalidSpec")
+    assert f"spec.{part}." in world.condition("Stalled")["message"]
+
+
 def test_an_unreadable_edit_leaves_everything_as_it_is() -> None:
     world = ready_world()
     before = world.status["current"]

@@ -1,21 +1,30 @@
 """Bounds of a rolling update that the spec leaves open, and rollouts during which nothing answers."""
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pytest
 
+from modelpress.api.defaults import Defaults, Workers
+from modelpress.api.pod_settings import PodSettings
 from modelpress.api.spec import Spec
 from modelpress.local import deployments
 from modelpress.planning.strategy import bounds, leaves_gap
-from tests.unit.planning.world import SPEC, World, ready_world
+from modelpress.planning.types import Observed, Settings
+from modelpress.planning.view import View
+from tests.unit.planning.world import BEGIN, SETTINGS, SPEC, World, ready_world
 
 MODEL = {"uri": "s3://models/digits.keras"}
 
 
-def spec(device: str, replicas: int = 1, **strategy: Any) -> Spec:
-    fields = {"model": MODEL, "devices": {"type": device}, "replicas": replicas, "strategy": strategy}
-    return Spec.model_validate(fields)
+def view(device: str, replicas: int = 1, **strategy: Any) -> View:
+    return seen(devices={"type": device}, replicas=replicas, strategy=strategy)
+
+
+def seen(settings: Settings = SETTINGS, **fields: Any) -> View:
+    observed = Observed({"metadata": {"name": "digits"}}, now=BEGIN)
+    return View(observed, settings, Spec.model_validate({"model": MODEL, **fields}))
 
 
 @pytest.mark.parametrize(
@@ -36,12 +45,40 @@ def spec(device: str, replicas: int = 1, **strategy: Any) -> Spec:
 def test_what_is_unset_follows_the_device_and_is_never_0_with_the_other(
     given: dict[str, Any], cpu: tuple[Any, Any], gpu: tuple[Any, Any]
 ) -> None:
-    assert bounds(spec("CPU", rollingUpdate=given)) == cpu
-    assert bounds(spec("GPU", rollingUpdate=given)) == gpu
+    assert bounds(view("CPU", rollingUpdate=given)) == cpu
+    assert bounds(view("GPU", rollingUpdate=given)) == gpu
 
 
 def test_a_strategy_without_bounds_is_as_good_as_none() -> None:
-    assert bounds(spec("CPU")) == bounds(spec("CPU", rollingUpdate={})) == (1, 0)
+    assert bounds(view("CPU")) == bounds(view("CPU", rollingUpdate={})) == (1, 0)
+
+
+CLAIMS = [{"name": "device", "resourceClaimTemplateName": "device"}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"devices": {"type": "CPU"}}, (1, 0)),
+        ({"devices": {"type": "CPU"}, "worker": {"resources": {"limits": {"cpu": "1"}}}}, (1, 0)),
+        ({"devices": {"type": "CPU"}, "worker": {"resources": {"limits": "1"}}}, (1, 0)),
+        ({"devices": {"type": "CPU"}, "job": {"resourceClaims": CLAIMS}}, (1, 0)),
+        ({"devices": {"type": "CPU", "resourceName": "example.com/slot"}}, (0, 1)),
+        ({"devices": {"type": "CPU"}, "worker": {"resourceClaims": CLAIMS}}, (0, 1)),
+        ({"devices": {"type": "CPU"}, "worker": {"resources": {"limits": {"example.com/slot": 1}}}}, (0, 1)),
+        ({"devices": {"type": "GPU"}, "worker": {"resourceClaims": CLAIMS}}, (0, 1)),
+    ],
+)
+def test_where_devices_are_requested_none_may_be_left_for_a_pod_more(
+    fields: dict[str, Any], expected: tuple[int, int]
+) -> None:
+    assert bounds(seen(**fields)) == expected
+
+
+def test_claims_of_all_workers_count_as_well() -> None:
+    defaults = Defaults(workers=Workers(CPU=PodSettings.model_validate({"resourceClaims": CLAIMS})))
+    assert bounds(seen(replace(SETTINGS, defaults=defaults), devices={"type": "CPU"})) == (0, 1)
+    assert bounds(seen(replace(SETTINGS, defaults=defaults), devices={"type": "GPU"})) == (0, 1)
 
 
 BOUNDS = (None, 0, 1, 2, 5, "0%", "1%", "25%", "50%", "100%")
@@ -55,7 +92,7 @@ def test_a_gap_is_where_the_deployment_controller_may_end_every_pod(replicas: in
         if surge in ZERO and unavailable in ZERO:
             continue  # refused by the CRD
         given = {"maxSurge": surge, "maxUnavailable": unavailable}
-        chosen = spec(device, replicas, rollingUpdate=given)
+        chosen = view(device, replicas, rollingUpdate=given)
         rolling = dict(zip(("maxSurge", "maxUnavailable"), bounds(chosen), strict=True))
         strategy = {"type": "RollingUpdate", "rollingUpdate": rolling}
         _, missing = deployments.bounds({"spec": {"replicas": replicas, "strategy": strategy}})
@@ -65,8 +102,8 @@ def test_a_gap_is_where_the_deployment_controller_may_end_every_pod(replicas: in
 
 
 def test_recreate_leaves_a_gap_wherever_there_are_pods() -> None:
-    assert leaves_gap(spec("CPU", 3, type="Recreate"))
-    assert not leaves_gap(spec("CPU", 0, type="Recreate"))
+    assert leaves_gap(view("CPU", 3, type="Recreate"))
+    assert not leaves_gap(view("CPU", 0, type="Recreate"))
 
 
 def gpu_world(**fields: Any) -> World:

@@ -88,7 +88,7 @@ class World:
     def step(self) -> list[str]:
         """Carry out one plan; return what was done, in order."""
         plan = self.plan()
-        done = [self._apply(body) for body in plan.apply]
+        done = [self.apply(body) for body in plan.apply]
         for ref in plan.delete:
             self.objects.pop((ref.kind, ref.name))
             self.pods = {
@@ -291,7 +291,8 @@ class World:
         self.pods[name] = pod
         return pod
 
-    def _apply(self, body: Body) -> str:
+    def apply(self, body: Body) -> str:
+        """Store an object; return what was done."""
         self._uids += 1
         place = (body["kind"], body["metadata"]["name"])
         known = self.objects.get(place)

@@ -10,6 +10,8 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.artifacts import manifest
 from modelpress.artifacts.manifest import Form
+from modelpress.serving.executors.base import Array, Arrays
+from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.layout import Layout
 from modelpress.serving.loading import load
 from tests.unit.serving.artifacts import equal, examples, failure, start
@@ -52,3 +54,19 @@ def test_a_pipeline_of_a_model_that_cannot_be_cut_ends_with_one_line(artifacts: 
     assert "(RANGE) cannot be computed apart from the others on rows of zeros" in told.message
     assert "Traceback" not in log.read_text()
     load(artifacts / "mask-float32", Layout(), 32)
+
+
+@pytest.mark.parametrize("copy_count", [1, 2])
+def test_every_copy_computes_the_largest_batch_before_it_is_ready(
+    artifacts: Path, copy_count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: dict[object, list[int]] = {}
+
+    def run(self: LiteRTExecutor, inputs: Arrays) -> list[Array]:
+        rows.setdefault(self, []).append(len(inputs[0]))
+        return really(self, inputs)
+
+    really = LiteRTExecutor.run
+    monkeypatch.setattr(LiteRTExecutor, "run", run)
+    copies = load(artifacts / "dilated-int8", Layout(data=copy_count), 48).copies
+    assert [rows[executor] for copy in copies for executor in copy] == [[1, 2, 48]] * copy_count

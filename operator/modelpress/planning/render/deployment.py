@@ -3,7 +3,7 @@
 from typing import Any
 
 from modelpress.api import names
-from modelpress.api.spec import Spec, StrategyType
+from modelpress.api.spec import StrategyType
 from modelpress.planning.render.common import metadata
 from modelpress.planning.revisions import Revision
 from modelpress.planning.strategy import bounds
@@ -23,14 +23,14 @@ def render(view: View, revision: Revision) -> dict[str, Any]:
             "revisionHistoryLimit": 3,
             "progressDeadlineSeconds": view.spec.progress_deadline_seconds,
             "selector": {"matchLabels": names.entry_selector(view.name)},
-            "strategy": _strategy(view.spec),
+            "strategy": _strategy(view),
             "template": revision.template,
         },
     }
 
 
-def _strategy(spec: Spec) -> dict[str, Any]:
-    if spec.strategy.type is StrategyType.RECREATE:
+def _strategy(view: View) -> dict[str, Any]:
+    if view.spec.strategy.type is StrategyType.RECREATE:
         return {"type": "Recreate"}
-    surge, unavailable = bounds(spec)
+    surge, unavailable = bounds(view)
     return {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}

@@ -39,7 +39,8 @@ _GPU_FACTORS = {
     Scheme.AUTO: 8,
 }
 _REQUEST_FACTOR = 8  # maxRequestBytes: four bodies that arrive, and as much again that waits
-_BATCH_BYTES = 512 * _MIB  # what one copy computes a batch in
+# what one copy computes a batch in: of up to so many rows, more in proportion
+_BATCH_BYTES, _BATCH_ROWS = 512 * _MIB, 32
 
 
 def of_job(view: View) -> Resources:
@@ -58,8 +59,8 @@ def plain(granted: Resources) -> Resources:
     """Return resources without devices: the init container must not hold a claim of its own on them."""
     chosen: dict[str, Any] = {}
     for kind in ("limits", "requests"):
-        amounts = (granted or {}).get(kind)
-        kept = {name: amounts[name] for name in _PLAIN if name in amounts} if amounts else {}
+        amounts = _amounts(granted, kind)
+        kept = {name: amounts[name] for name in _PLAIN if name in amounts}
         if kept:
             chosen[kind] = kept
     return chosen
@@ -70,17 +71,30 @@ def with_devices(granted: Resources, view: View) -> Resources:
     requested = _devices(view)
     merged = dict(granted or {})
     if requested:
-        merged["limits"] = {**(merged.get("limits") or {}), **requested}
-        if merged.get("requests"):
-            merged["requests"] = {**merged["requests"], **requested}
+        merged["limits"] = {**_amounts(granted, "limits"), **requested}
+        if requests := _amounts(granted, "requests"):
+            merged["requests"] = {**requests, **requested}
     return merged
+
+
+def requests_devices(view: View) -> bool:
+    """Return whether a worker's pod takes devices, of which there may be none to spare."""
+    own = any(
+        "/" in name for name in _amounts(view.worker_settings.resources, "limits")
+    )  # no plain one has it
+    return own or bool(_devices(view) or view.worker_settings.resource_claims)
 
 
 def work_volume(granted: Resources) -> dict[str, Any]:
     """Return the emptyDir of a pod: what a pod stores counts against its containers' limit anyway."""
-    limits = (granted or {}).get("limits")
-    limit = limits.get(_STORAGE) if isinstance(limits, Mapping) else None
+    limit = _amounts(granted, "limits").get(_STORAGE)
     return {} if limit is None else {"sizeLimit": limit}
+
+
+def _amounts(granted: Resources, kind: str) -> Mapping[str, Any]:
+    """Return limits or requests; none where a spec that is refused has something else there."""
+    amounts = (granted or {}).get(kind)
+    return amounts if isinstance(amounts, Mapping) else {}
 
 
 def _devices(view: View) -> dict[str, str]:
@@ -95,6 +109,10 @@ def _devices(view: View) -> dict[str, str]:
 def _device_count(spec: Spec) -> int:
     spread = spec.parallelism
     return spread.data * spread.tensor * spread.pipeline // spread.pods_per_replica
+
+
+def _batch_bytes(spec: Spec) -> int:
+    return _BATCH_BYTES * max(_BATCH_ROWS, spec.serving.max_batch_size) // _BATCH_ROWS
 
 
 def _worker_defaults(spec: Spec, size: int) -> dict[str, Any]:
@@ -113,7 +131,7 @@ def _worker_defaults(spec: Spec, size: int) -> dict[str, Any]:
     stored = 3 * size + _GIB
     return {
         "limits": {
-            "memory": _mebibytes(process + weights + spread.data * _BATCH_BYTES + waiting),
+            "memory": _mebibytes(process + weights + spread.data * _batch_bytes(spec) + waiting),
             _STORAGE: _mebibytes(stored),
         },
         "requests": {
