@@ -2,6 +2,7 @@
 
 Credentials come from the Secret. Without one, those of the environment are used as every AWS client does
 (role of the pod, profile), and where there are none the request is anonymous, which public buckets accept.
+So is that to an endpoint which a Secret names without a credential.
 """
 
 from pathlib import Path
