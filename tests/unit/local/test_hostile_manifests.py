@@ -128,6 +128,30 @@ def test_credentials_of_the_user_do_not_go_where_a_manifest_says(
     assert said.startswith(f"spec.model.secretRef: the Secret keys has {endpoint} and no ")
 
 
+LONG = "a" * 2**20
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"a: *{LONG}",
+        f"a: !{LONG} b",
+        GOOD.replace("spec:", f"spec:\n  {LONG}: 1", 1),
+        GOOD.replace("spec:", f"{LONG}: 1\nspec:", 1),
+        secret(LONG),
+        secret("x" + "a" * 2**10, stringData={LONG: "x"}),
+        f"apiVersion: v1\nkind: {LONG}\n",
+    ],
+    ids=["alias", "tag", "field", "field of the root", "name of a Secret", "key of a Secret", "kind"],
+)
+@pytest.mark.parametrize("name", ["compress", "plan"])
+def test_an_error_quotes_no_more_than_a_person_reads(name: str, content: str, tmp_path: Path) -> None:
+    result = run(name, content, tmp_path)
+    assert result.exit_code == 64
+    assert result.stdout == ""
+    assert max(map(len, result.stderr.splitlines())) <= 2200
+
+
 def test_files_of_secrets_are_for_the_user_alone(harness: Harness) -> None:
     harness.secrets["keys"] = {"token": b"abc"}
     before = os.umask(0)
