@@ -151,9 +151,9 @@ class _Unchanged(requests.auth.AuthBase):
 class _Limited(requests.adapters.HTTPAdapter):
     """Gives each request a time limit."""
 
-    def send(self, *arguments: Any, timeout: Any = None, **options: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
         """Send a request."""
-        return super().send(*arguments, timeout=timeout or _DEFAULT_SECONDS, **options)
+        return super().send(request, **{**options, "timeout": options.get("timeout") or _DEFAULT_SECONDS})
 
 
 def _said(response: requests.Response) -> str:
