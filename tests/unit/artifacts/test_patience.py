@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import MissingError, UnavailableError
 from modelpress.api.spec import Source
-from modelpress.artifacts import client, http_source, patience, s3_source
+from modelpress.artifacts import client, gs_source, http_source, patience, s3_source, sources
 from modelpress.artifacts.client import RegistryClient
 from modelpress.artifacts.image import pack
 from modelpress.artifacts.patience import attempts, patiently, reset, unreached
@@ -86,7 +87,7 @@ def test_http(web: Web, tmp_path: Path) -> None:
 
 def test_s3(s3: S3, tmp_path: Path) -> None:
     uri = s3.put("late/m.keras", CONTENT)
-    with late(s3.endpoint, 1) as closed:  # its library tries three times by itself
+    with late(s3.endpoint) as closed:
         secrets = dataclasses.replace(s3, endpoint=closed.url).secrets(tmp_path / "secret")
         assert get(uri, tmp_path, secrets) == CONTENT
 
@@ -105,14 +106,11 @@ def test_the_hub_as_a_mock(hub: Hub, tmp_path: Path) -> None:
         assert get("hf://late/models/m.keras", tmp_path, secrets) == CONTENT
 
 
-def test_google_whose_library_tries_again_by_itself(gcs: Gcs, tmp_path: Path) -> None:
+def test_google(gcs: Gcs, tmp_path: Path) -> None:
     uri = gcs.put("late/m.keras", CONTENT)
-    with gate(gcs.endpoint) as closed:
-        timer = threading.Timer(1.5, closed.open)
-        timer.start()
+    with late(gcs.endpoint) as closed:
         secrets = write_secret(tmp_path / "secret", {"STORAGE_EMULATOR_HOST": closed.url})
         assert get(uri, tmp_path, secrets) == CONTENT
-        timer.join()
 
 
 @pytest.mark.parametrize("first", ["push", "pull", "find"])
@@ -285,6 +283,39 @@ def test_a_request_that_writes_is_sent_once_and_one_that_reads_again(
     assert resetting.requests[:2] == [b"POST", b"PUT"]
     assert set(resetting.requests[2:]) == {b"GET"}
     assert len(resetting.requests) > 3
+
+
+@pytest.mark.parametrize("store", ["s3", "gs"])
+def test_a_library_connects_once_in_each_attempt(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time, connections = Time(), []
+    connect = aiohttp.BaseConnector.connect
+
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        connections.append(arguments)
+        return await connect(*arguments, **options)
+
+    monkeypatch.setattr(aiohttp.BaseConnector, "connect", counted)
+
+    def with_time(action: Callable[[float], Any], again: Callable[[Exception], bool]) -> Any:
+        return patiently(action, again, now=lambda: time.now, sleep=time.sleep)
+
+    monkeypatch.setattr(sources, "patiently", with_time)
+    names = {"s3": "AWS_ENDPOINT_URL", "gs": "STORAGE_EMULATOR_HOST"}
+    secrets = write_secret(tmp_path / "secret", {names[store]: f"http://127.0.0.1:{free_port()}"})
+    with pytest.raises(UnavailableError):
+        get(f"{store}://bucket/m.keras", tmp_path, secrets)
+    assert len(time.slept) == 8
+    requests = {"s3": 1, "gs": 2}[store]  # gcsfs asks for the object and for what is below it
+    assert 9 <= len(connections) <= 9 * requests
+
+
+def test_a_silent_google_is_named(silent: str, tmp_path: Path) -> None:
+    secrets = write_secret(tmp_path / "secret", {"STORAGE_EMULATOR_HOST": f"http://{silent}"})
+    with pytest.raises(UnavailableError, match=f"{silent}: timed out") as caught:
+        gs_source.download(transfer("gs://bucket/m.keras", tmp_path, secrets))
+    assert unreached(caught.value)
 
 
 def test_a_source_that_resets_connections_is_asked_again(
