@@ -18,6 +18,7 @@ from modelpress.api.errors import ModelPressError, UnavailableError, UsageError
 from modelpress.api.text import printable
 
 _OK, _INTERRUPTED = 0, 130
+_LINE = 5000  # characters of an error, which may quote words of others
 _FILE = click.Path(dir_okay=True, path_type=Path)
 _PORT = click.IntRange(0, 65535)
 
@@ -49,7 +50,7 @@ class _Commands(click.Group):
 
 def _complain(message: str, code: int) -> int:
     for line in message.split("\n"):
-        click.echo(printable(f"error: {line}"), err=True)
+        click.echo(printable(f"error: {line}", limit=_LINE), err=True)
     return code
 
 

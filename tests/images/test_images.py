@@ -101,9 +101,9 @@ def test_nothing_inside_can_be_written_by_its_user(target: str, container: Get) 
         "find / -xdev ( -type f -o -type d ) -writable -not -path /proc/* -not -path /sys/* -not -path /dev/*"
     )
     done = container(target).run("find", *script.split()[1:])
-    writable = {
-        path for path in done.stdout.split() if not path.startswith(("/tmp", "/var/tmp", "/run/lock"))
-    }
+    found = done.stdout.split()
+    assert "/tmp" in found, f"find has not looked: {done.stderr}"
+    writable = {path for path in found if not path.startswith(("/tmp", "/var/tmp", "/run/lock"))}
     assert writable == set(), done.stderr
 
 

@@ -17,6 +17,7 @@ import yaml
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
+from modelpress.api.text import printable
 
 _PLAIN = "!plain"
 _STRING = "tag:yaml.org,2002:str"
@@ -42,6 +43,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 # Limits of one file. The largest manifest of use is a Secret of 1 MiB, in base64.
 MAX_BYTES = 2 * 2**20
 _DOCUMENTS = 100
+_LINE = 2000  # characters of what is said of it: it may quote a word of the file
 _DEPTH = 100  # lists and maps within each other
 _NODES = 20_000  # values, those behind aliases each time: an alias bomb ends here
 
@@ -105,7 +107,7 @@ def _compose(text: str) -> Iterator[yaml.Node]:
 
 
 def _refused(detail: str) -> UsageError:
-    return UsageError(Reason.INVALID_SPEC, f"not a YAML manifest: {detail}")
+    return UsageError(Reason.INVALID_SPEC, f"not a YAML manifest: {printable(detail, limit=_LINE)}")
 
 
 class _Bounds:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import CLAIMS
-from modelpress.api.errors import DataError, MissingError, UnavailableError, UsageError
+from modelpress.api.errors import DataError, MissingError, PermissionDenied, UnavailableError, UsageError
 from modelpress.api.values import parse_claim
-from modelpress.artifacts.file_tree import copy_tree, inside
+from modelpress.artifacts.file_tree import copy_tree, inside, is_there
 from modelpress.artifacts.transfer import Transfer
 
 _OURS = (errno.ENOSPC, errno.EDQUOT)  # of the folder that is written to
@@ -33,13 +33,17 @@ def download(transfer: Transfer) -> None:
         )
     root, source = mount.resolve(), mount / path
     try:
-        if not os.path.lexists(source):
+        if not is_there(source, follow=False):
             raise MissingError(Reason.SOURCE_NOT_FOUND, f"{transfer.shown}: the claim {claim} has no {path}")
         if not inside(source, root):
             raise DataError(
                 Reason.INVALID_MODEL, f"{transfer.shown}: {path} is a link out of the claim {claim}"
             )
         copy_tree(source, root, transfer)
+    except PermissionError as error:
+        raise PermissionDenied(
+            Reason.SOURCE_UNAUTHORIZED, f"{transfer.shown}: permission denied: {error.filename}"
+        ) from error
     except OSError as error:
         if error.errno in _OURS:
             raise

@@ -23,6 +23,10 @@ from modelpress.api.errors import ModelPressError, PermissionDenied, Unavailable
 from modelpress.artifacts.patience import patiently, reset, unreached
 
 _SILENCE_SECONDS = 300
+_DEFAULT_SECONDS = (
+    8.0,
+    60.0,
+)  # to connect and to answer: of requests that oras sends by itself, for tokens
 _READS = ("GET", "HEAD")
 _DOCKER_HUB = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
 
@@ -36,6 +40,8 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]  # oras has 
         if login:
             self.auth.set_basic_auth(*login)
         self.session.auth = _Unchanged()
+        for scheme in ("https://", "http://"):
+            self.session.mount(scheme, _Limited())
         self._authorization: str | None = None
 
     @property
@@ -140,6 +146,14 @@ class _Unchanged(requests.auth.AuthBase):
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
+
+
+class _Limited(requests.adapters.HTTPAdapter):
+    """Gives each request a time limit."""
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
+        """Send a request."""
+        return super().send(request, **{**options, "timeout": options.get("timeout") or _DEFAULT_SECONDS})
 
 
 def _said(response: requests.Response) -> str:

@@ -18,23 +18,31 @@ def read(secrets: Path | None, name: str) -> str | None:
     if secrets is None:
         return None
     try:
-        value = (secrets / name).read_text(encoding="utf-8").strip("\r\n")
+        value = plain((secrets / name).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise PermissionDenied(
             Reason.SOURCE_UNAUTHORIZED, f"the Secret's key {name} cannot be read as text"
         ) from error
-    if not value.isprintable():
+    if value is not None and not value.isprintable():
         raise PermissionDenied(
             Reason.SOURCE_UNAUTHORIZED,
             f"the Secret's key {name} holds a line break or another control character",
         )
-    return value or None
+    return value
+
+
+def plain(content: bytes) -> str | None:
+    """Return the text of a key's content without the line breaks around it; None where nothing is left."""
+    return content.decode().strip("\r\n") or None
 
 
 def s3_options(secrets: Path | None, what: str) -> dict[str, Any]:
     """Return the arguments of s3fs for a Secret's AWS_* keys; the credential is left out where none is given.
+
+    A Secret that names an endpoint and no credential is anonymous: whoever wrote it must not be sent the
+    environment's.
 
     Raises PermissionDenied (SourceUnauthorized) where only one half of a key pair is given.
     """
@@ -49,6 +57,7 @@ def s3_options(secrets: Path | None, what: str) -> dict[str, Any]:
             options["token"] = token
     if endpoint := read(secrets, "AWS_ENDPOINT_URL"):
         options["endpoint_url"] = endpoint
+        options["anon"] = bool(missing)
     if region := read(secrets, "AWS_REGION"):
         options["client_kwargs"] = {"region_name": region}
     return options

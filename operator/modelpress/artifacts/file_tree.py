@@ -1,5 +1,6 @@
 """Copies a file or a directory of a file system, and never follows a link out of a root folder."""
 
+import errno
 import logging
 import os
 import shutil
@@ -14,6 +15,7 @@ from modelpress.artifacts.transfer import Transfer
 
 _log = logging.getLogger(__name__)
 _MAX_FILES = 10_000  # as of object stores
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 def copy_tree(source: Path, root: Path, transfer: Transfer) -> None:
@@ -23,7 +25,7 @@ def copy_tree(source: Path, root: Path, transfer: Transfer) -> None:
     OSError.
     """
     try:
-        if not source.exists():
+        if not is_there(source):
             raise MissingError(Reason.SOURCE_NOT_FOUND, f"{transfer.shown}: no such file or directory")
         if source.is_dir():
             files = list(_files(source, root, transfer))
@@ -40,6 +42,17 @@ def copy_tree(source: Path, root: Path, transfer: Transfer) -> None:
         raise PermissionDenied(
             Reason.SOURCE_UNAUTHORIZED, f"{transfer.shown}: permission denied: {error.filename}"
         ) from error
+
+
+def is_there(path: Path, *, follow: bool = True) -> bool:
+    """Whether there is something at a path. Raises OSError, such as PermissionError, where nobody knows."""
+    try:
+        path.stat(follow_symlinks=follow)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return False
+        raise
+    return True
 
 
 def inside(path: Path, root: Path) -> bool:

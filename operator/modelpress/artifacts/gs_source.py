@@ -8,6 +8,7 @@ request is anonymous, which public buckets accept. Never used: gcsfs' own search
 import logging
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import google.auth
@@ -32,8 +33,16 @@ from modelpress.artifacts.object_tree import download_tree
 from modelpress.artifacts.transfer import Transfer
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
+_GOOGLE = "https://storage.googleapis.com"
 _SILENCE_SECONDS = 120  # no limit for the whole transfer: models are large
 logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs a traceback of each error reported here
+
+
+class _FileSystem(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
+    """Asks once: gcsfs repeats for 45 seconds and has no setting for that; patience alone asks again."""
+
+    _request = GCSFileSystem._request.__wrapped__
+    _get_file_request = GCSFileSystem._get_file_request.__wrapped__
 
 
 def download(transfer: Transfer) -> None:
@@ -42,7 +51,7 @@ def download(transfer: Transfer) -> None:
     token = _credentials(transfer, endpoint is not None)
     timeout = aiohttp.ClientTimeout(sock_connect=transfer.connect_seconds, sock_read=_SILENCE_SECONDS)
     try:
-        filesystem = GCSFileSystem(
+        filesystem = _FileSystem(
             token=token or "anon",
             access="read_only",
             endpoint_url=endpoint,
@@ -64,6 +73,11 @@ def download(transfer: Transfer) -> None:
         GoogleAuthError,
         aiohttp.ClientError,
     ) as error:
+        if isinstance(error, TimeoutError) and not str(error):  # fsspec's, which says nothing
+            host = urlsplit(endpoint or _GOOGLE).netloc or endpoint
+            raise UnavailableError(
+                Reason.SOURCE_UNAVAILABLE, f"{transfer.shown}: {host}: timed out"
+            ) from error
         raise _explain(error, transfer, token is not None) from error
 
 

@@ -2,7 +2,8 @@
 
 hf://OWNER/NAME[@REVISION]/PATH for models, hf://datasets/OWNER/NAME[@REVISION]/PATH for data sets. The token
 comes from the Secret; without one that of the environment is used (HF_TOKEN), and where there is none the
-request is anonymous. Nothing is cached on disk, and no file is run or unpacked.
+request is anonymous; so is that to an endpoint which a Secret names without a token. Nothing is cached on
+disk, and no file is run or unpacked.
 """
 
 from pathlib import Path
@@ -27,10 +28,11 @@ from modelpress.artifacts.transfer import Transfer
 def download(transfer: Transfer) -> None:
     """Download a file, or the files of a folder, to `transfer.target`."""
     token = read(transfer.secrets, "HF_TOKEN")
+    endpoint = read(transfer.secrets, "HF_ENDPOINT")
     try:
         filesystem: Any = HfFileSystem(
-            endpoint=read(transfer.secrets, "HF_ENDPOINT"),
-            token=token,
+            endpoint=endpoint,
+            token=False if endpoint and not token else token,  # None is that of the environment
             skip_instance_cache=True,  # the caches would keep credentials and listings of another download
         )
 

@@ -37,6 +37,8 @@ _CONNECT_TIMEOUTS = (
     "ConnectionTimeoutError",
     "ClientConnectorError",
 )
+# Of aiohttp and httpx: a connection that ends without an answer.
+_DISCONNECTED = ("ServerDisconnectedError", "RemoteProtocolError")
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +94,7 @@ def unreached(error: BaseException) -> bool:
 def reset(error: BaseException) -> bool:
     """Whether an error says that the peer ended a connection at once: what was asked may be done or not."""
     return any(
-        isinstance(cause, ConnectionError) or type(cause).__name__ == "ServerDisconnectedError"
+        isinstance(cause, ConnectionError) or type(cause).__name__ in _DISCONNECTED
         for cause in _causes(error)
     )
 

@@ -2,6 +2,7 @@
 
 Credentials come from the Secret. Without one, those of the environment are used as every AWS client does
 (role of the pod, profile), and where there are none the request is anonymous, which public buckets accept.
+So is that to an endpoint which a Secret names without a credential.
 """
 
 from pathlib import Path
@@ -29,7 +30,8 @@ from modelpress.artifacts.meter_callback import MeterCallback
 from modelpress.artifacts.object_tree import download_tree
 from modelpress.artifacts.transfer import Transfer
 
-_CONFIG = {"read_timeout": 120, "retries": {"mode": "standard", "max_attempts": 3}}
+# of requests, the first one counts: patience alone asks again
+_CONFIG = {"read_timeout": 120, "retries": {"mode": "standard", "total_max_attempts": 1}}
 
 
 def download(transfer: Transfer) -> None:
@@ -54,8 +56,11 @@ def _download(transfer: Transfer, options: dict[str, Any]) -> None:
         default_block_size=16 * 2**20,  # bytes of one request, of which four may wait in memory
         max_concurrency=4,
     )
+    filesystem.retries = 1
 
     def copy(key: str, target: Path, callback: MeterCallback) -> None:
+        # the server has answered: a large object goes on where its connection broke
+        filesystem.retries = S3FileSystem.retries
         filesystem.get_file(key, str(target), callback=callback)
 
     download_tree(transfer, filesystem, copy)
@@ -68,7 +73,7 @@ def _explain(error: Exception, transfer: Transfer, had_credential: bool) -> Mode
     if isinstance(error, PermissionError | PartialCredentialsError):
         problem = "the credential is refused" if had_credential else "no credential was given"
         return PermissionDenied(Reason.SOURCE_UNAUTHORIZED, f"{shown}: access denied: {problem}")
-    text = " ".join(str(error).split())[:300]
+    text = " ".join(str(error).split())[:300] or ("timed out" if isinstance(error, TimeoutError) else "")
     if isinstance(error, ParamValidationError | ValueError):  # a bucket's name, or AWS_ENDPOINT_URL
         return UsageError(Reason.INVALID_SPEC, f"{shown}: {text}")
     return UnavailableError(Reason.SOURCE_UNAVAILABLE, f"{shown}: {text or type(error).__name__}")

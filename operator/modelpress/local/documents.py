@@ -17,6 +17,7 @@ from modelpress.planning.view import parse_spec
 
 Body = dict[str, Any]
 
+_LINE = 2000  # characters of an error: it may quote a word of the file
 _USED_SETTINGS = ("labels", "annotations", "env", "backoffLimit", "activeDeadlineSeconds")
 
 
@@ -38,7 +39,7 @@ class Documents:
 
     def refuse(self, lines: Iterable[str]) -> None:
         """Raise UsageError with these lines, where there are any."""
-        text = "\n".join(printable(f"{self.path}: {line}") for line in lines)
+        text = "\n".join(printable(f"{self.path}: {line}", limit=_LINE) for line in lines)
         if text:
             raise UsageError(Reason.INVALID_SPEC, text)
 

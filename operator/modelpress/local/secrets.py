@@ -13,6 +13,7 @@ from typing import Any
 from modelpress.api import metadata
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
+from modelpress.artifacts.credentials import plain
 
 MAX_BYTES = 2**20  # of all values of one Secret
 
@@ -21,7 +22,7 @@ _KEY_RULE = (
     "a valid config key must consist of at most 253 alphanumeric characters, '-', '_' or '.', and must not "
     "be '.' or start with '..'"
 )
-# Sources take credentials that a Secret does not hold from the environment, and send them to where it says.
+# Sources are anonymous there where a Secret holds no credential; who runs this may expect his own to be used.
 _ENDPOINTS = {"AWS_ENDPOINT_URL": "AWS_ACCESS_KEY_ID", "HF_ENDPOINT": "HF_TOKEN"}
 _NAME_RULE = "a Secret needs a name: a lowercase RFC 1123 subdomain of at most 253 characters"
 
@@ -48,14 +49,22 @@ def is_key(text: str) -> bool:
 
 
 def misdirection(content: Mapping[str, bytes]) -> str | None:
-    """Return why credentials of the user's own environment would go to a server that a Secret names."""
+    """Return why a Secret names a server and no credential: the user's own never goes there."""
     for endpoint, credential in _ENDPOINTS.items():
-        if content.get(endpoint) and not content.get(credential):
+        if _is_set(content, endpoint) and not _is_set(content, credential):
             return (
-                f"has {endpoint} and no {credential}: credentials of your environment would go there; "
+                f"has {endpoint} and no {credential}: credentials of your environment never go there; "
                 f"add {credential}, or set {endpoint} in your environment instead"
             )
     return None
+
+
+def _is_set(content: Mapping[str, bytes], key: str) -> bool:
+    """Whether sources find a value; what is no text they refuse."""
+    try:
+        return plain(content.get(key, b"")) is not None
+    except UnicodeDecodeError:
+        return True
 
 
 def _values(

@@ -13,7 +13,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import uvloop
 
@@ -113,10 +113,15 @@ async def _run(options: WorkerOptions) -> None:
         grpc = await _grpc(options, service, bodies)
         serving = asyncio.create_task(http.run())
         over = asyncio.create_task(drain.over.wait())
+        loading = asyncio.create_task(_load(options, service, app))
+        batcher = None
         try:
-            batcher = await _load(options, service, app)
-            await asyncio.wait([serving, over], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([loading, over], return_when=asyncio.FIRST_COMPLETED)
+            if loading.done():
+                batcher = loading.result()
+                await asyncio.wait([serving, over], return_when=asyncio.FIRST_COMPLETED)
         finally:
+            loading.cancel()
             drain.hurry = drain.hurry or not drain.over.is_set()
             stops = (
                 [http.stop(), serving] if grpc is None else [http.stop(), serving, grpc.stop(last_seconds)]
@@ -125,7 +130,15 @@ async def _run(options: WorkerOptions) -> None:
             over.cancel()
             if service.access_log is not None:
                 service.access_log.close()
+    if batcher is None:
+        _leave()
     batcher.close()
+
+
+def _leave() -> NoReturn:
+    """End the process at once: a thread that loads cannot be told to stop, and a usual end waits for it."""
+    logging.shutdown()
+    os._exit(0)
 
 
 async def _grpc(options: WorkerOptions, service: Service, bodies: BodyReader) -> "GrpcServer | None":

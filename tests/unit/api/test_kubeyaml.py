@@ -85,6 +85,15 @@ def test_bad_yaml_is_one_line_that_names_the_place(text: str, said: str) -> None
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    "text", ["a: *{}", "a: !{} b", "a: !<tag:{}> b", "!{}!a b"], ids=lambda text: text[:8]
+)
+def test_an_error_quotes_no_more_than_a_person_reads(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^not a YAML manifest: line 1: ") as caught:
+        kubeyaml.parse(text.format("b" * 2**20))
+    assert len(caught.value.message) < 2100
+
+
 def bomb(base: str, level: str) -> str:
     """Return anchors that each hold the one before ten times."""
     lines = [f"a0: &a0 {base}"]

@@ -2,17 +2,20 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from modelpress.api import contract
 from modelpress.api.conditions import Reason
-from modelpress.api.errors import DataError, MissingError, ModelPressError, PermissionDenied, UsageError
+from modelpress.api.errors import DataError, MissingError, ModelPressError, UsageError
 from modelpress.api.spec import Source
 from modelpress.api.values import parse_claim
 from modelpress.artifacts.digests import directory_sha256
 from modelpress.artifacts.sources import Fetched, fetch
+from tests.support.unnamed import unnamed_user
 from tests.unit.artifacts.artifacts import contents
 
 CONTENT = b"a model\n" * 1000
@@ -127,12 +130,44 @@ def test_without_mounted_claims_that_is_said(tmp_path: Path, monkeypatch: pytest
         get("pvc://models/m.keras", tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_unauthorized(claim: Path, tmp_path: Path) -> None:
-    (claim / "m.keras").write_bytes(CONTENT)
-    (claim / "m.keras").chmod(0)
-    with pytest.raises(PermissionDenied, match="permission denied"):
-        get("pvc://models/m.keras", tmp_path)
+_PROGRAM = """
+import sys
+from pathlib import Path
+from modelpress.api.errors import PermissionDenied
+from modelpress.api.spec import Source
+from modelpress.artifacts.sources import fetch
+try:
+    fetch(Source(uri=sys.argv[1]), Path(sys.argv[2]), secrets=None, what="spec.model")
+except PermissionDenied as error:
+    print(error.message)
+"""
+
+
+@pytest.mark.parametrize("scheme", ["pvc", "file"])
+@pytest.mark.parametrize(
+    ("closed", "path"),
+    [
+        ("v3", "v3/m.keras"),
+        ("v3", "v3/none.keras"),
+        ("v3", "v3/inner/m.keras"),
+        ("v3/inner", "v3/inner"),
+        ("v3/m.keras", "v3/m.keras"),
+    ],
+)
+def test_what_may_not_be_entered_or_read_is_unauthorized_and_not_missing(
+    claim: Path, tmp_path: Path, scheme: str, closed: str, path: str
+) -> None:
+    (claim / "v3" / "inner").mkdir(parents=True)
+    for file in ("v3/m.keras", "v3/inner/m.keras"):
+        (claim / file).write_bytes(CONTENT)
+    uri = f"pvc://models/{path}" if scheme == "pvc" else (claim / path).as_uri()
+    (claim / closed).chmod(0)
+    try:  # without the rights of root
+        command = [*unnamed_user(), sys.executable, "-c", _PROGRAM, uri, str(tmp_path / "out")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    finally:
+        (claim / closed).chmod(0o700)
+    assert done.stdout.startswith(f"spec.model: {uri}: permission denied: {claim}/v3"), done.stderr
 
 
 @pytest.mark.parametrize(

@@ -161,13 +161,15 @@ def test_a_certificate_that_is_not_trusted_is_no_mistake_in_a_gs_uri(tmp_path: P
 
 
 @contextlib.contextmanager
-def run_proxy() -> Iterator[tuple[str, list[str]]]:
-    """Run a proxy that refuses everything; yield its URL and the URLs that it was asked for."""
+def run_refusing() -> Iterator[tuple[str, list[str], list[str]]]:
+    """Run a server or proxy that refuses everything; yield its URL, the URLs asked for, and the headers."""
     asked: list[str] = []
+    headers: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
+            headers.append(str(self.headers))
             self.send_response(403)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -181,7 +183,7 @@ def run_proxy() -> Iterator[tuple[str, list[str]]]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", asked, headers
     finally:
         server.shutdown()
         server.server_close()
@@ -193,7 +195,7 @@ def test_the_proxy_is_asked_for_all_but_what_is_named_as_direct(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     port, under = plain_server(kind, request.getfixturevalue)
-    with run_proxy() as (url, asked):
+    with run_refusing() as (url, asked, _):
         environment = variables(Defaults(proxy=Proxy(http_proxy=url)))
         direct = run(under(f"http://127.0.0.1:{port}"), tmp_path / "direct", environment)
         assert direct == ("ok", None if kind == "registry" else CONTENT.decode())
@@ -201,3 +203,23 @@ def test_the_proxy_is_asked_for_all_but_what_is_named_as_direct(
         run(under("http://store.invalid"), tmp_path / "outside", environment, "store.invalid")
     assert asked
     assert all(path.startswith("http://store.invalid/") for path in asked)
+
+
+@pytest.mark.parametrize("empty", [None, "", "\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("uri", "endpoint", "names"),
+    [
+        ("s3://bucket/m.keras", "AWS_ENDPOINT_URL", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
+        ("hf://owner/models/m.keras", "HF_ENDPOINT", ("HF_TOKEN",)),
+    ],
+)
+def test_an_endpoint_without_a_credential_does_not_get_that_of_the_environment(
+    uri: str, endpoint: str, names: tuple[str, ...], empty: str | None, tmp_path: Path
+) -> None:
+    values = {} if empty is None else dict.fromkeys(names, empty)
+    mine = dict.fromkeys(names, "of-my-environment")
+    with run_refusing() as (url, _, headers):
+        reason, _ = run(Place(uri, {endpoint: url, **values}), tmp_path, mine)
+    assert reason == "SourceUnauthorized"
+    assert headers
+    assert not [given for given in headers if "of-my" in given or "authorization:" in given.lower()]

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import http.server
 import logging
 import socket
 import struct
@@ -11,12 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import MissingError, UnavailableError
 from modelpress.api.spec import Source
-from modelpress.artifacts import http_source, patience, s3_source
+from modelpress.artifacts import client, gs_source, http_source, patience, s3_source, sources
 from modelpress.artifacts.client import RegistryClient
 from modelpress.artifacts.image import pack
 from modelpress.artifacts.patience import attempts, patiently, reset, unreached
@@ -85,7 +87,7 @@ def test_http(web: Web, tmp_path: Path) -> None:
 
 def test_s3(s3: S3, tmp_path: Path) -> None:
     uri = s3.put("late/m.keras", CONTENT)
-    with late(s3.endpoint, 1) as closed:  # its library tries three times by itself
+    with late(s3.endpoint) as closed:
         secrets = dataclasses.replace(s3, endpoint=closed.url).secrets(tmp_path / "secret")
         assert get(uri, tmp_path, secrets) == CONTENT
 
@@ -104,14 +106,11 @@ def test_the_hub_as_a_mock(hub: Hub, tmp_path: Path) -> None:
         assert get("hf://late/models/m.keras", tmp_path, secrets) == CONTENT
 
 
-def test_google_whose_library_tries_again_by_itself(gcs: Gcs, tmp_path: Path) -> None:
+def test_google(gcs: Gcs, tmp_path: Path) -> None:
     uri = gcs.put("late/m.keras", CONTENT)
-    with gate(gcs.endpoint) as closed:
-        timer = threading.Timer(1.5, closed.open)
-        timer.start()
+    with late(gcs.endpoint) as closed:
         secrets = write_secret(tmp_path / "secret", {"STORAGE_EMULATOR_HOST": closed.url})
         assert get(uri, tmp_path, secrets) == CONTENT
-        timer.join()
 
 
 @pytest.mark.parametrize("first", ["push", "pull", "find"])
@@ -203,9 +202,9 @@ def transfer(uri: str, tmp_path: Path, secrets: Path | None = None) -> Transfer:
     return Transfer(uri, secrets, tmp_path / "target", "spec.model", connect_seconds=0.5)
 
 
-@pytest.mark.parametrize("client", ["http", "s3", "registry"])
+@pytest.mark.parametrize("kind", ["http", "s3", "registry"])
 def test_a_connection_that_does_not_come_about_sent_nothing(
-    client: str, silent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, silent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience, "BUDGET_SECONDS", 0.0)
     monkeypatch.setattr(patience, "_FIRST_CONNECT", 0.5)
@@ -218,7 +217,7 @@ def test_a_connection_that_does_not_come_about_sent_nothing(
         ),
     }
     with pytest.raises(UnavailableError) as caught:
-        clients[client]()
+        clients[kind]()
     assert unreached(caught.value)
 
 
@@ -240,9 +239,10 @@ def test_an_answer_is_never_asked_for_again(web: Web, tmp_path: Path) -> None:
 
 
 class Resetting:
-    """Takes each connection, reads a piece of the request, and resets the connection."""
+    """Takes each connection, reads a piece of the request, and resets or ends the connection."""
 
     def __init__(self) -> None:
+        self.hard = True  # else it is ended as usual, without an answer
         self.requests: list[bytes] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -253,7 +253,8 @@ class Resetting:
             while True:
                 connection = self._listener.accept()[0]
                 self.requests.append(connection.recv(2**16).partition(b" ")[0])
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                if self.hard:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.close()
 
     def close(self) -> None:
@@ -272,16 +273,49 @@ def test_a_request_that_writes_is_sent_once_and_one_that_reads_again(
     resetting: Resetting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience, "BUDGET_SECONDS", 1.0)
-    client = RegistryClient(resetting.host, plain_http=True, login=None)
+    made = RegistryClient(resetting.host, plain_http=True, login=None)
     for method in ("POST", "PUT", "GET"):
         with pytest.raises(UnavailableError) as caught:
-            client.do_request(f"{client.url}/v2/", method, data=b"x" if method == "PUT" else None)
+            made.do_request(f"{made.url}/v2/", method, data=b"x" if method == "PUT" else None)
         assert caught.value.reason is Reason.STORE_UNAVAILABLE
         assert reset(caught.value)
         assert not unreached(caught.value)
     assert resetting.requests[:2] == [b"POST", b"PUT"]
     assert set(resetting.requests[2:]) == {b"GET"}
     assert len(resetting.requests) > 3
+
+
+@pytest.mark.parametrize("store", ["s3", "gs"])
+def test_a_library_connects_once_in_each_attempt(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time, connections = Time(), []
+    connect = aiohttp.BaseConnector.connect
+
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        connections.append(arguments)
+        return await connect(*arguments, **options)
+
+    monkeypatch.setattr(aiohttp.BaseConnector, "connect", counted)
+
+    def with_time(action: Callable[[float], Any], again: Callable[[Exception], bool]) -> Any:
+        return patiently(action, again, now=lambda: time.now, sleep=time.sleep)
+
+    monkeypatch.setattr(sources, "patiently", with_time)
+    names = {"s3": "AWS_ENDPOINT_URL", "gs": "STORAGE_EMULATOR_HOST"}
+    secrets = write_secret(tmp_path / "secret", {names[store]: f"http://127.0.0.1:{free_port()}"})
+    with pytest.raises(UnavailableError):
+        get(f"{store}://bucket/m.keras", tmp_path, secrets)
+    assert len(time.slept) == 8
+    requests = {"s3": 1, "gs": 2}[store]  # gcsfs asks for the object and for what is below it
+    assert 9 <= len(connections) <= 9 * requests
+
+
+def test_a_silent_google_is_named(silent: str, tmp_path: Path) -> None:
+    secrets = write_secret(tmp_path / "secret", {"STORAGE_EMULATOR_HOST": f"http://{silent}"})
+    with pytest.raises(UnavailableError, match=f"{silent}: timed out") as caught:
+        gs_source.download(transfer("gs://bucket/m.keras", tmp_path, secrets))
+    assert unreached(caught.value)
 
 
 def test_a_source_that_resets_connections_is_asked_again(
@@ -291,6 +325,66 @@ def test_a_source_that_resets_connections_is_asked_again(
     with pytest.raises(UnavailableError):
         get(f"http://{resetting.host}/m.keras", tmp_path)
     assert len(resetting.requests) > 2
+
+
+@pytest.mark.parametrize("scheme", ["http", "hf"])
+def test_a_source_that_ends_connections_without_an_answer_is_asked_again(
+    resetting: Resetting,
+    tmp_path: Path,
+    scheme: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    resetting.hard = False
+    uri = "hf://owner/models/m.keras" if scheme == "hf" else f"http://{resetting.host}/m.keras"
+    secrets = write_secret(tmp_path / "secret", {"HF_ENDPOINT": f"http://{resetting.host}"})
+    monkeypatch.setattr(patience, "BUDGET_SECONDS", 1.0)
+    with caplog.at_level(logging.INFO, "modelpress.artifacts.patience"), pytest.raises(UnavailableError):
+        get(uri, tmp_path, secrets)
+    assert "trying again" in caplog.text
+
+
+@contextlib.contextmanager
+def run_challenging(realm: str) -> Iterator[str]:
+    """Run a registry that wants a token of the server at `realm` for everything; yield its HOST:PORT."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(401)
+            self.send_header("Www-Authenticate", f'Bearer realm="{realm}",service="registry"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Keep the tests' output clean."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize("login", [None, ("user", "password")])
+@pytest.mark.parametrize("silent", [True, False], ids=["silent", "dropping"])
+def test_a_token_server_that_does_not_answer_is_given_up(
+    resetting: Resetting, monkeypatch: pytest.MonkeyPatch, login: tuple[str, str] | None, silent: bool
+) -> None:
+    monkeypatch.setattr(patience, "BUDGET_SECONDS", 0.5)
+    monkeypatch.setattr(client, "_DEFAULT_SECONDS", (0.5, 0.5))
+    resetting.hard = False
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # the kernel connects, and nobody reads
+        host = f"127.0.0.1:{listener.getsockname()[1]}" if silent else resetting.host
+        with run_challenging(f"http://{host}/token") as registry:
+            made = RegistryClient(registry, plain_http=True, login=login)
+            with pytest.raises(UnavailableError, match="timed out" if silent else None) as caught:
+                made.do_request(f"{made.url}/v2/")
+    assert caught.value.exit_code == 69
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
 
 
 def test_a_port_that_is_closed_for_good_is_unavailable(

@@ -114,12 +114,42 @@ def test_base64_may_have_line_breaks_and_null_is_empty() -> None:
     assert secrets.content(body) == ("s", {"a": b"x" * 100, "b": b""})
 
 
-@pytest.mark.parametrize("endpoint", ["AWS_ENDPOINT_URL", "HF_ENDPOINT"])
-def test_credentials_of_the_user_do_not_go_where_a_manifest_says(endpoint: str, tmp_path: Path) -> None:
-    result = run("compress", secret(stringData={endpoint: "https://elsewhere.example"}), tmp_path)
+@pytest.mark.parametrize("empty", ["", "\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("endpoint", "credential"), [("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID"), ("HF_ENDPOINT", "HF_TOKEN")]
+)
+def test_credentials_of_the_user_do_not_go_where_a_manifest_says(
+    endpoint: str, credential: str, empty: str, tmp_path: Path
+) -> None:
+    values = {endpoint: "https://elsewhere.example", credential: empty}
+    result = run("compress", secret(stringData=values), tmp_path)
     assert result.exit_code == 64
     said = only_error(result, tmp_path)
     assert said.startswith(f"spec.model.secretRef: the Secret keys has {endpoint} and no ")
+
+
+LONG = "a" * 2**20
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"a: *{LONG}",
+        f"a: !{LONG} b",
+        GOOD.replace("spec:", f"spec:\n  {LONG}: 1", 1),
+        GOOD.replace("spec:", f"{LONG}: 1\nspec:", 1),
+        secret(LONG),
+        secret("x" + "a" * 2**10, stringData={LONG: "x"}),
+        f"apiVersion: v1\nkind: {LONG}\n",
+    ],
+    ids=["alias", "tag", "field", "field of the root", "name of a Secret", "key of a Secret", "kind"],
+)
+@pytest.mark.parametrize("name", ["compress", "plan"])
+def test_an_error_quotes_no_more_than_a_person_reads(name: str, content: str, tmp_path: Path) -> None:
+    result = run(name, content, tmp_path)
+    assert result.exit_code == 64
+    assert result.stdout == ""
+    assert max(map(len, result.stderr.splitlines())) <= 2200
 
 
 def test_files_of_secrets_are_for_the_user_alone(harness: Harness) -> None:

@@ -77,11 +77,8 @@ def test_a_sender_that_stops_is_told_so_and_cut_off(artifacts: Path, tmp_path: P
 
 def test_liveness_is_answered_while_the_model_is_loaded(artifacts: Path, tmp_path: Path) -> None:
     """The kubelet asks for it from the start: there is no startup probe."""
-    folder = tmp_path / "artifact"
-    shutil.copytree(artifacts / "seed-int8", folder)
-    manifest = (folder / MANIFEST_FILE).read_bytes()
-    (folder / MANIFEST_FILE).unlink()
-    os.mkfifo(folder / MANIFEST_FILE)  # the load waits here for as long as nobody writes
+    manifest = (artifacts / "seed-int8" / MANIFEST_FILE).read_bytes()
+    folder = held_back(artifacts, tmp_path)
     process, url, _, log = start(folder, tmp_path)
     with httpx.Client(base_url=url) as client:
         wait_ready(client, process, log, "/v2/health/live")
@@ -92,6 +89,31 @@ def test_liveness_is_answered_while_the_model_is_loaded(artifacts: Path, tmp_pat
         wait_ready(client, process, log)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
+
+
+def held_back(artifacts: Path, tmp_path: Path) -> Path:
+    """Return an artifact whose load waits for as long as nobody writes its manifest."""
+    folder = tmp_path / "artifact"
+    shutil.copytree(artifacts / "seed-int8", folder)
+    (folder / MANIFEST_FILE).unlink()
+    os.mkfifo(folder / MANIFEST_FILE)
+    return folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_loading_ends_at_once(
+    artifacts: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    process, url, termination, log = start(held_back(artifacts, tmp_path), tmp_path)
+    try:
+        with httpx.Client(base_url=url) as client:  # its kept connection must not hold the worker
+            wait_ready(client, process, log, "/v2/health/live")
+            process.send_signal(number)
+            assert process.wait(30) == 0
+    finally:
+        process.kill()
+    assert f"Draining after {number.name}." in log.read_text()
+    assert not termination.exists()
 
 
 def test_a_deadline_is_504(artifacts: Path, tmp_path: Path) -> None:
