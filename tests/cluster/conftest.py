@@ -53,7 +53,7 @@ def crd(control_plane: ControlPlane) -> str:
     """The CustomResourceDefinition, installed and served; its name."""
     control_plane.kubectl("apply", "--server-side", "-k", str(PROJECT / "crds"))
     name = "modeldeployments.modelpress.dev"
-    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=60s")
+    # not by `kubectl wait`, which gives up where the new object has no conditions yet
     wait_until("the new API served", lambda: control_plane.admin.get("modeldeployments") and True)
     return name
 

@@ -54,7 +54,7 @@ def load(folder: Path, layout: Layout, max_batch_size: int) -> Loaded:
     signature = Signature.of(manifest)
     if manifest.form is Form.TENSORFLOW:
         copies = _on_gpus(folder, manifest, layout, max_batch_size)
-        sizes = _SMALLEST  # the others were computed to compile them
+        sizes: tuple[int, ...] = _SMALLEST  # the others were computed to compile them
     else:
         copies = _on_cpus(folder, manifest, layout)
         sizes = (*_SMALLEST, max_batch_size)
