@@ -31,7 +31,7 @@ binaries: setup ## Build the control plane, registry and other servers of the te
 
 .PHONY: test
 test: setup binaries ## Run all tests but those of `make node`: unit, golden, and on a real control plane.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TEST_OPTIONS)
 
 # Debian's names; on other systems the same programs have to be on PATH.
 NODE_PACKAGES := containerd runc containernetworking-plugins iproute2 nftables iptables conntrack ipset buildah debootstrap
