@@ -1,5 +1,6 @@
 """The images at work: a Job and a worker, run as the user of pods."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -65,11 +66,11 @@ def test_a_job_and_a_worker_do_their_work(
         for _ in range(600):
             if worker.poll() is not None:
                 break
-            try:
+            with contextlib.suppress(httpx.ConnectError):
                 answer = httpx.post(url, json={"instances": rows.tolist()}, trust_env=False, timeout=60)
-                break
-            except httpx.ConnectError:
-                time.sleep(0.1)
+                if answer.status_code != 503:  # else it is still loading
+                    break
+            time.sleep(0.1)
         assert worker.poll() is None, (tmp_path / "worker.log").read_text()[-2000:]
         assert answer.status_code == 200, answer.text
         predicted = np.argmax(np.asarray(answer.json()["predictions"]), axis=-1)
