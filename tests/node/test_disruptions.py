@@ -8,7 +8,7 @@ import pytest
 from tests.cluster.controlplane import wait_until
 from tests.cluster.helpers import Deployed, is_ready
 from tests.node.conftest import JOB_SECONDS, SYSTEM, USERS, Installed
-from tests.node.test_rollouts import MODES, wait_for_pods
+from tests.node.test_rollouts import MODES, counts, wait_for_pods
 
 
 def test_workers_are_spread_and_a_node_is_drained_without_a_lost_request(
@@ -24,7 +24,7 @@ def test_workers_are_spread_and_a_node_is_drained_without_a_lost_request(
         installed.kubectl("drain", other, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=100s")
         wait_for_pods(digits, 2)
     installed.kubectl("uncordon", other)
-    installed.facts.append(f"node drained: sent {load.sent}, lost {_count(load.lost)}")
+    installed.facts.append(f"node drained: sent {load.sent}, lost {counts(load.lost)}")
     assert load.lost == {mode: [] for mode in MODES}
 
 
@@ -35,7 +35,7 @@ def test_a_deleted_pod_under_load_costs_no_request(installed: Installed, digits:
     with installed.load(digits.namespace, "digits", *MODES) as load:
         installed.kubectl("-n", digits.namespace, "delete", "pod", doomed)
         wait_for_pods(digits, 2)
-    installed.facts.append(f"pod deleted: sent {load.sent}, lost {_count(load.lost)}")
+    installed.facts.append(f"pod deleted: sent {load.sent}, lost {counts(load.lost)}")
     assert load.lost == {mode: [] for mode in MODES}
 
 
@@ -49,7 +49,7 @@ def test_a_killed_worker_process_starts_again(installed: Installed, digits: Depl
         node.kill_container(pod["status"]["containerStatuses"][0]["containerID"])
         digits.wait("started again", lambda: _restarts(digits, name) == 1)
         wait_for_pods(digits, 2)
-    installed.facts.append(f"worker process killed: sent {load.sent}, lost {_count(load.lost)}")
+    installed.facts.append(f"worker process killed: sent {load.sent}, lost {counts(load.lost)}")
     assert sum(map(len, load.lost.values())) < sum(load.sent.values()) / 10
 
 
@@ -61,16 +61,16 @@ def test_a_kubelet_restart_leaves_a_worker_ready_and_costs_no_request(
     digits.wait_current()
     wait_for_pods(digits, 2)
     before = {pod["metadata"]["uid"] for pod in digits.ready_pods()}
-    with installed.load(digits.namespace, "digits", *MODES) as load, ReadyCounts(digits) as counts:
+    with installed.load(digits.namespace, "digits", *MODES) as load, ReadyCounts(digits) as ready:
         for node in installed.cluster.nodes:  # one after the other, as an update of nodes does it
             node.restart_kubelet()
             _let_kubelet_probe()
     assert {pod["metadata"]["uid"] for pod in digits.ready_pods()} == before
     installed.facts.append(
-        f"kubelets restarted: sent {load.sent}, lost {_count(load.lost)}; "
-        f"{counts.seen.count(1)} of {len(counts.seen)} looks saw one worker unready"
+        f"kubelets restarted: sent {load.sent}, lost {counts(load.lost)}; "
+        f"{ready.seen.count(1)} of {len(ready.seen)} looks saw one worker unready"
     )
-    assert min(counts.seen) >= 1
+    assert min(ready.seen) >= 1
     assert load.lost == {mode: [] for mode in MODES}
 
 
@@ -191,7 +191,3 @@ def _restarts(deployed: Deployed, name: str) -> int:
     (pod,) = (pod for pod in deployed.children("pods") if pod["metadata"]["name"] == name)
     count: int = pod["status"]["containerStatuses"][0]["restartCount"]
     return count
-
-
-def _count(lost: dict[str, list[str]]) -> dict[str, int]:
-    return {mode: len(failures) for mode, failures in lost.items()}

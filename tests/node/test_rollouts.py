@@ -31,7 +31,7 @@ def test_an_update_under_load_loses_no_request(installed: Installed, digits: Dep
         status = digits.wait_current()
         digits.wait("the old pods gone", lambda: _pods(digits) == replicas)
     assert status["current"]["name"] != before
-    installed.facts.append(f"update with {replicas} replicas: sent {load.sent}, lost {_counts(load.lost)}")
+    installed.facts.append(f"update with {replicas} replicas: sent {load.sent}, lost {counts(load.lost)}")
     assert load.lost == {mode: [] for mode in MODES}
     assert min(load.sent.values()) > 20, load.sent
 
@@ -54,5 +54,6 @@ def _pods(digits: Deployed) -> int:
     return sum(1 for pod in pods if pod["status"]["phase"] == "Running")
 
 
-def _counts(lost: dict[str, list[str]]) -> dict[str, int]:
+def counts(lost: dict[str, list[str]]) -> dict[str, int]:
+    """Return how many requests of each mode were lost."""
     return {mode: len(failures) for mode, failures in lost.items()}
