@@ -1,5 +1,7 @@
 """Fixtures of all tests."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -10,6 +12,18 @@ from tests.support.models import DigitsModels, build
 # An example has no time limit: on a busy machine a slow one is no failure.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def log_settings() -> Iterator[None]:
+    """Keep a command that configures the process's log from doing so for the tests that follow."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    for handler in root.handlers[:]:
+        if handler not in handlers:
+            root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -149,6 +149,7 @@ def test_somebody_elses_service_is_a_name_conflict_until_it_goes(digits: Deploye
     assert digits.api.get("services", digits.namespace, "digits")["spec"]["ports"][0]["port"] == 5432
     digits.api.delete("services", digits.namespace, "digits")
     digits.annotate(names.RETRY_ANNOTATION, "now")  # or a minute's patience
+    digits.wait("another look", lambda: digits.condition("Stalled")["status"] == "False")
     make_ready(digits)
     digits.wait_current()
 

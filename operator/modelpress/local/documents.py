@@ -39,7 +39,7 @@ class Documents:
 
     def refuse(self, lines: Iterable[str]) -> None:
         """Raise UsageError with these lines, where there are any."""
-        text = "\n".join(printable(f"{self.path}: {line}", limit=_LINE) for line in lines)
+        text = "\n".join(f"{self.path}: {printable(line, limit=_LINE)}" for line in lines)
         if text:
             raise UsageError(Reason.INVALID_SPEC, text)
 

@@ -226,23 +226,18 @@ def test_a_report_that_is_none(tmp_path: Path) -> None:
 
 
 def test_log_lines_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.delenv("MODELPRESS_LOG_FORMAT", raising=False)
+    logs.configure()
     try:
-        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-        monkeypatch.delenv("MODELPRESS_LOG_FORMAT", raising=False)
-        logs.configure()
-        try:
-            raise ValueError(HOSTILE)
-        except ValueError:
-            logging.getLogger("test").exception("model %s", HOSTILE)
-        text = capsys.readouterr().err
-        monkeypatch.setenv("MODELPRESS_LOG_FORMAT", "json")
-        logs.configure()
-        logging.getLogger("test").error("model %s", HOSTILE)
-        line = capsys.readouterr().err
-    finally:
-        root.handlers[:], root.level = before
+        raise ValueError(HOSTILE)
+    except ValueError:
+        logging.getLogger("test").exception("model %s", HOSTILE)
+    text = capsys.readouterr().err
+    monkeypatch.setenv("MODELPRESS_LOG_FORMAT", "json")
+    logs.configure()
+    logging.getLogger("test").error("model %s", HOSTILE)
+    line = capsys.readouterr().err
     assert_harmless(text)
     assert f"ERROR   model {SHOWN}\nTraceback" in text
     assert json.loads(line)["message"] == f"model {HOSTILE}"
