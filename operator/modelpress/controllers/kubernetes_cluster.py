@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from modelpress.api.names import FIELD_MANAGER
 from modelpress.controllers.cluster import Stale
-from modelpress.controllers.diagnosis import WAIT_SECONDS, Subject, event_body, unexplained
 from modelpress.controllers.own_writes import OwnWrites
+from modelpress.controllers.recorder import event_body
 from modelpress.controllers.refusal import refusal_of, require_ours
 from modelpress.controllers.resources import (
     BY_KIND,
@@ -32,6 +32,7 @@ from modelpress.controllers.rest import ApiError, Request, Rest
 from modelpress.controllers.store import Entry, Store, owner_key, unpack
 from modelpress.planning.drift import differs
 from modelpress.planning.types import Body, EventNote, Key, Observed, Ref
+from modelpress.planning.waiting import LOOK_AGAIN_SECONDS, Subject, unexplained
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class KubernetesCluster:
             network_policies=bodies[NETWORK_POLICY.kind],
             disruption_budgets=bodies[DISRUPTION_BUDGET.kind],
             pods=bodies[POD.kind],
-            events=self._said(bodies, now),
+            events=self._events_about(bodies, now),
             free_job_slots=self._free_job_slots(),
         )
 
@@ -240,7 +241,7 @@ class KubernetesCluster:
         running: frozenset[tuple[Key, str]] = self._on_loop(self._store.running_jobs)
         return self._max_jobs - len(running | self._writes.created(JOB.kind))
 
-    def _said(self, bodies: Mapping[str, tuple[Body, ...]], now: datetime) -> tuple[Body, ...]:
+    def _events_about(self, bodies: Mapping[str, tuple[Body, ...]], now: datetime) -> tuple[Body, ...]:
         """Return the events of objects whose status does not tell why they wait."""
         found = unexplained(bodies[JOB.kind], bodies[POD.kind], now)
         return tuple(event for subject in found for event in self._events_of(subject))
@@ -248,7 +249,7 @@ class KubernetesCluster:
     def _events_of(self, subject: Subject) -> tuple[Body, ...]:
         asked = time.monotonic()
         for known_subject, (before, _) in list(self._events.items()):
-            if asked - before > WAIT_SECONDS:
+            if asked - before > LOOK_AGAIN_SECONDS:
                 self._events.pop(known_subject, None)
         known = self._events.get(subject)
         if known is None:

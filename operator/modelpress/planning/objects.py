@@ -55,6 +55,11 @@ def deleting(body: Body) -> bool:
     return dig(body, "metadata", "deletionTimestamp") is not None
 
 
+def has_ended(pod: Body) -> bool:
+    """Return whether a pod has ended."""
+    return dig(pod, "status", "phase") in ("Succeeded", "Failed")
+
+
 def controller(body: Body) -> Body | None:
     """Return the owner reference of the object's controller."""
     references = items(body, "metadata", "ownerReferences")

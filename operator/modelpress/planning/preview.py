@@ -30,12 +30,12 @@ def preview(body: Body, settings: Settings) -> list[Body]:
         view.store,
         compressed_bytes=PLACEHOLDER_BYTES,
     )
-    made = revisions.wanted(view, (), artifact)
+    made = revisions.desired(view, (), artifact)
     return [
         networkpolicy.render(view),
         job.render(view),
         revision.render(view, made),
         service.render(view),
         deployment.render(view, made),
-        *([disruptionbudget.render(view)] if disruptionbudget.is_wanted(view) else []),
+        *([disruptionbudget.render(view)] if disruptionbudget.is_desired(view) else []),
     ]

@@ -66,7 +66,7 @@ def running(facts: Facts, known: Iterable[Revision]) -> Revision | None:
     return find(known, _running_name(facts))
 
 
-def wanted(view: View, known: tuple[Revision, ...], artifact: Artifact) -> Revision:
+def desired(view: View, known: tuple[Revision, ...], artifact: Artifact) -> Revision:
     """Return the revision of an artifact that the spec asks for: the stored one, or a new one."""
     revision_hash = view.revision_hash(artifact.artifact_digest)
     stored = find(known, names.revision_name(view.name, revision_hash))

@@ -74,7 +74,7 @@ class Plan:
 
     apply: tuple[Body, ...] = ()  # whole objects that differ from the observed ones, in this order
     delete: tuple[Ref, ...] = ()
-    status: Body | None = None  # the whole status, or None where it is as wanted
+    status: Body | None = None  # the whole status, or None where it is as desired
     events: tuple[EventNote, ...] = ()
     requeue: float | None = None  # seconds until a look is due that no watch event would cause
     log: Mapping[str, Any] = field(default_factory=dict)  # what the log line of this step says beside the key

@@ -10,10 +10,10 @@ from modelpress.api import identity, names
 from modelpress.api.pod_settings import JobSettings, PodSettings
 from modelpress.api.spec import DeviceType, Spec
 from modelpress.api.status import Failure, Status
-from modelpress.planning import objects, reasons
-from modelpress.planning.artifact import Store
+from modelpress.planning import objects, pod_problems
+from modelpress.planning.artifact import StoreLocation
+from modelpress.planning.explanation import Explanation
 from modelpress.planning.inheritance import completed
-from modelpress.planning.note import Note
 from modelpress.planning.ownership import Claim, claim
 from modelpress.planning.types import Body, Key, Observed, Settings
 
@@ -76,38 +76,40 @@ class Facts:
         return body if body and self.claim(body) in (Claim.OURS, Claim.ADOPT) else None
 
     @cached_property
-    def entry_pods(self) -> tuple[Body, ...]:
-        """Return the pods that take requests, without those that ended or are being deleted; by name."""
+    def worker_pods(self) -> tuple[Body, ...]:
+        """Return the worker pods by name, without those that ended or are being deleted."""
         pods = [
             pod
             for pod in self.observed.pods
-            if objects.label(pod, names.ROLE_LABEL) == names.ENTRY
-            and objects.dig(pod, "status", "phase") not in ("Succeeded", "Failed")
+            if objects.label(pod, names.ROLE_LABEL) == names.WORKER
+            and not objects.has_ended(pod)
             and not objects.deleting(pod)
         ]
         return tuple(sorted(pods, key=objects.name_of))
 
     @cached_property
     def failed_pods(self) -> tuple[Body, ...]:
-        """Return the pods for requests that a node refused or put out: others take their place."""
+        """Return the worker pods that a node refused or put out: others take their place."""
         return tuple(
             pod
             for pod in self.observed.pods
-            if objects.label(pod, names.ROLE_LABEL) == names.ENTRY
+            if objects.label(pod, names.ROLE_LABEL) == names.WORKER
             and objects.dig(pod, "status", "phase") == "Failed"
         )
 
     @cached_property
     def ready_replicas(self) -> int:
-        """Return how many entry pods are ready."""
-        return sum(objects.is_true(pod, "Ready") for pod in self.entry_pods)
+        """Return how many worker pods are ready."""
+        return sum(objects.is_true(pod, "Ready") for pod in self.worker_pods)
 
-    def trouble(self, pods: Iterable[Body], failed: Iterable[Body]) -> Note | None:
+    def pod_problem(self, pods: Iterable[Body], failed: Iterable[Body]) -> Explanation | None:
         """Return why pods are not ready: what they say, who refuses them, how those before them failed."""
-        refused = reasons.refused_pods(self.deployment) if self.deployment else None
+        refused = pod_problems.refused_pods(self.deployment) if self.deployment else None
         observed = self.observed
         return (
-            reasons.explain(pods, observed.events) or refused or reasons.explain_failed(failed, observed.now)
+            pod_problems.explain(pods, observed.events)
+            or refused
+            or pod_problems.explain_failed(failed, observed.now)
         )
 
     def claim(self, body: Body) -> Claim:
@@ -123,23 +125,23 @@ class View(Facts):
 
     @cached_property
     def recipe_hash(self) -> str:
-        """Return the hash of the wanted recipe."""
+        """Return the hash of the desired recipe."""
         return identity.recipe_hash(self.spec)
 
     @property
     def job_name(self) -> str:
-        """Return the name of the wanted recipe's first Job."""
+        """Return the name of the desired recipe's first Job."""
         return self.job_name_of(0)
 
     def job_name_of(self, attempt: int) -> str:
-        """Return the name of the wanted recipe's Job after so many that failed of what may heal by itself."""
+        """Return the name of an attempt's Job; attempts follow on what may heal by itself."""
         return names.job_name(self.name, self.recipe_hash, self.retry, attempt)
 
     @property
-    def store(self) -> Store:
+    def store(self) -> StoreLocation:
         """Return where the next Job puts its artifact."""
         storage = self.spec.storage or self.settings.defaults.storage
-        return Store(
+        return StoreLocation(
             storage.uri or self.settings.store, storage.secret_ref.name if storage.secret_ref else None
         )
 
@@ -168,7 +170,7 @@ class View(Facts):
         return self.settings.worker_gpu_image if gpu else self.settings.worker_image
 
     def revision_hash(self, artifact_digest: str) -> str:
-        """Return the hash of the wanted revision of an artifact."""
+        """Return the hash of the desired revision of an artifact."""
         return identity.revision_hash(self.spec, artifact_digest, self.restarted_at)
 
 

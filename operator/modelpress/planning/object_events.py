@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from modelpress.api.conditions import Reason
 from modelpress.planning import kubernetes_reasons, objects
-from modelpress.planning.note import Note, note
+from modelpress.planning.explanation import Explanation
 from modelpress.planning.types import Body
 
 _TOGETHER_SECONDS = 300.0  # two volumes that cannot be mounted are told of in turns
@@ -14,10 +14,10 @@ _TOGETHER_SECONDS = 300.0  # two volumes that cannot be mounted are told of in t
 class _Said(NamedTuple):
     rank: int  # 2: known to hold a pod, 1: any other warning, 0: beside the point as a rule
     at: float
-    why: Note
+    why: Explanation
 
 
-def explain_events(body: Body, events: Iterable[Body], since: float = 0.0) -> Note | None:
+def explain_events(body: Body, events: Iterable[Body], since: float = 0.0) -> Explanation | None:
     """Return what the newest event about an object says, from `since` (POSIX seconds) on.
 
     One that is known to hold pods goes before any other. Of several that are repeated in turns it is always
@@ -26,7 +26,7 @@ def explain_events(body: Body, events: Iterable[Body], since: float = 0.0) -> No
     return _best([_said(event) for event in events if _is_about(event, body) and _tells(event)], since)
 
 
-def explain_claim(name: str, events: Iterable[Body]) -> Note | None:
+def explain_claim(name: str, events: Iterable[Body]) -> Explanation | None:
     """Return what the newest event about a PersistentVolumeClaim says."""
     about = {"kind": "PersistentVolumeClaim", "name": name}
     found = [
@@ -36,10 +36,14 @@ def explain_claim(name: str, events: Iterable[Body]) -> Note | None:
         and all(objects.dig(event, "involvedObject", field) == value for field, value in about.items())
     ]
     best = _best(found, 0.0)
-    return note(Reason.VOLUME_NOT_MOUNTED, f"PersistentVolumeClaim {name}: {best.message}") if best else None
+    return (
+        Explanation(Reason.VOLUME_NOT_MOUNTED, f"PersistentVolumeClaim {name}: {best.message}")
+        if best
+        else None
+    )
 
 
-def _best(found: list[_Said], since: float) -> Note | None:
+def _best(found: list[_Said], since: float) -> Explanation | None:
     fresh = [each for each in found if each.at >= since]
     if not fresh:
         return None
@@ -56,7 +60,7 @@ def _said(event: Body) -> _Said:
     word, message = str(event.get("reason") or ""), str(event.get("message") or "")
     known = kubernetes_reasons.meaning(word, message)
     rank = 0 if word in kubernetes_reasons.HINTS else 2 if known else 1
-    return _Said(rank, _last(event), note(known or Reason.POD_NOT_READY, message or word))
+    return _Said(rank, _last(event), Explanation(known or Reason.POD_NOT_READY, message or word))
 
 
 def _tells(event: Body) -> bool:
