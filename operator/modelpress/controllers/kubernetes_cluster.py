@@ -1,7 +1,4 @@
-"""The Cluster of an API server: reads from the watches' indexes, writes by REST calls.
-
-This module must not import kopf: how the indexes are filled is not its business.
-"""
+"""The Cluster of an API server: reads from the watches' indexes, writes by REST calls."""
 
 import logging
 import threading

@@ -1,7 +1,4 @@
-"""One step of the control loop: observe, decide, act. Used by the operator and by local mode.
-
-This module must not import kopf or kubernetes.
-"""
+"""One step of the control loop: observe, decide, act. Used by the operator and by local mode."""
 
 import logging
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""Which errors of the API server refuse an object that the plan needs. Pure.
-
-This module must not import kopf or kubernetes.
-"""
+"""Which errors of the API server refuse an object that the plan needs. Pure."""
 
 from modelpress.api.conditions import Reason
 from modelpress.controllers.cluster import Stale, TemplateRefused

@@ -3,7 +3,6 @@
 A watch that was away while an object was deleted, and could not resume, leaves the object in Kopf's index
 for ever. Such a ghost ends the process: its restart builds the indexes anew, better than any repair code.
 The operator works (is ready) once the indexes held all that a list told, and while lists succeed.
-This module must not import kopf.
 """
 
 import asyncio

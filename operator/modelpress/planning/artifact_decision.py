@@ -68,7 +68,7 @@ def _job_of_recipe(view: View, of_recipe: list[Body]) -> Body | None:
     if exact is not None or failures.recipe_is_retried(view):
         return exact
     useful = [job for job in of_recipe if not objects.is_true(job, "Failed")]
-    return max(useful, key=lambda job: str(objects.dig(job, "metadata", "creationTimestamp")), default=None)
+    return max(useful, key=objects.created, default=None)
 
 
 def _obsolete(view: View, ours: list[Body], desired: Body | None) -> list[Ref]:
@@ -191,8 +191,7 @@ def _lost_at(view: View, known: tuple[Revision, ...], artifact: Artifact | None)
 
 
 def _lost_times(pod: Body) -> list[str]:
-    ends = [pod_problems.terminated(status) for status in pod_problems.container_statuses(pod)]
-    said = [(end, pod_problems.failure(end)) for end in ends if end]
+    said = [(end, pod_problems.failure(end)) for end in pod_problems.failed_ends(pod)]
     return [str(end.get("finishedAt")) for end, why in said if why and why.reason is Reason.ARTIFACT_LOST]
 
 

@@ -74,24 +74,18 @@ def last_failure(pods: Iterable[Body]) -> Explanation | None:
     failed = _newest_failed(pods)
     if failed is None:
         return None
-    ends = [pod_problems.terminated(status) for status in pod_problems.container_statuses(failed)]
-    final = any(end and end.get("exitCode") in FINAL_EXIT_CODES for end in ends)
+    final = any(end.get("exitCode") in FINAL_EXIT_CODES for end in pod_problems.failed_ends(failed))
     return None if final else pod_problems.explain_pod(failed)
 
 
 def running_seconds(job: Body, observed: Observed) -> float:
     """Return for how long a Job's container has been running; 0 where none is."""
-    ages = [
-        objects.age(began, observed.now)
-        for pod in pods_of(job, observed)
-        for status in pod_problems.container_statuses(pod)
-        if (began := objects.dig(status, "state", "running", "startedAt"))
-    ]
-    return min(ages, default=0.0)
+    pods = pods_of(job, observed)
+    return min((age for pod in pods for age in pod_problems.running_seconds(pod, observed.now)), default=0.0)
 
 
 def _order(pod: Body) -> tuple[str, str]:
-    return str(objects.dig(pod, "metadata", "creationTimestamp")), objects.name_of(pod)
+    return objects.created(pod), objects.name_of(pod)
 
 
 def _newest_failed(pods: Iterable[Body]) -> Body | None:
@@ -114,7 +108,7 @@ def _waits_for(job: Body, observed: Observed) -> Explanation | None:
     alive = [pod for pod in pods if not objects.has_ended(pod)]
     if alive:
         return pod_problems.explain(alive, observed.events)
-    created = objects.parse_time(objects.dig(pods[-1], "metadata", "creationTimestamp")) if pods else None
+    created = objects.parse_time(objects.created(pods[-1])) if pods else None
     return explain_events(job, observed.events, created.timestamp() if created else 0.0)
 
 

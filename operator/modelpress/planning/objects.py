@@ -38,6 +38,11 @@ def uid_of(body: Body) -> str:
     return str(dig(body, "metadata", "uid") or "")
 
 
+def created(body: Body) -> str:
+    """Return metadata.creationTimestamp, or an empty string before the object exists."""
+    return str(dig(body, "metadata", "creationTimestamp") or "")
+
+
 def label(body: Body, key: str) -> str | None:
     """Return a label's value."""
     value = dig(body, "metadata", "labels", key)

@@ -35,11 +35,10 @@ def explain_pod(pod: Body, events: Iterable[Body] = ()) -> Explanation | None:
     if objects.is_true(pod, "Ready"):
         return None
     containers = tuple(container_statuses(pod))
-    said = [failure(ended) for status in containers if (ended := terminated(status)) is not None]
-    own_words = next((each for each in said if each is not None), None)
-    turned_out = own_words or _turned_out(pod)
-    if turned_out:
-        return turned_out
+    own_words = next((why for ended in failed_ends(pod) if (why := failure(ended)) is not None), None)
+    ended_early = own_words or _turned_out(pod)
+    if ended_early:
+        return ended_early
     for status in containers:
         waiting = _waiting(status)
         if waiting:
@@ -60,10 +59,9 @@ def explain_pod(pod: Body, events: Iterable[Body] = ()) -> Explanation | None:
 
 def explain_failed(pods: Iterable[Body], now: datetime) -> Explanation | None:
     """Return why the newest of pods that failed was turned away: its node refused it, or put it out."""
-    dated = [(str(objects.dig(pod, "metadata", "creationTimestamp")), pod) for pod in pods]
-    recent = [each for each in dated if objects.age(each[0], now) < _REPLACED_SECONDS]
-    newest = max(recent, key=lambda each: each[0], default=None)
-    return _turned_out(newest[1]) if newest else None
+    recent = [pod for pod in pods if objects.age(objects.created(pod), now) < _REPLACED_SECONDS]
+    newest = max(recent, key=objects.created, default=None)
+    return _turned_out(newest) if newest else None
 
 
 def explain_end(pod: Body, status: Body, ended: Body) -> Explanation:
@@ -112,6 +110,17 @@ def terminated(status: Body) -> Body | None:
     return before
 
 
+def failed_ends(pod: Body) -> list[Body]:
+    """Return how a pod's containers last ended, where that was a failure that still holds."""
+    return [ended for status in container_statuses(pod) if (ended := terminated(status)) is not None]
+
+
+def running_seconds(pod: Body, now: datetime) -> list[float]:
+    """Return for how long each of a pod's containers has been running that does."""
+    begun = [objects.dig(status, "state", "running", "startedAt") for status in container_statuses(pod)]
+    return [objects.age(began, now) for began in begun if began]
+
+
 def may_heal(ended: Body) -> bool:
     """Return whether a container ended of something that may heal by itself: a peer that is away."""
     return ended.get("exitCode") == UnavailableError.exit_code
@@ -121,8 +130,8 @@ def waits_to_heal(pod: Body) -> bool:
     """Return whether a container of a pod that is not ready ended last of what may heal by itself."""
     if objects.is_true(pod, "Ready"):
         return False
-    ends = [ended for status in container_statuses(pod) if (ended := terminated(status)) is not None]
-    return any(map(may_heal, ends)) and all(map(may_heal, ends))
+    ends = failed_ends(pod)
+    return bool(ends) and all(map(may_heal, ends))
 
 
 def healed_at(pod: Body) -> datetime | None:

@@ -95,7 +95,9 @@ def _failure(view: View, goal: Revision, current: Revision | None) -> Failure | 
     if deployment is None or objects.label(template, names.REVISION_LABEL) != goal.name:
         return None
     began = _began(view) if current else None  # without one, the pods of an earlier try stay
-    pods = [pod for pod in _pods(view, goal) if not _is_before(_created(pod), began)]
+    pods = [
+        pod for pod in _pods(view, goal) if not _is_before(objects.parse_time(objects.created(pod)), began)
+    ]
     crashes = [why for pod in pods if (why := pod_problems.keeps_crashing(pod)) is not None]
     late = _is_late(deployment, began) and not _may_heal(view, pods)
     if not (crashes or late):
@@ -140,10 +142,6 @@ def _may_heal(view: View, pods: Iterable[Body]) -> bool:
         elif pod_problems.explain_pod(pod, view.observed.events) is not None:
             return False
     return hindered
-
-
-def _created(pod: Body) -> datetime | None:
-    return objects.parse_time(objects.dig(pod, "metadata", "creationTimestamp"))
 
 
 def _is_before(moment: datetime | None, began: datetime | None) -> bool:

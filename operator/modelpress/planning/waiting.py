@@ -55,7 +55,7 @@ def look_again(pods: Iterable[Body], now: datetime) -> float | None:
 def _waits_for_pod(job: Body, now: datetime) -> bool:
     if jobs.is_finished(job) or jobs.is_suspended(job) or objects.deleting(job):
         return False
-    return _age(job, now) >= LOOK_AGAIN_SECONDS
+    return objects.age(objects.created(job), now) >= LOOK_AGAIN_SECONDS
 
 
 def _first_of_each_owner(pods: list[Body]) -> list[Body]:
@@ -76,18 +76,12 @@ def _claims(pod: Body) -> list[Subject]:
     return [Subject(namespace, f"{kind},involvedObject.name={name}") for name in names]
 
 
-def _age(body: Body, now: datetime) -> float:
-    return objects.age(objects.dig(body, "metadata", "creationTimestamp"), now)
-
-
 def _left(pod: Body, now: datetime) -> float:
     """Return the seconds for which a pod may still simply be starting."""
-    started = [
-        objects.age(began, now)
-        for status in pod_problems.container_statuses(pod)
-        if (began := objects.dig(status, "state", "running", "startedAt"))
-    ]
-    return _SLOW_START_SECONDS - min(started) if started else LOOK_AGAIN_SECONDS - _age(pod, now)
+    running = pod_problems.running_seconds(pod, now)
+    if running:
+        return _SLOW_START_SECONDS - min(running)
+    return LOOK_AGAIN_SECONDS - objects.age(objects.created(pod), now)
 
 
 def _is_silent(pod: Body) -> bool:
