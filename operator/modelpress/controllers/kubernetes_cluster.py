@@ -33,6 +33,9 @@ from modelpress.planning.waiting import LOOK_AGAIN_SECONDS, Subject, unexplained
 
 logger = logging.getLogger(__name__)
 
+_OURS = {"fieldManager": FIELD_MANAGER}
+_CREATED = {**_OURS, "fieldValidation": "Strict"}
+_FORCED = {**_OURS, "force": "true"}
 T = TypeVar("T")
 OnLoop = Callable[[Callable[[], T]], T]
 
@@ -124,7 +127,7 @@ class KubernetesCluster:
             metadata["namespace"],
             metadata["name"],
             subresource="status",
-            query={"fieldManager": FIELD_MANAGER},
+            query=_OURS,
             body={**resource, "status": status},
         )
         try:
@@ -146,12 +149,8 @@ class KubernetesCluster:
             logger.warning("event not written: %s", error, extra={"namespace": namespace})
 
     def _create(self, body: Body) -> Mapping[str, Any]:
-        resource, metadata = BY_KIND[body["kind"]], body["metadata"]
-        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
         try:
-            made: Mapping[str, Any] = self._rest.send(
-                Request("create", resource, metadata["namespace"], query=query, body=body)
-            )
+            made: Mapping[str, Any] = self._send("create", body, body, _CREATED)
         except ApiError as error:
             if error.status != 409:
                 raise
@@ -161,30 +160,22 @@ class KubernetesCluster:
 
     def _adopt(self, body: Body) -> Mapping[str, Any]:
         """Return the existing object that `body` would create, with our labels and owner put back."""
-        resource, metadata = BY_KIND[body["kind"]], body["metadata"]
-        namespace, name = metadata["namespace"], metadata["name"]
-        existing = self._rest.send(Request("get", resource, namespace, name))
+        existing = self._send("get", body)
         require_ours(existing, body)
         marks = {key: body[key] for key in ("apiVersion", "kind", "metadata")}
-        if not differs(marks, existing):
-            return existing
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        return self._rest.send(Request("patch", resource, namespace, name, query=query, body=marks))
+        return self._send("patch", body, marks, _FORCED) if differs(marks, existing) else existing
 
     def _server_side_apply(self, body: Body) -> Mapping[str, Any]:
-        resource, metadata = BY_KIND[body["kind"]], body["metadata"]
-        namespace, name = metadata["namespace"], metadata["name"]
         known = self._is_known(body)
         if not known:
             self._check_name(body)
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         try:
-            applied = self._rest.send(Request("patch", resource, namespace, name, query=query, body=body))
+            applied = self._send("patch", body, body, _FORCED)
         except ApiError as error:
             if error.status != 422 or not known:
                 raise
             # What another manager added to our lists may clash with ours: two ports of one name.
-            applied = self._replace(body, self._rest.send(Request("get", resource, namespace, name)))
+            applied = self._replace(body, self._send("get", body))
         if differs(body, applied):
             # Applying leaves what another manager added to our lists; replacing does not.
             applied = self._replace(body, applied)
@@ -192,22 +183,25 @@ class KubernetesCluster:
         return applied
 
     def _replace(self, body: Body, existing: Mapping[str, Any]) -> dict[str, Any]:
-        """Put ours in place of whole lists; what others set beside it, such as a cloud's finalizer, stays."""
+        """Put ours instead of whole lists; what others set beside it, such as a cloud's finalizer, stays."""
         before, metadata = existing["metadata"], body["metadata"]
         maps = {key: {**before.get(key, {}), **metadata.get(key, {})} for key in ("labels", "annotations")}
+        merged = {
+            **body,
+            "metadata": {**before, **metadata, **maps},
+            "spec": {**existing["spec"], **body["spec"]},
+        }
+        return self._send("update", body, merged, _OURS)
+
+    def _send(
+        self, verb: str, named: Body, content: Body | None = None, query: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Send a request about the object that `named` names."""
+        metadata = named["metadata"]
+        name = None if verb == "create" else metadata["name"]
+        resource = BY_KIND[named["kind"]]
         return self._rest.send(
-            Request(
-                "update",
-                BY_KIND[body["kind"]],
-                metadata["namespace"],
-                metadata["name"],
-                query={"fieldManager": FIELD_MANAGER},
-                body={
-                    **body,
-                    "metadata": {**before, **metadata, **maps},
-                    "spec": {**existing["spec"], **body["spec"]},
-                },
-            )
+            Request(verb, resource, metadata["namespace"], name, query=query or {}, body=content)
         )
 
     def _is_known(self, body: Body) -> bool:
@@ -218,11 +212,8 @@ class KubernetesCluster:
 
     def _check_name(self, body: Body) -> None:
         """Raise TemplateRefused where the name is taken by an object without our label."""
-        metadata = body["metadata"]
         try:
-            existing = self._rest.send(
-                Request("get", BY_KIND[body["kind"]], metadata["namespace"], metadata["name"])
-            )
+            existing = self._send("get", body)
         except ApiError as error:
             if error.status != 404:
                 raise

@@ -13,7 +13,7 @@ from modelpress.planning import attempts, failures, jobs, objects, pod_problems,
 from modelpress.planning.artifact import Artifact, from_status
 from modelpress.planning.explanation import Explanation, final
 from modelpress.planning.jobs import Phase, Progress
-from modelpress.planning.ownership import DELETION_WAIT_SECONDS, Claim, name_conflict
+from modelpress.planning.ownership import DELETION_WAIT_SECONDS, Claim
 from modelpress.planning.revisions import HISTORY, Revision, find
 from modelpress.planning.types import Body, Ref
 from modelpress.planning.view import View
@@ -142,8 +142,7 @@ def _without_job(view: View, remembered: Artifact | None, *, frozen: bool) -> Ar
 
 
 def _start(view: View, remembered: Artifact | None, working: Explanation, attempt: int) -> ArtifactDecision:
-    taken = objects.named(view.observed.jobs, view.job_name_of(attempt))
-    conflict = name_conflict(taken, view.resource, "Job") if taken else None
+    conflict = view.name_conflict("Job", view.job_name_of(attempt))
     if conflict and conflict.reason is Reason.WAITING_FOR_DELETION:
         return ArtifactDecision(remembered, working=conflict, requeue=DELETION_WAIT_SECONDS)
     if conflict:

@@ -10,14 +10,11 @@ from modelpress.api import pod_shapes
 from modelpress.api.conditions import Reason
 from modelpress.api.spec import Spec
 from modelpress.api.support import unsupported
-from modelpress.planning import objects
 from modelpress.planning.annotations import weakening
 from modelpress.planning.artifact import Artifact
 from modelpress.planning.explanation import Explanation
-from modelpress.planning.ownership import name_conflict
 from modelpress.planning.render.pod import reserved_variable
 from modelpress.planning.revisions import Revision
-from modelpress.planning.types import Body
 from modelpress.planning.view import View
 
 
@@ -59,13 +56,10 @@ def _annotation_weakens_security(desired: Desired) -> Explanation | None:
 def _name_is_taken(desired: Desired) -> Explanation | None:
     if desired.view is None:
         return None
-    view, observed = desired.view, desired.view.observed
-    needed: tuple[tuple[str, tuple[Body, ...]], ...] = (
-        ("Deployment", observed.deployments),
-        ("Service", observed.services),
-        ("NetworkPolicy", observed.network_policies),
-    )
-    found = [why for kind, bodies in needed if (why := _conflict(view, bodies, view.name, kind)) is not None]
+    needed = ("Deployment", "Service", "NetworkPolicy")
+    found = [
+        why for kind in needed if (why := desired.view.name_conflict(kind, desired.view.name)) is not None
+    ]
     conflicts = [why for why in found if why.reason is Reason.NAME_CONFLICT]
     return next(iter(conflicts or found), None)
 
@@ -85,12 +79,7 @@ def _revision_name_is_taken(desired: Desired) -> Explanation | None:
     view, revision = desired.view, desired.revision
     if view is None or revision is None:
         return None
-    return _conflict(view, view.observed.revisions, revision.name, "ControllerRevision")
-
-
-def _conflict(view: View, bodies: tuple[Body, ...], name: str, kind: str) -> Explanation | None:
-    body = objects.named(bodies, name)
-    return name_conflict(body, view.resource, kind) if body else None
+    return view.name_conflict("ControllerRevision", revision.name)
 
 
 _VIOLATIONS: tuple[Callable[[Desired], Explanation | None], ...] = (

@@ -7,7 +7,7 @@ from modelpress.api.conditions import Reason
 from modelpress.planning import objects
 from modelpress.planning.artifact_decision import ArtifactDecision
 from modelpress.planning.drift import differs
-from modelpress.planning.ownership import Claim, name_conflict
+from modelpress.planning.ownership import Claim
 from modelpress.planning.render import deployment, disruptionbudget, networkpolicy, revision, service
 from modelpress.planning.revisions import Revision, find
 from modelpress.planning.rollout import Rollout
@@ -37,8 +37,7 @@ def obsolete_budgets(view: View) -> tuple[Ref, ...]:
 
 def budget_warnings(view: View) -> tuple[EventNote, ...]:
     """Return the event to write where somebody else's PodDisruptionBudget has the name of ours."""
-    found = objects.named(view.observed.disruption_budgets, view.name)
-    why = name_conflict(found, view.resource, "PodDisruptionBudget") if found else None
+    why = view.name_conflict("PodDisruptionBudget", view.name)
     if why is None or why.reason is not Reason.NAME_CONFLICT or not disruptionbudget.is_desired(view):
         return ()
     return (EventNote("Warning", Reason.DISRUPTION_BUDGET_REFUSED.value, why.message, once=True),)
@@ -64,20 +63,11 @@ def _desired(
 
 
 def _is_due(view: View, desired: Body) -> bool:
-    observed = view.observed
-    of_kind: dict[str, tuple[Body, ...]] = {
-        "Job": observed.jobs,
-        "ControllerRevision": observed.revisions,
-        "Deployment": observed.deployments,
-        "Service": observed.services,
-        "NetworkPolicy": observed.network_policies,
-        "PodDisruptionBudget": observed.disruption_budgets,
-    }
-    kind = desired["kind"]
-    found = objects.named(of_kind[kind], objects.name_of(desired))
+    kind, name = desired["kind"], objects.name_of(desired)
+    found = objects.named(view.observed.of_kind(kind), name)
     if found is None:
         return True
-    if name_conflict(found, view.resource, kind) is not None:
+    if view.name_conflict(kind, name) is not None:
         return False
     if kind in _CREATED_ONCE:
         return view.claim(found) is not Claim.OURS

@@ -32,7 +32,6 @@ class Result:
     working: Explanation | None = None
     stalled: Explanation | None = None
     suspended: bool = False
-    pod_problem: Explanation | None = None  # why worker pods are not ready
 
 
 def conditions(facts: Facts, result: Result) -> list[Condition]:
@@ -68,7 +67,7 @@ def refused_conditions(facts: Facts, why: Explanation) -> list[Condition]:
 
 def _made(facts: Facts, verdicts: Mapping[ConditionType, _Verdict]) -> list[Condition]:
     before = {condition.type: condition for condition in facts.status.conditions}
-    made = []
+    now, made = format_time(facts.observed.now), []
     for kind, (is_true, why) in verdicts.items():
         old, text = before.get(kind), "True" if is_true else "False"
         same = old is not None and old.status == text
@@ -78,9 +77,7 @@ def _made(facts: Facts, verdicts: Mapping[ConditionType, _Verdict]) -> list[Cond
                 status=text,
                 reason=why.reason.value,
                 message=why.message,
-                last_transition_time=old.last_transition_time
-                if old and same
-                else format_time(facts.observed.now),
+                last_transition_time=old.last_transition_time if old and same else now,
                 observed_generation=facts.generation,
             )
         )
@@ -93,8 +90,8 @@ def _ready(facts: Facts, result: Result) -> _Verdict:
         return True, Explanation(Reason.SCALED_TO_ZERO, f"revision {name} is scaled to zero")
     if result.serving and facts.ready_replicas >= 1:
         return True, Explanation(Reason.AVAILABLE, f"revision {name} answers")
-    waits = _suspended() if _is_held_back(result) else result.pod_problem or _pods_ready(facts, result)
-    return False, result.stalled or result.working or waits
+    why = result.stalled or result.working or (_suspended() if _is_held_back(result) else facts.pod_problem())
+    return False, why or _pods_ready(facts, result)
 
 
 def _available(facts: Facts, result: Result) -> _Verdict:
@@ -103,7 +100,7 @@ def _available(facts: Facts, result: Result) -> _Verdict:
     count = _pods_ready(facts, result)
     if facts.ready_replicas >= result.replicas:
         return True, Explanation(Reason.AVAILABLE, count.message)
-    return False, result.pod_problem or count
+    return False, facts.pod_problem() or count
 
 
 def _compressed(result: Result) -> _Verdict:

@@ -79,7 +79,7 @@ class Findings:
 
 def remembered(found: Findings) -> Failure | None:
     """Return what `status.failed` is after a step."""
-    then = next(then for happens, then in _TRANSITIONS if happens(found))
+    then = next((then for happens, then in _TRANSITIONS if happens(found)), _Memory.KEPT)
     return {_Memory.NEW: found.failure, _Memory.KEPT: found.view.failed, _Memory.EMPTY: None}[then]
 
 
@@ -93,14 +93,6 @@ def _of_desired_recipe(view: View) -> Failure | None:
     failure = view.failed
     mine = failure and failure.recipe_hash == view.recipe_hash and failure.revision_hash is None
     return failure if mine else None
-
-
-def _something_failed(found: Findings) -> bool:
-    return found.failure is not None
-
-
-def _spec_is_blocked(found: Findings) -> bool:
-    return found.blocked
 
 
 def _current_moved(found: Findings) -> bool:
@@ -122,17 +114,12 @@ def _revision_is_retried(found: Findings) -> bool:
     return bool(same and failure and failure.retry != found.view.retry)
 
 
-def _nothing_happened(_found: Findings) -> bool:
-    return True
-
-
-# The first row that holds decides.
+# The first row that holds decides; where none does, the memory stays.
 _TRANSITIONS: tuple[tuple[Callable[[Findings], bool], _Memory], ...] = (
-    (_something_failed, _Memory.NEW),  # the newest failure is the one to mend
-    (_spec_is_blocked, _Memory.KEPT),  # nothing is tried, so nothing can have passed
+    (lambda found: found.failure is not None, _Memory.NEW),  # the newest failure is the one to mend
+    (lambda found: found.blocked, _Memory.KEPT),  # nothing is tried, so nothing can have passed
     (_current_moved, _Memory.EMPTY),  # another revision serves: what failed before it is history
     (_recipe_runs_again, _Memory.EMPTY),  # a new value of the retry annotation has made its Job
     (_recipe_passed, _Memory.EMPTY),  # its artifact is there and meets the limits, as after an edit of them
     (_revision_is_retried, _Memory.EMPTY),  # a new value of the retry annotation lets it roll out again
-    (_nothing_happened, _Memory.KEPT),
 )

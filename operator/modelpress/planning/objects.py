@@ -43,7 +43,7 @@ def created(body: Body) -> str:
     return str(dig(body, "metadata", "creationTimestamp") or "")
 
 
-def label(body: Body, key: str) -> str | None:
+def label(body: Any, key: str) -> str | None:
     """Return a label's value."""
     value = dig(body, "metadata", "labels", key)
     return str(value) if value is not None else None

@@ -108,7 +108,6 @@ def _result(view: View, decisions: Decisions) -> Result:
         working=blocked if waits else decision.working or rollout.working,
         stalled=(None if waits else blocked) or decision.stalled or decisions.gate_failure or rollout.stalled,
         suspended=view.spec.suspend,
-        pod_problem=view.pod_problem(view.worker_pods, view.failed_pods),
     )
 
 
@@ -160,7 +159,6 @@ def _unreadable(facts: Facts, why: Explanation) -> Result:
         failed=status.failed,
         url=status.url,
         stalled=why,
-        pod_problem=facts.pod_problem(facts.worker_pods, facts.failed_pods),
     )
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from modelpress.api import names
 from modelpress.api.conditions import ConditionType, Reason
 from modelpress.api.status import Failure
 from modelpress.planning import failures, objects, pod_problems
@@ -18,7 +17,7 @@ from modelpress.planning.render import deployment as render_deployment
 from modelpress.planning.revisions import Revision, find, running
 from modelpress.planning.strategy import GAP, leaves_gap
 from modelpress.planning.types import Body
-from modelpress.planning.view import View
+from modelpress.planning.view import View, of_revision
 
 
 @dataclass(frozen=True)
@@ -78,9 +77,8 @@ def _is_settled(view: View, current: Revision) -> bool:
     deployment = view.deployment
     if deployment is None:
         return False
-    template = objects.dig(deployment, "spec", "template")
     begun = objects.number(deployment, "status", "observedGeneration") > 0
-    if not begun or objects.label(template, names.REVISION_LABEL) != current.name:
+    if not begun or view.running_revision != current.name:
         return False
     total, updated = (
         objects.number(deployment, "status", field) for field in ("replicas", "updatedReplicas")
@@ -91,18 +89,16 @@ def _is_settled(view: View, current: Revision) -> bool:
 def _failure(view: View, goal: Revision, current: Revision | None) -> Failure | None:
     """Return the failure of the rollout that is under way, or None."""
     deployment = view.deployment
-    template = objects.dig(deployment, "spec", "template")
-    if deployment is None or objects.label(template, names.REVISION_LABEL) != goal.name:
+    if deployment is None or view.running_revision != goal.name:
         return None
     began = _began(view) if current else None  # without one, the pods of an earlier try stay
-    pods = [
-        pod for pod in _pods(view, goal) if not _is_before(objects.parse_time(objects.created(pod)), began)
-    ]
+    of_goal = of_revision(view.worker_pods, goal.name)
+    pods = [pod for pod in of_goal if not _is_before(objects.created(pod), began)]
     crashes = [why for pod in pods if (why := pod_problems.keeps_crashing(pod)) is not None]
     late = _is_late(deployment, began) and not _may_heal(view, pods)
     if not (crashes or late):
         return None
-    cause = next(iter(crashes), None) or _pod_problem(view, goal)
+    cause = next(iter(crashes), None) or view.pod_problem(goal.name)
     text = f"{cause.reason.value}: {cause.message}" if cause else "its pods did not become ready in time"
     then = f"; {current.name} was restored" if current else ""
     why = Explanation(Reason.ROLLOUT_FAILED, f"revision {goal.name} did not become ready{then}: {text}")
@@ -123,8 +119,7 @@ def _is_late(deployment: Body, began: datetime | None) -> bool:
     progressing = objects.condition(deployment, "Progressing")
     if progressing is None or progressing.get("reason") != "ProgressDeadlineExceeded":
         return False
-    updated = objects.parse_time(progressing.get("lastUpdateTime"))
-    return _is_observed(deployment) and not _is_before(updated, began)
+    return _is_observed(deployment) and not _is_before(progressing.get("lastUpdateTime"), began)
 
 
 def _may_heal(view: View, pods: Iterable[Body]) -> bool:
@@ -144,27 +139,15 @@ def _may_heal(view: View, pods: Iterable[Body]) -> bool:
     return hindered
 
 
-def _is_before(moment: datetime | None, began: datetime | None) -> bool:
+def _is_before(time: str | None, began: datetime | None) -> bool:
+    moment = objects.parse_time(time)
     return moment is not None and began is not None and moment < began
 
 
 def _moving(view: View, goal: Revision, *, replaced: bool = False) -> Explanation:
-    problem = _pod_problem(view, goal)
+    problem = view.pod_problem(goal.name)
     if problem:
         return problem
-    ready = sum(objects.is_true(pod, "Ready") for pod in _pods(view, goal))
+    ready = sum(objects.is_true(pod, "Ready") for pod in of_revision(view.worker_pods, goal.name))
     text = f"revision {goal.name}: {ready} of {view.spec.replicas} pods are ready"
     return Explanation(Reason.ROLLING_OUT, f"{text}; {GAP}" if replaced and leaves_gap(view) else text)
-
-
-def _pod_problem(view: View, goal: Revision) -> Explanation | None:
-    failed = [pod for pod in view.failed_pods if _is_of(pod, goal)]
-    return view.pod_problem(_pods(view, goal), failed)
-
-
-def _pods(view: View, revision: Revision) -> tuple[Body, ...]:
-    return tuple(pod for pod in view.worker_pods if _is_of(pod, revision))
-
-
-def _is_of(pod: Body, revision: Revision) -> bool:
-    return objects.label(pod, names.REVISION_LABEL) == revision.name

@@ -57,6 +57,18 @@ class Observed:
     events: tuple[Body, ...] = ()  # of pods that wait, of their claims, and of Jobs without pods
     free_job_slots: int = 1  # how many more Jobs may run in the cluster
 
+    def of_kind(self, kind: str) -> tuple[Body, ...]:
+        """Return the objects of a kind that the planner applies."""
+        found: dict[str, tuple[Body, ...]] = {
+            "Job": self.jobs,
+            "ControllerRevision": self.revisions,
+            "Deployment": self.deployments,
+            "Service": self.services,
+            "NetworkPolicy": self.network_policies,
+            "PodDisruptionBudget": self.disruption_budgets,
+        }
+        return found[kind]
+
 
 @dataclass(frozen=True)
 class EventNote:

@@ -14,7 +14,7 @@ from modelpress.planning import objects, pod_problems
 from modelpress.planning.artifact import StoreLocation
 from modelpress.planning.explanation import Explanation
 from modelpress.planning.inheritance import completed
-from modelpress.planning.ownership import Claim, claim
+from modelpress.planning.ownership import Claim, claim, name_conflict
 from modelpress.planning.types import Body, Key, Observed, Settings
 
 
@@ -78,43 +78,48 @@ class Facts:
     @cached_property
     def worker_pods(self) -> tuple[Body, ...]:
         """Return the worker pods by name, without those that ended or are being deleted."""
-        pods = [
-            pod
-            for pod in self.observed.pods
-            if objects.label(pod, names.ROLE_LABEL) == names.WORKER
-            and not objects.has_ended(pod)
-            and not objects.deleting(pod)
-        ]
-        return tuple(sorted(pods, key=objects.name_of))
+        return tuple(pod for pod in self._workers if not (objects.has_ended(pod) or objects.deleting(pod)))
 
     @cached_property
     def failed_pods(self) -> tuple[Body, ...]:
         """Return the worker pods that a node refused or put out: others take their place."""
-        return tuple(
-            pod
-            for pod in self.observed.pods
-            if objects.label(pod, names.ROLE_LABEL) == names.WORKER
-            and objects.dig(pod, "status", "phase") == "Failed"
-        )
+        return tuple(pod for pod in self._workers if objects.dig(pod, "status", "phase") == "Failed")
+
+    @cached_property
+    def _workers(self) -> list[Body]:
+        pods = [pod for pod in self.observed.pods if objects.label(pod, names.ROLE_LABEL) == names.WORKER]
+        return sorted(pods, key=objects.name_of)
 
     @cached_property
     def ready_replicas(self) -> int:
         """Return how many worker pods are ready."""
         return sum(objects.is_true(pod, "Ready") for pod in self.worker_pods)
 
-    def pod_problem(self, pods: Iterable[Body], failed: Iterable[Body]) -> Explanation | None:
-        """Return why pods are not ready: what they say, who refuses them, how those before them failed."""
-        refused = pod_problems.refused_pods(self.deployment) if self.deployment else None
-        observed = self.observed
+    @property
+    def running_revision(self) -> str | None:
+        """Return the name of the revision that the Deployment's pod template was made from."""
+        return objects.label(objects.dig(self.deployment, "spec", "template"), names.REVISION_LABEL)
+
+    def pod_problem(self, revision: str | None = None) -> Explanation | None:
+        """Return why worker pods, of one revision or all, are not ready: what they say, who refuses them, how
+        those before them failed.
+        """
+        observed, deployment = self.observed, self.deployment
+        pods, failed = (of_revision(each, revision) for each in (self.worker_pods, self.failed_pods))
         return (
             pod_problems.explain(pods, observed.events)
-            or refused
+            or (pod_problems.refused_pods(deployment) if deployment else None)
             or pod_problems.explain_failed(failed, observed.now)
         )
 
     def claim(self, body: Body) -> Claim:
         """Return whose an object is."""
         return claim(body, self.resource)
+
+    def name_conflict(self, kind: str, name: str) -> Explanation | None:
+        """Return why an object of a name cannot be made: NameConflict or WaitingForDeletion."""
+        body = objects.named(self.observed.of_kind(kind), name)
+        return name_conflict(body, self.resource, kind) if body else None
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,11 @@ class View(Facts):
     def revision_hash(self, artifact_digest: str) -> str:
         """Return the hash of the desired revision of an artifact."""
         return identity.revision_hash(self.spec, artifact_digest, self.restarted_at)
+
+
+def of_revision(pods: Iterable[Body], revision: str | None) -> list[Body]:
+    """Return the pods of a revision; of all where it is None."""
+    return [pod for pod in pods if revision in (None, objects.label(pod, names.REVISION_LABEL))]
 
 
 def parse_spec(body: Body) -> Spec:
