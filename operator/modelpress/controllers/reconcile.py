@@ -71,7 +71,7 @@ class _Writes:
 
 
 def _act(cluster: Cluster, facts: Facts, plan: Plan) -> float | None:
-    """Carry out a plan. The status comes after the objects, events after it: they are not told in advance.
+    """Carry out a plan. The status comes after the objects, events after it: they do not run ahead.
 
     What one child meets keeps no other from its place, nor the status; an error is raised at the end.
     """
@@ -82,11 +82,11 @@ def _act(cluster: Cluster, facts: Facts, plan: Plan) -> float | None:
         status, events = _refused(facts, status, writes.refusal)
         requeue = _sooner(requeue, REFUSED_SECONDS)
     elif writes.lacks("Deployment", key.name):
-        events = tuple(note for note in events if note.reason != Reason.SERVING_GAP.value)
+        events = tuple(event for event in events if event.reason != Reason.SERVING_GAP.value)
     if status is not None:
         cluster.write_status(observed.resource, status)
-    for note in events:
-        cluster.record(observed.resource, note)
+    for event in events:
+        cluster.record(observed.resource, event)
     for body in plan.apply:
         if body["kind"] == _OPTIONAL and not _apply_optional(cluster, observed, body, writes):
             requeue = _sooner(requeue, REFUSED_SECONDS)

@@ -18,7 +18,7 @@ class Resource:
     version: str
     plural: str
     verbs: frozenset[str]
-    status_verbs: frozenset[str] = frozenset()  # of the status subresource
+    status_verbs: frozenset[str] = frozenset()  # verbs on the status subresource
     label: str | None = names.NAME_LABEL  # only objects with this label are watched
 
     @property

@@ -1,4 +1,4 @@
-"""What the watches last said: compressed bodies in Kopf's indexes, read by key.
+"""What the watches last showed: compressed bodies in Kopf's indexes, read by key.
 
 Bodies are kept compressed and without managedFields: 30,000 raw ones would fill a gigabyte. All methods of
 `Store` must be called on the event loop, which alone changes the indexes; `unpack` may run anywhere.
@@ -27,8 +27,8 @@ class Entry:
     uid: str
     version: int  # resourceVersion: opaque to users, but an ordered number for the same kind of object
     terminating: bool
-    finished: bool  # of a Job: Complete or Failed
-    suspended: bool  # of a Job: its queue lets it run later
+    finished: bool  # a Job is Complete or Failed
+    suspended: bool  # the queue of a Job lets it run later
     data: bytes
 
 

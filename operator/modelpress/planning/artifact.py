@@ -33,7 +33,7 @@ class Artifact:
     original_bytes: int | None = None
     compressed_bytes: int | None = None
     scores: Measured | None = None
-    layers: bool | None = None  # of a form for GPUs: whether it can be cut and split; None: not known
+    layers: bool | None = None  # whether a model for GPUs can be cut and split; None: not known
 
     def to_data(self) -> dict[str, Any]:
         """Return the artifact's part of a ControllerRevision's data."""

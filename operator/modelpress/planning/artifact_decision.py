@@ -101,7 +101,7 @@ def _with_job(
         case Phase.ACTIVE:
             # while a lost artifact is made again, the pods that have it go on
             usable = remembered if lost_at else None
-            due = _lost_note(usable) if usable else _compressing(objects.name_of(job))
+            due = _lost(usable) if usable else _compressing(objects.name_of(job))
             return ArtifactDecision(
                 usable, working=progress.why or due, job=True, requeue=_requeue(view, job, progress.why)
             )
@@ -110,7 +110,7 @@ def _with_job(
             return ArtifactDecision(remembered, stalled=final(why), failed=failures.of_recipe(view, why))
         case Phase.SUCCEEDED:
             if _is_older(job, lost_at):
-                return _again(job, progress.artifact, _lost_note(progress.artifact))
+                return _again(job, progress.artifact, _lost(progress.artifact))
             return ArtifactDecision(progress.artifact)
         case Phase.RESULT_LOST:
             if remembered and not lost_at:
@@ -137,7 +137,7 @@ def _without_job(view: View, remembered: Artifact | None, *, frozen: bool) -> Ar
         return ArtifactDecision(remembered, stalled=final(failures.explain(failure)))
     if frozen:
         return ArtifactDecision(remembered)
-    working = _lost_note(remembered) if remembered else _compressing(view.job_name)
+    working = _lost(remembered) if remembered else _compressing(view.job_name)
     return _start(view, remembered, working, attempt=0)
 
 
@@ -190,8 +190,8 @@ def _lost_at(view: View, known: tuple[Revision, ...], artifact: Artifact | None)
 
 
 def _lost_times(pod: Body) -> list[str]:
-    said = [(end, pod_problems.failure(end)) for end in pod_problems.failed_ends(pod)]
-    return [str(end.get("finishedAt")) for end, why in said if why and why.reason is Reason.ARTIFACT_LOST]
+    ends = [(end, pod_problems.reported_failure(end)) for end in pod_problems.failed_ends(pod)]
+    return [str(end.get("finishedAt")) for end, why in ends if why and why.reason is Reason.ARTIFACT_LOST]
 
 
 def _is_older(job: Body, lost_at: str | None) -> bool:
@@ -204,7 +204,7 @@ def _compressing(job: str) -> Explanation:
     return Explanation(Reason.COMPRESSING, f"Job {job} makes the artifact")
 
 
-def _lost_note(artifact: Artifact | None) -> Explanation:
+def _lost(artifact: Artifact | None) -> Explanation:
     digest = artifact.artifact_digest if artifact else "the artifact"
     return Explanation(Reason.ARTIFACT_LOST, f"the store no longer has {digest}: it is made again")
 

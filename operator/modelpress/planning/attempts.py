@@ -87,8 +87,8 @@ def _is_attempt(view: View, job: Body) -> bool:
 
 def _known_cause(view: View) -> Explanation | None:
     """Return what the status says that a Job failed of, for one whose pods are gone."""
-    said = objects.condition(view.resource, "Reconciling") or {}
-    healing = next((reason for reason in HEALING if reason == said.get("reason")), None)
-    if said.get("status") != "True" or healing is None:
+    condition = objects.condition(view.resource, "Reconciling") or {}
+    healing = next((reason for reason in HEALING if reason == condition.get("reason")), None)
+    if condition.get("status") != "True" or healing is None:
         return None
-    return Explanation(healing, str(said.get("message") or healing.meaning))
+    return Explanation(healing, str(condition.get("message") or healing.meaning))

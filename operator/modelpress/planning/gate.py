@@ -25,7 +25,7 @@ class Measured:
     metric: Metric
     original: Decimal
     compressed: Decimal
-    output_drop: Decimal | None = None  # of the output that lost most, where there are several
+    output_drop: Decimal | None = None  # the drop of the output that lost most, where there are several
 
     @property
     def drop(self) -> Decimal:

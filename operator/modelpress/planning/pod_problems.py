@@ -26,8 +26,8 @@ def explain(pods: Iterable[Body], events: Iterable[Body]) -> Explanation | None:
     """Return why pods are not ready: what a container said before what the scheduler said."""
     events = tuple(events)
     found = [explanation for pod in pods if (explanation := explain_pod(pod, events)) is not None]
-    telling = [each for each in found if each.reason is not Reason.PODS_UNSCHEDULABLE]
-    return next(iter(telling or found), None)
+    started = [each for each in found if each.reason is not Reason.PODS_UNSCHEDULABLE]
+    return next(iter(started or found), None)
 
 
 def explain_pod(pod: Body, events: Iterable[Body] = ()) -> Explanation | None:
@@ -35,10 +35,10 @@ def explain_pod(pod: Body, events: Iterable[Body] = ()) -> Explanation | None:
     if objects.is_true(pod, "Ready"):
         return None
     containers = tuple(container_statuses(pod))
-    own_words = next((why for ended in failed_ends(pod) if (why := failure(ended)) is not None), None)
-    ended_early = own_words or _turned_out(pod)
-    if ended_early:
-        return ended_early
+    reported = next((why for ended in failed_ends(pod) if (why := reported_failure(ended)) is not None), None)
+    first = reported or _rejected(pod)
+    if first:
+        return first
     for status in containers:
         waiting = _waiting(status)
         if waiting:
@@ -52,7 +52,7 @@ def explain_pod(pod: Body, events: Iterable[Body] = ()) -> Explanation | None:
         _claims(pod, events)
         or _unscheduled(pod)
         or _failed(pod)
-        or _held(pod, events)
+        or _explained_by_events(pod, events)
         or _back_off(containers)
     )
 
@@ -61,14 +61,14 @@ def explain_failed(pods: Iterable[Body], now: datetime) -> Explanation | None:
     """Return why the newest of pods that failed was turned away: its node refused it, or put it out."""
     recent = [pod for pod in pods if objects.age(objects.created(pod), now) < _REPLACED_SECONDS]
     newest = max(recent, key=objects.created, default=None)
-    return _turned_out(newest) if newest else None
+    return _rejected(newest) if newest else None
 
 
 def explain_end(pod: Body, status: Body, ended: Body) -> Explanation:
     """Return why a container ended; `status` is its containerStatus, `ended` a terminated state of it."""
-    said = failure(ended)
-    if said:
-        return said
+    reported = reported_failure(ended)
+    if reported:
+        return reported
     name, code = status.get("name"), ended.get("exitCode")
     if ended.get("reason") == _OUT_OF_MEMORY:
         limit = _memory_limit(pod, str(name))
@@ -84,13 +84,13 @@ def explain_end(pod: Body, status: Body, ended: Body) -> Explanation:
     )
 
 
-def failure(ended: Body) -> Explanation | None:
+def reported_failure(ended: Body) -> Explanation | None:
     """Return the JobFailure of a termination message; None where it holds something else."""
     try:
-        said = JobFailure.model_validate_json(str(ended.get("message") or ""))
+        reported = JobFailure.model_validate_json(str(ended.get("message") or ""))
     except ValidationError:
         return None
-    return Explanation(said.reason, said.message)
+    return Explanation(reported.reason, reported.message)
 
 
 def container_statuses(pod: Body) -> Iterator[Body]:
@@ -179,7 +179,7 @@ def refused_pods(deployment: Body) -> Explanation | None:
     return Explanation(kubernetes_reasons.refusal(message), message)
 
 
-def _turned_out(pod: Body) -> Explanation | None:
+def _rejected(pod: Body) -> Explanation | None:
     """Return why a pod's node refused it or put it out; the ends of its containers only follow from that."""
     if objects.dig(pod, "status", "phase") != "Failed":
         return None
@@ -232,7 +232,7 @@ def _failed(pod: Body) -> Explanation | None:
     return Explanation(Reason.POD_CRASHED, str(objects.dig(pod, "status", "message") or "the pod failed"))
 
 
-def _held(pod: Body, events: tuple[Body, ...]) -> Explanation | None:
+def _explained_by_events(pod: Body, events: tuple[Body, ...]) -> Explanation | None:
     if objects.dig(pod, "status", "phase") not in (None, "Pending", "Running"):
         return None
     return explain_events(pod, events, _moved_at(pod))
@@ -259,8 +259,8 @@ def _claims(pod: Body, events: tuple[Body, ...]) -> Explanation | None:
 
 def waits_for_claims(pod: Body, scheduled: Body | None) -> bool:
     """Return whether the scheduler says so, or has not said anything yet."""
-    said = str((scheduled or {}).get("message") or "").lower()
-    return bool(claims_of(pod)) and (scheduled is None or "persistentvolumeclaim" in said)
+    message = str((scheduled or {}).get("message") or "").lower()
+    return bool(claims_of(pod)) and (scheduled is None or "persistentvolumeclaim" in message)
 
 
 def claims_of(pod: Body) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from modelpress.planning.types import Body
 LOOK_AGAIN_SECONDS = 10.0  # what is younger may simply be starting
 _SLOW_START_SECONDS = 30.0  # a model is loaded, and the first probes fail
 _LONGEST_SECONDS = 30.0  # between two looks at what waits for long: within a minute the status knows
-_MOST_OBJECTS = 3  # of one owner: its pods wait for the same thing
+_MOST_OBJECTS = 3  # pods of one owner: all of them wait for the same thing
 
 
 class Subject(NamedTuple):
