@@ -137,12 +137,12 @@ def _without_job(view: View, remembered: Artifact | None, *, frozen: bool) -> Ar
         return ArtifactDecision(remembered, stalled=final(failures.explain(failure)))
     if frozen:
         return ArtifactDecision(remembered)
-    working = _lost(remembered) if remembered else _compressing(view.job_name)
+    working = _lost(remembered) if remembered else _compressing(view.job_name())
     return _start(view, remembered, working, attempt=0)
 
 
 def _start(view: View, remembered: Artifact | None, working: Explanation, attempt: int) -> ArtifactDecision:
-    conflict = view.name_conflict("Job", view.job_name_of(attempt))
+    conflict = view.name_conflict("Job", view.job_name(attempt))
     if conflict and conflict.reason is Reason.WAITING_FOR_DELETION:
         return ArtifactDecision(remembered, working=conflict, requeue=DELETION_WAIT_SECONDS)
     if conflict:

@@ -48,7 +48,7 @@ def render(view: View, attempt: int) -> Mapping[str, Any]:
     body = render_job.render(view)
     if attempt:
         annotations = {**body["metadata"].get("annotations", {}), names.ATTEMPT_ANNOTATION: str(attempt)}
-        body["metadata"] |= {"name": view.job_name_of(attempt), "annotations": annotations}
+        body["metadata"] |= {"name": view.job_name(attempt), "annotations": annotations}
     return body
 
 
@@ -82,7 +82,7 @@ def _cause(view: View, job: Body, recipe_jobs: Iterable[Body]) -> Explanation | 
 
 
 def _is_attempt(view: View, job: Body) -> bool:
-    return objects.name_of(job) == view.job_name_of(number(job))
+    return objects.name_of(job) == view.job_name(number(job))
 
 
 def _known_cause(view: View) -> Explanation | None:

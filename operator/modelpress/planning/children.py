@@ -49,8 +49,7 @@ def _desired(
     target = rollout.target
     if target or artifact.job:
         yield networkpolicy.render(view)
-    current = view.status.current
-    serving = find(revisions, current.name if current else None)
+    serving = find(revisions, view.current_name)
     for kept in {each.name: each for each in (serving, target) if each}.values():
         yield revision.render(view, kept)
     if target:

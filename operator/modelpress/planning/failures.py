@@ -53,7 +53,7 @@ def blocking_recipe(view: View) -> Failure | None:
 
 def blocking_revision(view: View, revision: Revision) -> Failure | None:
     """Return the failure that forbids another rollout of a revision."""
-    failure = view.failed
+    failure = view.status.failed
     if failure and failure.revision_hash == revision.revision_hash and failure.retry == view.retry:
         return failure
     return None
@@ -80,7 +80,7 @@ class Findings:
 def remembered(found: Findings) -> Failure | None:
     """Return what `status.failed` is after a step."""
     then = next((then for happens, then in _TRANSITIONS if happens(found)), _Memory.KEPT)
-    return {_Memory.NEW: found.failure, _Memory.KEPT: found.view.failed, _Memory.EMPTY: None}[then]
+    return {_Memory.NEW: found.failure, _Memory.KEPT: found.view.status.failed, _Memory.EMPTY: None}[then]
 
 
 class _Memory(Enum):
@@ -90,14 +90,13 @@ class _Memory(Enum):
 
 
 def _of_desired_recipe(view: View) -> Failure | None:
-    failure = view.failed
+    failure = view.status.failed
     mine = failure and failure.recipe_hash == view.recipe_hash and failure.revision_hash is None
     return failure if mine else None
 
 
 def _current_moved(found: Findings) -> bool:
-    before, now = found.view.status.current, found.current
-    return now is not None and (before is None or before.name != now.name)
+    return found.current is not None and found.current.name != found.view.current_name
 
 
 def _recipe_runs_again(found: Findings) -> bool:
@@ -109,7 +108,7 @@ def _recipe_passed(found: Findings) -> bool:
 
 
 def _revision_is_retried(found: Findings) -> bool:
-    failure, desired = found.view.failed, found.desired
+    failure, desired = found.view.status.failed, found.desired
     same = failure and desired and failure.revision_hash == desired.revision_hash
     return bool(same and failure and failure.retry != found.view.retry)
 

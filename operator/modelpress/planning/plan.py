@@ -86,10 +86,9 @@ def _decisions(view: View) -> Decisions:
 
 def _before_rejected(view: View, known: tuple[Revision, ...]) -> Revision | None:
     """Return the current revision where a rollout of what the gate now refuses is under way."""
-    running, current = revisions.running(view, known), view.status.current
-    if running and running.artifact.recipe_hash == view.recipe_hash:
-        return revisions.find(known, current.name if current else None)
-    return None
+    running = revisions.running(view, known)
+    replaces = running is not None and running.artifact.recipe_hash == view.recipe_hash
+    return revisions.find(known, view.current_name) if replaces else None
 
 
 def _result(view: View, decisions: Decisions) -> Result:
@@ -163,12 +162,9 @@ def _unreadable(facts: Facts, why: Explanation) -> Result:
 
 
 def _obsolete(view: View, decisions: Decisions) -> tuple[Ref, ...]:
-    running = revisions.running(view, decisions.known)
-    current = view.status.current
-    used = {revision.name for revision in (decisions.desired, decisions.rollout.target, running) if revision}
-    return revisions.obsolete(
-        view, decisions.known, used | ({current.name} if current and current.name else set())
-    )
+    in_use = (decisions.desired, decisions.rollout.target, revisions.running(view, decisions.known))
+    used = {revision.name for revision in in_use if revision} | {view.current_name or ""}
+    return revisions.obsolete(view, decisions.known, used)
 
 
 def _requeue(view: View, decisions: Decisions) -> float | None:

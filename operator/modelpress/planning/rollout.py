@@ -37,7 +37,7 @@ def decide_rollout(view: View, known: tuple[Revision, ...], desired: Revision | 
     `desired` is None where no new revision may start (a Job runs, the gate failed, the resource is suspended
     or stalled): then what runs goes on.
     """
-    current = find(known, view.status.current.name if view.status.current else None)
+    current = find(known, view.current_name)
     goal = desired or running(view, known) or current
     if goal is None:
         return Rollout()

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from modelpress.api import identity, names
 from modelpress.api.pod_settings import JobSettings, PodSettings
 from modelpress.api.spec import DeviceType, Spec
-from modelpress.api.status import Failure, Status
+from modelpress.api.status import Status
 from modelpress.planning import objects, pod_problems
 from modelpress.planning.artifact import StoreLocation
 from modelpress.planning.explanation import Explanation
@@ -65,9 +65,9 @@ class Facts:
             return Status()
 
     @property
-    def failed(self) -> Failure | None:
-        """Return what failed last, and is not tried again."""
-        return self.status.failed
+    def current_name(self) -> str | None:
+        """Return the name of the revision that serves."""
+        return self.status.current.name if self.status.current else None
 
     @cached_property
     def deployment(self) -> Body | None:
@@ -133,13 +133,8 @@ class View(Facts):
         """Return the hash of the desired recipe."""
         return identity.recipe_hash(self.spec)
 
-    @property
-    def job_name(self) -> str:
-        """Return the name of the desired recipe's first Job."""
-        return self.job_name_of(0)
-
-    def job_name_of(self, attempt: int) -> str:
-        """Return the name of an attempt's Job; attempts follow on what may heal by itself."""
+    def job_name(self, attempt: int = 0) -> str:
+        """Return the name of the desired recipe's Job after so many that failed of what may heal."""
         return names.job_name(self.name, self.recipe_hash, self.retry, attempt)
 
     @property
