@@ -166,7 +166,7 @@ class Deployed:
 
     def ready_pods(self) -> list[Json]:
         """Return the workers that a Service would send requests to."""
-        selector = names.selector_text(names.entry_selector(self.name))
+        selector = names.selector_text(names.worker_selector(self.name))
         return [pod for pod in self.api.list("pods", self.namespace, selector) if is_ready(pod)]
 
     def addresses(self) -> list[str]:

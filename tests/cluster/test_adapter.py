@@ -34,7 +34,7 @@ def kubeconfig(control_plane: ControlPlane, crd: str) -> Path:
     return control_plane.kubeconfig_for_service_account(SYSTEM, "modelpress-operator")
 
 
-class World:
+class ClusterFixture:
     """The adapter, and a store that `look` fills as watches would."""
 
     def __init__(self, control_plane: ControlPlane, kubeconfig: Path, namespace: str) -> None:
@@ -102,7 +102,7 @@ class World:
 
     def deployment(self, **pod: Any) -> dict[str, Any]:
         """A Deployment without replicas."""
-        labels = names.entry_selector("digits")
+        labels = names.worker_selector("digits")
         container = {"name": "worker", "image": "example.com/worker:1", "env": [{"name": "A", "value": "1"}]}
         return self.child(
             "apps/v1",
@@ -124,7 +124,7 @@ class World:
     def service(self, ports: tuple[int, ...] = (80,), **metadata: Any) -> dict[str, Any]:
         """A load balancer's Service, its labels and annotations replaced or added to."""
         listed = [{"name": f"http-{port}", "port": port, "targetPort": "http"} for port in ports]
-        spec = {"type": "LoadBalancer", "selector": names.entry_selector("digits"), "ports": listed}
+        spec = {"type": "LoadBalancer", "selector": names.worker_selector("digits"), "ports": listed}
         body = self.child("v1", "Service", "digits", spec)
         labels = {**metadata.pop("labels", {}), **body["metadata"]["labels"]}
         body["metadata"] |= {**metadata, "labels": labels}
@@ -132,40 +132,40 @@ class World:
 
 
 @pytest.fixture
-def world(control_plane: ControlPlane, kubeconfig: Path, namespace: str) -> Iterator[World]:
-    made = World(control_plane, kubeconfig, namespace)
+def fixture(control_plane: ControlPlane, kubeconfig: Path, namespace: str) -> Iterator[ClusterFixture]:
+    made = ClusterFixture(control_plane, kubeconfig, namespace)
     yield made
     made.api.delete("modeldeployments", namespace, "digits")
 
 
-def test_an_applied_object_is_seen_and_a_view_from_before_is_stale(world: World) -> None:
-    assert world.observe().deployments == ()
-    world.cluster.apply(world.deployment())
+def test_an_applied_object_is_seen_and_a_view_from_before_is_stale(fixture: ClusterFixture) -> None:
+    assert fixture.observe().deployments == ()
+    fixture.cluster.apply(fixture.deployment())
     with pytest.raises(Stale):
-        world.cluster.observe(world.key)
-    assert [body["metadata"]["name"] for body in world.observe().deployments] == ["digits"]
+        fixture.cluster.observe(fixture.key)
+    assert [body["metadata"]["name"] for body in fixture.observe().deployments] == ["digits"]
 
 
-def test_applying_the_same_again_changes_nothing(world: World) -> None:
-    first = world.cluster.apply(world.deployment())
-    world.look()
-    second = world.cluster.apply(world.deployment())
+def test_applying_the_same_again_changes_nothing(fixture: ClusterFixture) -> None:
+    first = fixture.cluster.apply(fixture.deployment())
+    fixture.look()
+    second = fixture.cluster.apply(fixture.deployment())
     assert first["metadata"]["generation"] == second["metadata"]["generation"]
-    assert world.observe().deployments
+    assert fixture.observe().deployments
 
 
-def test_what_somebody_added_to_our_lists_is_taken_away(world: World) -> None:
-    world.cluster.apply(world.deployment())
+def test_what_somebody_added_to_our_lists_is_taken_away(fixture: ClusterFixture) -> None:
+    fixture.cluster.apply(fixture.deployment())
     change = {"template": {"spec": {"containers": [{"name": "spy", "image": "example.com/spy:1"}]}}}
-    world.api.request(
+    fixture.api.request(
         "PATCH",
-        f"/apis/apps/v1/namespaces/{world.namespace}/deployments/digits",
+        f"/apis/apps/v1/namespaces/{fixture.namespace}/deployments/digits",
         {"spec": change},
         content_type="application/strategic-merge-patch+json",
     )
-    assert len(world.observe().deployments[0]["spec"]["template"]["spec"]["containers"]) == 2
-    world.cluster.apply(world.deployment())
-    containers = world.observe().deployments[0]["spec"]["template"]["spec"]["containers"]
+    assert len(fixture.observe().deployments[0]["spec"]["template"]["spec"]["containers"]) == 2
+    fixture.cluster.apply(fixture.deployment())
+    containers = fixture.observe().deployments[0]["spec"]["template"]["spec"]["containers"]
     assert [container["name"] for container in containers] == ["worker"]
 
 
@@ -180,110 +180,110 @@ def test_what_somebody_added_to_our_lists_is_taken_away(world: World) -> None:
     ],
 )
 def test_bad_pod_settings_are_refused_and_leave_the_deployment_alone(
-    world: World, pod: dict[str, Any], words: str
+    fixture: ClusterFixture, pod: dict[str, Any], words: str
 ) -> None:
-    before = world.cluster.apply(world.deployment())
-    world.look()
+    before = fixture.cluster.apply(fixture.deployment())
+    fixture.look()
     with pytest.raises(TemplateRefused, match=words) as caught:
-        world.cluster.apply(world.deployment(**pod))
+        fixture.cluster.apply(fixture.deployment(**pod))
     assert caught.value.reason is Reason.INVALID_POD_SETTINGS
-    now = world.observe().deployments[0]
+    now = fixture.observe().deployments[0]
     assert now["metadata"]["generation"] == before["metadata"]["generation"]
 
 
-def test_bad_pod_settings_of_a_job_are_refused(world: World) -> None:
-    job = world.job("digits-1")
+def test_bad_pod_settings_of_a_job_are_refused(fixture: ClusterFixture) -> None:
+    job = fixture.job("digits-1")
     job["spec"]["template"]["spec"]["affnity"] = {}
     with pytest.raises(TemplateRefused, match="affnity") as caught:
-        world.cluster.apply(job)
+        fixture.cluster.apply(job)
     assert caught.value.reason is Reason.INVALID_POD_SETTINGS
 
 
-def test_a_quota_is_its_own_reason(world: World) -> None:
+def test_a_quota_is_its_own_reason(fixture: ClusterFixture) -> None:
     quota = {"metadata": {"name": "few"}, "spec": {"hard": {"count/deployments.apps": "0"}}}
-    world.api.request("POST", f"/api/v1/namespaces/{world.namespace}/resourcequotas", quota)
-    _wait_for_quota(world)
+    fixture.api.request("POST", f"/api/v1/namespaces/{fixture.namespace}/resourcequotas", quota)
+    _wait_for_quota(fixture)
     with pytest.raises(TemplateRefused, match="exceeded quota") as caught:
-        world.cluster.apply(world.deployment())
+        fixture.cluster.apply(fixture.deployment())
     assert caught.value.reason is Reason.QUOTA_EXCEEDED
 
 
-def _wait_for_quota(world: World) -> None:
-    path = f"/api/v1/namespaces/{world.namespace}/resourcequotas/few"
-    wait_until("quota in force", lambda: world.api.request("GET", path).get("status", {}).get("hard"))
+def _wait_for_quota(fixture: ClusterFixture) -> None:
+    path = f"/api/v1/namespaces/{fixture.namespace}/resourcequotas/few"
+    wait_until("quota in force", lambda: fixture.api.request("GET", path).get("status", {}).get("hard"))
 
 
-def test_a_job_is_created_once_also_by_two_operators(world: World) -> None:
-    job = world.job("digits-1")
-    first = world.cluster.apply(job)
-    assert world.cluster.apply(job)["metadata"]["uid"] == first["metadata"]["uid"]
+def test_a_job_is_created_once_also_by_two_operators(fixture: ClusterFixture) -> None:
+    job = fixture.job("digits-1")
+    first = fixture.cluster.apply(job)
+    assert fixture.cluster.apply(job)["metadata"]["uid"] == first["metadata"]["uid"]
     changed = copy.deepcopy(job)
     changed["spec"]["suspend"] = False
-    world.cluster.apply(changed)
-    assert world.observe().jobs[0]["spec"]["suspend"] is True
+    fixture.cluster.apply(changed)
+    assert fixture.observe().jobs[0]["spec"]["suspend"] is True
 
 
 @pytest.mark.parametrize(
     "loss", [{"labels": {names.NAME_LABEL: None}}, {"ownerReferences": None}], ids=["label", "owner"]
 )
-def test_a_job_that_lost_its_marks_gets_them_back(world: World, loss: dict[str, Any]) -> None:
-    made = world.cluster.apply(world.job("digits-1"))
-    world.api.patch("jobs", world.namespace, "digits-1", {"metadata": loss})
-    world.look()
-    world.cluster.apply(world.job("digits-1"))
-    (job,) = world.observe().jobs
+def test_a_job_that_lost_its_marks_gets_them_back(fixture: ClusterFixture, loss: dict[str, Any]) -> None:
+    made = fixture.cluster.apply(fixture.job("digits-1"))
+    fixture.api.patch("jobs", fixture.namespace, "digits-1", {"metadata": loss})
+    fixture.look()
+    fixture.cluster.apply(fixture.job("digits-1"))
+    (job,) = fixture.observe().jobs
     assert job["metadata"]["uid"] == made["metadata"]["uid"]
     assert job["metadata"]["ownerReferences"] == made["metadata"]["ownerReferences"]
-    assert job["metadata"]["labels"].items() >= world.job("digits-1")["metadata"]["labels"].items()
+    assert job["metadata"]["labels"].items() >= fixture.job("digits-1")["metadata"]["labels"].items()
 
 
-def test_no_more_jobs_run_than_allowed(world: World) -> None:
-    assert world.observe().free_job_slots == 2
+def test_no_more_jobs_run_than_allowed(fixture: ClusterFixture) -> None:
+    assert fixture.observe().free_job_slots == 2
     # a parallelism of 0 starts no pod either, and holds nothing back
     for name in ("digits-1", "digits-2"):
-        world.cluster.apply(world.job(name, suspend=False, parallelism=0))
+        fixture.cluster.apply(fixture.job(name, suspend=False, parallelism=0))
     with pytest.raises(Stale):
-        world.cluster.apply(world.job("digits-3"))
-    assert world.observe().free_job_slots == 0
+        fixture.cluster.apply(fixture.job("digits-3"))
+    assert fixture.observe().free_job_slots == 0
 
 
-def test_jobs_that_their_queue_holds_back_take_no_slot(world: World) -> None:
+def test_jobs_that_their_queue_holds_back_take_no_slot(fixture: ClusterFixture) -> None:
     for name in ("digits-1", "digits-2", "digits-3"):
-        assert world.observe().free_job_slots == 2
-        world.cluster.apply(world.job(name))
+        assert fixture.observe().free_job_slots == 2
+        fixture.cluster.apply(fixture.job(name))
 
 
-def test_what_a_cloud_adds_to_a_service_survives_a_change_of_ours(world: World) -> None:
-    inside = world.service()
+def test_what_a_cloud_adds_to_a_service_survives_a_change_of_ours(fixture: ClusterFixture) -> None:
+    inside = fixture.service()
     inside["spec"]["type"] = "ClusterIP"
-    world.cluster.apply(inside)
+    fixture.cluster.apply(inside)
     added = {
         "labels": {"cloud": "a"},
         "annotations": {"cloud.example.com/address": "10.0.0.1"},
         "finalizers": ["service.kubernetes.io/load-balancer-cleanup"],
     }
-    world.api.patch(
+    fixture.api.patch(
         "services",
-        world.namespace,
+        fixture.namespace,
         "digits",
         {"metadata": added, "spec": {"type": "LoadBalancer", "loadBalancerClass": "example.com/lb"}},
     )
-    wanted = world.service(ports=(80, 81), annotations={"example.com/internal": "true"})
-    world.look()
-    world.cluster.apply(wanted)
-    _check_cloud(world)
+    wanted = fixture.service(ports=(80, 81), annotations={"example.com/internal": "true"})
+    fixture.look()
+    fixture.cluster.apply(wanted)
+    _check_cloud(fixture)
     # a port that somebody adds can only be taken away by a replacement
     port = {"op": "add", "path": "/spec/ports/-", "value": {"name": "spy", "port": 99}}
-    where = f"/api/v1/namespaces/{world.namespace}/services/digits"
-    world.api.request("PATCH", where, [port], content_type="application/json-patch+json")  # type: ignore[arg-type]
-    world.look()
-    world.cluster.apply(wanted)
-    assert [port["port"] for port in _check_cloud(world)["spec"]["ports"]] == [80, 81]
-    world.api.patch("services", world.namespace, "digits", {"metadata": {"finalizers": None}})
+    where = f"/api/v1/namespaces/{fixture.namespace}/services/digits"
+    fixture.api.request("PATCH", where, [port], content_type="application/json-patch+json")  # type: ignore[arg-type]
+    fixture.look()
+    fixture.cluster.apply(wanted)
+    assert [port["port"] for port in _check_cloud(fixture)["spec"]["ports"]] == [80, 81]
+    fixture.api.patch("services", fixture.namespace, "digits", {"metadata": {"finalizers": None}})
 
 
-def _check_cloud(world: World) -> dict[str, Any]:
-    (service,) = world.observe().services
+def _check_cloud(fixture: ClusterFixture) -> dict[str, Any]:
+    (service,) = fixture.observe().services
     found: dict[str, Any] = service["metadata"]
     assert found["labels"]["cloud"] == "a"
     assert found["annotations"]["cloud.example.com/address"] == "10.0.0.1"
@@ -293,15 +293,17 @@ def _check_cloud(world: World) -> dict[str, Any]:
     return dict(service)
 
 
-def test_a_service_loses_what_is_taken_out_of_the_spec_and_goes_back_inside_the_cluster(world: World) -> None:
-    world.cluster.apply(
-        world.service(labels={"team": "vision"}, annotations={"example.com/internal": "true"})
+def test_a_service_loses_what_is_taken_out_of_the_spec_and_goes_back_inside_the_cluster(
+    fixture: ClusterFixture,
+) -> None:
+    fixture.cluster.apply(
+        fixture.service(labels={"team": "vision"}, annotations={"example.com/internal": "true"})
     )
-    world.look()
-    inside = world.service()
+    fixture.look()
+    inside = fixture.service()
     inside["spec"]["type"] = "ClusterIP"
-    world.cluster.apply(inside)
-    (service,) = world.observe().services
+    fixture.cluster.apply(inside)
+    (service,) = fixture.observe().services
     assert "team" not in service["metadata"]["labels"]
     assert "annotations" not in service["metadata"]
     assert service["spec"]["type"] == "ClusterIP"
@@ -312,109 +314,111 @@ def test_a_service_loses_what_is_taken_out_of_the_spec_and_goes_back_inside_the_
     "metadata", [{"labels": {"team": "a b"}}, {"annotations": {"a b": "c"}}], ids=["label", "annotation"]
 )
 def test_a_service_that_kubernetes_refuses_is_the_fault_of_the_spec(
-    world: World, metadata: dict[str, Any]
+    fixture: ClusterFixture, metadata: dict[str, Any]
 ) -> None:
     with pytest.raises(TemplateRefused, match="a b") as caught:
-        world.cluster.apply(world.service(**metadata))
+        fixture.cluster.apply(fixture.service(**metadata))
     assert caught.value.reason is Reason.INVALID_SPEC
 
 
-def test_a_disruption_budget_comes_is_put_right_and_goes(world: World) -> None:
-    spec = {"maxUnavailable": 1, "selector": {"matchLabels": names.entry_selector("digits")}}
-    body = world.child(
+def test_a_disruption_budget_comes_is_put_right_and_goes(fixture: ClusterFixture) -> None:
+    spec = {"maxUnavailable": 1, "selector": {"matchLabels": names.worker_selector("digits")}}
+    body = fixture.child(
         "policy/v1", "PodDisruptionBudget", "digits", {**spec, "unhealthyPodEvictionPolicy": "AlwaysAllow"}
     )
-    made = world.cluster.apply(body)
+    made = fixture.cluster.apply(body)
     change = {"spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"zone": "a"}}}}
-    world.api.patch("poddisruptionbudgets", world.namespace, "digits", change)
-    assert differs(body, world.observe().disruption_budgets[0])
-    world.cluster.apply(body)
-    (budget,) = world.observe().disruption_budgets
+    fixture.api.patch("poddisruptionbudgets", fixture.namespace, "digits", change)
+    assert differs(body, fixture.observe().disruption_budgets[0])
+    fixture.cluster.apply(body)
+    (budget,) = fixture.observe().disruption_budgets
     assert not differs(body, budget)
-    world.cluster.delete(Ref("PodDisruptionBudget", world.namespace, "digits", made["metadata"]["uid"]))
-    assert world.observe().disruption_budgets == ()
+    fixture.cluster.delete(Ref("PodDisruptionBudget", fixture.namespace, "digits", made["metadata"]["uid"]))
+    assert fixture.observe().disruption_budgets == ()
 
 
 @pytest.mark.parametrize("kind", ["Service", "Deployment", "Job", "PodDisruptionBudget"])
-def test_an_object_of_somebody_else_is_left_alone(world: World, kind: str) -> None:
-    ports = {"ports": [{"port": 80}], "selector": names.entry_selector("digits")}
+def test_an_object_of_somebody_else_is_left_alone(fixture: ClusterFixture, kind: str) -> None:
+    ports = {"ports": [{"port": 80}], "selector": names.worker_selector("digits")}
     wanted = {
-        "Service": world.child("v1", "Service", "digits", ports),
-        "Deployment": world.deployment(),
-        "Job": world.job("digits"),
-        "PodDisruptionBudget": world.child(
+        "Service": fixture.child("v1", "Service", "digits", ports),
+        "Deployment": fixture.deployment(),
+        "Job": fixture.job("digits"),
+        "PodDisruptionBudget": fixture.child(
             "policy/v1", "PodDisruptionBudget", "digits", {"maxUnavailable": 1}
         ),
     }[kind]
     foreign = copy.deepcopy(wanted)
     del foreign["metadata"]["ownerReferences"], foreign["metadata"]["labels"]
-    before = world.api.create(f"{kind.lower()}s", world.namespace, foreign)
+    before = fixture.api.create(f"{kind.lower()}s", fixture.namespace, foreign)
     with pytest.raises(TemplateRefused) as caught:
-        world.cluster.apply(wanted)
+        fixture.cluster.apply(wanted)
     assert caught.value.reason is Reason.NAME_CONFLICT
-    now = world.api.get(f"{kind.lower()}s", world.namespace, "digits")
+    now = fixture.api.get(f"{kind.lower()}s", fixture.namespace, "digits")
     assert now["metadata"].get("labels") == before["metadata"].get("labels")
     assert not now["metadata"].get("ownerReferences")
 
 
-def test_the_first_of_two_writers_of_a_status_wins(world: World) -> None:
-    observed = world.observe()
-    world.cluster.write_status(observed.resource, {"observedGeneration": 1, "replicas": 1})
+def test_the_first_of_two_writers_of_a_status_wins(fixture: ClusterFixture) -> None:
+    observed = fixture.observe()
+    fixture.cluster.write_status(observed.resource, {"observedGeneration": 1, "replicas": 1})
     with pytest.raises(Stale):
-        world.cluster.write_status(observed.resource, {"observedGeneration": 1, "replicas": 2})
-    assert world.observe().resource["status"]["replicas"] == 1
+        fixture.cluster.write_status(observed.resource, {"observedGeneration": 1, "replicas": 2})
+    assert fixture.observe().resource["status"]["replicas"] == 1
 
 
-def test_a_status_is_replaced_as_a_whole(world: World) -> None:
-    world.cluster.write_status(world.observe().resource, {"observedGeneration": 1, "url": "http://digits"})
-    world.cluster.write_status(world.observe().resource, {"observedGeneration": 1, "replicas": 0})
-    assert world.observe().resource["status"] == {"observedGeneration": 1, "replicas": 0}
-
-
-def test_the_status_of_a_resource_that_is_gone_is_no_error(world: World) -> None:
-    observed = world.observe()
-    world.api.delete("modeldeployments", world.namespace, "digits")
-    with pytest.raises(Stale):
-        world.cluster.write_status(observed.resource, {"observedGeneration": 1})
-    world.look()
-    assert world.cluster.observe(world.key) is None
-    world.api.create("modeldeployments", world.namespace, world.resource())
-
-
-def test_only_the_object_that_was_seen_is_deleted(world: World) -> None:
-    made = world.cluster.apply(world.job("digits-1"))
-    world.look()
-    world.cluster.delete(Ref("Job", world.namespace, "digits-1", "an-earlier-uid"))
-    assert world.api.find("jobs", world.namespace, "digits-1")
-    world.cluster.delete(Ref("Job", world.namespace, "digits-1", made["metadata"]["uid"]))
-    with pytest.raises(Stale):
-        world.cluster.observe(world.key)
-    world.cluster.delete(Ref("Job", world.namespace, "digits-1", made["metadata"]["uid"]))
-    assert world.observe().jobs == ()
-
-
-def test_an_event_shows_with_the_resource(world: World, control_plane: ControlPlane) -> None:
-    world.cluster.record(
-        world.observe().resource, EventNote("Warning", "EvaluationFailed", "score 80% < 92%")
+def test_a_status_is_replaced_as_a_whole(fixture: ClusterFixture) -> None:
+    fixture.cluster.write_status(
+        fixture.observe().resource, {"observedGeneration": 1, "url": "http://digits"}
     )
-    shown = control_plane.kubectl("describe", "mdep", "digits", "-n", world.namespace).stdout
+    fixture.cluster.write_status(fixture.observe().resource, {"observedGeneration": 1, "replicas": 0})
+    assert fixture.observe().resource["status"] == {"observedGeneration": 1, "replicas": 0}
+
+
+def test_the_status_of_a_resource_that_is_gone_is_no_error(fixture: ClusterFixture) -> None:
+    observed = fixture.observe()
+    fixture.api.delete("modeldeployments", fixture.namespace, "digits")
+    with pytest.raises(Stale):
+        fixture.cluster.write_status(observed.resource, {"observedGeneration": 1})
+    fixture.look()
+    assert fixture.cluster.observe(fixture.key) is None
+    fixture.api.create("modeldeployments", fixture.namespace, fixture.resource())
+
+
+def test_only_the_object_that_was_seen_is_deleted(fixture: ClusterFixture) -> None:
+    made = fixture.cluster.apply(fixture.job("digits-1"))
+    fixture.look()
+    fixture.cluster.delete(Ref("Job", fixture.namespace, "digits-1", "an-earlier-uid"))
+    assert fixture.api.find("jobs", fixture.namespace, "digits-1")
+    fixture.cluster.delete(Ref("Job", fixture.namespace, "digits-1", made["metadata"]["uid"]))
+    with pytest.raises(Stale):
+        fixture.cluster.observe(fixture.key)
+    fixture.cluster.delete(Ref("Job", fixture.namespace, "digits-1", made["metadata"]["uid"]))
+    assert fixture.observe().jobs == ()
+
+
+def test_an_event_shows_with_the_resource(fixture: ClusterFixture, control_plane: ControlPlane) -> None:
+    fixture.cluster.record(
+        fixture.observe().resource, EventNote("Warning", "EvaluationFailed", "score 80% < 92%")
+    )
+    shown = control_plane.kubectl("describe", "mdep", "digits", "-n", fixture.namespace).stdout
     assert "EvaluationFailed" in shown
     assert "score 80% < 92%" in shown
 
 
-def test_an_indexed_object_that_two_lists_lack_is_a_ghost(world: World) -> None:
-    world.cluster.apply(world.job("digits-1"))
-    world.look()
-    resync = Resync(world.rest, world.store, [world.namespace])
-    writes = world.rest.writes()
+def test_an_indexed_object_that_two_lists_lack_is_a_ghost(fixture: ClusterFixture) -> None:
+    fixture.cluster.apply(fixture.job("digits-1"))
+    fixture.look()
+    resync = Resync(fixture.rest, fixture.store, [fixture.namespace])
+    writes = fixture.rest.writes()
     asyncio.run(resync.compare())
     asyncio.run(resync.compare())
     # and the store does not hear of it
-    world.api.delete("jobs", world.namespace, "digits-1", propagationPolicy="Background")
+    fixture.api.delete("jobs", fixture.namespace, "digits-1", propagationPolicy="Background")
     asyncio.run(resync.compare())
     with pytest.raises(GhostFound, match="Job"):
         asyncio.run(resync.compare())
-    assert world.rest.writes() == writes
+    assert fixture.rest.writes() == writes
 
 
 def test_the_manifests_install_as_one(control_plane: ControlPlane) -> None:

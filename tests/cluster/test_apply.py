@@ -45,7 +45,7 @@ def test_the_status_says_all_that_the_design_promises(cluster: Cluster, digits: 
     }
     assert status["observedGeneration"] == body["metadata"]["generation"]
     assert (status["replicas"], status["readyReplicas"]) == (1, 1)
-    assert status["selector"] == names.selector_text(names.entry_selector("digits"))
+    assert status["selector"] == names.selector_text(names.worker_selector("digits"))
     assert status["url"] == f"http://digits.{digits.namespace}.svc.cluster.local"
     current = status["current"]
     assert current["workerImage"] == cluster.worker_image

@@ -86,7 +86,7 @@ def finish_job(digits: Deployed) -> None:
 def make_ready(digits: Deployed) -> None:
     """Report the workers as ready."""
     ready = {"type": "Ready", "status": "True", "lastTransitionTime": now()[:19] + "Z"}
-    set_pods(digits, names.ENTRY, {"phase": "Running", "conditions": [ready]})
+    set_pods(digits, names.WORKER, {"phase": "Running", "conditions": [ready]})
 
 
 def bring_up(digits: Deployed) -> str:

@@ -4,6 +4,7 @@ docs/reference.md is checked against `Reason`, so that each has a sentence for u
 """
 
 from enum import StrEnum
+from os import EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE
 
 
 class ConditionType(StrEnum):
@@ -17,7 +18,7 @@ class ConditionType(StrEnum):
 
 
 class Reason(StrEnum):
-    """Reasons, each with its meaning."""
+    """Reasons, each with its meaning and the exit code (sysexits.h) of an error of this reason."""
 
     # progress
     COMPRESSING = "Compressing", "The compression Job is running or about to run."
@@ -43,33 +44,51 @@ class Reason(StrEnum):
     INVALID_SPEC = (
         "InvalidSpec",
         "The spec breaks a rule of the CRD, or Kubernetes refuses the Service that it describes.",
+        EX_USAGE,
     )
-    NOT_SUPPORTED_YET = "NotSupportedYet", "A field of the spec is part of the API and not implemented."
+    NOT_SUPPORTED_YET = (
+        "NotSupportedYet",
+        "A field of the spec is part of the API and not implemented.",
+        EX_USAGE,
+    )
     INVALID_POD_SETTINGS = (
         "InvalidPodSettings",
         "Kubernetes refuses the pod template, or a setting would change what ModelPress sets in it.",
+        EX_USAGE,
     )
     NAME_CONFLICT = "NameConflict", "An object of the needed name belongs to somebody else."
     # the Job
-    INVALID_MODEL = "InvalidModel", "The model file cannot be read, or is not safe."
-    UNSUPPORTED_MODEL = "UnsupportedModel", "The model can be read but not compressed or served as asked."
-    INVALID_DATA = "InvalidData", "A data set cannot be read or does not fit the model."
-    DIGEST_MISMATCH = "DigestMismatch", "The content differs from its sha256."
-    SOURCE_NOT_FOUND = "SourceNotFound", "The source has no such object."
-    SOURCE_UNAUTHORIZED = "SourceUnauthorized", "The source refuses the credential, or none was given."
-    SOURCE_UNAVAILABLE = "SourceUnavailable", "The source does not answer."
-    STORE_UNAUTHORIZED = "StoreUnauthorized", "The registry refuses the credential, or none was given."
-    STORE_UNAVAILABLE = "StoreUnavailable", "The registry does not answer."
-    ARTIFACT_LOST = "ArtifactLost", "The registry no longer has the artifact."
-    ARTIFACT_CORRUPT = "ArtifactCorrupt", "The artifact's content differs from its digest."
+    INVALID_MODEL = "InvalidModel", "The model file cannot be read, or is not safe.", EX_DATAERR
+    UNSUPPORTED_MODEL = (
+        "UnsupportedModel",
+        "The model can be read but not compressed or served as asked.",
+        EX_DATAERR,
+    )
+    INVALID_DATA = "InvalidData", "A data set cannot be read or does not fit the model.", EX_DATAERR
+    DIGEST_MISMATCH = "DigestMismatch", "The content differs from its sha256.", EX_DATAERR
+    SOURCE_NOT_FOUND = "SourceNotFound", "The source has no such object.", EX_NOINPUT
+    SOURCE_UNAUTHORIZED = (
+        "SourceUnauthorized",
+        "The source refuses the credential, or none was given.",
+        EX_NOPERM,
+    )
+    SOURCE_UNAVAILABLE = "SourceUnavailable", "The source does not answer.", EX_UNAVAILABLE
+    STORE_UNAUTHORIZED = (
+        "StoreUnauthorized",
+        "The registry refuses the credential, or none was given.",
+        EX_NOPERM,
+    )
+    STORE_UNAVAILABLE = "StoreUnavailable", "The registry does not answer.", EX_UNAVAILABLE
+    ARTIFACT_LOST = "ArtifactLost", "The registry no longer has the artifact.", EX_NOINPUT
+    ARTIFACT_CORRUPT = "ArtifactCorrupt", "The artifact's content differs from its digest.", EX_DATAERR
     JOB_FAILED = "JobFailed", "The Job failed for a reason that it could not tell."
     DEADLINE_EXCEEDED = "DeadlineExceeded", "The Job took longer than job.activeDeadlineSeconds."
-    EVALUATION_FAILED = "EvaluationFailed", "The compressed model misses a limit of evaluation."
+    EVALUATION_FAILED = "EvaluationFailed", "The compressed model misses a limit of evaluation.", EX_DATAERR
     # pods
     OUT_OF_MEMORY = "OutOfMemory", "A container used more memory than its limit."
     PODS_UNSCHEDULABLE = "PodsUnschedulable", "No node fits a pod, or its scheduling is held back."
     IMAGE_PULL_FAILED = "ImagePullFailed", "An image cannot be pulled."
-    SECRET_NOT_FOUND = "SecretNotFound", "A Secret, or a key of it, is missing."
+    SECRET_NOT_FOUND = "SecretNotFound", "A Secret, or a key of it, is missing.", EX_NOINPUT
     VOLUME_NOT_MOUNTED = "VolumeNotMounted", "A volume cannot be provided, attached or mounted."
     DEVICES_NOT_PREPARED = "DevicesNotPrepared", "A claim of devices cannot be made or prepared."
     QUOTA_EXCEEDED = "QuotaExceeded", "A quota refuses a pod."
@@ -80,7 +99,7 @@ class Reason(StrEnum):
     )
     POD_EVICTED = "PodEvicted", "A pod was ended to make room, or because its node goes away."
     PROBE_FAILED = "ProbeFailed", "A container runs and does not pass its probe."
-    MODEL_LOAD_FAILED = "ModelLoadFailed", "A worker cannot load the artifact."
+    MODEL_LOAD_FAILED = "ModelLoadFailed", "A worker cannot load the artifact.", EX_DATAERR
     POD_CRASHED = "PodCrashed", "A container cannot be started, or ended unexpectedly."
     POD_NOT_READY = (
         "PodNotReady",
@@ -89,10 +108,17 @@ class Reason(StrEnum):
     ROLLOUT_FAILED = "RolloutFailed", "A new revision did not become ready; the old one was restored."
 
     meaning: str
+    exit_code: int
 
-    def __new__(cls, value: str, meaning: str) -> "Reason":
-        """Make a string member that also knows its meaning."""
+    def __new__(cls, value: str, meaning: str, exit_code: int = EX_SOFTWARE) -> "Reason":
+        """Make a string member that also knows its meaning and its exit code."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.meaning = meaning
+        member.exit_code = exit_code
         return member
+
+    @classmethod
+    def of(cls, word: str) -> "Reason":
+        """Return the reason of a word that was written before; another release may have others."""
+        return next((reason for reason in cls if reason == word), cls.JOB_FAILED)

@@ -59,7 +59,7 @@ CLAIMS_MOUNT = "/mnt/modelpress/claims"  # what CLAIMS names in pods
 _OWN_NAMES = ("HOME", "TMPDIR")
 _FREE = (LOG_FORMAT, ACCESS_LOG, LOGICAL_DEVICES)
 
-HTTP_PORT = 8080  # of a worker's container; named "http"
+HTTP_PORT = 8080  # the container port "http" of a worker
 GRPC_PORT = 8081  # named "grpc"
 TERMINATION_MESSAGE_LIMIT = 4096  # bytes, the kubelet's limit
 

@@ -134,9 +134,9 @@ def _version() -> dict[str, Any]:
 def _columns() -> list[dict[str, Any]]:
     ready = '.status.conditions[?(@.type=="Ready")]'
     return [
-        _column("Ready", "string", f"{ready}.status", "Whether the wanted revision serves."),
+        _column("Ready", "string", f"{ready}.status", "Whether the desired revision serves."),
         _column("Reason", "string", f"{ready}.reason", "Why it is ready or not."),
-        _column("Desired", "integer", ".spec.replicas", "Copies wanted."),
+        _column("Desired", "integer", ".spec.replicas", "Copies desired."),
         _column("Available", "integer", ".status.readyReplicas", "Copies that answer."),
         _column("Ratio", "string", ".status.compression.ratio", "Original size / compressed size."),
         _column("Score", "string", ".status.evaluation.compressed", "Score of the compressed model."),

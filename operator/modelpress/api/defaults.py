@@ -26,7 +26,7 @@ _PROXY = re.compile(r"https?://[^/ ]+/?")
 _QUANTITY = re.compile(r"[0-9]+([.][0-9]+)?(m|k|[MGTPE]|[KMGTPE]i)?")
 
 
-class Storage(ApiModel):
+class DefaultStorage(ApiModel):
     """Where artifacts are kept unless a resource says so."""
 
     uri: OciUri | None = Field(None, description="oci://REGISTRY/REPOSITORY. Unset: that of --store.")
@@ -70,7 +70,7 @@ class Defaults(ApiModel):
     image_pull_secrets: Annotated[list[LocalReference], Field(max_length=16)] | None = Field(
         None, description="Secrets for pulling images, in the namespace of each resource."
     )
-    storage: Storage = Field(Storage(), description="Where artifacts are kept.")
+    storage: DefaultStorage = Field(DefaultStorage(), description="Where artifacts are kept.")
     proxy: Proxy | None = Field(None, description="The HTTP proxy of Jobs and of the containers that fetch.")
     ca_bundle: CaBundle | None = Field(None, description="Certificates that Jobs and fetches trust.")
     job: PodSettings | None = Field(None, description="Settings of compression Jobs.")

@@ -65,3 +65,12 @@ class ConfigurationError(ModelPressError):
     """A configuration file of the operator is wrong."""
 
     exit_code = 78
+
+
+_LEAVES = (UsageError, DataError, MissingError, UnavailableError, PermissionDenied)
+
+
+def error_of(reason: Reason, message: str) -> ModelPressError:
+    """Return the error to raise for a reason that somebody else reported: the one with its exit code."""
+    kind = next((leaf for leaf in _LEAVES if leaf.exit_code == reason.exit_code), ModelPressError)
+    return kind(reason, message)

@@ -43,7 +43,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 # Limits of one file. The largest manifest of use is a Secret of 1 MiB, in base64.
 MAX_BYTES = 2 * 2**20
 _DOCUMENTS = 100
-_LINE = 2000  # characters of what is said of it: it may quote a word of the file
+_LINE = 2000  # characters of an error message, which may quote a word of the file
 _DEPTH = 100  # lists and maps within each other
 _NODES = 20_000  # values, those behind aliases each time: an alias bomb ends here
 
@@ -101,7 +101,7 @@ def _compose(text: str) -> Iterator[yaml.Node]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise _refused(f"line {line}: the character U+{error.character:04X} is not allowed") from error
-    except (ValueError, OverflowError) as error:  # of an escape such as \UFFFFFFFF, or a version of YAML
+    except (ValueError, OverflowError) as error:  # an escape such as \UFFFFFFFF, or a version of YAML
         line = loader.line + 1 if loader else 1
         raise _refused(f"line {line}: a number is too large for what it stands for") from error
 

@@ -19,7 +19,7 @@ Body = dict[str, Any]
 
 _STAND_IN = "https://local/"  # a URI that the CRD accepts, in place of a path of this machine
 _NOT_CHECKED = "some validation rules were not checked because the object was invalid"
-_LINES = 50  # that are said of one manifest
+_LINES = 50  # errors shown for one manifest
 _LINE = 2000  # characters of one of them: it may quote a value
 
 

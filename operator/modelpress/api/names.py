@@ -13,15 +13,15 @@ PLURAL = "modeldeployments"
 FIELD_MANAGER = "modelpress"
 
 NAME_LABEL = f"{GROUP}/name"  # the ModelDeployment that an object belongs to
-ROLE_LABEL = f"{GROUP}/role"  # entry (a worker that takes requests) or job
+ROLE_LABEL = f"{GROUP}/role"  # WORKER or JOB
 REVISION_LABEL = f"{GROUP}/revision"  # the ControllerRevision that a Deployment or pod was made from
 RECIPE_LABEL = f"{GROUP}/recipe"  # the recipe hash of a Job
 RETRY_ANNOTATION = f"{GROUP}/retry"  # any change: try a failed recipe or revision again
-ATTEMPT_ANNOTATION = f"{GROUP}/attempt"  # of a Job: how many before it failed of what may heal by itself
+ATTEMPT_ANNOTATION = f"{GROUP}/attempt"  # how many Jobs before this one failed of what may heal by itself
 RESTARTED_ANNOTATION = f"{GROUP}/restartedAt"  # any change: a new revision with the newest worker image
 SETTINGS_ANNOTATION = f"{GROUP}/settings"  # hash of spec.service, on the Service
 
-ENTRY = "entry"
+WORKER = "entry"  # a worker that takes requests; the value stays: selectors never change
 JOB = "job"
 
 
@@ -32,10 +32,10 @@ def short(value: str) -> str:
 
 def job_name(resource: str, recipe_hash: str, retry: str | None, attempt: int = 0) -> str:
     """Return the name of the Job for a recipe; each retry value and each attempt has its own."""
-    told = recipe_hash + (retry or "")
+    identity = recipe_hash + (retry or "")
     if attempt:  # as JSON: a retry may end like the number of an attempt, or be empty
-        told = json.dumps([recipe_hash, retry, attempt])
-    return f"{resource}-{short(told)}"
+        identity = json.dumps([recipe_hash, retry, attempt])
+    return f"{resource}-{short(identity)}"
 
 
 def revision_name(resource: str, revision_hash: str) -> str:
@@ -56,9 +56,9 @@ def labels(resource: str, component: str) -> dict[str, str]:
     }
 
 
-def entry_selector(resource: str) -> dict[str, str]:
+def worker_selector(resource: str) -> dict[str, str]:
     """Return the labels that select the pods that take requests; they never change during an update."""
-    return {NAME_LABEL: resource, ROLE_LABEL: ENTRY}
+    return {NAME_LABEL: resource, ROLE_LABEL: WORKER}
 
 
 def selector_text(selector: Mapping[str, str]) -> str:

@@ -70,9 +70,9 @@ class Status(ApiModel):
     conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
         default_factory=list, description="Ready, Available, Compressed, Reconciling and Stalled."
     )
-    replicas: int | None = Field(None, description="Entry pods that have not terminated.")
-    ready_replicas: int | None = Field(None, description="Entry pods that are ready.")
-    selector: str | None = Field(None, max_length=512, description="Label selector of the entry pods.")
+    replicas: int | None = Field(None, description="Worker pods that have not terminated.")
+    ready_replicas: int | None = Field(None, description="Worker pods that are ready.")
+    selector: str | None = Field(None, max_length=512, description="Label selector of the worker pods.")
     url: str | None = Field(None, max_length=512, description="Where the model answers inside the cluster.")
     current: RevisionReference | None = Field(None, description="The revision that serves.")
     candidate: RevisionReference | None = Field(None, description="The revision that is being made.")

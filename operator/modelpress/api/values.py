@@ -20,7 +20,7 @@ _STEPS = f"^{CLAIM}[^/]+(/[^ ]*)?/([.]{{0,2}}/|[.]{{1,2}}$)"  # a name in the pa
 _CLAIM_MESSAGE = (
     "must be pvc://CLAIM/PATH: the name of a PersistentVolumeClaim, and a path in it without //, /./ and /../"
 )
-_NAME_LENGTH = 253  # of an object in Kubernetes
+_NAME_LENGTH = 253  # the longest name of an object in Kubernetes
 _UNITS = {
     "": 1,
     "k": 10**3,

@@ -1,7 +1,7 @@
 """The cluster as the reconciler sees it: observe, apply, delete, write status.
 
 Implemented by `controllers.kubernetes_cluster` (an API server) and `local.cluster` (processes of this
-machine). This module must not import kopf or kubernetes.
+machine).
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """What the kubelet asks the operator: whether it lives (/healthz) and whether it works (/readyz).
 
 Kopf's own endpoint knows only life, begins after the ModelDeployments are served, and listens on one family
-of addresses. This module must not import kopf or kubernetes.
+of addresses.
 """
 
 import contextlib

@@ -1,7 +1,4 @@
-"""The Cluster of an API server: reads from the watches' indexes, writes by REST calls.
-
-This module must not import kopf: how the indexes are filled is not its business.
-"""
+"""The Cluster of an API server: reads from the watches' indexes, writes by REST calls."""
 
 import logging
 import threading
@@ -12,8 +9,8 @@ from typing import Any, TypeVar
 
 from modelpress.api.names import FIELD_MANAGER
 from modelpress.controllers.cluster import Stale
-from modelpress.controllers.diagnosis import WAIT_SECONDS, Subject, event_body, unexplained
 from modelpress.controllers.own_writes import OwnWrites
+from modelpress.controllers.recorder import event_body
 from modelpress.controllers.refusal import refusal_of, require_ours
 from modelpress.controllers.resources import (
     BY_KIND,
@@ -32,9 +29,13 @@ from modelpress.controllers.rest import ApiError, Request, Rest
 from modelpress.controllers.store import Entry, Store, owner_key, unpack
 from modelpress.planning.drift import differs
 from modelpress.planning.types import Body, EventNote, Key, Observed, Ref
+from modelpress.planning.waiting import LOOK_AGAIN_SECONDS, Subject, unexplained
 
 logger = logging.getLogger(__name__)
 
+_OURS = {"fieldManager": FIELD_MANAGER}
+_CREATED = {**_OURS, "fieldValidation": "Strict"}
+_FORCED = {**_OURS, "force": "true"}
 T = TypeVar("T")
 OnLoop = Callable[[Callable[[], T]], T]
 
@@ -71,7 +72,7 @@ class KubernetesCluster:
             network_policies=bodies[NETWORK_POLICY.kind],
             disruption_budgets=bodies[DISRUPTION_BUDGET.kind],
             pods=bodies[POD.kind],
-            events=self._said(bodies, now),
+            events=self._events_about(bodies, now),
             free_job_slots=self._free_job_slots(),
         )
 
@@ -126,7 +127,7 @@ class KubernetesCluster:
             metadata["namespace"],
             metadata["name"],
             subresource="status",
-            query={"fieldManager": FIELD_MANAGER},
+            query=_OURS,
             body={**resource, "status": status},
         )
         try:
@@ -148,12 +149,8 @@ class KubernetesCluster:
             logger.warning("event not written: %s", error, extra={"namespace": namespace})
 
     def _create(self, body: Body) -> Mapping[str, Any]:
-        resource, metadata = BY_KIND[body["kind"]], body["metadata"]
-        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
         try:
-            made: Mapping[str, Any] = self._rest.send(
-                Request("create", resource, metadata["namespace"], query=query, body=body)
-            )
+            made: Mapping[str, Any] = self._send("create", body, body, _CREATED)
         except ApiError as error:
             if error.status != 409:
                 raise
@@ -163,30 +160,22 @@ class KubernetesCluster:
 
     def _adopt(self, body: Body) -> Mapping[str, Any]:
         """Return the existing object that `body` would create, with our labels and owner put back."""
-        resource, metadata = BY_KIND[body["kind"]], body["metadata"]
-        namespace, name = metadata["namespace"], metadata["name"]
-        existing = self._rest.send(Request("get", resource, namespace, name))
+        existing = self._send("get", body)
         require_ours(existing, body)
         marks = {key: body[key] for key in ("apiVersion", "kind", "metadata")}
-        if not differs(marks, existing):
-            return existing
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        return self._rest.send(Request("patch", resource, namespace, name, query=query, body=marks))
+        return self._send("patch", body, marks, _FORCED) if differs(marks, existing) else existing
 
     def _server_side_apply(self, body: Body) -> Mapping[str, Any]:
-        resource, metadata = BY_KIND[body["kind"]], body["metadata"]
-        namespace, name = metadata["namespace"], metadata["name"]
         known = self._is_known(body)
         if not known:
             self._check_name(body)
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         try:
-            applied = self._rest.send(Request("patch", resource, namespace, name, query=query, body=body))
+            applied = self._send("patch", body, body, _FORCED)
         except ApiError as error:
             if error.status != 422 or not known:
                 raise
             # What another manager added to our lists may clash with ours: two ports of one name.
-            applied = self._replace(body, self._rest.send(Request("get", resource, namespace, name)))
+            applied = self._replace(body, self._send("get", body))
         if differs(body, applied):
             # Applying leaves what another manager added to our lists; replacing does not.
             applied = self._replace(body, applied)
@@ -194,22 +183,25 @@ class KubernetesCluster:
         return applied
 
     def _replace(self, body: Body, existing: Mapping[str, Any]) -> dict[str, Any]:
-        """Put ours in place of whole lists; what others set beside it, such as a cloud's finalizer, stays."""
+        """Put ours instead of whole lists; what others set beside it, such as a cloud's finalizer, stays."""
         before, metadata = existing["metadata"], body["metadata"]
         maps = {key: {**before.get(key, {}), **metadata.get(key, {})} for key in ("labels", "annotations")}
+        merged = {
+            **body,
+            "metadata": {**before, **metadata, **maps},
+            "spec": {**existing["spec"], **body["spec"]},
+        }
+        return self._send("update", body, merged, _OURS)
+
+    def _send(
+        self, verb: str, named: Body, content: Body | None = None, query: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Send a request about the object that `named` names."""
+        metadata = named["metadata"]
+        name = None if verb == "create" else metadata["name"]
+        resource = BY_KIND[named["kind"]]
         return self._rest.send(
-            Request(
-                "update",
-                BY_KIND[body["kind"]],
-                metadata["namespace"],
-                metadata["name"],
-                query={"fieldManager": FIELD_MANAGER},
-                body={
-                    **body,
-                    "metadata": {**before, **metadata, **maps},
-                    "spec": {**existing["spec"], **body["spec"]},
-                },
-            )
+            Request(verb, resource, metadata["namespace"], name, query=query or {}, body=content)
         )
 
     def _is_known(self, body: Body) -> bool:
@@ -220,11 +212,8 @@ class KubernetesCluster:
 
     def _check_name(self, body: Body) -> None:
         """Raise TemplateRefused where the name is taken by an object without our label."""
-        metadata = body["metadata"]
         try:
-            existing = self._rest.send(
-                Request("get", BY_KIND[body["kind"]], metadata["namespace"], metadata["name"])
-            )
+            existing = self._send("get", body)
         except ApiError as error:
             if error.status != 404:
                 raise
@@ -240,7 +229,7 @@ class KubernetesCluster:
         running: frozenset[tuple[Key, str]] = self._on_loop(self._store.running_jobs)
         return self._max_jobs - len(running | self._writes.created(JOB.kind))
 
-    def _said(self, bodies: Mapping[str, tuple[Body, ...]], now: datetime) -> tuple[Body, ...]:
+    def _events_about(self, bodies: Mapping[str, tuple[Body, ...]], now: datetime) -> tuple[Body, ...]:
         """Return the events of objects whose status does not tell why they wait."""
         found = unexplained(bodies[JOB.kind], bodies[POD.kind], now)
         return tuple(event for subject in found for event in self._events_of(subject))
@@ -248,7 +237,7 @@ class KubernetesCluster:
     def _events_of(self, subject: Subject) -> tuple[Body, ...]:
         asked = time.monotonic()
         for known_subject, (before, _) in list(self._events.items()):
-            if asked - before > WAIT_SECONDS:
+            if asked - before > LOOK_AGAIN_SECONDS:
                 self._events.pop(known_subject, None)
         known = self._events.get(subject)
         if known is None:

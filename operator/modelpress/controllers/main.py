@@ -51,9 +51,9 @@ class OperatorOptions:
     resync_interval: float = 60.0  # seconds
     max_concurrent_jobs: int = 10
     workers: int = 4  # ModelDeployments that are looked at at once
-    liveness_port: int | None = 8080  # of /healthz and /readyz; None: no endpoints
-    fixed_user: bool = True  # of pods; False: the cluster chooses
-    defaults: Defaults = field(default_factory=Defaults)  # of all resources
+    liveness_port: int | None = 8080  # serves /healthz and /readyz; None: no endpoints
+    fixed_user: bool = True  # pods name their user; False: the cluster chooses
+    defaults: Defaults = field(default_factory=Defaults)  # for all ModelDeployments
 
     def settings(self) -> Settings:
         """Return what the planner needs of them."""

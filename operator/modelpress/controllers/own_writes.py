@@ -1,7 +1,6 @@
 """What the operator wrote and has not yet seen come back on a watch.
 
-A plan made from an older view could undo or repeat a write: such a view is stale. This module must not import
-kopf or kubernetes.
+A plan made from an older view could undo or repeat a write: such a view is stale.
 """
 
 import threading

@@ -1,7 +1,4 @@
-"""One step of the control loop: observe, decide, act. Used by the operator and by local mode.
-
-This module must not import kopf or kubernetes.
-"""
+"""One step of the control loop: observe, decide, act. Used by the operator and by local mode."""
 
 import logging
 from collections.abc import Callable
@@ -11,10 +8,12 @@ from functools import partial
 from modelpress.api import names
 from modelpress.api.conditions import Reason
 from modelpress.controllers.cluster import Cluster, Stale, TemplateRefused
-from modelpress.controllers.refusal import refused_status
 from modelpress.planning import objects
+from modelpress.planning.explanation import Explanation
 from modelpress.planning.plan import decide
+from modelpress.planning.status import refused
 from modelpress.planning.types import Body, EventNote, Key, Observed, Plan, Ref, Settings
+from modelpress.planning.view import Facts
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +21,7 @@ STALE_SECONDS = 1.0  # the watch event that catches up comes sooner as a rule; t
 REFUSED_SECONDS = 60.0  # what Kubernetes refused may pass after a quota or a policy has changed
 SOONEST_SECONDS = 1.0  # no plan may be asked for in a busy loop, whatever it says
 
-_HELP = "PodDisruptionBudget"  # what pods can do without
+_OPTIONAL = "PodDisruptionBudget"  # what pods can do without
 
 
 def reconcile(cluster: Cluster, key: Key, settings: Settings) -> float | None:
@@ -36,7 +35,7 @@ def reconcile(cluster: Cluster, key: Key, settings: Settings) -> float | None:
         if observed is None:
             return None
         plan = decide(observed, settings)
-        return _act(cluster, key, observed, plan)
+        return _act(cluster, Facts(observed, settings), plan)
     except Stale:
         logger.debug("waiting for the watch", extra=key_fields(key))
         return STALE_SECONDS
@@ -71,24 +70,25 @@ class _Writes:
         return any(body["kind"] == kind and objects.name_of(body) == name for body in self.failed)
 
 
-def _act(cluster: Cluster, key: Key, observed: Observed, plan: Plan) -> float | None:
-    """Carry out a plan. The status comes after the objects, events after it: they are not told in advance.
+def _act(cluster: Cluster, facts: Facts, plan: Plan) -> float | None:
+    """Carry out a plan. The status comes after the objects, events after it: they do not run ahead.
 
     What one child meets keeps no other from its place, nor the status; an error is raised at the end.
     """
+    observed, key = facts.observed, facts.key
     writes = _write(cluster, observed, plan)
     status, events, requeue = _reached(observed, plan, writes), plan.events, plan.requeue
     if writes.refusal is not None:
-        status, events = _refused(observed, status, writes.refusal)
+        status, events = _refused(facts, status, writes.refusal)
         requeue = _sooner(requeue, REFUSED_SECONDS)
     elif writes.lacks("Deployment", key.name):
-        events = tuple(note for note in events if note.reason != Reason.SERVING_GAP.value)
+        events = tuple(event for event in events if event.reason != Reason.SERVING_GAP.value)
     if status is not None:
         cluster.write_status(observed.resource, status)
-    for note in events:
-        cluster.record(observed.resource, note)
+    for event in events:
+        cluster.record(observed.resource, event)
     for body in plan.apply:
-        if body["kind"] == _HELP and not _help(cluster, observed, body, writes):
+        if body["kind"] == _OPTIONAL and not _apply_optional(cluster, observed, body, writes):
             requeue = _sooner(requeue, REFUSED_SECONDS)
     _log(key, plan, writes, status)
     if writes.error is not None:
@@ -100,7 +100,7 @@ def _write(cluster: Cluster, observed: Observed, plan: Plan) -> _Writes:
     """Apply and delete what a plan says, but for what only helps."""
     writes = _Writes()
     for body in plan.apply:
-        if body["kind"] == _HELP:
+        if body["kind"] == _OPTIONAL:
             continue
         if not _lacks_something(observed, body, writes) and writes.attempt(partial(cluster.apply, body)):
             writes.applied.append(body)
@@ -133,7 +133,7 @@ def _reached(observed: Observed, plan: Plan, writes: _Writes) -> Body | None:
     return {**plan.status, "failed": failed}
 
 
-def _help(cluster: Cluster, observed: Observed, body: Body, writes: _Writes) -> bool:
+def _apply_optional(cluster: Cluster, observed: Observed, body: Body, writes: _Writes) -> bool:
     """Apply what pods can do without; return False where it is refused, which an event tells."""
     alone = _Writes()
     if alone.attempt(partial(cluster.apply, body)):
@@ -151,13 +151,14 @@ def _sooner(first: float | None, second: float) -> float:
 
 
 def _refused(
-    observed: Observed, planned: Body | None, refusal: TemplateRefused
+    facts: Facts, planned: Body | None, refusal: TemplateRefused
 ) -> tuple[Body | None, tuple[EventNote, ...]]:
     """Return the status to write and the event to record: none where the resource says the same already."""
-    status = refused_status(observed, planned, refusal)
-    if status == (observed.resource.get("status") or {}):
+    why = Explanation(refusal.reason, refusal.message)
+    status = refused(facts, planned, why)
+    if status == (facts.resource.get("status") or {}):
         return None, ()
-    return status, (EventNote("Warning", refusal.reason.value, refusal.message),)
+    return status, (EventNote("Warning", why.reason.value, why.message),)
 
 
 def _log(key: Key, plan: Plan, writes: _Writes, status: Body | None) -> None:

@@ -1,20 +1,11 @@
-"""Which errors refuse an object that the plan needs, and what the status then says. Pure.
+"""Which errors of the API server refuse an object that the plan needs. Pure."""
 
-This module must not import kopf or kubernetes.
-"""
-
-from collections.abc import Mapping
-from typing import Any
-
-from modelpress.api.conditions import ConditionType, Reason
+from modelpress.api.conditions import Reason
 from modelpress.controllers.cluster import Stale, TemplateRefused
 from modelpress.planning import kubernetes_reasons
-from modelpress.planning.note import note
-from modelpress.planning.ownership import obstacle
-from modelpress.planning.types import Body, Observed
-
-# What a refusal means; Available and Compressed stay as planned: the old revision serves on.
-_VERDICT = {ConditionType.READY: "False", ConditionType.RECONCILING: "False", ConditionType.STALLED: "True"}
+from modelpress.planning.explanation import Explanation
+from modelpress.planning.ownership import name_conflict
+from modelpress.planning.types import Body
 
 # What people's settings go into, and what it means that the server finds them invalid.
 _INVALID = {
@@ -24,14 +15,16 @@ _INVALID = {
 }
 
 
-def require_ours(existing: Body, wanted: Body) -> None:
-    """Return where an object of the wanted one's name is the ModelDeployment's own, or may be adopted.
+def require_ours(existing: Body, desired: Body) -> None:
+    """Return where an object of the desired one's name is the ModelDeployment's own, or may be adopted.
 
     Raises Stale where it belongs to an earlier ModelDeployment of this name (it is being collected), and
     TemplateRefused with NameConflict where it is somebody else's.
     """
-    owner = wanted["metadata"]["ownerReferences"][0]
-    found = obstacle(existing, {"metadata": {"name": owner["name"], "uid": owner["uid"]}}, wanted["kind"])
+    owner = desired["metadata"]["ownerReferences"][0]
+    found = name_conflict(
+        existing, {"metadata": {"name": owner["name"], "uid": owner["uid"]}}, desired["kind"]
+    )
     if found is None:
         return
     if found.reason is Reason.WAITING_FOR_DELETION:
@@ -39,18 +32,18 @@ def require_ours(existing: Body, wanted: Body) -> None:
     raise TemplateRefused(found.reason, found.message)
 
 
-def refusal_of(status: int, message: str, wanted: Body) -> TemplateRefused | None:
+def refusal_of(status: int, message: str, desired: Body) -> TemplateRefused | None:
     """Return what an error of the API server means for the ModelDeployment; None: nothing, it is our fault.
 
     The server reports an unknown field of an applied object with status 500.
     """
     invalid = status in (400, 422) or (status == 500 and "typed patch object" in message)
-    if wanted["kind"] == "PodDisruptionBudget" and (invalid or status == 403):
-        return _refused(Reason.DISRUPTION_BUDGET_REFUSED, wanted, message)  # not needed, so no fault of ours
+    if desired["kind"] == "PodDisruptionBudget" and (invalid or status == 403):
+        return _refused(Reason.DISRUPTION_BUDGET_REFUSED, desired, message)  # not needed, so no fault of ours
     if status == 403 and not _is_missing_right(message):
-        return _refused(kubernetes_reasons.refusal(message), wanted, message)
-    if invalid and wanted["kind"] in _INVALID:
-        return _refused(_INVALID[wanted["kind"]], wanted, message)
+        return _refused(kubernetes_reasons.refusal(message), desired, message)
+    if invalid and desired["kind"] in _INVALID:
+        return _refused(_INVALID[desired["kind"]], desired, message)
     return None
 
 
@@ -59,34 +52,7 @@ def _is_missing_right(message: str) -> bool:
     return 'User "' in message and " cannot " in message
 
 
-def _refused(reason: Reason, wanted: Body, message: str) -> TemplateRefused:
-    name = f"{wanted['kind']} {wanted['metadata']['name']}"
-    return TemplateRefused(*note(reason, f"{name} is refused: {message}"))
-
-
-def refused_status(observed: Observed, planned: Body | None, refusal: TemplateRefused) -> dict[str, Any]:
-    """Return the planned status (None: the observed one) with Stalled=True and the refusal's reason.
-
-    The same refusal gives the same status, however often it happens: times move only with a condition.
-    """
-    resource = observed.resource
-    current: Mapping[str, Any] = resource.get("status") or {}
-    status = dict(planned if planned is not None else current)
-    generation = resource["metadata"].get("generation", 0)
-    old = {condition["type"]: condition for condition in current.get("conditions", [])}
-    conditions = {condition["type"]: condition for condition in status.get("conditions", [])}
-    for kind, value in _VERDICT.items():
-        before = old.get(kind.value, {})
-        moved = before.get("status") != value
-        now = observed.now.strftime("%Y-%m-%dT%H:%M:%SZ")
-        conditions[kind.value] = {
-            "type": kind.value,
-            "status": value,
-            "reason": refusal.reason.value,
-            "message": refusal.message,
-            "lastTransitionTime": now if moved else before["lastTransitionTime"],
-            "observedGeneration": generation,
-        }
-    status["conditions"] = list(conditions.values())
-    status["observedGeneration"] = generation
-    return status
+def _refused(reason: Reason, desired: Body, message: str) -> TemplateRefused:
+    name = f"{desired['kind']} {desired['metadata']['name']}"
+    why = Explanation(reason, f"{name} is refused: {message}")
+    return TemplateRefused(why.reason, why.message)

@@ -1,7 +1,7 @@
 """The kinds of objects that the operator touches, and every verb that it uses on them.
 
 The table is the operator's whole permission: the REST client refuses a verb that is not in it, and a test
-compares it with manifests/rbac. This module must not import kopf or kubernetes.
+compares it with manifests/rbac.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Resource:
     version: str
     plural: str
     verbs: frozenset[str]
-    status_verbs: frozenset[str] = frozenset()  # of the status subresource
+    status_verbs: frozenset[str] = frozenset()  # verbs on the status subresource
     label: str | None = names.NAME_LABEL  # only objects with this label are watched
 
     @property

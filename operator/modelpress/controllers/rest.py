@@ -55,7 +55,7 @@ class Request:
     subresource: str | None = None
     query: Mapping[str, str] = field(default_factory=dict)
     body: Body | None = None
-    metadata_only: bool = False  # of a list: the items carry only their metadata
+    metadata_only: bool = False  # the items of a list carry only their metadata
 
 
 def load_configuration() -> client.Configuration:

@@ -2,8 +2,7 @@
 
 A watch that was away while an object was deleted, and could not resume, leaves the object in Kopf's index
 for ever. Such a ghost ends the process: its restart builds the indexes anew, better than any repair code.
-The operator works (is ready) once the indexes held all that a list told, and while lists succeed.
-This module must not import kopf.
+The operator works (is ready) once the indexes held all that a list showed, and while lists succeed.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ class GhostFound(Exception):
 
 
 class _Behind(Exception):
-    """A watch has not told all objects yet."""
+    """A watch has not shown all objects yet."""
 
 
 class Suspicion:
@@ -56,7 +55,7 @@ class Resync:
         self._store = store
         self._namespaces: Sequence[str | None] = namespaces or [None]
         self._suspicion = Suspicion()
-        self._complete: set[str] = set()  # kinds of which the index held all that a list told, once
+        self._complete: set[str] = set()  # kinds of which the index held all that a list showed, once
         self._problem: str | None = "the API server does not serve ModelDeployments yet"
         self._succeeded: float | None = None  # when all lists last did; None: they have not begun
         self.rounds = 0

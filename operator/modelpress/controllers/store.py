@@ -1,4 +1,4 @@
-"""What the watches last said: compressed bodies in Kopf's indexes, read by key.
+"""What the watches last showed: compressed bodies in Kopf's indexes, read by key.
 
 Bodies are kept compressed and without managedFields: 30,000 raw ones would fill a gigabyte. All methods of
 `Store` must be called on the event loop, which alone changes the indexes; `unpack` may run anywhere.
@@ -12,6 +12,7 @@ from typing import Any
 
 from modelpress.api.names import NAME_LABEL
 from modelpress.controllers.resources import JOB, MODEL_DEPLOYMENT
+from modelpress.planning import jobs, objects
 from modelpress.planning.types import Body, Key
 
 # An index: key -> entries of one kind. Kopf's own type, as a protocol of what is used of it.
@@ -26,8 +27,8 @@ class Entry:
     uid: str
     version: int  # resourceVersion: opaque to users, but an ordered number for the same kind of object
     terminating: bool
-    finished: bool  # of a Job: Complete or Failed
-    suspended: bool  # of a Job: its queue lets it run later
+    finished: bool  # a Job is Complete or Failed
+    suspended: bool  # the queue of a Job lets it run later
     data: bytes
 
 
@@ -44,17 +45,14 @@ def owner_key(body: Body) -> Key | None:
 def pack(body: Body) -> Entry:
     """Return an object as it is kept."""
     metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
-    conditions = (body.get("status") or {}).get("conditions") or []
     data = json.dumps({**body, "metadata": metadata}, separators=(",", ":")).encode()
     return Entry(
         name=metadata["name"],
         uid=metadata["uid"],
         version=int(metadata["resourceVersion"]),
-        terminating="deletionTimestamp" in metadata,
-        finished=any(
-            item["type"] in ("Complete", "Failed") and item["status"] == "True" for item in conditions
-        ),
-        suspended=(body.get("spec") or {}).get("suspend") is True,
+        terminating=objects.deleting(body),
+        finished=jobs.is_finished(body),
+        suspended=jobs.is_suspended(body),
         data=zlib.compress(data, 1),
     )
 

@@ -2,45 +2,17 @@
 
 from pydantic import ValidationError
 
-from modelpress.api import names
+from modelpress.api import errors, names
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobFailure, JobResult
-from modelpress.api.errors import (
-    DataError,
-    MissingError,
-    ModelPressError,
-    PermissionDenied,
-    UnavailableError,
-    UsageError,
-)
+from modelpress.api.errors import ModelPressError
 from modelpress.planning import objects
 from modelpress.planning.types import Body
-
-_ERRORS: dict[str, type[ModelPressError]] = {
-    Reason.INVALID_SPEC: UsageError,
-    Reason.NOT_SUPPORTED_YET: UsageError,
-    Reason.INVALID_POD_SETTINGS: UsageError,
-    Reason.INVALID_MODEL: DataError,
-    Reason.UNSUPPORTED_MODEL: DataError,
-    Reason.INVALID_DATA: DataError,
-    Reason.DIGEST_MISMATCH: DataError,
-    Reason.ARTIFACT_CORRUPT: DataError,
-    Reason.EVALUATION_FAILED: DataError,
-    Reason.MODEL_LOAD_FAILED: DataError,
-    Reason.SOURCE_NOT_FOUND: MissingError,
-    Reason.SECRET_NOT_FOUND: MissingError,
-    Reason.ARTIFACT_LOST: MissingError,
-    Reason.SOURCE_UNAVAILABLE: UnavailableError,
-    Reason.STORE_UNAVAILABLE: UnavailableError,
-    Reason.SOURCE_UNAUTHORIZED: PermissionDenied,
-    Reason.STORE_UNAUTHORIZED: PermissionDenied,
-}
 
 
 def error_of(reason: str, message: str) -> ModelPressError:
     """Return the error to raise for a reason; its line starts with the reason."""
-    known = next((member for member in Reason if member == reason), Reason.JOB_FAILED)
-    return _ERRORS.get(reason, ModelPressError)(known, f"{reason}: {message}")
+    return errors.error_of(Reason.of(reason), f"{reason}: {message}")
 
 
 def job_result(pod: Body) -> JobResult | None:

@@ -12,8 +12,8 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
 from modelpress.api.text import printable
 from modelpress.local import documents
-from modelpress.planning import policies
-from modelpress.planning.note import note
+from modelpress.planning.blockers import Desired, first_blocker
+from modelpress.planning.explanation import Explanation
 from modelpress.planning.preview import preview
 from modelpress.planning.types import Settings
 from modelpress.planning.view import parse_spec
@@ -56,9 +56,9 @@ def plan(path: Path) -> int:
 def _refusal(body: documents.Body) -> list[str]:
     """Return what the operator would say of a spec that the API server accepts."""
     try:
-        why = policies.refused(parse_spec(body))
+        why = first_blocker(Desired(parse_spec(body)))
     except ValueError as error:
-        why = note(Reason.INVALID_SPEC, str(error))
+        why = Explanation(Reason.INVALID_SPEC, str(error))
     return [f"{why.reason}: {why.message}"] if why else []
 
 

@@ -64,7 +64,7 @@ _PLUGINS = (  # devices and mounts
     "devices.noderesource.dev",
     "mounts.noderesource.dev",
 )
-_NETWORKS = (  # of Multus: no NetworkPolicy governs what goes over them
+_NETWORKS = (  # additional networks of Multus, which no NetworkPolicy governs
     "k8s.v1.cni.cncf.io/",
     "v1.multus-cni.io/",
 )

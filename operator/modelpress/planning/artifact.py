@@ -14,7 +14,7 @@ from modelpress.planning.gate import Measured
 
 
 @dataclass(frozen=True)
-class Store:
+class StoreLocation:
     """Where an artifact is; a later edit of spec.storage does not move it."""
 
     uri: str
@@ -28,12 +28,12 @@ class Artifact:
     recipe_hash: str
     source_digest: str
     artifact_digest: str
-    store: Store
+    store: StoreLocation
     artifact_key: str | None = None
     original_bytes: int | None = None
     compressed_bytes: int | None = None
     scores: Measured | None = None
-    layers: bool | None = None  # of a form for GPUs: whether it can be cut and split; None: not known
+    layers: bool | None = None  # whether a model for GPUs can be cut and split; None: not known
 
     def to_data(self) -> dict[str, Any]:
         """Return the artifact's part of a ControllerRevision's data."""
@@ -58,7 +58,7 @@ class Artifact:
         return {key: value for key, value in data.items() if value is not None}
 
 
-def from_result(text: str, recipe_hash: str, store: Store) -> Artifact:
+def from_result(text: str, recipe_hash: str, store: StoreLocation) -> Artifact:
     """Return what a Job's termination message says. Raises ValueError where it is not that Job's result."""
     try:
         result = JobResult.model_validate_json(text)
@@ -86,7 +86,7 @@ def from_data(data: Mapping[str, Any]) -> Artifact:
         recipe_hash=str(data["recipeHash"]),
         source_digest=str(data["sourceDigest"]),
         artifact_digest=str(data["artifactDigest"]),
-        store=Store(str(data["store"]["uri"]), data["store"].get("secret")),
+        store=StoreLocation(str(data["store"]["uri"]), data["store"].get("secret")),
         artifact_key=data.get("artifactKey"),
         original_bytes=data.get("originalBytes"),
         compressed_bytes=data.get("compressedBytes"),
@@ -102,7 +102,7 @@ def from_data(data: Mapping[str, Any]) -> Artifact:
     )
 
 
-def from_status(reference: RevisionReference, status: Status, store: Store) -> Artifact | None:
+def from_status(reference: RevisionReference, status: Status, store: StoreLocation) -> Artifact | None:
     """Return the artifact that the status speaks of: what is left when its ControllerRevision is lost.
 
     The status has the sizes and scores of the newest artifact only; those of an older one are lost.

@@ -10,14 +10,15 @@ from typing import Any
 
 from modelpress.api import names
 from modelpress.api.conditions import Reason
+from modelpress.api.errors import UnavailableError
 from modelpress.planning import jobs, objects
+from modelpress.planning.explanation import Explanation, tried_again
 from modelpress.planning.jobs import Phase, Progress
-from modelpress.planning.note import Note, note, tried_again
 from modelpress.planning.render import job as render_job
 from modelpress.planning.types import Body
 from modelpress.planning.view import View
 
-HEALING = (Reason.SOURCE_UNAVAILABLE, Reason.STORE_UNAVAILABLE)
+HEALING = tuple(reason for reason in Reason if reason.exit_code == UnavailableError.exit_code)
 FIRST_SECONDS, LONGEST_SECONDS = 10.0, 600.0
 # An attempt whose container has run for this long has passed what ended the last one, time limits included.
 PASSED_SECONDS = 120.0
@@ -32,7 +33,7 @@ def number(job: Body) -> int:
 
 
 def newest(view: View, recipe_jobs: Iterable[Body]) -> Body | None:
-    """Return the last attempt of the wanted recipe and retry."""
+    """Return the last attempt of the desired recipe and retry."""
     return max((job for job in recipe_jobs if _is_attempt(view, job)), key=number, default=None)
 
 
@@ -47,7 +48,7 @@ def render(view: View, attempt: int) -> Mapping[str, Any]:
     body = render_job.render(view)
     if attempt:
         annotations = {**body["metadata"].get("annotations", {}), names.ATTEMPT_ANNOTATION: str(attempt)}
-        body["metadata"] |= {"name": view.job_name_of(attempt), "annotations": annotations}
+        body["metadata"] |= {"name": view.job_name(attempt), "annotations": annotations}
     return body
 
 
@@ -56,7 +57,7 @@ def progress(view: View, job: Body, recipe_jobs: Iterable[Body]) -> Progress:
     found = jobs.progress(job, view.observed, view.recipe_hash)
     if found.phase is Phase.ACTIVE and found.why is None and passes_in(view, job) > 0:
         # the pods that failed may show in a moment, or be gone
-        unclear = number(job) > 0 or jobs.finished_at(job) is not None
+        unclear = number(job) > 0 or jobs.is_finished(job)
         return found._replace(why=_cause(view, job, recipe_jobs) or (_known_cause(view) if unclear else None))
     if found.phase is not Phase.FAILED or not view.settings.tries_again:
         return found._replace(heals=False)
@@ -72,7 +73,7 @@ def passes_in(view: View, job: Body) -> float:
     return PASSED_SECONDS - jobs.running_seconds(job, view.observed)
 
 
-def _cause(view: View, job: Body, recipe_jobs: Iterable[Body]) -> Note | None:
+def _cause(view: View, job: Body, recipe_jobs: Iterable[Body]) -> Explanation | None:
     """Return what the last attempt failed of, in this Job or in one before: the next may as well."""
     before = [each for each in recipe_jobs if _is_attempt(view, each)]
     pods = [pod for each in (before if job in before else [job]) for pod in jobs.pods_of(each, view.observed)]
@@ -81,13 +82,13 @@ def _cause(view: View, job: Body, recipe_jobs: Iterable[Body]) -> Note | None:
 
 
 def _is_attempt(view: View, job: Body) -> bool:
-    return objects.name_of(job) == view.job_name_of(number(job))
+    return objects.name_of(job) == view.job_name(number(job))
 
 
-def _known_cause(view: View) -> Note | None:
+def _known_cause(view: View) -> Explanation | None:
     """Return what the status says that a Job failed of, for one whose pods are gone."""
-    said = objects.condition(view.resource, "Reconciling") or {}
-    healing = next((reason for reason in HEALING if reason == said.get("reason")), None)
-    if said.get("status") != "True" or healing is None:
+    condition = objects.condition(view.resource, "Reconciling") or {}
+    healing = next((reason for reason in HEALING if reason == condition.get("reason")), None)
+    if condition.get("status") != "True" or healing is None:
         return None
-    return note(healing, str(said.get("message") or healing.meaning))
+    return Explanation(healing, str(condition.get("message") or healing.meaning))

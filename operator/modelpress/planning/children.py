@@ -1,13 +1,13 @@
-"""Which children are missing or differ from what is wanted."""
+"""Which children are missing or differ from what is desired."""
 
 from collections.abc import Iterator
 
 from modelpress.api import names
 from modelpress.api.conditions import Reason
 from modelpress.planning import objects
+from modelpress.planning.artifact_decision import ArtifactDecision
 from modelpress.planning.drift import differs
-from modelpress.planning.ownership import Claim, obstacle
-from modelpress.planning.recipe import Making
+from modelpress.planning.ownership import Claim
 from modelpress.planning.render import deployment, disruptionbudget, networkpolicy, revision, service
 from modelpress.planning.revisions import Revision, find
 from modelpress.planning.rollout import Rollout
@@ -18,18 +18,18 @@ _CREATED_ONCE = ("Job", "ControllerRevision")
 
 
 def missing(
-    view: View, making: Making, rollout: Rollout, revisions: tuple[Revision, ...]
+    view: View, artifact: ArtifactDecision, rollout: Rollout, revisions: tuple[Revision, ...]
 ) -> tuple[Body, ...]:
     """Return the objects to apply, in order: the NetworkPolicy comes before the first pod.
 
     The PodDisruptionBudget comes last: pods can do without it where the cluster refuses one.
     """
-    return tuple(body for body in _wanted(view, making, rollout, revisions) if _is_due(view, body))
+    return tuple(body for body in _desired(view, artifact, rollout, revisions) if _is_due(view, body))
 
 
-def unwanted(view: View) -> tuple[Ref, ...]:
-    """Return the PodDisruptionBudget where at most one pod is wanted: it would protect nothing."""
-    if disruptionbudget.is_wanted(view):
+def obsolete_budgets(view: View) -> tuple[Ref, ...]:
+    """Return the PodDisruptionBudget where at most one pod is desired: it would protect nothing."""
+    if disruptionbudget.is_desired(view):
         return ()
     budgets = [body for body in view.observed.disruption_budgets if view.claim(body) is Claim.OURS]
     return tuple(objects.ref_to(body, "PodDisruptionBudget") for body in budgets)
@@ -37,45 +37,36 @@ def unwanted(view: View) -> tuple[Ref, ...]:
 
 def budget_warnings(view: View) -> tuple[EventNote, ...]:
     """Return the event to write where somebody else's PodDisruptionBudget has the name of ours."""
-    found = objects.named(view.observed.disruption_budgets, view.name)
-    why = obstacle(found, view.resource, "PodDisruptionBudget") if found else None
-    if why is None or why.reason is not Reason.NAME_CONFLICT or not disruptionbudget.is_wanted(view):
+    why = view.name_conflict("PodDisruptionBudget", view.name)
+    if why is None or why.reason is not Reason.NAME_CONFLICT or not disruptionbudget.is_desired(view):
         return ()
     return (EventNote("Warning", Reason.DISRUPTION_BUDGET_REFUSED.value, why.message, once=True),)
 
 
-def _wanted(view: View, making: Making, rollout: Rollout, revisions: tuple[Revision, ...]) -> Iterator[Body]:
+def _desired(
+    view: View, artifact: ArtifactDecision, rollout: Rollout, revisions: tuple[Revision, ...]
+) -> Iterator[Body]:
     target = rollout.target
-    if target or making.job:
+    if target or artifact.job:
         yield networkpolicy.render(view)
-    current = view.status.current
-    serving = find(revisions, current.name if current else None)
+    serving = find(revisions, view.current_name)
     for kept in {each.name: each for each in (serving, target) if each}.values():
         yield revision.render(view, kept)
     if target:
         yield service.render(view)
         yield deployment.render(view, target)
-    if making.create:
-        yield making.create
-    if target and disruptionbudget.is_wanted(view):
+    if artifact.create:
+        yield artifact.create
+    if target and disruptionbudget.is_desired(view):
         yield disruptionbudget.render(view)
 
 
 def _is_due(view: View, desired: Body) -> bool:
-    observed = view.observed
-    of_kind: dict[str, tuple[Body, ...]] = {
-        "Job": observed.jobs,
-        "ControllerRevision": observed.revisions,
-        "Deployment": observed.deployments,
-        "Service": observed.services,
-        "NetworkPolicy": observed.network_policies,
-        "PodDisruptionBudget": observed.disruption_budgets,
-    }
-    kind = desired["kind"]
-    found = objects.named(of_kind[kind], objects.name_of(desired))
+    kind, name = desired["kind"], objects.name_of(desired)
+    found = objects.named(view.observed.of_kind(kind), name)
     if found is None:
         return True
-    if obstacle(found, view.resource, kind) is not None:
+    if view.name_conflict(kind, name) is not None:
         return False
     if kind in _CREATED_ONCE:
         return view.claim(found) is not Claim.OURS

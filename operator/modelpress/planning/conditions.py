@@ -1,115 +1,132 @@
-"""The five conditions of a resource, from what the planner decided.
+"""The five conditions of a resource: the only place that makes them.
 
 Reconciling and Stalled follow kstatus: True when abnormal, never both. A condition's time moves only with its
 status.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from modelpress.api.conditions import ConditionType, Reason
-from modelpress.api.status import Condition
-from modelpress.planning.note import Note, note
+from modelpress.api.status import Condition, Failure, RevisionReference
+from modelpress.planning.artifact import Artifact
+from modelpress.planning.explanation import Explanation
 from modelpress.planning.objects import format_time
+from modelpress.planning.view import Facts
+
+_Verdict = tuple[bool, Explanation]
 
 
 @dataclass(frozen=True)
-class Situation:
-    """What the conditions are about."""
+class Result:
+    """All that the planner decided about one resource, as far as its status tells of it."""
 
-    replicas: int  # wanted
-    ready: int  # entry pods that are ready
-    current: str | None  # the revision that serves
-    serving: bool  # the wanted revision is current
-    made: str | None  # the wanted artifact in words; None where there is none
-    working: Note | None
-    stalled: Note | None
-    suspended: bool
-    trouble: Note | None  # why entry pods are not ready
+    replicas: int  # desired
+    current: RevisionReference | None
+    candidate: RevisionReference | None
+    failed: Failure | None
+    serving: bool = False  # the desired revision is current
+    artifact: Artifact | None = None  # the desired one, where it is known
+    passed: bool | None = None  # the gate; None: not judged
+    url: str | None = None
+    working: Explanation | None = None
+    stalled: Explanation | None = None
+    suspended: bool = False
 
 
-def conditions(
-    situation: Situation, generation: int, now: datetime, before: Iterable[Condition]
-) -> list[Condition]:
-    """Return all five conditions; `before` are those of the last status."""
-    known = {condition.type: condition for condition in before}
-    moment = format_time(now)
-    made = []
-    for kind, (status, why) in _verdicts(situation).items():
-        old = known.get(kind)
-        text = "True" if status else "False"
+def conditions(facts: Facts, result: Result) -> list[Condition]:
+    """Return all five conditions."""
+    stalled, working = result.stalled, None if result.stalled else result.working
+    nothing = Explanation(Reason.SETTLED, "nothing prevents progress")
+    return _made(
+        facts,
+        {
+            ConditionType.READY: _ready(facts, result),
+            ConditionType.AVAILABLE: _available(facts, result),
+            ConditionType.COMPRESSED: _compressed(result),
+            ConditionType.RECONCILING: (working is not None, working or _idle(result)),
+            ConditionType.STALLED: (stalled is not None, stalled or nothing),
+        },
+    )
+
+
+def refused_conditions(facts: Facts, why: Explanation) -> list[Condition]:
+    """Return what a refusal of the API server changes.
+
+    Available and Compressed stay as planned: the old revision serves on.
+    """
+    return _made(
+        facts,
+        {
+            ConditionType.READY: (False, why),
+            ConditionType.RECONCILING: (False, why),
+            ConditionType.STALLED: (True, why),
+        },
+    )
+
+
+def _made(facts: Facts, verdicts: Mapping[ConditionType, _Verdict]) -> list[Condition]:
+    before = {condition.type: condition for condition in facts.status.conditions}
+    now, made = format_time(facts.observed.now), []
+    for kind, (is_true, why) in verdicts.items():
+        old, text = before.get(kind), "True" if is_true else "False"
+        same = old is not None and old.status == text
         made.append(
             Condition(
                 type=kind.value,
                 status=text,
                 reason=why.reason.value,
                 message=why.message,
-                last_transition_time=old.last_transition_time if old and old.status == text else moment,
-                observed_generation=generation,
+                last_transition_time=old.last_transition_time if old and same else now,
+                observed_generation=facts.generation,
             )
         )
     return made
 
 
-def _verdicts(situation: Situation) -> dict[ConditionType, tuple[bool, Note]]:
-    stalled, working = situation.stalled, None if situation.stalled else situation.working
-    return {
-        ConditionType.READY: _ready(situation),
-        ConditionType.AVAILABLE: _available(situation),
-        ConditionType.COMPRESSED: _compressed(situation),
-        ConditionType.RECONCILING: (working is not None, working or _idle(situation)),
-        ConditionType.STALLED: (
-            stalled is not None,
-            stalled or note(Reason.SETTLED, "nothing prevents progress"),
-        ),
-    }
+def _ready(facts: Facts, result: Result) -> _Verdict:
+    name = result.current.name if result.current else None
+    if result.serving and result.replicas == 0:
+        return True, Explanation(Reason.SCALED_TO_ZERO, f"revision {name} is scaled to zero")
+    if result.serving and facts.ready_replicas >= 1:
+        return True, Explanation(Reason.AVAILABLE, f"revision {name} answers")
+    why = result.stalled or result.working or (_suspended() if _is_held_back(result) else facts.pod_problem())
+    return False, why or _pods_ready(facts, result)
 
 
-def _ready(situation: Situation) -> tuple[bool, Note]:
-    if situation.serving and situation.replicas == 0:
-        return True, note(Reason.SCALED_TO_ZERO, f"revision {situation.current} is scaled to zero")
-    if situation.serving and situation.ready >= 1:
-        return True, note(Reason.AVAILABLE, f"revision {situation.current} answers")
-    return False, situation.stalled or situation.working or _waiting(situation)
+def _available(facts: Facts, result: Result) -> _Verdict:
+    if result.replicas == 0:
+        return True, Explanation(Reason.SCALED_TO_ZERO, "no pods are wanted")
+    count = _pods_ready(facts, result)
+    if facts.ready_replicas >= result.replicas:
+        return True, Explanation(Reason.AVAILABLE, count.message)
+    return False, facts.pod_problem() or count
 
 
-def _waiting(situation: Situation) -> Note:
-    if situation.suspended and not situation.serving:
-        return _suspended()
-    return situation.trouble or _pods_ready(situation)
+def _compressed(result: Result) -> _Verdict:
+    artifact = result.artifact
+    if artifact is not None:
+        size = f", {artifact.compressed_bytes} bytes" if artifact.compressed_bytes is not None else ""
+        text = f"artifact {artifact.artifact_digest}{size}"
+        return True, Explanation(Reason.COMPRESSION_SUCCEEDED, text)
+    none_yet = Explanation(Reason.COMPRESSING, "there is no artifact yet")
+    return False, result.stalled or result.working or (_suspended() if result.suspended else none_yet)
 
 
-def _available(situation: Situation) -> tuple[bool, Note]:
-    if situation.replicas == 0:
-        return True, note(Reason.SCALED_TO_ZERO, "no pods are wanted")
-    if situation.ready >= situation.replicas:
-        return True, note(Reason.AVAILABLE, f"{situation.ready} of {situation.replicas} pods are ready")
-    return False, situation.trouble or _pods_ready(situation)
+def _idle(result: Result) -> Explanation:
+    if result.stalled is not None:
+        return result.stalled
+    return _suspended() if _is_held_back(result) else Explanation(Reason.SETTLED, "nothing is being changed")
 
 
-def _compressed(situation: Situation) -> tuple[bool, Note]:
-    if situation.made is not None:
-        return True, note(Reason.COMPRESSION_SUCCEEDED, situation.made)
-    if situation.suspended and not situation.working:
-        return False, situation.stalled or _suspended()
-    return False, situation.stalled or situation.working or note(
-        Reason.COMPRESSING, "there is no artifact yet"
-    )
+def _is_held_back(result: Result) -> bool:
+    return result.suspended and not result.serving
 
 
-def _idle(situation: Situation) -> Note:
-    if situation.stalled is not None:
-        return situation.stalled
-    if situation.suspended and not situation.serving:
-        return _suspended()
-    return note(Reason.SETTLED, "nothing is being changed")
+def _suspended() -> Explanation:
+    return Explanation(Reason.SUSPENDED, "suspend is true: no new Job and no new revision")
 
 
-def _suspended() -> Note:
-    return note(Reason.SUSPENDED, "suspend is true: no new Job and no new revision")
-
-
-def _pods_ready(situation: Situation) -> Note:
-    text = f"{situation.ready} of {situation.replicas} pods are ready"
-    return note(Reason.MINIMUM_REPLICAS_UNAVAILABLE, text)
+def _pods_ready(facts: Facts, result: Result) -> Explanation:
+    text = f"{facts.ready_replicas} of {result.replicas} pods are ready"
+    return Explanation(Reason.MINIMUM_REPLICAS_UNAVAILABLE, text)

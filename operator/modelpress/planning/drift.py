@@ -1,8 +1,8 @@
-"""Whether an observed object still says what is wanted.
+"""Whether an observed object still says what is desired.
 
 The API server adds defaults, leaves out empty values and rewrites quantities ("1000m" is "1"): that is no
-drift. Everything that is wanted must be there; lists must have the same length, so that an added container or
-variable is found; selectors must be equal.
+drift. Everything that is desired must be there; lists must have the same length, so that an added
+container or variable is found; selectors must be equal.
 """
 
 import re

@@ -11,7 +11,7 @@ from modelpress.api.conditions import Reason
 from modelpress.api.contract import Scores
 from modelpress.api.spec import Evaluation, Metric
 from modelpress.api.values import parse_bytes, parse_percent
-from modelpress.planning.note import Note, note
+from modelpress.planning.explanation import Explanation
 
 _STEP = Decimal("0.000001")
 _MOST = Decimal(100_000)  # keeps what is shown within the bounds of the status
@@ -25,7 +25,7 @@ class Measured:
     metric: Metric
     original: Decimal
     compressed: Decimal
-    output_drop: Decimal | None = None  # of the output that lost most, where there are several
+    output_drop: Decimal | None = None  # the drop of the output that lost most, where there are several
 
     @property
     def drop(self) -> Decimal:
@@ -63,7 +63,7 @@ def percent(value: Decimal) -> str:
     return f"{value.normalize() + 0:f}%"
 
 
-def judge(limits: Evaluation | None, scores: Measured | None, size: int | None) -> Note | None:
+def judge(limits: Evaluation | None, scores: Measured | None, size: int | None) -> Explanation | None:
     """Return why an artifact misses the limits, all of them in one message; None where it passes.
 
     `size` is the bytes of the form that serves. A limit that nothing was measured for is missed.
@@ -71,7 +71,7 @@ def judge(limits: Evaluation | None, scores: Measured | None, size: int | None) 
     if limits is None:
         return None
     missed = [*_missed_scores(limits, scores), *_missed_size(limits, size)]
-    return note(Reason.EVALUATION_FAILED, "; ".join(missed)) if missed else None
+    return Explanation(Reason.EVALUATION_FAILED, "; ".join(missed)) if missed else None
 
 
 def _missed_scores(limits: Evaluation, scores: Measured | None) -> list[str]:

@@ -7,15 +7,16 @@ from typing import NamedTuple
 from modelpress.api import contract, names
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import FINAL_EXIT_CODES
-from modelpress.planning import objects, reasons
-from modelpress.planning.artifact import Artifact, Store, from_result
-from modelpress.planning.happenings import explain_events
-from modelpress.planning.note import Note, note
+from modelpress.planning import objects, pod_problems
+from modelpress.planning.artifact import Artifact, StoreLocation, from_result
+from modelpress.planning.explanation import Explanation
+from modelpress.planning.object_events import explain_events
 from modelpress.planning.render.pod import recipe_label
 from modelpress.planning.types import Body, Observed
 
 # The watches of Jobs and pods are not ordered: the pod that explains a finished Job may show after the Job.
 SETTLING_SECONDS = 10.0
+_ENDS = ("Complete", "Failed")  # types of conditions
 
 
 class Phase(Enum):
@@ -32,7 +33,7 @@ class Progress(NamedTuple):
 
     phase: Phase
     artifact: Artifact | None = None  # where it succeeded
-    why: Note | None = None  # where it failed, or what an active one waits for
+    why: Explanation | None = None  # where it failed, or what an active one waits for
     heals: bool = False  # it failed of what may heal by itself
 
 
@@ -50,13 +51,15 @@ def is_of(job: Body, recipe_hash: str) -> bool:
     return objects.label(job, names.RECIPE_LABEL) == recipe_label(recipe_hash)
 
 
+def is_finished(job: Body) -> bool:
+    """Return whether a Job has ended, well or not."""
+    return any(objects.is_true(job, kind) for kind in _ENDS)
+
+
 def finished_at(job: Body) -> str | None:
     """Return when a Job ended."""
-    for kind in ("Complete", "Failed"):
-        ended = objects.condition(job, kind)
-        if ended and ended.get("status") == "True":
-            return str(ended.get("lastTransitionTime") or "") or None
-    return None
+    ended = next((objects.condition(job, kind) for kind in _ENDS if objects.is_true(job, kind)), None)
+    return str(objects.dig(ended, "lastTransitionTime") or "") or None
 
 
 def pods_of(job: Body, observed: Observed) -> tuple[Body, ...]:
@@ -66,29 +69,23 @@ def pods_of(job: Body, observed: Observed) -> tuple[Body, ...]:
     return tuple(sorted(pods, key=_order))
 
 
-def last_failure(pods: Iterable[Body]) -> Note | None:
+def last_failure(pods: Iterable[Body]) -> Explanation | None:
     """Return why the newest of the pods that failed did; None where that ends its Job in a moment."""
     failed = _newest_failed(pods)
     if failed is None:
         return None
-    ends = [reasons.terminated(status) for status in reasons.container_statuses(failed)]
-    final = any(end and end.get("exitCode") in FINAL_EXIT_CODES for end in ends)
-    return None if final else reasons.explain_pod(failed)
+    final = any(end.get("exitCode") in FINAL_EXIT_CODES for end in pod_problems.failed_ends(failed))
+    return None if final else pod_problems.explain_pod(failed)
 
 
 def running_seconds(job: Body, observed: Observed) -> float:
     """Return for how long a Job's container has been running; 0 where none is."""
-    ages = [
-        objects.age(began, observed.now)
-        for pod in pods_of(job, observed)
-        for status in reasons.container_statuses(pod)
-        if (began := objects.dig(status, "state", "running", "startedAt"))
-    ]
-    return min(ages, default=0.0)
+    pods = pods_of(job, observed)
+    return min((age for pod in pods for age in pod_problems.running_seconds(pod, observed.now)), default=0.0)
 
 
 def _order(pod: Body) -> tuple[str, str]:
-    return str(objects.dig(pod, "metadata", "creationTimestamp")), objects.name_of(pod)
+    return objects.created(pod), objects.name_of(pod)
 
 
 def _newest_failed(pods: Iterable[Body]) -> Body | None:
@@ -101,31 +98,31 @@ def is_suspended(job: Body) -> bool:
     return objects.dig(job, "spec", "suspend") is True
 
 
-def _waits_for(job: Body, observed: Observed) -> Note | None:
+def _waits_for(job: Body, observed: Observed) -> Explanation | None:
     if is_suspended(job):
         name = objects.name_of(job)
-        return note(
+        return Explanation(
             Reason.JOB_SUSPENDED, f"Job {name} is suspended: its queue, or a person, lets it run later"
         )
     pods = pods_of(job, observed)
-    alive = [pod for pod in pods if not has_ended(pod)]
+    alive = [pod for pod in pods if not objects.has_ended(pod)]
     if alive:
-        return reasons.explain(alive, observed.events)
-    created = objects.parse_time(objects.dig(pods[-1], "metadata", "creationTimestamp")) if pods else None
+        return pod_problems.explain(alive, observed.events)
+    created = objects.parse_time(objects.created(pods[-1])) if pods else None
     return explain_events(job, observed.events, created.timestamp() if created else 0.0)
 
 
 def _succeeded(job: Body, observed: Observed, recipe_hash: str) -> Progress:
     pods = pods_of(job, observed)
     for pod in pods:
-        for status in reasons.container_statuses(pod):
+        for status in pod_problems.container_statuses(pod):
             ended = objects.dig(status, "state", "terminated")
             if ended is None or ended.get("exitCode") != 0:
                 continue
             try:
                 artifact = from_result(str(ended.get("message") or ""), recipe_hash, _store_of(job))
             except ValueError as error:
-                return Progress(Phase.FAILED, why=note(Reason.JOB_FAILED, str(error)))
+                return Progress(Phase.FAILED, why=Explanation(Reason.JOB_FAILED, str(error)))
             return Progress(Phase.SUCCEEDED, artifact=artifact)
     if _is_settling(job, observed):
         return Progress(Phase.ACTIVE)
@@ -137,27 +134,22 @@ def _failed(job: Body, observed: Observed) -> Progress:
     if condition.get("reason") == "DeadlineExceeded":
         limit = objects.number(job, "spec", "activeDeadlineSeconds")
         text = f"the Job took longer than job.activeDeadlineSeconds ({limit})"
-        return Progress(Phase.FAILED, why=note(Reason.DEADLINE_EXCEEDED, text))
+        return Progress(Phase.FAILED, why=Explanation(Reason.DEADLINE_EXCEEDED, text))
     failed = _newest_failed(pods_of(job, observed))
-    why = reasons.explain_pod(failed) if failed else None
+    why = pod_problems.explain_pod(failed) if failed else None
     if failed is None or why is None:
         if _is_settling(job, observed):
             return Progress(Phase.ACTIVE)
         text = str(condition.get("message") or condition.get("reason") or "the Job failed")
-        return Progress(Phase.FAILED, why=note(Reason.JOB_FAILED, text))
-    return Progress(Phase.FAILED, why=why, heals=reasons.waits_to_heal(failed))
-
-
-def has_ended(pod: Body) -> bool:
-    """Return whether a pod has ended."""
-    return objects.dig(pod, "status", "phase") in ("Succeeded", "Failed")
+        return Progress(Phase.FAILED, why=Explanation(Reason.JOB_FAILED, text))
+    return Progress(Phase.FAILED, why=why, heals=pod_problems.waits_to_heal(failed))
 
 
 def _is_settling(job: Body, observed: Observed) -> bool:
     return objects.age(finished_at(job), observed.now) < SETTLING_SECONDS
 
 
-def _store_of(job: Body) -> Store:
+def _store_of(job: Body) -> StoreLocation:
     """Return where a Job put its artifact, as its own environment says."""
     spec = objects.dig(job, "spec", "template", "spec")
     variables = {
@@ -169,7 +161,7 @@ def _store_of(job: Body) -> Store:
         volume.get("name"): objects.dig(volume, "secret", "secretName")
         for volume in objects.items(spec, "volumes")
     }
-    return Store(
+    return StoreLocation(
         str(variables.get(contract.STORE) or "").replace("$$", "$"),
         secrets.get(f"secret-{contract.STORAGE_SECRET}"),
     )

@@ -53,7 +53,7 @@ _WORDS: dict[Reason, tuple[str, ...]] = {
         "VolumeResizeFailed",
         "FileSystemResizeFailed",
         "VolumeAttachmentLimitExceeded",
-        # of a claim
+        # events about a PersistentVolumeClaim
         "FailedBinding",
         "ProvisioningFailed",
         "ProvisioningCleanupFailed",
@@ -113,7 +113,7 @@ _WORDS: dict[Reason, tuple[str, ...]] = {
         "Shutdown",
         "TaintManagerEviction",
         "DeviceTaintManagerEviction",
-        # of the condition DisruptionTarget
+        # reasons of the condition DisruptionTarget
         "PreemptionByScheduler",
         "DeletionByTaintManager",
         "DeletionByDeviceTaintManager",
@@ -137,7 +137,7 @@ TELLING_NORMAL = (
     "TaintManagerEviction",
     "DeviceTaintManagerEviction",
 )
-# Warnings about something beside the pod's start: told only where there is no other.
+# Warnings about something beside the pod's start: they count only where there is no other.
 HINTS = (
     "FailedToRetrieveImagePullSecret",
     "AlreadyMountedVolume",

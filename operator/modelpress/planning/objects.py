@@ -38,7 +38,12 @@ def uid_of(body: Body) -> str:
     return str(dig(body, "metadata", "uid") or "")
 
 
-def label(body: Body, key: str) -> str | None:
+def created(body: Body) -> str:
+    """Return metadata.creationTimestamp, or an empty string before the object exists."""
+    return str(dig(body, "metadata", "creationTimestamp") or "")
+
+
+def label(body: Any, key: str) -> str | None:
     """Return a label's value."""
     value = dig(body, "metadata", "labels", key)
     return str(value) if value is not None else None
@@ -53,6 +58,11 @@ def annotation(body: Body, key: str) -> str | None:
 def deleting(body: Body) -> bool:
     """Return whether the object is being deleted."""
     return dig(body, "metadata", "deletionTimestamp") is not None
+
+
+def has_ended(pod: Body) -> bool:
+    """Return whether a pod has ended."""
+    return dig(pod, "status", "phase") in ("Succeeded", "Failed")
 
 
 def controller(body: Body) -> Body | None:

@@ -5,10 +5,10 @@ from enum import Enum
 from modelpress.api import names
 from modelpress.api.conditions import Reason
 from modelpress.planning import objects
-from modelpress.planning.note import Note, note
+from modelpress.planning.explanation import Explanation
 from modelpress.planning.types import Body
 
-WAIT_SECONDS = 5.0  # the end of an object that is not in our watches causes no event
+DELETION_WAIT_SECONDS = 5.0  # the end of an object that is not in our watches causes no event
 
 
 class Claim(Enum):
@@ -38,16 +38,16 @@ def claim(body: Body, resource: Body) -> Claim:
     return Claim.WAIT if ours_before else Claim.CONFLICT
 
 
-def obstacle(body: Body, resource: Body, kind: str) -> Note | None:
+def name_conflict(body: Body, resource: Body, kind: str) -> Explanation | None:
     """Return why an object of a needed name cannot be used: NameConflict or WaitingForDeletion."""
     found = claim(body, resource)
     name = objects.name_of(body)
     if found is Claim.CONFLICT:
         owner = objects.controller(body)
         whose = f"belongs to {owner.get('kind')} {owner.get('name')}" if owner else "is not ours"
-        return note(
+        return Explanation(
             Reason.NAME_CONFLICT, f"{kind} {name} {whose}; rename the ModelDeployment or remove the {kind}"
         )
     if found is Claim.WAIT:
-        return note(Reason.WAITING_FOR_DELETION, f"{kind} {name} is being deleted")
+        return Explanation(Reason.WAITING_FOR_DELETION, f"{kind} {name} is being deleted")
     return None

@@ -9,7 +9,7 @@ from modelpress.planning.render import deployment, disruptionbudget, job, networ
 from modelpress.planning.types import Body, Observed, Settings
 from modelpress.planning.view import View, parse_spec
 
-PLACEHOLDER_DIGEST = "sha256:" + "0" * 64  # of what only the Job can know
+PLACEHOLDER_DIGEST = "sha256:" + "0" * 64  # stands for a digest that only the Job can know
 PLACEHOLDER_BYTES = 0  # limits are shown without the artifact's part in them
 PLACEHOLDER_UID = "00000000-0000-0000-0000-000000000000"
 
@@ -30,12 +30,12 @@ def preview(body: Body, settings: Settings) -> list[Body]:
         view.store,
         compressed_bytes=PLACEHOLDER_BYTES,
     )
-    made = revisions.wanted(view, (), artifact)
+    made = revisions.desired(view, (), artifact)
     return [
         networkpolicy.render(view),
         job.render(view),
         revision.render(view, made),
         service.render(view),
         deployment.render(view, made),
-        *([disruptionbudget.render(view)] if disruptionbudget.is_wanted(view) else []),
+        *([disruptionbudget.render(view)] if disruptionbudget.is_desired(view) else []),
     ]

@@ -63,10 +63,10 @@ def find(known: Iterable[Revision], name: str | None) -> Revision | None:
 
 def running(facts: Facts, known: Iterable[Revision]) -> Revision | None:
     """Return the revision that the Deployment's pod template was made from."""
-    return find(known, _running_name(facts))
+    return find(known, facts.running_revision)
 
 
-def wanted(view: View, known: tuple[Revision, ...], artifact: Artifact) -> Revision:
+def desired(view: View, known: tuple[Revision, ...], artifact: Artifact) -> Revision:
     """Return the revision of an artifact that the spec asks for: the stored one, or a new one."""
     revision_hash = view.revision_hash(artifact.artifact_digest)
     stored = find(known, names.revision_name(view.name, revision_hash))
@@ -100,11 +100,6 @@ def obsolete(facts: Facts, known: tuple[Revision, ...], used: set[str]) -> tuple
 def _is_removable(facts: Facts, body: Body, kept: set[str]) -> bool:
     found = facts.claim(body)
     return found is Claim.ADOPT or (found is Claim.OURS and objects.name_of(body) not in kept)
-
-
-def _running_name(facts: Facts) -> str | None:
-    template = objects.dig(facts.deployment, "spec", "template")
-    return objects.label(template, names.REVISION_LABEL) if template else None
 
 
 def _read(body: Body) -> Revision | None:
@@ -141,7 +136,7 @@ def _restore(view: View, known: tuple[Revision, ...], reference: RevisionReferen
         return None
     revision_hash = view.revision_hash(artifact.artifact_digest)
     asked_for = names.revision_name(view.name, revision_hash) == reference.name
-    if _running_name(view) == reference.name:
+    if view.running_revision == reference.name:
         template = objects.dig(view.deployment, "spec", "template")
     elif asked_for:
         template = worker_template(view, artifact, reference.name, reference.worker_image)

@@ -1,4 +1,4 @@
-"""Which revision the Deployment runs: the wanted one, or after a failed rollout the current one again.
+"""Which revision the Deployment runs: the desired one, or after a failed rollout the current one again.
 
 `current` moves only when a rollout has completed. Only the Deployment's own state is read for that; pure
 scaling of the current revision is no rollout.
@@ -8,18 +8,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from modelpress.api import names
 from modelpress.api.conditions import ConditionType, Reason
 from modelpress.api.status import Failure
-from modelpress.planning import objects, reasons
+from modelpress.planning import failures, objects, pod_problems
 from modelpress.planning.drift import differs
-from modelpress.planning.note import Note, final, note
-from modelpress.planning.recipe import remembered_note
+from modelpress.planning.explanation import Explanation, final
 from modelpress.planning.render import deployment as render_deployment
 from modelpress.planning.revisions import Revision, find, running
 from modelpress.planning.strategy import GAP, leaves_gap
 from modelpress.planning.types import Body
-from modelpress.planning.view import View
+from modelpress.planning.view import View, of_revision
 
 
 @dataclass(frozen=True)
@@ -28,19 +26,19 @@ class Rollout:
 
     target: Revision | None = None
     completed: bool = False  # the target's pods are all there and available
-    working: Note | None = None
-    stalled: Note | None = None
+    working: Explanation | None = None
+    stalled: Explanation | None = None
     failed: Failure | None = None  # what to remember as failed
 
 
-def decide_rollout(view: View, known: tuple[Revision, ...], wanted: Revision | None) -> Rollout:
+def decide_rollout(view: View, known: tuple[Revision, ...], desired: Revision | None) -> Rollout:
     """Return what the Deployment runs next.
 
-    `wanted` is None where no new revision may start (a Job runs, the gate failed, the resource is suspended
+    `desired` is None where no new revision may start (a Job runs, the gate failed, the resource is suspended
     or stalled): then what runs goes on.
     """
-    current = find(known, view.status.current.name if view.status.current else None)
-    goal = wanted or running(view, known) or current
+    current = find(known, view.current_name)
+    goal = desired or running(view, known) or current
     if goal is None:
         return Rollout()
     completed = is_complete(view, goal)
@@ -48,10 +46,10 @@ def decide_rollout(view: View, known: tuple[Revision, ...], wanted: Revision | N
         return Rollout(goal, completed, working=None if _is_settled(view, goal) else _moving(view, goal))
     if completed:
         return Rollout(goal, completed)
-    blocked = _blocked(view, goal)
+    blocked = failures.blocking_revision(view, goal)
     failed = None if blocked else _failure(view, goal, current)
     if blocked or failed:
-        why = remembered_note(blocked or failed or Failure())
+        why = failures.explain(blocked or failed or Failure())
         return Rollout(current or goal, stalled=final(why), failed=failed)
     return Rollout(goal, working=_moving(view, goal, replaced=current is not None))
 
@@ -61,12 +59,12 @@ def is_complete(view: View, revision: Revision) -> bool:
     deployment = view.deployment
     if deployment is None or differs(render_deployment.render(view, revision), deployment):
         return False
-    wanted = objects.number(deployment, "spec", "replicas")
+    replicas = objects.number(deployment, "spec", "replicas")
     total, updated, available = (
         objects.number(deployment, "status", field)
         for field in ("replicas", "updatedReplicas", "availableReplicas")
     )
-    return _is_observed(deployment) and updated == total == available == wanted
+    return _is_observed(deployment) and updated == total == available == replicas
 
 
 def _is_observed(deployment: Body) -> bool:
@@ -79,9 +77,8 @@ def _is_settled(view: View, current: Revision) -> bool:
     deployment = view.deployment
     if deployment is None:
         return False
-    template = objects.dig(deployment, "spec", "template")
     begun = objects.number(deployment, "status", "observedGeneration") > 0
-    if not begun or objects.label(template, names.REVISION_LABEL) != current.name:
+    if not begun or view.running_revision != current.name:
         return False
     total, updated = (
         objects.number(deployment, "status", field) for field in ("replicas", "updatedReplicas")
@@ -89,36 +86,23 @@ def _is_settled(view: View, current: Revision) -> bool:
     return updated == total
 
 
-def _blocked(view: View, goal: Revision) -> Failure | None:
-    failed = view.failed
-    if failed and failed.revision_hash == goal.revision_hash and failed.retry == view.retry:
-        return failed
-    return None
-
-
 def _failure(view: View, goal: Revision, current: Revision | None) -> Failure | None:
     """Return the failure of the rollout that is under way, or None."""
     deployment = view.deployment
-    template = objects.dig(deployment, "spec", "template")
-    if deployment is None or objects.label(template, names.REVISION_LABEL) != goal.name:
+    if deployment is None or view.running_revision != goal.name:
         return None
     began = _began(view) if current else None  # without one, the pods of an earlier try stay
-    pods = [pod for pod in _pods(view, goal) if not _is_before(_created(pod), began)]
-    crashes = [why for pod in pods if (why := reasons.keeps_crashing(pod)) is not None]
+    of_goal = of_revision(view.worker_pods, goal.name)
+    pods = [pod for pod in of_goal if not _is_before(objects.created(pod), began)]
+    crashes = [why for pod in pods if (why := pod_problems.keeps_crashing(pod)) is not None]
     late = _is_late(deployment, began) and not _may_heal(view, pods)
     if not (crashes or late):
         return None
-    cause = next(iter(crashes), None) or _trouble(view, goal)
+    cause = next(iter(crashes), None) or view.pod_problem(goal.name)
     text = f"{cause.reason.value}: {cause.message}" if cause else "its pods did not become ready in time"
     then = f"; {current.name} was restored" if current else ""
-    why = note(Reason.ROLLOUT_FAILED, f"revision {goal.name} did not become ready{then}: {text}")
-    return Failure(
-        recipe_hash=goal.artifact.recipe_hash,
-        revision_hash=goal.revision_hash,
-        retry=view.retry,
-        reason=why.reason.value,
-        message=why.message,
-    )
+    why = Explanation(Reason.ROLLOUT_FAILED, f"revision {goal.name} did not become ready{then}: {text}")
+    return failures.of_revision(view, goal, why)
 
 
 def _began(view: View) -> datetime | None:
@@ -135,8 +119,7 @@ def _is_late(deployment: Body, began: datetime | None) -> bool:
     progressing = objects.condition(deployment, "Progressing")
     if progressing is None or progressing.get("reason") != "ProgressDeadlineExceeded":
         return False
-    updated = objects.parse_time(progressing.get("lastUpdateTime"))
-    return _is_observed(deployment) and not _is_before(updated, began)
+    return _is_observed(deployment) and not _is_before(progressing.get("lastUpdateTime"), began)
 
 
 def _may_heal(view: View, pods: Iterable[Body]) -> bool:
@@ -147,40 +130,24 @@ def _may_heal(view: View, pods: Iterable[Body]) -> bool:
     allowed = view.spec.progress_deadline_seconds
     hindered = False
     for pod in pods:
-        healed = reasons.healed_at(pod)
+        healed = pod_problems.healed_at(pod)
         recent = healed is not None and (view.observed.now - healed).total_seconds() < allowed
-        if reasons.waits_to_heal(pod) or recent:
+        if pod_problems.waits_to_heal(pod) or recent:
             hindered = True
-        elif reasons.explain_pod(pod, view.observed.events) is not None:
+        elif pod_problems.explain_pod(pod, view.observed.events) is not None:
             return False
     return hindered
 
 
-def _created(pod: Body) -> datetime | None:
-    return objects.parse_time(objects.dig(pod, "metadata", "creationTimestamp"))
-
-
-def _is_before(moment: datetime | None, began: datetime | None) -> bool:
+def _is_before(time: str | None, began: datetime | None) -> bool:
+    moment = objects.parse_time(time)
     return moment is not None and began is not None and moment < began
 
 
-def _moving(view: View, goal: Revision, *, replaced: bool = False) -> Note:
-    trouble = _trouble(view, goal)
-    if trouble:
-        return trouble
-    ready = sum(objects.is_true(pod, "Ready") for pod in _pods(view, goal))
+def _moving(view: View, goal: Revision, *, replaced: bool = False) -> Explanation:
+    problem = view.pod_problem(goal.name)
+    if problem:
+        return problem
+    ready = sum(objects.is_true(pod, "Ready") for pod in of_revision(view.worker_pods, goal.name))
     text = f"revision {goal.name}: {ready} of {view.spec.replicas} pods are ready"
-    return note(Reason.ROLLING_OUT, f"{text}; {GAP}" if replaced and leaves_gap(view) else text)
-
-
-def _trouble(view: View, goal: Revision) -> Note | None:
-    failed = [pod for pod in view.failed_pods if _is_of(pod, goal)]
-    return view.trouble(_pods(view, goal), failed)
-
-
-def _pods(view: View, revision: Revision) -> tuple[Body, ...]:
-    return tuple(pod for pod in view.entry_pods if _is_of(pod, revision))
-
-
-def _is_of(pod: Body, revision: Revision) -> bool:
-    return objects.label(pod, names.REVISION_LABEL) == revision.name
+    return Explanation(Reason.ROLLING_OUT, f"{text}; {GAP}" if replaced and leaves_gap(view) else text)

@@ -1,69 +1,50 @@
 """The status of a resource, from what the planner decided."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from modelpress.api import names
-from modelpress.api.status import CompressionStatus, EvaluationStatus, Failure, RevisionReference, Status
+from modelpress.api.status import CompressionStatus, EvaluationStatus, Status
 from modelpress.planning import gate
 from modelpress.planning.artifact import Artifact
-from modelpress.planning.conditions import Situation, conditions
-from modelpress.planning.note import Note
+from modelpress.planning.conditions import Result, conditions, refused_conditions
+from modelpress.planning.explanation import Explanation
 from modelpress.planning.view import Facts
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """All that the planner decided about one resource, as far as its status tells of it."""
-
-    replicas: int  # wanted
-    current: RevisionReference | None
-    candidate: RevisionReference | None
-    failed: Failure | None
-    serving: bool = False  # the wanted revision is current
-    artifact: Artifact | None = None  # the wanted one, where it is known
-    passed: bool | None = None  # the gate; None: not judged
-    url: str | None = None
-    working: Note | None = None
-    stalled: Note | None = None
-    suspended: bool = False
-    trouble: Note | None = None
-
-
-def assemble(facts: Facts, outcome: Outcome) -> Status:
+def assemble(facts: Facts, result: Result) -> Status:
     """Return the whole status."""
-    before = facts.status
-    artifact = outcome.artifact
-    situation = Situation(
-        replicas=outcome.replicas,
-        ready=facts.ready_replicas,
-        current=outcome.current.name if outcome.current else None,
-        serving=outcome.serving,
-        made=_in_words(artifact) if artifact else None,
-        working=outcome.working,
-        stalled=outcome.stalled,
-        suspended=outcome.suspended,
-        trouble=outcome.trouble,
-    )
+    before, artifact = facts.status, result.artifact
     return Status(
         observed_generation=facts.generation,
-        conditions=conditions(situation, facts.generation, facts.observed.now, before.conditions),
-        replicas=len(facts.entry_pods),
+        conditions=conditions(facts, result),
+        replicas=len(facts.worker_pods),
         ready_replicas=facts.ready_replicas,
-        selector=names.selector_text(names.entry_selector(facts.name)),
-        url=outcome.url,
-        current=outcome.current,
-        candidate=outcome.candidate,
-        failed=outcome.failed,
+        selector=names.selector_text(names.worker_selector(facts.name)),
+        url=result.url,
+        current=result.current,
+        candidate=result.candidate,
+        failed=result.failed,
         compression=_compression(artifact) if artifact else before.compression,
-        evaluation=_evaluation(artifact, outcome.passed) if artifact else before.evaluation,
+        evaluation=_evaluation(artifact, result.passed) if artifact else before.evaluation,
     )
 
 
 def to_body(status: Status) -> dict[str, Any]:
     """Return the status as it is written."""
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def refused(facts: Facts, planned: Mapping[str, Any] | None, why: Explanation) -> dict[str, Any]:
+    """Return the planned status (None: the observed one) after the API server refused an object.
+
+    The same refusal gives the same status, however often it happens.
+    """
+    status = planned if planned is not None else to_body(facts.status)
+    made = [condition.model_dump(mode="json", by_alias=True) for condition in refused_conditions(facts, why)]
+    merged = {condition["type"]: condition for condition in (*status.get("conditions", ()), *made)}
+    return {**status, "conditions": list(merged.values()), "observedGeneration": facts.generation}
 
 
 def _compression(artifact: Artifact) -> CompressionStatus | None:
@@ -85,8 +66,3 @@ def _evaluation(artifact: Artifact, passed: bool | None) -> EvaluationStatus | N
         drop=gate.percent(scores.drop),
         passed=passed,
     )
-
-
-def _in_words(artifact: Artifact) -> str:
-    size = f", {artifact.compressed_bytes} bytes" if artifact.compressed_bytes is not None else ""
-    return f"artifact {artifact.artifact_digest}{size}"

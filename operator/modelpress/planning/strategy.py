@@ -2,10 +2,8 @@
 
 import math
 
-from modelpress.api import names
 from modelpress.api.conditions import Reason
 from modelpress.api.spec import RollingUpdate, StrategyType
-from modelpress.planning import objects
 from modelpress.planning.render.resources import requests_devices
 from modelpress.planning.revisions import Revision
 from modelpress.planning.types import EventNote
@@ -49,10 +47,7 @@ def gap_warnings(view: View, target: Revision | None) -> tuple[EventNote, ...]:
     """Return the event to write where pods that answer are about to end before those of `target` start."""
     if target is None or view.deployment is None or not view.ready_replicas:
         return ()
-    turns = (
-        objects.label(objects.dig(view.deployment, "spec", "template"), names.REVISION_LABEL) != target.name
-    )
-    if not (turns and leaves_gap(view)):
+    if view.running_revision == target.name or not leaves_gap(view):
         return ()
     return (EventNote("Warning", Reason.SERVING_GAP.value, f"revision {target.name}: {GAP}"),)
 

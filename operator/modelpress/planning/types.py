@@ -37,13 +37,13 @@ class Settings:
     plain_http_registry: str | None = None  # host:port of the registry that may speak plain HTTP
     cluster_domain: str = "cluster.local"
     fixed_user: bool = True  # pods name user, group and fsGroup 65532; else the cluster chooses
-    defaults: Defaults = field(default_factory=Defaults)  # of all resources
+    defaults: Defaults = field(default_factory=Defaults)  # for all ModelDeployments
     tries_again: bool = True  # a Job whose source or store is away; local mode ends instead
 
 
 @dataclass(frozen=True)
 class Observed:
-    """One ModelDeployment and all that belongs to it, as the cluster last said."""
+    """One ModelDeployment and all that belongs to it, as the cluster last showed it."""
 
     resource: Body
     now: datetime
@@ -53,9 +53,21 @@ class Observed:
     services: tuple[Body, ...] = ()
     network_policies: tuple[Body, ...] = ()
     disruption_budgets: tuple[Body, ...] = ()
-    pods: tuple[Body, ...] = ()  # of Jobs and of Deployments
-    events: tuple[Body, ...] = ()  # of pods that wait, of their claims, and of Jobs without pods
+    pods: tuple[Body, ...] = ()  # pods of Jobs and of Deployments
+    events: tuple[Body, ...] = ()  # events about waiting pods, their claims, and Jobs without pods
     free_job_slots: int = 1  # how many more Jobs may run in the cluster
+
+    def of_kind(self, kind: str) -> tuple[Body, ...]:
+        """Return the objects of a kind that the planner applies."""
+        found: dict[str, tuple[Body, ...]] = {
+            "Job": self.jobs,
+            "ControllerRevision": self.revisions,
+            "Deployment": self.deployments,
+            "Service": self.services,
+            "NetworkPolicy": self.network_policies,
+            "PodDisruptionBudget": self.disruption_budgets,
+        }
+        return found[kind]
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,7 @@ class Plan:
 
     apply: tuple[Body, ...] = ()  # whole objects that differ from the observed ones, in this order
     delete: tuple[Ref, ...] = ()
-    status: Body | None = None  # the whole status, or None where it is as wanted
+    status: Body | None = None  # the whole status, or None where it is as desired
     events: tuple[EventNote, ...] = ()
     requeue: float | None = None  # seconds until a look is due that no watch event would cause
     log: Mapping[str, Any] = field(default_factory=dict)  # what the log line of this step says beside the key

@@ -9,12 +9,12 @@ from pydantic import ValidationError
 from modelpress.api import identity, names
 from modelpress.api.pod_settings import JobSettings, PodSettings
 from modelpress.api.spec import DeviceType, Spec
-from modelpress.api.status import Failure, Status
-from modelpress.planning import objects, reasons
-from modelpress.planning.artifact import Store
+from modelpress.api.status import Status
+from modelpress.planning import objects, pod_problems
+from modelpress.planning.artifact import StoreLocation
+from modelpress.planning.explanation import Explanation
 from modelpress.planning.inheritance import completed
-from modelpress.planning.note import Note
-from modelpress.planning.ownership import Claim, claim
+from modelpress.planning.ownership import Claim, claim, name_conflict
 from modelpress.planning.types import Body, Key, Observed, Settings
 
 
@@ -65,9 +65,9 @@ class Facts:
             return Status()
 
     @property
-    def failed(self) -> Failure | None:
-        """Return what failed last, and is not tried again."""
-        return self.status.failed
+    def current_name(self) -> str | None:
+        """Return the name of the revision that serves."""
+        return self.status.current.name if self.status.current else None
 
     @cached_property
     def deployment(self) -> Body | None:
@@ -76,43 +76,50 @@ class Facts:
         return body if body and self.claim(body) in (Claim.OURS, Claim.ADOPT) else None
 
     @cached_property
-    def entry_pods(self) -> tuple[Body, ...]:
-        """Return the pods that take requests, without those that ended or are being deleted; by name."""
-        pods = [
-            pod
-            for pod in self.observed.pods
-            if objects.label(pod, names.ROLE_LABEL) == names.ENTRY
-            and objects.dig(pod, "status", "phase") not in ("Succeeded", "Failed")
-            and not objects.deleting(pod)
-        ]
-        return tuple(sorted(pods, key=objects.name_of))
+    def worker_pods(self) -> tuple[Body, ...]:
+        """Return the worker pods by name, without those that ended or are being deleted."""
+        return tuple(pod for pod in self._workers if not (objects.has_ended(pod) or objects.deleting(pod)))
 
     @cached_property
     def failed_pods(self) -> tuple[Body, ...]:
-        """Return the pods for requests that a node refused or put out: others take their place."""
-        return tuple(
-            pod
-            for pod in self.observed.pods
-            if objects.label(pod, names.ROLE_LABEL) == names.ENTRY
-            and objects.dig(pod, "status", "phase") == "Failed"
-        )
+        """Return the worker pods that a node refused or put out: others take their place."""
+        return tuple(pod for pod in self._workers if objects.dig(pod, "status", "phase") == "Failed")
+
+    @cached_property
+    def _workers(self) -> list[Body]:
+        pods = [pod for pod in self.observed.pods if objects.label(pod, names.ROLE_LABEL) == names.WORKER]
+        return sorted(pods, key=objects.name_of)
 
     @cached_property
     def ready_replicas(self) -> int:
-        """Return how many entry pods are ready."""
-        return sum(objects.is_true(pod, "Ready") for pod in self.entry_pods)
+        """Return how many worker pods are ready."""
+        return sum(objects.is_true(pod, "Ready") for pod in self.worker_pods)
 
-    def trouble(self, pods: Iterable[Body], failed: Iterable[Body]) -> Note | None:
-        """Return why pods are not ready: what they say, who refuses them, how those before them failed."""
-        refused = reasons.refused_pods(self.deployment) if self.deployment else None
-        observed = self.observed
+    @property
+    def running_revision(self) -> str | None:
+        """Return the name of the revision that the Deployment's pod template was made from."""
+        return objects.label(objects.dig(self.deployment, "spec", "template"), names.REVISION_LABEL)
+
+    def pod_problem(self, revision: str | None = None) -> Explanation | None:
+        """Return why worker pods, of one revision or all, are not ready: what they say, who refuses them, how
+        those before them failed.
+        """
+        observed, deployment = self.observed, self.deployment
+        pods, failed = (of_revision(each, revision) for each in (self.worker_pods, self.failed_pods))
         return (
-            reasons.explain(pods, observed.events) or refused or reasons.explain_failed(failed, observed.now)
+            pod_problems.explain(pods, observed.events)
+            or (pod_problems.refused_pods(deployment) if deployment else None)
+            or pod_problems.explain_failed(failed, observed.now)
         )
 
     def claim(self, body: Body) -> Claim:
         """Return whose an object is."""
         return claim(body, self.resource)
+
+    def name_conflict(self, kind: str, name: str) -> Explanation | None:
+        """Return why an object of a name cannot be made: NameConflict or WaitingForDeletion."""
+        body = objects.named(self.observed.of_kind(kind), name)
+        return name_conflict(body, self.resource, kind) if body else None
 
 
 @dataclass(frozen=True)
@@ -123,23 +130,18 @@ class View(Facts):
 
     @cached_property
     def recipe_hash(self) -> str:
-        """Return the hash of the wanted recipe."""
+        """Return the hash of the desired recipe."""
         return identity.recipe_hash(self.spec)
 
-    @property
-    def job_name(self) -> str:
-        """Return the name of the wanted recipe's first Job."""
-        return self.job_name_of(0)
-
-    def job_name_of(self, attempt: int) -> str:
-        """Return the name of the wanted recipe's Job after so many that failed of what may heal by itself."""
+    def job_name(self, attempt: int = 0) -> str:
+        """Return the name of the desired recipe's Job after so many that failed of what may heal."""
         return names.job_name(self.name, self.recipe_hash, self.retry, attempt)
 
     @property
-    def store(self) -> Store:
+    def store(self) -> StoreLocation:
         """Return where the next Job puts its artifact."""
         storage = self.spec.storage or self.settings.defaults.storage
-        return Store(
+        return StoreLocation(
             storage.uri or self.settings.store, storage.secret_ref.name if storage.secret_ref else None
         )
 
@@ -168,8 +170,13 @@ class View(Facts):
         return self.settings.worker_gpu_image if gpu else self.settings.worker_image
 
     def revision_hash(self, artifact_digest: str) -> str:
-        """Return the hash of the wanted revision of an artifact."""
+        """Return the hash of the desired revision of an artifact."""
         return identity.revision_hash(self.spec, artifact_digest, self.restarted_at)
+
+
+def of_revision(pods: Iterable[Body], revision: str | None) -> list[Body]:
+    """Return the pods of a revision; of all where it is None."""
+    return [pod for pod in pods if revision in (None, objects.label(pod, names.REVISION_LABEL))]
 
 
 def parse_spec(body: Body) -> Spec:

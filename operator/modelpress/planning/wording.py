@@ -17,7 +17,7 @@ _GONE = "…"
 _VOLATILE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), instead)
     for pattern, instead in (
-        # of the event recorder, which joins what it finds similar
+        # the event recorder joins events that it finds similar
         (r"^\(combined from similar events\): ", ""),
         # the kubelet's two ways to tell of one failed pull, and of one container that keeps ending
         (r'^Back-off pulling image "[^"]*": (?:\w+: )?', ""),

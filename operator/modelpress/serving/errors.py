@@ -8,6 +8,7 @@
     |- TooLarge            413   more bytes or rows than are accepted
     |- UnsupportedEncoding 415   the body has an encoding that is not accepted
     |- Overloaded          429   the queue is full: try again later
+    |- InternalError       500   a fault of ours, whose details are in the log
     |- ModelFault          500   the model's outputs are not one entry for each row
     |- Unimplemented       501   gRPC: no such method, or not what it takes
     |- Unavailable         503   the worker is not ready: it loads its model, or ends
@@ -75,6 +76,12 @@ class Overloaded(RequestError):
     """The queue is full."""
 
     status = 429
+
+
+class InternalError(RequestError):
+    """A fault of ours."""
+
+    status = 500
 
 
 class ModelFault(RequestError):

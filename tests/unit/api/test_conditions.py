@@ -1,9 +1,14 @@
 """Reasons and errors: documented words, sysexits codes."""
 
+import ast
 import re
+from collections.abc import Iterator
+from os import EX_SOFTWARE
+from pathlib import Path
 
 import pytest
 
+import modelpress
 from modelpress.api.conditions import ConditionType, Reason
 from modelpress.api.contract import JobFailure
 from modelpress.api.errors import (
@@ -14,7 +19,41 @@ from modelpress.api.errors import (
     PermissionDenied,
     UnavailableError,
     UsageError,
+    error_of,
 )
+
+LEAVES = {
+    leaf.__name__: leaf for leaf in (DataError, MissingError, PermissionDenied, UnavailableError, UsageError)
+}
+
+
+def _raised() -> Iterator[tuple[str, Reason]]:
+    """Yield the class and the reason of each error that is made in the product with both written out."""
+    for path in Path(modelpress.__path__[0]).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(
+                    func=ast.Name(id=name), args=[ast.Attribute(value=ast.Name(id="Reason"), attr=reason), *_]
+                ) if name in LEAVES:
+                    yield name, Reason[reason]
+
+
+def test_an_error_has_the_exit_code_of_its_reason() -> None:
+    raised = set(_raised())
+    assert len(raised) > 15
+    coded = {(name, reason) for name, reason in raised if reason.exit_code != EX_SOFTWARE}
+    assert {reason for name, reason in coded if LEAVES[name].exit_code != reason.exit_code} == set()
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_a_reason_that_somebody_else_reported_becomes_the_error_with_its_exit_code(reason: Reason) -> None:
+    error = error_of(reason, "why")
+    assert (error.exit_code, error.reason, error.message) == (reason.exit_code, reason, "why")
+    assert Reason.of(reason.value) is reason
+
+
+def test_the_word_of_another_release_is_a_failed_job() -> None:
+    assert Reason.of("FromTomorrow") is Reason.JOB_FAILED
 
 
 @pytest.mark.parametrize("reason", list(Reason))

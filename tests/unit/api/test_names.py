@@ -50,5 +50,5 @@ def test_labels_never_claim_an_instance() -> None:
 
 
 def test_the_selector_is_sorted_text() -> None:
-    selector = names.entry_selector("digits")
+    selector = names.worker_selector("digits")
     assert names.selector_text(selector) == "modelpress.dev/name=digits,modelpress.dev/role=entry"

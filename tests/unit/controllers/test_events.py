@@ -1,15 +1,18 @@
-"""Events that the API server does not take."""
+"""The events that we write, and those that the API server does not take."""
 
 import logging
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from modelpress.controllers.kubernetes_cluster import KubernetesCluster
+from modelpress.controllers.recorder import event_body
 from modelpress.controllers.rest import ApiError, Request, Rest
 from modelpress.controllers.store import Store
 from modelpress.planning.types import EventNote
 
+NOW = datetime(2025, 1, 1, 0, 1, tzinfo=UTC)
 RESOURCE: dict[str, Any] = {
     "apiVersion": "modelpress.dev/v1alpha1",
     "kind": "ModelDeployment",
@@ -37,3 +40,29 @@ def test_an_event_that_a_stand_in_for_the_api_server_refuses_is_logged_unless_it
     with caplog.at_level(logging.WARNING):
         cluster.record(RESOURCE, EventNote("Warning", "A", "b", once=once))
     assert ("event not written" in caplog.text) == logged
+
+
+def test_a_long_message_is_cut_to_what_an_event_takes() -> None:
+    resource = {
+        "apiVersion": "modelpress.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"namespace": "shop", "name": "digits", "uid": "u", "resourceVersion": "5"},
+    }
+    body = event_body(resource, EventNote("Warning", "JobFailed", "x" * 5000), NOW)
+    assert len(body["message"]) == 1024
+    assert body["involvedObject"]["uid"] == "u"
+    assert (
+        body["metadata"]["name"]
+        != event_body(resource, EventNote("Normal", "a", "b"), NOW)["metadata"]["name"]
+    )
+
+
+def test_only_a_note_that_is_told_once_has_a_name_that_the_api_server_knows_already() -> None:
+    def name(uid: str = "u", **fields: Any) -> str:
+        metadata = {"namespace": "shop", "name": "digits", "uid": uid, "resourceVersion": "5"}
+        resource = {"apiVersion": "modelpress.dev/v1alpha1", "kind": "ModelDeployment", "metadata": metadata}
+        note = EventNote(**{"type": "Warning", "reason": "A", "message": "used: 5", "once": True, **fields})
+        return str(event_body(resource, note, NOW)["metadata"]["name"])
+
+    assert name() == name(message="used: 6")
+    assert len({name(), name(uid="v"), name(reason="B"), name(once=False), name(once=False)}) == 5

@@ -14,8 +14,8 @@ from modelpress.controllers.cluster import Stale, TemplateRefused
 from modelpress.controllers.reconcile import REFUSED_SECONDS, SOONEST_SECONDS, STALE_SECONDS, reconcile
 from modelpress.planning.plan import decide
 from modelpress.planning.types import Body, EventNote, Key, Observed, Ref, Settings
-from tests.unit.planning.world import SETTINGS as WORLD_SETTINGS
-from tests.unit.planning.world import World, ready_world, said
+from tests.unit.planning.fake_cluster import SETTINGS as FAKE_SETTINGS
+from tests.unit.planning.fake_cluster import FakeCluster, ready_cluster, said
 
 KEY = Key("shop", "digits")
 SETTINGS = Settings("compressor:1", "worker:1", "worker-gpu:1", "oci://registry.example.com/models")
@@ -111,30 +111,30 @@ def test_a_status_that_somebody_else_wrote_first_gives_no_event() -> None:
 
 
 class Refusing:
-    """A Cluster of planning's world in which writes of some kinds fail."""
+    """A Cluster of planning's fake cluster in which writes of some kinds fail."""
 
-    def __init__(self, world: World, faults: Mapping[str, Exception]) -> None:
-        self.world = world
+    def __init__(self, fake: FakeCluster, faults: Mapping[str, Exception]) -> None:
+        self.fake = fake
         self.faults = faults
         self.calls: list[str] = []
         self.notes: list[EventNote] = []
 
     def observe(self, key: Key) -> Observed | None:
-        return self.world.observe()
+        return self.fake.observe()
 
     def apply(self, body: Body) -> Mapping[str, Any]:
         if body["kind"] in self.faults:
             raise self.faults[body["kind"]]
-        self.world.apply(body)
+        self.fake.apply(body)
         self.calls.append(f"apply {body['kind']}")
         return body
 
     def delete(self, ref: Ref) -> None:
-        del self.world.objects[ref.kind, ref.name]
+        del self.fake.objects[ref.kind, ref.name]
         self.calls.append(f"delete {ref.kind}")
 
     def write_status(self, resource: Body, status: Body) -> None:
-        self.world.resource["status"] = dict(status)
+        self.fake.resource["status"] = dict(status)
         self.calls.append("status")
 
     def record(self, resource: Body, note: EventNote) -> None:
@@ -143,61 +143,61 @@ class Refusing:
     def look(self) -> float | None:
         """Take one step; return when the next is due."""
         self.calls, self.notes = [], []
-        return reconcile(self, Key("models", "digits"), WORLD_SETTINGS)
+        return reconcile(self, Key("models", "digits"), FAKE_SETTINGS)
 
 
 REFUSED = TemplateRefused(Reason.INVALID_SPEC, "the range of ports is full")
 AWAY = ConnectionError("the server is away")
 
 
-def without(world: World, *kinds: str) -> World:
-    """Return a world whose objects of some kinds are missing."""
-    world.objects = {place: body for place, body in world.objects.items() if place[0] not in kinds}
-    return world
+def without(fake: FakeCluster, *kinds: str) -> FakeCluster:
+    """Return a cluster whose objects of some kinds are missing."""
+    fake.objects = {key: body for key, body in fake.objects.items() if key[0] not in kinds}
+    return fake
 
 
 def test_a_refused_child_holds_no_other_up_and_is_told_once() -> None:
-    cluster = Refusing(without(ready_world(), "Service"), {"Service": REFUSED})
-    cluster.world.edit(replicas=6)
+    cluster = Refusing(without(ready_cluster(), "Service"), {"Service": REFUSED})
+    cluster.fake.edit(replicas=6)
     assert cluster.look() == REFUSED_SECONDS
     assert cluster.calls == ["apply Deployment", "status"]
-    assert cluster.world.only("Deployment")["spec"]["replicas"] == 6
-    assert cluster.world.says("Stalled") == ("True", "InvalidSpec")
+    assert cluster.fake.only("Deployment")["spec"]["replicas"] == 6
+    assert cluster.fake.says("Stalled") == ("True", "InvalidSpec")
     assert [note.reason for note in cluster.notes] == ["InvalidSpec"]
     assert cluster.look() == REFUSED_SECONDS
     assert (cluster.calls, cluster.notes) == ([], [])
 
 
 def test_a_refused_child_does_not_keep_a_failed_rollout_from_going_back() -> None:
-    world = ready_world()
-    world.edit(serving={"maxBatchSize": 8})
-    world.settle()
-    world.observe_deployment(replicas=2, updatedReplicas=1, availableReplicas=2)
-    world.deadline_exceeded()
-    cluster = Refusing(without(world, "Service"), {"Service": REFUSED})
-    before = world.only("Deployment")["spec"]["template"]
+    fake = ready_cluster()
+    fake.edit(serving={"maxBatchSize": 8})
+    fake.settle()
+    fake.observe_deployment(replicas=2, updatedReplicas=1, availableReplicas=2)
+    fake.deadline_exceeded()
+    cluster = Refusing(without(fake, "Service"), {"Service": REFUSED})
+    before = fake.only("Deployment")["spec"]["template"]
     cluster.look()
-    assert world.only("Deployment")["spec"]["template"] != before
+    assert fake.only("Deployment")["spec"]["template"] != before
 
 
 @pytest.mark.parametrize("fault", [REFUSED, AWAY])
 def test_no_pod_of_a_revision_that_cannot_be_stored_is_started(fault: Exception) -> None:
-    cluster = Refusing(ready_world(), {"ControllerRevision": fault})
-    before = cluster.world.only("Deployment")
-    cluster.world.edit(serving={"maxBatchSize": 8})
+    cluster = Refusing(ready_cluster(), {"ControllerRevision": fault})
+    before = cluster.fake.only("Deployment")
+    cluster.fake.edit(serving={"maxBatchSize": 8})
     with_error(cluster, fault)
     assert "apply Deployment" not in cluster.calls
-    assert cluster.world.only("Deployment") == before
+    assert cluster.fake.only("Deployment") == before
 
 
 @pytest.mark.parametrize("fault", [REFUSED, AWAY])
 def test_no_pod_starts_without_a_network_policy_and_those_behind_an_old_one_scale(fault: Exception) -> None:
-    cluster = Refusing(World(), {"NetworkPolicy": fault})
+    cluster = Refusing(FakeCluster(), {"NetworkPolicy": fault})
     with_error(cluster, fault)
     assert cluster.calls == ["status"]
-    cluster = Refusing(ready_world(), {"NetworkPolicy": fault})
-    cluster.world.only("NetworkPolicy")["spec"]["policyTypes"] = []
-    cluster.world.edit(replicas=6)
+    cluster = Refusing(ready_cluster(), {"NetworkPolicy": fault})
+    cluster.fake.only("NetworkPolicy")["spec"]["policyTypes"] = []
+    cluster.fake.edit(replicas=6)
     with_error(cluster, fault)
     assert cluster.calls == ["apply Deployment", "status"]
 
@@ -212,9 +212,9 @@ def with_error(cluster: Refusing, fault: Exception) -> None:
 
 
 def test_an_error_of_the_api_server_is_raised_after_all_other_writes_and_their_events() -> None:
-    cluster = Refusing(ready_world(), {"Service": AWAY, "PodDisruptionBudget": ValueError("another")})
-    without(cluster.world, "Service", "PodDisruptionBudget")
-    cluster.world.edit(serving={"maxBatchSize": 8})
+    cluster = Refusing(ready_cluster(), {"Service": AWAY, "PodDisruptionBudget": ValueError("another")})
+    without(cluster.fake, "Service", "PodDisruptionBudget")
+    cluster.fake.edit(serving={"maxBatchSize": 8})
     with pytest.raises(ConnectionError):
         cluster.look()
     assert cluster.calls == ["apply ControllerRevision", "apply Deployment", "status"]
@@ -228,8 +228,8 @@ def test_an_error_of_the_api_server_is_raised_after_all_other_writes_and_their_e
 
 
 def test_a_gap_is_not_announced_while_the_deployment_cannot_be_written() -> None:
-    cluster = Refusing(ready_world(), {"Deployment": AWAY})
-    cluster.world.edit(serving={"maxBatchSize": 8}, strategy={"type": "Recreate"})
+    cluster = Refusing(ready_cluster(), {"Deployment": AWAY})
+    cluster.fake.edit(serving={"maxBatchSize": 8}, strategy={"type": "Recreate"})
     for _ in range(2):
         with pytest.raises(ConnectionError):
             cluster.look()
@@ -241,40 +241,40 @@ def test_a_gap_is_not_announced_while_the_deployment_cannot_be_written() -> None
 
 @pytest.mark.parametrize("fault", [REFUSED, AWAY])
 def test_a_retry_is_not_forgotten_where_its_job_cannot_be_made(fault: Exception) -> None:
-    world = World()
-    world.settle()
-    world.job_fails(65, said("InvalidModel", "no"))
-    world.settle()
-    world.annotate(names.RETRY_ANNOTATION, "1")
-    cluster = Refusing(world, {"Job": fault})
+    fake = FakeCluster()
+    fake.settle()
+    fake.job_fails(65, said("InvalidModel", "no"))
+    fake.settle()
+    fake.annotate(names.RETRY_ANNOTATION, "1")
+    cluster = Refusing(fake, {"Job": fault})
     for _ in range(2):
         with_error(cluster, fault)
-        assert world.status["failed"].get("retry") != "1"
+        assert fake.status["failed"].get("retry") != "1"
     cluster.faults = {}
     cluster.look()
     cluster.look()
-    assert world.job_name("1") in world.names_of("Job")
-    assert "failed" not in world.status
+    assert fake.job_name("1") in fake.names_of("Job")
+    assert "failed" not in fake.status
 
 
 def test_a_refused_disruption_budget_is_told_in_an_event_that_is_written_once_and_changes_nothing_else() -> (
     None
 ):
-    cluster = Refusing(ready_world(), {"PodDisruptionBudget": REFUSED})
-    without(cluster.world, "PodDisruptionBudget")
+    cluster = Refusing(ready_cluster(), {"PodDisruptionBudget": REFUSED})
+    without(cluster.fake, "PodDisruptionBudget")
     for _ in range(2):
         assert cluster.look() == REFUSED_SECONDS
         assert cluster.calls == []
         (told,) = cluster.notes
         assert told == EventNote("Warning", "DisruptionBudgetRefused", REFUSED.message, once=True)
-    assert cluster.world.says("Ready") == ("True", "Available")
-    assert cluster.world.says("Stalled") == ("False", "Settled")
+    assert cluster.fake.says("Ready") == ("True", "Available")
+    assert cluster.fake.says("Stalled") == ("False", "Settled")
 
 
 def test_an_error_about_the_disruption_budget_comes_after_the_status() -> None:
-    cluster = Refusing(ready_world(), {"PodDisruptionBudget": AWAY})
-    without(cluster.world, "PodDisruptionBudget")
-    cluster.world.edit(replicas=3)
+    cluster = Refusing(ready_cluster(), {"PodDisruptionBudget": AWAY})
+    without(cluster.fake, "PodDisruptionBudget")
+    cluster.fake.edit(replicas=3)
     with pytest.raises(ConnectionError):
         cluster.look()
     assert cluster.calls == ["apply Deployment", "status"]
@@ -284,6 +284,6 @@ def test_an_error_about_the_disruption_budget_comes_after_the_status() -> None:
 def test_no_plan_is_looked_at_again_in_no_time(
     monkeypatch: pytest.MonkeyPatch, planned: float, seconds: float
 ) -> None:
-    cluster = Refusing(ready_world(), {})
+    cluster = Refusing(ready_cluster(), {})
     monkeypatch.setattr(module, "decide", lambda *given: replace(decide(*given), requeue=planned))
     assert cluster.look() == seconds

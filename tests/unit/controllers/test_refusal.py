@@ -1,14 +1,12 @@
-"""Whose an object is, what a refusal of the API server means, and what the status then says."""
+"""Whose an object is, and what a refusal of the API server means."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.controllers.cluster import Stale, TemplateRefused
-from modelpress.controllers.refusal import refusal_of, refused_status, require_ours
-from modelpress.planning.types import Observed
+from modelpress.controllers.refusal import refusal_of, require_ours
 
 OWNER: dict[str, Any] = {
     "apiVersion": "modelpress.dev/v1alpha1",
@@ -17,7 +15,7 @@ OWNER: dict[str, Any] = {
     "uid": "new",
     "controller": True,
 }
-WANTED: dict[str, Any] = {"kind": "Deployment", "metadata": {"name": "digits", "ownerReferences": [OWNER]}}
+DESIRED: dict[str, Any] = {"kind": "Deployment", "metadata": {"name": "digits", "ownerReferences": [OWNER]}}
 
 
 def _existing(controller: dict[str, Any] | None = None, owner: str | None = None) -> dict[str, Any]:
@@ -32,11 +30,11 @@ def _existing(controller: dict[str, Any] | None = None, owner: str | None = None
 
 
 def test_what_we_control_is_ours_also_without_our_label() -> None:
-    require_ours(_existing(OWNER), WANTED)
+    require_ours(_existing(OWNER), DESIRED)
 
 
 def test_an_object_with_our_label_and_no_controller_is_adopted() -> None:
-    require_ours(_existing(owner="digits"), WANTED)
+    require_ours(_existing(owner="digits"), DESIRED)
 
 
 @pytest.mark.parametrize(
@@ -50,13 +48,13 @@ def test_an_object_with_our_label_and_no_controller_is_adopted() -> None:
 )
 def test_an_object_of_somebody_else_is_a_name_conflict(existing: dict[str, Any]) -> None:
     with pytest.raises(TemplateRefused, match=r"Deployment digits (is not ours|belongs to)") as caught:
-        require_ours(existing, WANTED)
+        require_ours(existing, DESIRED)
     assert caught.value.reason is Reason.NAME_CONFLICT
 
 
 def test_an_object_of_the_previous_resource_of_this_name_is_waited_for() -> None:
     with pytest.raises(Stale):
-        require_ours(_existing({**OWNER, "uid": "old"}), WANTED)
+        require_ours(_existing({**OWNER, "uid": "old"}), DESIRED)
 
 
 RBAC = 'deployments.apps "digits" is forbidden: User "system:serviceaccount:a:b" cannot patch resource'
@@ -97,66 +95,10 @@ TYPED = "failed to create typed patch object: .spec.template.spec.affnity: field
 def test_only_what_the_user_can_cure_is_a_refusal(
     status: int, message: str, kind: str, reason: str | None
 ) -> None:
-    refusal = refusal_of(status, message, {**WANTED, "kind": kind})
+    refusal = refusal_of(status, message, {**DESIRED, "kind": kind})
     if reason is None:
         assert refusal is None
     else:
         assert refusal is not None
         assert refusal.reason == reason
         assert message in refusal.message
-
-
-def _condition(
-    kind: str, status: str, reason: str = "Available", time: str = "2025-01-01T00:00:00Z"
-) -> dict[str, Any]:
-    return {
-        "type": kind,
-        "status": status,
-        "reason": reason,
-        "message": "",
-        "lastTransitionTime": time,
-        "observedGeneration": 1,
-    }
-
-
-def _observed(status: dict[str, Any], minute: int) -> Observed:
-    resource = {"metadata": {"generation": 2}, "status": status}
-    return Observed(resource=resource, now=datetime(2025, 1, 1, 0, minute, tzinfo=UTC))
-
-
-def test_a_refusal_is_stalled_and_leaves_what_serves_as_it_is() -> None:
-    before: dict[str, Any] = {
-        "observedGeneration": 1,
-        "conditions": [
-            _condition("Ready", "True"),
-            _condition("Available", "True"),
-            _condition("Reconciling", "False"),
-            _condition("Stalled", "False"),
-        ],
-        "current": {"name": "digits-1"},
-    }
-    refusal = TemplateRefused(Reason.INVALID_POD_SETTINGS, "env[0].name: Required value")
-    status = refused_status(_observed(before, 5), None, refusal)
-    found = {item["type"]: item for item in status["conditions"]}
-    assert found["Stalled"]["status"] == "True"
-    assert found["Stalled"]["reason"] == "InvalidPodSettings"
-    assert found["Stalled"]["lastTransitionTime"] == "2025-01-01T00:05:00Z"
-    assert found["Ready"]["status"] == "False"
-    assert found["Reconciling"]["lastTransitionTime"] == "2025-01-01T00:00:00Z"
-    assert found["Available"] == before["conditions"][1]
-    assert status["current"] == {"name": "digits-1"}
-    assert status["observedGeneration"] == 2
-
-
-def test_the_same_refusal_again_changes_nothing_also_where_the_plan_hoped_for_more() -> None:
-    refusal = TemplateRefused(Reason.INVALID_POD_SETTINGS, "no")
-    first = refused_status(_observed({}, 5), None, refusal)
-    hopeful = {
-        "observedGeneration": 2,
-        "conditions": [
-            _condition("Ready", "False", "RollingOut", "2025-01-01T00:06:00Z"),
-            _condition("Reconciling", "True", "RollingOut", "2025-01-01T00:06:00Z"),
-            _condition("Stalled", "False", "RollingOut", "2025-01-01T00:06:00Z"),
-        ],
-    }
-    assert refused_status(_observed(first, 6), hopeful, refusal) == first

@@ -100,7 +100,7 @@ def deployment(version: str, replicas: int, code: str = SERVER) -> dict[str, Any
         "readinessProbe": ready,
     }
     template = {
-        "metadata": {"labels": names.entry_selector("tiny")},
+        "metadata": {"labels": names.worker_selector("tiny")},
         "spec": {"containers": [container], "terminationGracePeriodSeconds": 20},
     }
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
@@ -109,7 +109,7 @@ def deployment(version: str, replicas: int, code: str = SERVER) -> dict[str, Any
 
 def service() -> dict[str, Any]:
     return body(
-        "Service", {"selector": names.entry_selector("tiny"), "ports": [{"port": 80, "targetPort": "http"}]}
+        "Service", {"selector": names.worker_selector("tiny"), "ports": [{"port": 80, "targetPort": "http"}]}
     )
 
 

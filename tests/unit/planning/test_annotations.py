@@ -7,7 +7,7 @@ import pytest
 
 from modelpress.api.spec import Spec
 from modelpress.planning.annotations import weakening
-from tests.unit.planning.world import SPEC, World, ready_world
+from tests.unit.planning.fake_cluster import SPEC, FakeCluster, ready_cluster
 
 REFUSED = {
     "container.apparmor.security.beta.kubernetes.io/worker": "unconfined",
@@ -72,16 +72,16 @@ BAD: dict[str, Any] = {"worker": {"annotations": {"devices.crio.io": "/dev/fuse"
 
 
 def test_a_new_resource_with_one_makes_nothing_and_says_so() -> None:
-    world = World({**SPEC, **BAD})
-    assert world.settle() == [["status"]]
-    assert world.says("Stalled") == ("True", "InvalidPodSettings")
-    assert "devices.crio.io" in world.condition("Stalled")["message"]
+    cluster = FakeCluster({**SPEC, **BAD})
+    assert cluster.settle() == [["status"]]
+    assert cluster.says("Stalled") == ("True", "InvalidPodSettings")
+    assert "devices.crio.io" in cluster.condition("Stalled")["message"]
 
 
 def test_an_edit_with_one_leaves_the_pods_that_serve() -> None:
-    world = ready_world()
-    template = world.only("Deployment")["spec"]["template"]
-    world.edit(**BAD)
-    world.settle()
-    assert world.says("Available") == ("True", "Available")
-    assert world.only("Deployment")["spec"]["template"] == template
+    cluster = ready_cluster()
+    template = cluster.only("Deployment")["spec"]["template"]
+    cluster.edit(**BAD)
+    cluster.settle()
+    assert cluster.says("Available") == ("True", "Available")
+    assert cluster.only("Deployment")["spec"]["template"] == template

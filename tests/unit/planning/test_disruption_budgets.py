@@ -3,7 +3,7 @@
 import pytest
 
 from modelpress.planning.types import Plan
-from tests.unit.planning.world import SPEC, World, ready_world
+from tests.unit.planning.fake_cluster import SPEC, FakeCluster, ready_cluster
 
 BUDGET = ("PodDisruptionBudget", "digits")
 OLD_OWNER = {
@@ -15,83 +15,83 @@ OLD_OWNER = {
 
 
 def test_it_lets_one_pod_go_at_a_time_and_the_broken_ones_always() -> None:
-    world = ready_world()
-    assert world.only("PodDisruptionBudget")["spec"] == {
+    cluster = ready_cluster()
+    assert cluster.only("PodDisruptionBudget")["spec"] == {
         "maxUnavailable": 1,
-        "selector": world.only("Deployment")["spec"]["selector"],
+        "selector": cluster.only("Deployment")["spec"]["selector"],
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
     }
 
 
 @pytest.mark.parametrize("replicas", [0, 1])
 def test_one_pod_has_none(replicas: int) -> None:
-    world = ready_world({**SPEC, "replicas": replicas})
-    assert BUDGET not in world.objects
+    cluster = ready_cluster({**SPEC, "replicas": replicas})
+    assert BUDGET not in cluster.objects
 
 
 def test_an_autoscaler_between_one_and_two_adds_and_removes_it_and_changes_nothing_else() -> None:
-    world = ready_world()
+    cluster = ready_cluster()
     for _ in range(3):
-        before = len(world.notes)
-        world.edit(replicas=1)
-        assert world.step() == ["apply Deployment digits", "delete PodDisruptionBudget digits", "status"]
-        world.roll_out()
-        world.settle()
-        assert world.plan() == Plan()
-        world.edit(replicas=2)
-        assert world.step() == ["apply Deployment digits", "apply PodDisruptionBudget digits", "status"]
-        assert world.says("Ready") == ("True", "Available")
-        assert world.says("Reconciling") == ("False", "Settled")
-        world.roll_out()
-        world.settle()
-        assert len(world.notes) == before
+        before = len(cluster.notes)
+        cluster.edit(replicas=1)
+        assert cluster.step() == ["apply Deployment digits", "delete PodDisruptionBudget digits", "status"]
+        cluster.roll_out()
+        cluster.settle()
+        assert cluster.plan() == Plan()
+        cluster.edit(replicas=2)
+        assert cluster.step() == ["apply Deployment digits", "apply PodDisruptionBudget digits", "status"]
+        assert cluster.says("Ready") == ("True", "Available")
+        assert cluster.says("Reconciling") == ("False", "Settled")
+        cluster.roll_out()
+        cluster.settle()
+        assert len(cluster.notes) == before
 
 
 def test_one_that_is_still_going_away_holds_nothing_up() -> None:
-    world = ready_world()
-    world.only("PodDisruptionBudget")["metadata"]["deletionTimestamp"] = "2026-01-01T12:00:00Z"
-    world.edit(replicas=3)
-    assert world.settle() == [["apply Deployment digits", "status"]]
-    assert world.says("Reconciling") == ("False", "Settled")
-    del world.objects[BUDGET]
-    assert world.step() == ["apply PodDisruptionBudget digits"]
+    cluster = ready_cluster()
+    cluster.only("PodDisruptionBudget")["metadata"]["deletionTimestamp"] = "2026-01-01T12:00:00Z"
+    cluster.edit(replicas=3)
+    assert cluster.settle() == [["apply Deployment digits", "status"]]
+    assert cluster.says("Reconciling") == ("False", "Settled")
+    del cluster.objects[BUDGET]
+    assert cluster.step() == ["apply PodDisruptionBudget digits"]
 
 
 def test_that_of_an_earlier_resource_is_left_to_go_and_holds_nothing_up() -> None:
-    world = ready_world()
-    world.only("PodDisruptionBudget")["metadata"]["ownerReferences"] = [{**OLD_OWNER, "controller": True}]
-    world.edit(replicas=3)
-    assert world.settle() == [["apply Deployment digits", "status"]]
-    assert world.says("Reconciling") == ("False", "Settled")
-    assert world.plan() == Plan()
+    cluster = ready_cluster()
+    cluster.only("PodDisruptionBudget")["metadata"]["ownerReferences"] = [{**OLD_OWNER, "controller": True}]
+    cluster.edit(replicas=3)
+    assert cluster.settle() == [["apply Deployment digits", "status"]]
+    assert cluster.says("Reconciling") == ("False", "Settled")
+    assert cluster.plan() == Plan()
 
 
 @pytest.mark.parametrize("owners", [[], [{**OLD_OWNER, "kind": "Other", "controller": True}]])
 def test_that_of_somebody_else_is_left_alone_and_an_event_tells_once(owners: list[dict[str, str]]) -> None:
-    world = ready_world()
-    metadata = world.only("PodDisruptionBudget")["metadata"]
+    cluster = ready_cluster()
+    metadata = cluster.only("PodDisruptionBudget")["metadata"]
     metadata |= {"ownerReferences": owners, "labels": {}}
-    world.edit(replicas=3)
-    assert world.settle() == [["apply Deployment digits", "status"]]
-    assert world.says("Ready") == ("True", "Available")
-    assert world.says("Stalled") == ("False", "Settled")
-    (told,) = world.plan().events
+    cluster.edit(replicas=3)
+    assert cluster.settle() == [["apply Deployment digits", "status"]]
+    assert cluster.says("Ready") == ("True", "Available")
+    assert cluster.says("Stalled") == ("False", "Settled")
+    (told,) = cluster.plan().events
     assert (told.type, told.reason, told.once) == ("Warning", "DisruptionBudgetRefused", True)
     assert "PodDisruptionBudget digits" in told.message
-    world.edit(replicas=1)
-    world.settle()
-    assert world.plan() == Plan(), "none is wanted"
-    assert BUDGET in world.objects
+    cluster.edit(replicas=1)
+    cluster.settle()
+    assert cluster.plan() == Plan(), "none is wanted"
+    assert BUDGET in cluster.objects
 
 
 def test_it_follows_the_replicas_also_while_nothing_new_may_be_made() -> None:
-    world = ready_world()
-    world.edit(parallelism={"pipeline": 2, "podsPerReplica": 2}, replicas=1)
-    assert "delete PodDisruptionBudget digits" in world.step()
-    assert world.says("Stalled") == ("True", "NotSupportedYet")
+    cluster = ready_cluster()
+    cluster.edit(parallelism={"pipeline": 2, "podsPerReplica": 2}, replicas=1)
+    assert "delete PodDisruptionBudget digits" in cluster.step()
+    assert cluster.says("Stalled") == ("True", "NotSupportedYet")
 
 
 def test_a_resource_without_pods_yet_has_none() -> None:
-    world = World()
-    world.settle()
-    assert BUDGET not in world.objects
+    cluster = FakeCluster()
+    cluster.settle()
+    assert BUDGET not in cluster.objects

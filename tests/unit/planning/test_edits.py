@@ -6,7 +6,7 @@ import pytest
 
 from modelpress.api import names
 from modelpress.planning.types import Plan
-from tests.unit.planning.world import OTHER_ARTIFACT, SPEC, World, ready_world
+from tests.unit.planning.fake_cluster import OTHER_ARTIFACT, SPEC, FakeCluster, ready_cluster
 
 NEW_RECIPES: dict[str, dict[str, Any]] = {
     "model": {"model": {"uri": "s3://models/other.keras"}},
@@ -31,233 +31,233 @@ APPLIED_AT_ONCE: dict[str, tuple[dict[str, Any], str, Any]] = {
 
 @pytest.mark.parametrize("field", NEW_RECIPES)
 def test_a_new_recipe_runs_a_job_while_the_old_revision_serves(field: str) -> None:
-    world = ready_world()
-    before, template = world.status["current"], world.only("Deployment")["spec"]["template"]
-    world.edit(**NEW_RECIPES[field])
-    assert world.settle() == [[f"apply Job {world.job_name()}", "status"]]
-    assert world.verdict() == {
+    cluster = ready_cluster()
+    before, template = cluster.status["current"], cluster.only("Deployment")["spec"]["template"]
+    cluster.edit(**NEW_RECIPES[field])
+    assert cluster.settle() == [[f"apply Job {cluster.job_name()}", "status"]]
+    assert cluster.verdict() == {
         "Ready": "False",
         "Available": "True",
         "Compressed": "False",
         "Reconciling": "True",
         "Stalled": "False",
     }
-    assert world.status["current"] == before
-    assert world.only("Deployment")["spec"]["template"] == template
+    assert cluster.status["current"] == before
+    assert cluster.only("Deployment")["spec"]["template"] == template
 
-    world.job_succeeds(artifactDigest=OTHER_ARTIFACT)
-    revision = world.revision_name(OTHER_ARTIFACT)
-    assert world.settle() == [[f"apply ControllerRevision {revision}", "apply Deployment digits", "status"]]
-    assert world.status["current"] == before
-    world.roll_out()
-    world.settle()
-    assert world.status["current"]["name"] == revision
-    assert world.plan() == Plan()
+    cluster.job_succeeds(artifactDigest=OTHER_ARTIFACT)
+    revision = cluster.revision_name(OTHER_ARTIFACT)
+    assert cluster.settle() == [[f"apply ControllerRevision {revision}", "apply Deployment digits", "status"]]
+    assert cluster.status["current"] == before
+    cluster.roll_out()
+    cluster.settle()
+    assert cluster.status["current"]["name"] == revision
+    assert cluster.plan() == Plan()
 
 
 @pytest.mark.parametrize("field", NEW_REVISIONS)
 def test_a_new_revision_of_the_same_artifact_needs_no_job(field: str) -> None:
-    world = ready_world()
-    job = world.job_name()
-    world.edit(**NEW_REVISIONS[field])
-    assert world.settle() == [
-        [f"apply ControllerRevision {world.revision_name()}", "apply Deployment digits", "status"]
+    cluster = ready_cluster()
+    job = cluster.job_name()
+    cluster.edit(**NEW_REVISIONS[field])
+    assert cluster.settle() == [
+        [f"apply ControllerRevision {cluster.revision_name()}", "apply Deployment digits", "status"]
     ]
-    assert world.says("Compressed") == ("True", "CompressionSucceeded")
-    assert world.says("Reconciling") == ("True", "RollingOut")
-    world.roll_out()
-    world.settle()
-    assert world.says("Ready") == ("True", "Available")
-    assert world.names_of("Job") == {job}
+    assert cluster.says("Compressed") == ("True", "CompressionSucceeded")
+    assert cluster.says("Reconciling") == ("True", "RollingOut")
+    cluster.roll_out()
+    cluster.settle()
+    assert cluster.says("Ready") == ("True", "Available")
+    assert cluster.names_of("Job") == {job}
 
 
 @pytest.mark.parametrize("field", APPLIED_AT_ONCE)
 def test_settings_of_the_deployment_are_applied_at_once(field: str) -> None:
     edit, key, value = APPLIED_AT_ONCE[field]
-    world = ready_world()
-    template = world.only("Deployment")["spec"]["template"]
-    world.edit(**edit)
-    assert world.settle() == [["apply Deployment digits", "status"]]
-    assert world.only("Deployment")["spec"][key] == value
-    assert world.only("Deployment")["spec"]["template"] == template
-    assert world.names_of("ControllerRevision") == {world.revision_name()}
+    cluster = ready_cluster()
+    template = cluster.only("Deployment")["spec"]["template"]
+    cluster.edit(**edit)
+    assert cluster.settle() == [["apply Deployment digits", "status"]]
+    assert cluster.only("Deployment")["spec"][key] == value
+    assert cluster.only("Deployment")["spec"]["template"] == template
+    assert cluster.names_of("ControllerRevision") == {cluster.revision_name()}
 
 
 @pytest.mark.parametrize("edit", [{"job": {"backoffLimit": 5}}, {"storage": {"uri": "oci://other/models"}}])
 def test_job_settings_and_storage_wait_for_the_next_job(edit: dict[str, Any]) -> None:
-    world = ready_world()
-    world.edit(**edit)
-    assert world.settle() == [["status"]]
-    assert world.says("Ready") == ("True", "Available")
+    cluster = ready_cluster()
+    cluster.edit(**edit)
+    assert cluster.settle() == [["status"]]
+    assert cluster.says("Ready") == ("True", "Available")
 
 
 def test_a_revision_keeps_the_store_that_has_its_artifact() -> None:
-    world = ready_world()
-    world.edit(storage={"uri": "oci://other/models", "secretRef": {"name": "other"}})
-    world.edit(serving={"maxBatchSize": 8})
-    world.settle()
-    spec = world.only("Deployment")["spec"]["template"]["spec"]
+    cluster = ready_cluster()
+    cluster.edit(storage={"uri": "oci://other/models", "secretRef": {"name": "other"}})
+    cluster.edit(serving={"maxBatchSize": 8})
+    cluster.settle()
+    spec = cluster.only("Deployment")["spec"]["template"]["spec"]
     (fetch,) = spec["initContainers"]
     assert {"name": "MODELPRESS_STORE", "value": "oci://registry/models"} in fetch["env"]
     assert [volume["name"] for volume in spec["volumes"]] == ["work"]
 
 
 def test_pure_scaling_is_no_reconciling_and_ready_does_not_flap() -> None:
-    world = ready_world()
-    world.edit(replicas=4)
-    world.settle()
-    assert world.says("Ready") == ("True", "Available")
-    assert world.says("Reconciling") == ("False", "Settled")
-    assert world.says("Available") == ("False", "MinimumReplicasUnavailable")
-    assert world.condition("Available")["message"] == "2 of 4 pods are ready"
-    world.add_worker(ready=False)
-    world.observe_deployment(replicas=3, updatedReplicas=3, availableReplicas=2)
-    world.settle()
-    assert world.says("Ready") == ("True", "Available")
-    assert world.says("Reconciling") == ("False", "Settled")
-    assert (world.status["replicas"], world.status["readyReplicas"]) == (3, 2)
+    cluster = ready_cluster()
+    cluster.edit(replicas=4)
+    cluster.settle()
+    assert cluster.says("Ready") == ("True", "Available")
+    assert cluster.says("Reconciling") == ("False", "Settled")
+    assert cluster.says("Available") == ("False", "MinimumReplicasUnavailable")
+    assert cluster.condition("Available")["message"] == "2 of 4 pods are ready"
+    cluster.add_worker(ready=False)
+    cluster.observe_deployment(replicas=3, updatedReplicas=3, availableReplicas=2)
+    cluster.settle()
+    assert cluster.says("Ready") == ("True", "Available")
+    assert cluster.says("Reconciling") == ("False", "Settled")
+    assert (cluster.status["replicas"], cluster.status["readyReplicas"]) == (3, 2)
 
 
 def test_scaling_to_zero_and_back_changes_no_revision() -> None:
-    world = ready_world()
-    revision = world.status["current"]
-    world.edit(replicas=0)
-    world.settle()
-    world.roll_out()
-    world.settle()
-    assert world.says("Ready") == ("True", "ScaledToZero")
-    assert world.plan() == Plan()
-    world.edit(replicas=1)
-    assert world.settle() == [["apply Deployment digits", "status"]]
-    assert world.says("Ready") == ("False", "MinimumReplicasUnavailable")
-    assert world.says("Reconciling") == ("False", "Settled")
-    world.roll_out()
-    world.settle()
-    assert world.says("Ready") == ("True", "Available")
-    assert world.status["current"] == revision
+    cluster = ready_cluster()
+    revision = cluster.status["current"]
+    cluster.edit(replicas=0)
+    cluster.settle()
+    cluster.roll_out()
+    cluster.settle()
+    assert cluster.says("Ready") == ("True", "ScaledToZero")
+    assert cluster.plan() == Plan()
+    cluster.edit(replicas=1)
+    assert cluster.settle() == [["apply Deployment digits", "status"]]
+    assert cluster.says("Ready") == ("False", "MinimumReplicasUnavailable")
+    assert cluster.says("Reconciling") == ("False", "Settled")
+    cluster.roll_out()
+    cluster.settle()
+    assert cluster.says("Ready") == ("True", "Available")
+    assert cluster.status["current"] == revision
 
 
 def test_an_edit_that_is_taken_back_needs_neither_job_nor_revision() -> None:
-    world = ready_world()
-    jobs, revisions = world.names_of("Job"), world.names_of("ControllerRevision")
-    world.edit(compression={"quantization": {"scheme": "Float16"}})
-    world.settle()
-    running = world.job_name()
-    world.edit(compression=SPEC["compression"])
-    assert world.settle() == [[f"delete Job {running}", "status"]]
-    assert world.says("Ready") == ("True", "Available")
-    assert world.names_of("Job") == jobs
-    assert world.names_of("ControllerRevision") == revisions
+    cluster = ready_cluster()
+    jobs, revisions = cluster.names_of("Job"), cluster.names_of("ControllerRevision")
+    cluster.edit(compression={"quantization": {"scheme": "Float16"}})
+    cluster.settle()
+    running = cluster.job_name()
+    cluster.edit(compression=SPEC["compression"])
+    assert cluster.settle() == [[f"delete Job {running}", "status"]]
+    assert cluster.says("Ready") == ("True", "Available")
+    assert cluster.names_of("Job") == jobs
+    assert cluster.names_of("ControllerRevision") == revisions
 
 
 def test_a_rollout_that_is_taken_back_ends_at_the_current_revision() -> None:
-    world = ready_world()
-    world.edit(serving={"maxBatchSize": 8})
-    world.settle()
-    world.observe_deployment(replicas=2, updatedReplicas=1, availableReplicas=1)
-    world.settle()
-    world.edit(serving=None)
-    assert world.settle() == [["apply Deployment digits", "status"]]
-    world.observe_deployment(replicas=2, updatedReplicas=1, availableReplicas=2)
-    world.settle()
-    assert world.says("Reconciling")[0] == "True"
-    world.observe_deployment(replicas=2, updatedReplicas=2, availableReplicas=2)
-    world.settle()
-    assert world.says("Reconciling") == ("False", "Settled")
-    assert world.plan() == Plan()
+    cluster = ready_cluster()
+    cluster.edit(serving={"maxBatchSize": 8})
+    cluster.settle()
+    cluster.observe_deployment(replicas=2, updatedReplicas=1, availableReplicas=1)
+    cluster.settle()
+    cluster.edit(serving=None)
+    assert cluster.settle() == [["apply Deployment digits", "status"]]
+    cluster.observe_deployment(replicas=2, updatedReplicas=1, availableReplicas=2)
+    cluster.settle()
+    assert cluster.says("Reconciling")[0] == "True"
+    cluster.observe_deployment(replicas=2, updatedReplicas=2, availableReplicas=2)
+    cluster.settle()
+    assert cluster.says("Reconciling") == ("False", "Settled")
+    assert cluster.plan() == Plan()
 
 
 def test_an_older_revision_of_the_history_is_rolled_out_without_a_job() -> None:
-    world = ready_world()
-    first = world.status["current"]
-    world.edit(compression={"quantization": {"scheme": "Float16"}})
-    world.settle()
-    world.job_succeeds(artifactDigest=OTHER_ARTIFACT)
-    world.settle()
-    world.roll_out()
-    world.settle()
-    for key in list(world.objects):
+    cluster = ready_cluster()
+    first = cluster.status["current"]
+    cluster.edit(compression={"quantization": {"scheme": "Float16"}})
+    cluster.settle()
+    cluster.job_succeeds(artifactDigest=OTHER_ARTIFACT)
+    cluster.settle()
+    cluster.roll_out()
+    cluster.settle()
+    for key in list(cluster.objects):
         if key[0] == "Job":
-            del world.objects[key]  # a day later
-    world.edit(compression=SPEC["compression"])
-    assert world.settle() == [["apply Deployment digits", "status"]]
-    world.roll_out()
-    world.settle()
-    assert world.status["current"] == first
+            del cluster.objects[key]  # a day later
+    cluster.edit(compression=SPEC["compression"])
+    assert cluster.settle() == [["apply Deployment digits", "status"]]
+    cluster.roll_out()
+    cluster.settle()
+    assert cluster.status["current"] == first
 
 
 def test_a_running_job_of_an_older_recipe_is_deleted_and_a_finished_one_kept() -> None:
-    world = ready_world()
-    finished = world.job_name()
-    world.edit(model={"uri": "s3://models/second.keras"})
-    world.settle()
-    running = world.job_name()
-    world.edit(model={"uri": "s3://models/third.keras"})
-    assert world.settle() == [[f"apply Job {world.job_name()}", f"delete Job {running}", "status"]]
-    assert world.names_of("Job") == {finished, world.job_name()}
+    cluster = ready_cluster()
+    finished = cluster.job_name()
+    cluster.edit(model={"uri": "s3://models/second.keras"})
+    cluster.settle()
+    running = cluster.job_name()
+    cluster.edit(model={"uri": "s3://models/third.keras"})
+    assert cluster.settle() == [[f"apply Job {cluster.job_name()}", f"delete Job {running}", "status"]]
+    assert cluster.names_of("Job") == {finished, cluster.job_name()}
 
 
 def test_history_keeps_three_old_revisions_and_the_current_one() -> None:
-    world = ready_world()
-    made = [world.revision_name()]
+    cluster = ready_cluster()
+    made = [cluster.revision_name()]
     for size in (1, 2, 3, 4, 5):
-        world.edit(serving={"maxBatchSize": size})
-        world.settle()
-        world.roll_out()
-        world.settle()
-        made.append(world.revision_name())
-    assert world.names_of("ControllerRevision") == set(made[-4:])
-    numbers = [world.objects["ControllerRevision", name]["revision"] for name in made[-4:]]
+        cluster.edit(serving={"maxBatchSize": size})
+        cluster.settle()
+        cluster.roll_out()
+        cluster.settle()
+        made.append(cluster.revision_name())
+    assert cluster.names_of("ControllerRevision") == set(made[-4:])
+    numbers = [cluster.objects["ControllerRevision", name]["revision"] for name in made[-4:]]
     assert numbers == [3, 4, 5, 6]
 
 
 def test_restarted_at_makes_a_revision_with_the_newest_image_and_an_upgrade_alone_does_not() -> None:
-    world = ready_world()
-    world.settings = type(world.settings)(**{**world.settings.__dict__, "worker_image": "worker:2"})
-    assert world.settle() == []
-    world.annotate(names.RESTARTED_ANNOTATION, "2026-01-01")
-    revision = world.revision_name(restarted_at="2026-01-01")
-    assert world.settle() == [[f"apply ControllerRevision {revision}", "apply Deployment digits", "status"]]
-    (container,) = world.only("Deployment")["spec"]["template"]["spec"]["containers"]
+    cluster = ready_cluster()
+    cluster.settings = type(cluster.settings)(**{**cluster.settings.__dict__, "worker_image": "worker:2"})
+    assert cluster.settle() == []
+    cluster.annotate(names.RESTARTED_ANNOTATION, "2026-01-01")
+    revision = cluster.revision_name(restarted_at="2026-01-01")
+    assert cluster.settle() == [[f"apply ControllerRevision {revision}", "apply Deployment digits", "status"]]
+    (container,) = cluster.only("Deployment")["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "worker:2"
-    assert world.status["candidate"]["workerImage"] == "worker:2"
+    assert cluster.status["candidate"]["workerImage"] == "worker:2"
 
 
 def test_suspend_makes_nothing_new_and_scales() -> None:
-    world = ready_world()
-    world.edit(suspend=True, replicas=3, serving={"maxBatchSize": 8})
-    assert world.settle() == [["apply Deployment digits", "status"]]
-    deployment = world.only("Deployment")
+    cluster = ready_cluster()
+    cluster.edit(suspend=True, replicas=3, serving={"maxBatchSize": 8})
+    assert cluster.settle() == [["apply Deployment digits", "status"]]
+    deployment = cluster.only("Deployment")
     assert deployment["spec"]["replicas"] == 3
-    assert deployment["metadata"]["labels"][names.REVISION_LABEL] == world.status["current"]["name"]
-    assert world.says("Ready") == ("False", "Suspended")
-    assert world.says("Reconciling") == ("False", "Suspended")
-    world.edit(compression={"quantization": {"scheme": "Float16"}})
-    assert world.settle() == [["status"]]
-    world.edit(suspend=False)
-    assert f"apply Job {world.job_name()}" in world.step()
+    assert deployment["metadata"]["labels"][names.REVISION_LABEL] == cluster.status["current"]["name"]
+    assert cluster.says("Ready") == ("False", "Suspended")
+    assert cluster.says("Reconciling") == ("False", "Suspended")
+    cluster.edit(compression={"quantization": {"scheme": "Float16"}})
+    assert cluster.settle() == [["status"]]
+    cluster.edit(suspend=False)
+    assert f"apply Job {cluster.job_name()}" in cluster.step()
 
 
 def test_suspend_of_a_settled_resource_leaves_it_ready() -> None:
-    world = ready_world()
-    world.edit(suspend=True)
-    world.settle()
-    assert world.says("Ready") == ("True", "Available")
+    cluster = ready_cluster()
+    cluster.edit(suspend=True)
+    cluster.settle()
+    assert cluster.says("Ready") == ("True", "Available")
 
 
 def test_a_suspended_new_resource_makes_no_object() -> None:
-    world = World({**SPEC, "suspend": True})
-    assert world.settle() == [["status"]]
-    assert world.says("Ready") == ("False", "Suspended")
+    cluster = FakeCluster({**SPEC, "suspend": True})
+    assert cluster.settle() == [["status"]]
+    assert cluster.says("Ready") == ("False", "Suspended")
 
 
 def test_a_rollout_under_way_completes_while_suspended() -> None:
-    world = ready_world()
-    world.edit(serving={"maxBatchSize": 8})
-    world.settle()
-    world.edit(suspend=True)
-    world.settle()
-    world.roll_out()
-    world.settle()
-    assert world.status["current"]["name"] == world.revision_name()
-    assert world.says("Ready") == ("True", "Available")
+    cluster = ready_cluster()
+    cluster.edit(serving={"maxBatchSize": 8})
+    cluster.settle()
+    cluster.edit(suspend=True)
+    cluster.settle()
+    cluster.roll_out()
+    cluster.settle()
+    assert cluster.status["current"]["name"] == cluster.revision_name()
+    assert cluster.says("Ready") == ("True", "Available")

@@ -4,17 +4,17 @@ import pytest
 
 from modelpress.api import identity
 from modelpress.planning.types import Plan
-from tests.unit.planning.world import ARTIFACT, SOURCE, SPEC, World, ready_world
+from tests.unit.planning.fake_cluster import ARTIFACT, SOURCE, SPEC, FakeCluster, ready_cluster
 
 
 def test_the_steps_from_nothing_to_ready() -> None:
-    world = World()
-    job, revision = world.job_name(), world.revision_name()
-    assert world.settle() == [
+    cluster = FakeCluster()
+    job, revision = cluster.job_name(), cluster.revision_name()
+    assert cluster.settle() == [
         ["apply NetworkPolicy digits", f"apply Job {job}", "status"],
     ]
-    world.job_succeeds()
-    assert world.settle() == [
+    cluster.job_succeeds()
+    assert cluster.settle() == [
         [
             f"apply ControllerRevision {revision}",
             "apply Service digits",
@@ -23,45 +23,45 @@ def test_the_steps_from_nothing_to_ready() -> None:
             "status",
         ],
     ]
-    world.roll_out(ready=False)
-    assert world.settle() == [["status"]]
-    world.roll_out()
-    assert world.settle() == [["status"]]
-    assert world.plan() == Plan()
+    cluster.roll_out(ready=False)
+    assert cluster.settle() == [["status"]]
+    cluster.roll_out()
+    assert cluster.settle() == [["status"]]
+    assert cluster.plan() == Plan()
 
 
 def test_the_first_status_has_what_autoscalers_and_kstatus_need() -> None:
-    world = World()
-    world.step()
-    assert world.status["selector"] == "modelpress.dev/name=digits,modelpress.dev/role=entry"
-    assert (world.status["replicas"], world.status["readyReplicas"]) == (0, 0)
-    assert world.status["observedGeneration"] == 1
-    assert world.verdict() == {
+    cluster = FakeCluster()
+    cluster.step()
+    assert cluster.status["selector"] == "modelpress.dev/name=digits,modelpress.dev/role=entry"
+    assert (cluster.status["replicas"], cluster.status["readyReplicas"]) == (0, 0)
+    assert cluster.status["observedGeneration"] == 1
+    assert cluster.verdict() == {
         "Ready": "False",
         "Available": "False",
         "Compressed": "False",
         "Reconciling": "True",
         "Stalled": "False",
     }
-    assert world.says("Ready") == ("False", "Compressing")
-    assert world.status["candidate"] == {"recipeHash": identity.recipe_hash(world.spec)}
-    assert "url" not in world.status
+    assert cluster.says("Ready") == ("False", "Compressing")
+    assert cluster.status["candidate"] == {"recipeHash": identity.recipe_hash(cluster.spec)}
+    assert "url" not in cluster.status
 
 
 def test_the_status_of_a_ready_resource() -> None:
-    world = ready_world()
-    assert world.verdict() == {
+    cluster = ready_cluster()
+    assert cluster.verdict() == {
         "Ready": "True",
         "Available": "True",
         "Compressed": "True",
         "Reconciling": "False",
         "Stalled": "False",
     }
-    status = world.status
+    status = cluster.status
     assert status["current"] == {
-        "name": world.revision_name(),
+        "name": cluster.revision_name(),
         "sourceDigest": SOURCE,
-        "recipeHash": identity.recipe_hash(world.spec),
+        "recipeHash": identity.recipe_hash(cluster.spec),
         "artifactDigest": ARTIFACT,
         "workerImage": "worker:1",
     }
@@ -80,8 +80,8 @@ def test_the_status_of_a_ready_resource() -> None:
 
 
 def test_events_tell_the_transitions_once() -> None:
-    world = ready_world()
-    assert [(note.type, note.reason) for note in world.notes] == [
+    cluster = ready_cluster()
+    assert [(note.type, note.reason) for note in cluster.notes] == [
         ("Normal", "Compressing"),
         ("Normal", "CompressionSucceeded"),
         ("Normal", "RollingOut"),
@@ -90,77 +90,77 @@ def test_events_tell_the_transitions_once() -> None:
 
 
 def test_current_moves_only_when_the_rollout_has_completed() -> None:
-    world = World()
-    world.settle()
-    world.job_succeeds()
-    world.settle()
-    world.roll_out()
+    cluster = FakeCluster()
+    cluster.settle()
+    cluster.job_succeeds()
+    cluster.settle()
+    cluster.roll_out()
     for counts in (
         {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 1},
         {"replicas": 3, "updatedReplicas": 2, "availableReplicas": 2},
         {"replicas": 2, "updatedReplicas": 1, "availableReplicas": 2},
     ):
-        world.observe_deployment(**counts)
-        world.settle()
-        assert "current" not in world.status
-        assert world.says("Reconciling") == ("True", "RollingOut")
-    deployment = world.observe_deployment(replicas=2, updatedReplicas=2, availableReplicas=2)
+        cluster.observe_deployment(**counts)
+        cluster.settle()
+        assert "current" not in cluster.status
+        assert cluster.says("Reconciling") == ("True", "RollingOut")
+    deployment = cluster.observe_deployment(replicas=2, updatedReplicas=2, availableReplicas=2)
     deployment["metadata"]["generation"] += 1
-    world.settle()
-    assert "current" not in world.status, "the controller has not seen the newest generation"
-    world.observe_deployment(replicas=2, updatedReplicas=2, availableReplicas=2)
-    world.settle()
-    assert world.status["current"]["name"] == world.revision_name()
+    cluster.settle()
+    assert "current" not in cluster.status, "the controller has not seen the newest generation"
+    cluster.observe_deployment(replicas=2, updatedReplicas=2, availableReplicas=2)
+    cluster.settle()
+    assert cluster.status["current"]["name"] == cluster.revision_name()
 
 
 def test_a_first_rollout_of_zero_replicas_is_ready_and_scaled_to_zero() -> None:
-    world = World({**SPEC, "replicas": 0})
-    world.settle()
-    world.job_succeeds()
-    world.settle()
-    world.roll_out()
-    world.settle()
-    assert world.says("Ready") == ("True", "ScaledToZero")
-    assert world.status["current"]["name"] == world.revision_name()
-    assert world.plan() == Plan()
+    cluster = FakeCluster({**SPEC, "replicas": 0})
+    cluster.settle()
+    cluster.job_succeeds()
+    cluster.settle()
+    cluster.roll_out()
+    cluster.settle()
+    assert cluster.says("Ready") == ("True", "ScaledToZero")
+    assert cluster.status["current"]["name"] == cluster.revision_name()
+    assert cluster.plan() == Plan()
 
 
 def test_without_evaluation_any_artifact_is_rolled_out() -> None:
-    world = World({key: value for key, value in SPEC.items() if key not in ("evaluation", "data")})
-    world.settle()
-    world.job_succeeds(scores=None)
-    world.settle()
-    world.roll_out()
-    world.settle()
-    assert world.says("Ready") == ("True", "Available")
-    assert "evaluation" not in world.status
+    cluster = FakeCluster({key: value for key, value in SPEC.items() if key not in ("evaluation", "data")})
+    cluster.settle()
+    cluster.job_succeeds(scores=None)
+    cluster.settle()
+    cluster.roll_out()
+    cluster.settle()
+    assert cluster.says("Ready") == ("True", "Available")
+    assert "evaluation" not in cluster.status
 
 
 def test_a_resource_that_is_being_deleted_needs_nothing() -> None:
-    world = ready_world()
-    world.resource["metadata"]["deletionTimestamp"] = "2026-01-01T12:00:00Z"
-    world.objects.clear()
-    assert world.plan() == Plan()
+    cluster = ready_cluster()
+    cluster.resource["metadata"]["deletionTimestamp"] = "2026-01-01T12:00:00Z"
+    cluster.objects.clear()
+    assert cluster.plan() == Plan()
 
 
 def test_no_free_slot_means_waiting_and_looking_again() -> None:
-    world = World()
-    world.slots = 0
-    assert world.plan().requeue == pytest.approx(5)
-    world.settle()
-    assert not world.names_of("Job")
-    assert world.says("Reconciling") == ("True", "WaitingForJobSlot")
-    world.slots = 1
-    assert world.step()[:2] == ["apply NetworkPolicy digits", f"apply Job {world.job_name()}"]
+    cluster = FakeCluster()
+    cluster.slots = 0
+    assert cluster.plan().requeue == pytest.approx(5)
+    cluster.settle()
+    assert not cluster.names_of("Job")
+    assert cluster.says("Reconciling") == ("True", "WaitingForJobSlot")
+    cluster.slots = 1
+    assert cluster.step()[:2] == ["apply NetworkPolicy digits", f"apply Job {cluster.job_name()}"]
 
 
 def test_times_of_conditions_move_only_with_their_status() -> None:
-    world = World()
-    world.settle()
-    began = world.condition("Reconciling")["lastTransitionTime"]
-    world.wait(60)
-    world.job_succeeds()
-    world.settle()
-    assert world.says("Reconciling") == ("True", "RollingOut")
-    assert world.condition("Reconciling")["lastTransitionTime"] == began
-    assert world.condition("Compressed")["lastTransitionTime"] == "2026-01-01T12:01:00Z"
+    cluster = FakeCluster()
+    cluster.settle()
+    began = cluster.condition("Reconciling")["lastTransitionTime"]
+    cluster.wait(60)
+    cluster.job_succeeds()
+    cluster.settle()
+    assert cluster.says("Reconciling") == ("True", "RollingOut")
+    assert cluster.condition("Reconciling")["lastTransitionTime"] == began
+    assert cluster.condition("Compressed")["lastTransitionTime"] == "2026-01-01T12:01:00Z"

@@ -7,7 +7,7 @@ import pytest
 
 from modelpress.api.defaults import parse
 from modelpress.planning.inheritance import completed_resources
-from tests.unit.planning.world import SETTINGS, SPEC, World, ready_world
+from tests.unit.planning.fake_cluster import SETTINGS, SPEC, FakeCluster, ready_cluster
 
 FILE = """
 imagePullSecrets: [{name: common}]
@@ -24,13 +24,13 @@ WITH_DEFAULTS = replace(SETTINGS, fixed_user=False, defaults=parse(FILE))
 
 def rendered(kind: str, **fields: Any) -> dict[str, Any]:
     """Return the template of the first Job or Deployment under the defaults."""
-    world = World({**SPEC, **fields})
-    world.settings = WITH_DEFAULTS
-    world.settle()
+    cluster = FakeCluster({**SPEC, **fields})
+    cluster.settings = WITH_DEFAULTS
+    cluster.settle()
     if kind == "Deployment":
-        world.job_succeeds()
-        world.settle()
-    template: dict[str, Any] = world.only(kind)["spec"]["template"]
+        cluster.job_succeeds()
+        cluster.settle()
+    template: dict[str, Any] = cluster.only(kind)["spec"]["template"]
     return template
 
 
@@ -124,13 +124,13 @@ def test_without_a_fixed_user_the_cluster_chooses_and_secrets_are_readable_for_a
 
 
 def test_new_defaults_change_nothing_until_the_next_job_and_revision() -> None:
-    world = ready_world()
-    before = world.only("Deployment")["spec"]["template"]
-    world.settings = WITH_DEFAULTS
-    assert world.settle() == []
-    world.edit(serving={"maxBatchSize": 8})  # a new revision of the same artifact, and no Job
-    assert not any("Job" in action for step in world.settle() for action in step)
-    after = world.only("Deployment")["spec"]["template"]
+    cluster = ready_cluster()
+    before = cluster.only("Deployment")["spec"]["template"]
+    cluster.settings = WITH_DEFAULTS
+    assert cluster.settle() == []
+    cluster.edit(serving={"maxBatchSize": 8})  # a new revision of the same artifact, and no Job
+    assert not any("Job" in action for step in cluster.settle() for action in step)
+    after = cluster.only("Deployment")["spec"]["template"]
     assert "priorityClassName" not in before["spec"]
     assert after["spec"]["priorityClassName"] == "serving"
     assert variables(after["spec"]["initContainers"][0])["MODELPRESS_STORE"] == "oci://registry/models"

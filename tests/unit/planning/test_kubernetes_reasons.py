@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from modelpress.api.conditions import Reason
-from modelpress.planning import reasons
-from modelpress.planning.happenings import explain_events
+from modelpress.planning import pod_problems
+from modelpress.planning.explanation import Explanation
 from modelpress.planning.kubernetes_reasons import TELLING_NORMAL
-from tests.unit.planning.test_reasons import waiting
+from modelpress.planning.object_events import explain_events
+from tests.unit.planning.test_pod_problems import waiting
 
 Json = dict[str, Any]
 CREATED = "2026-01-01T12:00:00Z"
@@ -115,7 +116,7 @@ def _pod(**status: Any) -> Json:
 
 @pytest.mark.parametrize(("word", "message", "ours"), EVENTS)
 def test_an_event_that_holds_a_pod(word: str, message: str, ours: Reason) -> None:
-    assert reasons.explain_pod(_pod(), [_event(word, message)]) == (ours, message)
+    assert pod_problems.explain_pod(_pod(), [_event(word, message)]) == Explanation(ours, message)
 
 
 # pkg/kubelet/{images/types,container/sync_result,kuberuntime/kuberuntime_container}.go, cri-api errors.go
@@ -146,13 +147,15 @@ WAITING: list[tuple[str, Reason]] = [
 @pytest.mark.parametrize("field", ["containerStatuses", "initContainerStatuses"])
 def test_a_reason_of_a_waiting_container(word: str, ours: Reason, field: str) -> None:
     pod = {"metadata": {"name": "p"}, "status": waiting(word, "why", field)}
-    assert reasons.explain_pod(pod) == (ours, "why")
+    assert pod_problems.explain_pod(pod) == Explanation(ours, "why")
 
 
 @pytest.mark.parametrize("word", ["Unschedulable", "SchedulingGated", "SchedulerError"])
 def test_a_reason_of_the_scheduler(word: str) -> None:
     scheduled = {"type": "PodScheduled", "status": "False", "reason": word, "message": "why"}
-    assert reasons.explain_pod(_pod(conditions=[scheduled])) == (Reason.PODS_UNSCHEDULABLE, "why")
+    assert pod_problems.explain_pod(_pod(conditions=[scheduled])) == Explanation(
+        Reason.PODS_UNSCHEDULABLE, "why"
+    )
 
 
 FAILED: list[tuple[str, Reason]] = [
@@ -171,7 +174,7 @@ FAILED: list[tuple[str, Reason]] = [
 @pytest.mark.parametrize(("word", "ours"), FAILED)
 def test_a_reason_of_a_failed_pod(word: str, ours: Reason) -> None:
     pod = {"metadata": {"name": "p"}, "status": {"phase": "Failed", "reason": word, "message": "why"}}
-    assert reasons.explain_pod(pod) == (ours, "why")
+    assert pod_problems.explain_pod(pod) == Explanation(ours, "why")
 
 
 REFUSED: list[tuple[str, Reason]] = [
@@ -190,9 +193,9 @@ REFUSED: list[tuple[str, Reason]] = [
 def test_pods_that_cannot_be_created(message: str, ours: Reason) -> None:
     text = f"Error creating: {message}"
     job = {"metadata": {"name": "j", "uid": "u"}}
-    assert explain_events(job, [_event("FailedCreate", text)]) == (ours, text)
+    assert explain_events(job, [_event("FailedCreate", text)]) == Explanation(ours, text)
     refused = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": text}
-    assert reasons.refused_pods({"status": {"conditions": [refused]}}) == (ours, text)
+    assert pod_problems.refused_pods({"status": {"conditions": [refused]}}) == Explanation(ours, text)
 
 
 CLAIM = {"name": "v", "persistentVolumeClaim": {"claimName": "data"}}
@@ -216,17 +219,19 @@ def test_a_claim_that_is_not_bound(word: str, message: str) -> None:
     }
     pod = _pod(conditions=[scheduled]) | {"spec": {"volumes": [CLAIM]}}
     event = _event(word, message, kind="PersistentVolumeClaim", name="data", uid="of the claim")
-    assert reasons.explain_pod(pod, [event]) == (
+    assert pod_problems.explain_pod(pod, [event]) == Explanation(
         Reason.VOLUME_NOT_MOUNTED,
         f"PersistentVolumeClaim data: {message}",
     )
     scheduled["message"] = "0/1 nodes are available: 1 Insufficient cpu."
-    assert reasons.explain_pod(pod, [event]) == (Reason.PODS_UNSCHEDULABLE, scheduled["message"])
+    assert pod_problems.explain_pod(pod, [event]) == Explanation(
+        Reason.PODS_UNSCHEDULABLE, scheduled["message"]
+    )
 
 
 def test_a_claim_of_an_ephemeral_volume_has_the_name_of_its_pod() -> None:
     pod = {"metadata": {"name": "p"}, "spec": {"volumes": [{"name": "scratch", "ephemeral": {}}, CLAIM]}}
-    assert reasons.claims_of(pod) == ("p-scratch", "data")
+    assert pod_problems.claims_of(pod) == ("p-scratch", "data")
 
 
 def test_what_holds_a_pod_goes_before_what_is_only_new_and_both_before_hints() -> None:
@@ -237,7 +242,7 @@ def test_what_holds_a_pod_goes_before_what_is_only_new_and_both_before_hints() -
     ]
     words = []
     while events:
-        found = reasons.explain_pod(_pod(), events)
+        found = pod_problems.explain_pod(_pod(), events)
         assert found is not None
         words.append(found.message)
         events = [event for event in events if event["message"] != found.message]
@@ -247,11 +252,11 @@ def test_what_holds_a_pod_goes_before_what_is_only_new_and_both_before_hints() -
 def test_events_in_turns_give_one_message_and_an_old_one_gives_way() -> None:
     one = _event("FailedMount", "volume a", "2026-01-01T12:01:00Z")
     two = _event("FailedMount", "volume b", "2026-01-01T12:02:00Z")
-    assert reasons.explain_pod(_pod(), [one, two]) == (Reason.VOLUME_NOT_MOUNTED, "volume a")
+    assert pod_problems.explain_pod(_pod(), [one, two]) == Explanation(Reason.VOLUME_NOT_MOUNTED, "volume a")
     two["lastTimestamp"], one["lastTimestamp"] = one["lastTimestamp"], two["lastTimestamp"]
-    assert reasons.explain_pod(_pod(), [one, two]) == (Reason.VOLUME_NOT_MOUNTED, "volume a")
+    assert pod_problems.explain_pod(_pod(), [one, two]) == Explanation(Reason.VOLUME_NOT_MOUNTED, "volume a")
     two["lastTimestamp"] = "2026-01-01T12:08:00Z"
-    assert reasons.explain_pod(_pod(), [one, two]) == (Reason.VOLUME_NOT_MOUNTED, "volume b")
+    assert pod_problems.explain_pod(_pod(), [one, two]) == Explanation(Reason.VOLUME_NOT_MOUNTED, "volume b")
 
 
 @pytest.mark.parametrize(
@@ -282,8 +287,8 @@ def test_events_in_turns_give_one_message_and_an_old_one_gives_way() -> None:
 def test_what_was_said_before_the_last_step_of_a_pod_no_longer_holds(step: Json) -> None:
     before = _event("FailedCreatePodSandBox", "no IPs left", "2026-01-01T12:04:59Z")
     since = _event("Unhealthy", "Readiness probe failed", "2026-01-01T12:05:10Z")
-    assert reasons.explain_pod(_pod(**step), [before]) is None
-    assert reasons.explain_pod(_pod(**step), [before, since]) == (
+    assert pod_problems.explain_pod(_pod(**step), [before]) is None
+    assert pod_problems.explain_pod(_pod(**step), [before, since]) == Explanation(
         Reason.PROBE_FAILED,
         "Readiness probe failed",
     )
@@ -295,10 +300,10 @@ def test_the_scheduler_dates_its_events_in_fields_of_its_own() -> None:
         "lastTimestamp": None,
         "eventTime": "2026-01-01T12:00:00.123456Z",
     }
-    assert reasons.explain_pod(_pod(conditions=[scheduled]), [event]) is None
+    assert pod_problems.explain_pod(_pod(conditions=[scheduled]), [event]) is None
     event["series"] = {"count": 3, "lastObservedTime": "2026-01-01T12:06:00.000000Z"}
-    assert reasons.explain_pod(_pod(conditions=[scheduled]), [event]) is not None
+    assert pod_problems.explain_pod(_pod(conditions=[scheduled]), [event]) is not None
 
 
 def test_a_normal_event_that_tells_of_no_wait_is_none() -> None:
-    assert reasons.explain_pod(_pod(), [_event("Pulling", "Pulling image") | {"type": "Normal"}]) is None
+    assert pod_problems.explain_pod(_pod(), [_event("Pulling", "Pulling image") | {"type": "Normal"}]) is None

@@ -7,18 +7,18 @@ import pytest
 
 from modelpress.api import contract
 from modelpress.api.crd import root_schema
-from tests.unit.planning.world import SPEC, World, ready_world
+from tests.unit.planning.fake_cluster import SPEC, FakeCluster, ready_cluster
 
 CLAIM = {"name": "gpu", "resourceClaimTemplateName": "one-gpu"}
 
 
-def pod(world: World) -> dict[str, Any]:
-    spec: dict[str, Any] = world.only("Deployment")["spec"]["template"]["spec"]
+def pod(cluster: FakeCluster) -> dict[str, Any]:
+    spec: dict[str, Any] = cluster.only("Deployment")["spec"]["template"]["spec"]
     return spec
 
 
-def variables(world: World) -> dict[str, str]:
-    return {entry["name"]: entry["value"] for entry in pod(world)["containers"][0]["env"]}
+def variables(cluster: FakeCluster) -> dict[str, str]:
+    return {entry["name"]: entry["value"] for entry in pod(cluster)["containers"][0]["env"]}
 
 
 def edges(field: str) -> tuple[int, ...]:
@@ -28,15 +28,17 @@ def edges(field: str) -> tuple[int, ...]:
 
 def test_the_grace_period_holds_the_drain_and_the_longest_request_for_every_value() -> None:
     for drain, timeout in product(edges("drainSeconds"), edges("requestTimeoutSeconds")):
-        world = ready_world({**SPEC, "serving": {"drainSeconds": drain, "requestTimeoutSeconds": timeout}})
-        told = variables(world)
+        cluster = ready_cluster(
+            {**SPEC, "serving": {"drainSeconds": drain, "requestTimeoutSeconds": timeout}}
+        )
+        told = variables(cluster)
         assert told[contract.DRAIN_SECONDS] == str(drain)
         needed = int(told[contract.DRAIN_SECONDS]) + int(told[contract.REQUEST_TIMEOUT])
-        assert pod(world)["terminationGracePeriodSeconds"] == needed + 5
+        assert pod(cluster)["terminationGracePeriodSeconds"] == needed + 5
 
 
 def test_a_kubelet_restart_and_a_long_load_leave_a_worker_alone() -> None:
-    (container,) = pod(ready_world())["containers"]
+    (container,) = pod(ready_cluster())["containers"]
     assert "startupProbe" not in container, "the kubelet forgets what has started"
     assert container["readinessProbe"]["periodSeconds"] == 1
     assert container["livenessProbe"]["httpGet"]["path"] == "/v2/health/live", "which answers during a load"
@@ -44,17 +46,17 @@ def test_a_kubelet_restart_and_a_long_load_leave_a_worker_alone() -> None:
 
 
 def test_workers_of_one_revision_are_spread_over_nodes_where_possible() -> None:
-    world = ready_world()
-    assert pod(world)["topologySpreadConstraints"] == [
+    cluster = ready_cluster()
+    assert pod(cluster)["topologySpreadConstraints"] == [
         {
             "maxSkew": 1,
             "topologyKey": "kubernetes.io/hostname",
             "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": world.only("Deployment")["spec"]["selector"],
+            "labelSelector": cluster.only("Deployment")["spec"]["selector"],
             "matchLabelKeys": ["pod-template-hash"],
         }
     ]
-    assert "topologySpreadConstraints" not in world.only("Job")["spec"]["template"]["spec"]
+    assert "topologySpreadConstraints" not in cluster.only("Job")["spec"]["template"]["spec"]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,9 @@ def test_workers_of_one_revision_are_spread_over_nodes_where_possible() -> None:
 )
 def test_own_constraints_take_the_place_of_ours(own: list[Any]) -> None:
     assert (
-        pod(ready_world({**SPEC, "worker": {"topologySpreadConstraints": own}}))["topologySpreadConstraints"]
+        pod(ready_cluster({**SPEC, "worker": {"topologySpreadConstraints": own}}))[
+            "topologySpreadConstraints"
+        ]
         == own
     )
 
@@ -83,21 +87,21 @@ def test_claims_take_the_place_of_the_default_device(
     devices: dict[str, Any], worker: dict[str, Any], limits: dict[str, str]
 ) -> None:
     resources = {"claims": [{"name": "gpu"}]}
-    world = ready_world({**SPEC, **GPU, "devices": devices, "worker": {**worker, "resources": resources}})
-    (serve,), (fetch,) = pod(world)["containers"], pod(world)["initContainers"]
+    cluster = ready_cluster({**SPEC, **GPU, "devices": devices, "worker": {**worker, "resources": resources}})
+    (serve,), (fetch,) = pod(cluster)["containers"], pod(cluster)["initContainers"]
     devices = {name: amount for name, amount in serve["resources"]["limits"].items() if "/" in name}
     assert devices == limits
     assert serve["resources"]["claims"] == [{"name": "gpu"}]
     assert set(fetch["resources"]["limits"]) == {"memory", "ephemeral-storage"}
     assert "claims" not in fetch["resources"], "the init container holds no device"
-    assert pod(world).get("resourceClaims", []) == worker.get("resourceClaims", [])
+    assert pod(cluster).get("resourceClaims", []) == worker.get("resourceClaims", [])
 
 
 def test_a_job_has_claims_of_its_own() -> None:
-    world = ready_world(
+    cluster = ready_cluster(
         {**SPEC, "job": {"resourceClaims": [CLAIM], "resources": {"claims": [{"name": "gpu"}]}}}
     )
-    template = world.only("Job")["spec"]["template"]["spec"]
+    template = cluster.only("Job")["spec"]["template"]["spec"]
     assert template["resourceClaims"] == [CLAIM]
     assert template["containers"][0]["resources"]["claims"] == [{"name": "gpu"}]
-    assert "resourceClaims" not in pod(world)
+    assert "resourceClaims" not in pod(cluster)

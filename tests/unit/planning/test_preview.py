@@ -3,7 +3,7 @@
 import pytest
 
 from modelpress.planning.preview import PLACEHOLDER_BYTES, PLACEHOLDER_DIGEST, preview
-from tests.unit.planning.world import SETTINGS, SPEC, World
+from tests.unit.planning.fake_cluster import SETTINGS, SPEC, FakeCluster
 
 BODY = {
     "apiVersion": "modelpress.dev/v1alpha1",
@@ -14,14 +14,14 @@ BODY = {
 
 
 def test_the_preview_is_what_the_planner_applies() -> None:
-    world = World()
-    world.settle()
-    world.job_succeeds(
+    cluster = FakeCluster()
+    cluster.settle()
+    cluster.job_succeeds(
         artifactDigest=PLACEHOLDER_DIGEST, sourceDigest=PLACEHOLDER_DIGEST, compressedBytes=PLACEHOLDER_BYTES
     )
-    world.settle()
+    cluster.settle()
     for body in preview(BODY, SETTINGS):
-        applied = world.objects[body["kind"], body["metadata"]["name"]]
+        applied = cluster.objects[body["kind"], body["metadata"]["name"]]
         if body["kind"] != "ControllerRevision":  # scores and sizes are the Job's
             assert body["spec"] == applied["spec"]
     assert [body["kind"] for body in preview(BODY, SETTINGS)] == [

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from modelpress.planning.types import Plan
-from tests.unit.planning.world import SPEC, World, ready_world
+from tests.unit.planning.fake_cluster import SPEC, FakeCluster, ready_cluster
 
 TWO_PODS = {"pipeline": 2, "podsPerReplica": 2}  # not supported yet
 
@@ -24,25 +24,25 @@ TWO_PODS = {"pipeline": 2, "podsPerReplica": 2}  # not supported yet
     ],
 )
 def test_a_spec_that_cannot_be_worked_on_makes_nothing(spec: dict[str, Any], reason: str, text: str) -> None:
-    world = World(spec)
-    assert world.settle() == [["status"]]
-    assert world.says("Stalled") == ("True", reason)
-    assert text in world.condition("Stalled")["message"]
-    assert world.status["selector"]
-    assert world.plan() == Plan()
+    cluster = FakeCluster(spec)
+    assert cluster.settle() == [["status"]]
+    assert cluster.says("Stalled") == ("True", reason)
+    assert text in cluster.condition("Stalled")["message"]
+    assert cluster.status["selector"]
+    assert cluster.plan() == Plan()
 
 
 def test_an_unsupported_edit_leaves_the_current_revision_serving_and_scaling() -> None:
-    world = ready_world()
-    before = world.status["current"]
-    world.edit(parallelism=TWO_PODS, replicas=3)
-    assert world.settle() == [["apply Deployment digits", "status"]]
-    assert world.only("Deployment")["spec"]["replicas"] == 3
-    assert world.status["current"] == before
-    assert world.says("Ready") == ("False", "NotSupportedYet")
-    world.edit(parallelism=None, replicas=2)
-    world.settle()
-    assert world.says("Ready") == ("True", "Available")
+    cluster = ready_cluster()
+    before = cluster.status["current"]
+    cluster.edit(parallelism=TWO_PODS, replicas=3)
+    assert cluster.settle() == [["apply Deployment digits", "status"]]
+    assert cluster.only("Deployment")["spec"]["replicas"] == 3
+    assert cluster.status["current"] == before
+    assert cluster.says("Ready") == ("False", "NotSupportedYet")
+    cluster.edit(parallelism=None, replicas=2)
+    cluster.settle()
+    assert cluster.says("Ready") == ("True", "Available")
 
 
 @pytest.mark.parametrize("part", ["worker", "job"])
@@ -62,30 +62,30 @@ def test_an_unsupported_edit_leaves_the_current_revision_serving_and_scaling() -
 def test_settings_of_a_wrong_shape_leave_the_current_revision_serving_and_scaling(
     part: str, settings: dict[str, Any], devices: dict[str, str]
 ) -> None:
-    world = ready_world({**SPEC, "devices": devices})
-    template = world.only("Deployment")["spec"]["template"]
-    world.edit(**{part: settings}, replicas=7)
-    assert world.settle() == [["apply Deployment digits", "status"]]
-    deployment = world.only("Deployment")
+    cluster = ready_cluster({**SPEC, "devices": devices})
+    template = cluster.only("Deployment")["spec"]["template"]
+    cluster.edit(**{part: settings}, replicas=7)
+    assert cluster.settle() == [["apply Deployment digits", "status"]]
+    deployment = cluster.only("Deployment")
     assert (deployment["spec"]["replicas"], deployment["spec"]["template"]) == (7, template)
-    assert world.says("Stalled") == ("True", "InvalidSpec")
-    assert f"spec.{part}." in world.condition("Stalled")["message"]
+    assert cluster.says("Stalled") == ("True", "InvalidSpec")
+    assert f"spec.{part}." in cluster.condition("Stalled")["message"]
 
 
 def test_an_unreadable_edit_leaves_everything_as_it_is() -> None:
-    world = ready_world()
-    before = world.status["current"]
-    world.edit(model={"uri": 7})
-    assert world.settle() == [["status"]]
-    assert world.says("Stalled") == ("True", "InvalidSpec")
-    assert world.says("Available") == ("True", "Available")
-    assert world.status["current"] == before
+    cluster = ready_cluster()
+    before = cluster.status["current"]
+    cluster.edit(model={"uri": 7})
+    assert cluster.settle() == [["status"]]
+    assert cluster.says("Stalled") == ("True", "InvalidSpec")
+    assert cluster.says("Available") == ("True", "Available")
+    assert cluster.status["current"] == before
 
 
 def test_a_status_that_cannot_be_read_is_written_anew() -> None:
-    world = ready_world()
-    world.resource["status"] = {"conditions": "garbage", "current": 3}
-    world.settle()
-    world.settle()
-    assert world.says("Ready") == ("True", "Available")
-    assert world.status["current"]["name"] == world.revision_name()
+    cluster = ready_cluster()
+    cluster.resource["status"] = {"conditions": "garbage", "current": 3}
+    cluster.settle()
+    cluster.settle()
+    assert cluster.says("Ready") == ("True", "Available")
+    assert cluster.status["current"]["name"] == cluster.revision_name()

@@ -7,16 +7,18 @@ from typing import Any
 import pytest
 
 from modelpress.api.spec import Spec
-from modelpress.planning.artifact import Artifact, Store
+from modelpress.planning.artifact import Artifact, StoreLocation
 from modelpress.planning.drift import _quantity
 from modelpress.planning.render.pod import worker_template
 from modelpress.planning.render.resources import of_job, of_worker
 from modelpress.planning.types import Observed
 from modelpress.planning.view import View
-from tests.unit.planning.world import ARTIFACT, SETTINGS, SOURCE, SPEC
+from tests.unit.planning.fake_cluster import ARTIFACT, SETTINGS, SOURCE, SPEC
 
 MIB = 2**20
-OF_100_MIB = Artifact("recipe", SOURCE, ARTIFACT, Store("oci://registry/models"), compressed_bytes=100 * MIB)
+OF_100_MIB = Artifact(
+    "recipe", SOURCE, ARTIFACT, StoreLocation("oci://registry/models"), compressed_bytes=100 * MIB
+)
 
 
 def view(**fields: Any) -> View:

@@ -13,7 +13,7 @@ from modelpress.local import deployments
 from modelpress.planning.strategy import bounds, leaves_gap
 from modelpress.planning.types import Observed, Settings
 from modelpress.planning.view import View
-from tests.unit.planning.world import BEGIN, SETTINGS, SPEC, World, ready_world
+from tests.unit.planning.fake_cluster import BEGIN, SETTINGS, SPEC, FakeCluster, ready_cluster
 
 MODEL = {"uri": "s3://models/digits.keras"}
 
@@ -106,43 +106,43 @@ def test_recreate_leaves_a_gap_wherever_there_are_pods() -> None:
     assert not leaves_gap(view("CPU", 0, type="Recreate"))
 
 
-def gpu_world(**fields: Any) -> World:
+def gpu_cluster(**fields: Any) -> FakeCluster:
     compression = {"quantization": {"scheme": "Float16"}}
-    return ready_world({**SPEC, "compression": compression, "devices": {}, "replicas": 1, **fields})
+    return ready_cluster({**SPEC, "compression": compression, "devices": {}, "replicas": 1, **fields})
 
 
-def gaps(world: World) -> list[str]:
-    return [note.message for note in world.notes if note.reason == "ServingGap"]
+def gaps(cluster: FakeCluster) -> list[str]:
+    return [note.message for note in cluster.notes if note.reason == "ServingGap"]
 
 
 def test_a_rollout_with_a_gap_is_announced_once_and_said_while_it_lasts() -> None:
-    world = gpu_world()
-    assert gaps(world) == [], "the first rollout ends nothing"
-    world.edit(serving={"maxBatchSize": 8})
-    done = world.step()
+    cluster = gpu_cluster()
+    assert gaps(cluster) == [], "the first rollout ends nothing"
+    cluster.edit(serving={"maxBatchSize": 8})
+    done = cluster.step()
     assert "apply Deployment digits" in done
-    (message,) = gaps(world)
-    assert world.revision_name() in message
+    (message,) = gaps(cluster)
+    assert cluster.revision_name() in message
     assert "spec.strategy" in message
-    world.settle()
-    assert world.says("Reconciling") == ("True", "RollingOut")
-    assert "nothing answers" in world.condition("Reconciling")["message"]
-    world.roll_out(ready=False)
-    world.settle()
-    world.roll_out()
-    world.settle()
-    assert len(gaps(world)) == 1
-    assert world.verdict()["Ready"] == "True"
+    cluster.settle()
+    assert cluster.says("Reconciling") == ("True", "RollingOut")
+    assert "nothing answers" in cluster.condition("Reconciling")["message"]
+    cluster.roll_out(ready=False)
+    cluster.settle()
+    cluster.roll_out()
+    cluster.settle()
+    assert len(gaps(cluster)) == 1
+    assert cluster.verdict()["Ready"] == "True"
 
 
 def test_an_edit_during_a_rollout_is_announced_where_it_ends_the_last_pod() -> None:
-    world = gpu_world(replicas=2)
-    world.edit(serving={"maxBatchSize": 8})
-    world.settle()
-    world.edit(serving={"maxBatchSize": 4}, replicas=1)
-    world.settle()
-    assert world.says("Reconciling") == ("True", "RollingOut")
-    assert len(gaps(world)) == 1, "the reason did not change, the cost did"
+    cluster = gpu_cluster(replicas=2)
+    cluster.edit(serving={"maxBatchSize": 8})
+    cluster.settle()
+    cluster.edit(serving={"maxBatchSize": 4}, replicas=1)
+    cluster.settle()
+    assert cluster.says("Reconciling") == ("True", "RollingOut")
+    assert len(gaps(cluster)) == 1, "the reason did not change, the cost did"
 
 
 @pytest.mark.parametrize(
@@ -154,17 +154,17 @@ def test_an_edit_during_a_rollout_is_announced_where_it_ends_the_last_pod() -> N
     ],
 )
 def test_a_rollout_without_a_gap_is_not_announced(fields: dict[str, Any]) -> None:
-    world = gpu_world(**fields)
-    world.edit(serving={"maxBatchSize": 8})
-    world.settle()
-    assert gaps(world) == []
-    assert "nothing answers" not in world.condition("Reconciling")["message"]
+    cluster = gpu_cluster(**fields)
+    cluster.edit(serving={"maxBatchSize": 8})
+    cluster.settle()
+    assert gaps(cluster) == []
+    assert "nothing answers" not in cluster.condition("Reconciling")["message"]
 
 
 def test_pods_that_do_not_answer_make_no_gap() -> None:
-    world = gpu_world()
-    world.roll_out(ready=False)
-    world.settle()
-    world.edit(serving={"maxBatchSize": 8})
-    world.settle()
-    assert gaps(world) == []
+    cluster = gpu_cluster()
+    cluster.roll_out(ready=False)
+    cluster.settle()
+    cluster.edit(serving={"maxBatchSize": 8})
+    cluster.settle()
+    assert gaps(cluster) == []

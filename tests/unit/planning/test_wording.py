@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelpress.api.conditions import Reason
-from modelpress.planning.note import MESSAGE_LIMIT, final, note, tried_again
+from modelpress.planning.explanation import MESSAGE_LIMIT, Explanation, final, tried_again
 from modelpress.planning.wording import stable
 
 # Two tellings of one fault, as kubelets, containerd, registries and SDKs write them.
@@ -135,8 +135,10 @@ def test_a_stable_text_is_stable(parts: list[str]) -> None:
 
 
 def test_every_note_is_stable_and_its_end_survives_a_long_message() -> None:
-    assert note(Reason.POD_CRASHED, SAME["back-off"][0]) == note(Reason.POD_CRASHED, SAME["back-off"][1])
+    assert Explanation(Reason.POD_CRASHED, SAME["back-off"][0]) == Explanation(
+        Reason.POD_CRASHED, SAME["back-off"][1]
+    )
     for ending in (final, tried_again):
-        found = ending(note(Reason.JOB_FAILED, "x" * 10_000)).message
+        found = ending(Explanation(Reason.JOB_FAILED, "x" * 10_000)).message
         assert len(found) == MESSAGE_LIMIT
         assert re.search(r"…; [\w ,./-]+$", found)

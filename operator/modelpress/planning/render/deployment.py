@@ -1,4 +1,4 @@
-"""The Deployment of the entry pods."""
+"""The Deployment of the worker pods."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def render(view: View, revision: Revision) -> dict[str, Any]:
             "replicas": view.spec.replicas,
             "revisionHistoryLimit": 3,
             "progressDeadlineSeconds": view.spec.progress_deadline_seconds,
-            "selector": {"matchLabels": names.entry_selector(view.name)},
+            "selector": {"matchLabels": names.worker_selector(view.name)},
             "strategy": _strategy(view),
             "template": revision.template,
         },

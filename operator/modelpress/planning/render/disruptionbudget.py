@@ -7,7 +7,7 @@ from modelpress.planning.render.common import metadata
 from modelpress.planning.view import View
 
 
-def is_wanted(view: View) -> bool:
+def is_desired(view: View) -> bool:
     """Return whether there is a second pod that can answer while one is evicted."""
     return view.spec.replicas > 1
 
@@ -20,7 +20,7 @@ def render(view: View) -> dict[str, Any]:
         "metadata": metadata(view, view.name, "worker"),
         "spec": {
             "maxUnavailable": 1,
-            "selector": {"matchLabels": names.entry_selector(view.name)},
+            "selector": {"matchLabels": names.worker_selector(view.name)},
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },
     }

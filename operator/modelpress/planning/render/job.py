@@ -12,9 +12,9 @@ KEPT_SECONDS = 86400  # a finished Job and its logs; its result is recorded long
 
 
 def render(view: View) -> dict[str, Any]:
-    """Return the Job for the wanted recipe: what no retry can change fails at once, disruptions are free."""
+    """Return the Job for the desired recipe: what no retry can change fails at once, disruptions are free."""
     settings = view.job_settings
-    meta = metadata(view, view.job_name, "compressor")
+    meta = metadata(view, view.job_name(), "compressor")
     own = {names.ROLE_LABEL: names.JOB, names.RECIPE_LABEL: recipe_label(view.recipe_hash)}
     meta["labels"] = {**(settings.labels or {}), **meta["labels"], **own}
     return {

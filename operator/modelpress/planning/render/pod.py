@@ -88,7 +88,7 @@ def worker_template(view: View, artifact: Artifact, revision: str, image: str) -
         "metadata": _template_metadata(
             settings,
             names.labels(view.name, "worker")
-            | {names.ROLE_LABEL: names.ENTRY, names.REVISION_LABEL: revision},
+            | {names.ROLE_LABEL: names.WORKER, names.REVISION_LABEL: revision},
         ),
         "spec": {
             "topologySpreadConstraints": [_over_nodes(view.name)],
@@ -115,13 +115,13 @@ def _over_nodes(name: str) -> dict[str, Any]:
         "maxSkew": 1,
         "topologyKey": "kubernetes.io/hostname",
         "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": names.entry_selector(name)},
+        "labelSelector": {"matchLabels": names.worker_selector(name)},
         "matchLabelKeys": ["pod-template-hash"],
     }
 
 
 def job_template(view: View) -> dict[str, Any]:
-    """Return the pod template of the Job for the wanted recipe."""
+    """Return the pod template of the Job for the desired recipe."""
     settings = view.job_settings
     granted = resources.of_job(view)
     secrets, claims = _job_secrets(view), _job_claims(view)

@@ -1,4 +1,4 @@
-"""The Service in front of the entry pods."""
+"""The Service in front of the worker pods."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def render(view: View) -> dict[str, Any]:
         "metadata": _metadata(view),
         "spec": {
             "type": view.spec.service.type.value,
-            "selector": names.entry_selector(view.name),
+            "selector": names.worker_selector(view.name),
             "ports": [
                 {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"},
                 # meshes and gateways read the protocol from appProtocol

@@ -43,7 +43,7 @@ KINDS = {
 }
 
 
-class World:
+class FakeCluster:
     """One ModelDeployment and its objects."""
 
     def __init__(self, spec: Mapping[str, Any] = SPEC) -> None:
@@ -233,7 +233,7 @@ class World:
         self.pods = {
             name: pod
             for name, pod in self.pods.items()
-            if pod["metadata"]["labels"][names.ROLE_LABEL] != names.ENTRY
+            if pod["metadata"]["labels"][names.ROLE_LABEL] != names.WORKER
         }
         for _ in range(wanted):
             self.add_worker(ready)
@@ -294,40 +294,40 @@ class World:
     def apply(self, body: Body) -> str:
         """Store an object; return what was done."""
         self._uids += 1
-        place = (body["kind"], body["metadata"]["name"])
-        known = self.objects.get(place)
+        key = (body["kind"], body["metadata"]["name"])
+        known = self.objects.get(key)
         stored = json.loads(json.dumps(body))
         before = known["metadata"] if known else {}
         if not (known and body["kind"] in ("Job", "ControllerRevision")):
-            self.objects[place] = {
+            self.objects[key] = {
                 **stored,
                 **({"status": known["status"]} if known and "status" in known else {}),
             }
-            self.objects[place]["metadata"] |= {
+            self.objects[key]["metadata"] |= {
                 "uid": before.get("uid", f"uid-{self._uids}"),
                 "generation": before.get("generation", 0) + 1,
                 "creationTimestamp": format_time(self.now),
             }
-        return f"apply {place[0]} {place[1]}"
+        return f"apply {key[0]} {key[1]}"
 
 
-def ready_world(spec: Mapping[str, Any] = SPEC) -> World:
-    """Return a world whose first revision serves."""
-    world = World(spec)
-    world.settle()
-    world.job_succeeds()
-    world.settle()
-    world.roll_out()
-    world.settle()
-    assert world.verdict()["Ready"] == "True"
-    return world
+def ready_cluster(spec: Mapping[str, Any] = SPEC) -> FakeCluster:
+    """Return a cluster whose first revision serves."""
+    cluster = FakeCluster(spec)
+    cluster.settle()
+    cluster.job_succeeds()
+    cluster.settle()
+    cluster.roll_out()
+    cluster.settle()
+    assert cluster.verdict()["Ready"] == "True"
+    return cluster
 
 
-def compressing_world() -> World:
-    """Return a world whose first Job runs."""
-    world = World()
-    world.settle()
-    return world
+def compressing_cluster() -> FakeCluster:
+    """Return a cluster whose first Job runs."""
+    cluster = FakeCluster()
+    cluster.settle()
+    return cluster
 
 
 HOW_TO_RETRY = "; to try again, give the annotation modelpress.dev/retry another value"

@@ -1,11 +1,9 @@
-"""Which objects are asked for their events, and the events that we write."""
+"""Which objects are asked for their events, and when to look again."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from modelpress.controllers.diagnosis import Subject, event_body, unexplained
-from modelpress.planning.types import EventNote
-from modelpress.planning.waiting import look_again
+from modelpress.planning.waiting import Subject, look_again, unexplained
 
 NOW = datetime(2025, 1, 1, 0, 1, tzinfo=UTC)
 OLD, YOUNG = "2025-01-01T00:00:00Z", "2025-01-01T00:00:55Z"
@@ -120,29 +118,3 @@ def test_the_planner_looks_again_at_least_twice_a_minute_while_a_pod_waits() -> 
         assert pause is not None
         assert 0 < pause <= 30
     assert look_again([_pod({"waiting": {"reason": "ErrImagePull"}})], begin) is None
-
-
-def test_a_long_message_is_cut_to_what_an_event_takes() -> None:
-    resource = {
-        "apiVersion": "modelpress.dev/v1alpha1",
-        "kind": "ModelDeployment",
-        "metadata": {"namespace": "shop", "name": "digits", "uid": "u", "resourceVersion": "5"},
-    }
-    body = event_body(resource, EventNote("Warning", "JobFailed", "x" * 5000), NOW)
-    assert len(body["message"]) == 1024
-    assert body["involvedObject"]["uid"] == "u"
-    assert (
-        body["metadata"]["name"]
-        != event_body(resource, EventNote("Normal", "a", "b"), NOW)["metadata"]["name"]
-    )
-
-
-def test_only_a_note_that_is_told_once_has_a_name_that_the_api_server_knows_already() -> None:
-    def name(uid: str = "u", **fields: Any) -> str:
-        metadata = {"namespace": "shop", "name": "digits", "uid": uid, "resourceVersion": "5"}
-        resource = {"apiVersion": "modelpress.dev/v1alpha1", "kind": "ModelDeployment", "metadata": metadata}
-        note = EventNote(**{"type": "Warning", "reason": "A", "message": "used: 5", "once": True, **fields})
-        return str(event_body(resource, note, NOW)["metadata"]["name"])
-
-    assert name() == name(message="used: 6")
-    assert len({name(), name(uid="v"), name(reason="B"), name(once=False), name(once=False)}) == 5

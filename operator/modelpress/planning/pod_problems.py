@@ -9,37 +9,36 @@ from pydantic import ValidationError
 
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobFailure
+from modelpress.api.errors import UnavailableError
 from modelpress.planning import kubernetes_reasons, objects
-from modelpress.planning.happenings import explain_claim, explain_events
-from modelpress.planning.note import Note, note
+from modelpress.planning.explanation import Explanation
+from modelpress.planning.object_events import explain_claim, explain_events
 from modelpress.planning.types import Body
 
 CRASHES = 3  # restarts before Ready after which a rollout has failed
-_TEMPORARY_EXIT = 69  # the container says that a retry may help (errors.UnavailableError)
 _OUT_OF_MEMORY = "OOMKilled"
 _NEVER_STARTED = ("StartError", "ContainerCannotRun")  # the message is the runtime's, not the container's
 _STARTING = ("ContainerCreating", "PodInitializing")
 _REPLACED_SECONDS = 600.0  # a pod that failed longer ago is not what holds those that are there now
 
 
-def explain(pods: Iterable[Body], events: Iterable[Body]) -> Note | None:
+def explain(pods: Iterable[Body], events: Iterable[Body]) -> Explanation | None:
     """Return why pods are not ready: what a container said before what the scheduler said."""
     events = tuple(events)
     found = [explanation for pod in pods if (explanation := explain_pod(pod, events)) is not None]
-    telling = [each for each in found if each.reason is not Reason.PODS_UNSCHEDULABLE]
-    return next(iter(telling or found), None)
+    started = [each for each in found if each.reason is not Reason.PODS_UNSCHEDULABLE]
+    return next(iter(started or found), None)
 
 
-def explain_pod(pod: Body, events: Iterable[Body] = ()) -> Note | None:
+def explain_pod(pod: Body, events: Iterable[Body] = ()) -> Explanation | None:
     """Return why a pod is not ready, or None where it is, or is just starting."""
     if objects.is_true(pod, "Ready"):
         return None
     containers = tuple(container_statuses(pod))
-    said = [failure(ended) for status in containers if (ended := terminated(status)) is not None]
-    own_words = next((each for each in said if each is not None), None)
-    turned_out = own_words or _turned_out(pod)
-    if turned_out:
-        return turned_out
+    reported = next((why for ended in failed_ends(pod) if (why := reported_failure(ended)) is not None), None)
+    first = reported or _rejected(pod)
+    if first:
+        return first
     for status in containers:
         waiting = _waiting(status)
         if waiting:
@@ -53,46 +52,45 @@ def explain_pod(pod: Body, events: Iterable[Body] = ()) -> Note | None:
         _claims(pod, events)
         or _unscheduled(pod)
         or _failed(pod)
-        or _held(pod, events)
+        or _explained_by_events(pod, events)
         or _back_off(containers)
     )
 
 
-def explain_failed(pods: Iterable[Body], now: datetime) -> Note | None:
+def explain_failed(pods: Iterable[Body], now: datetime) -> Explanation | None:
     """Return why the newest of pods that failed was turned away: its node refused it, or put it out."""
-    dated = [(str(objects.dig(pod, "metadata", "creationTimestamp")), pod) for pod in pods]
-    recent = [each for each in dated if objects.age(each[0], now) < _REPLACED_SECONDS]
-    newest = max(recent, key=lambda each: each[0], default=None)
-    return _turned_out(newest[1]) if newest else None
+    recent = [pod for pod in pods if objects.age(objects.created(pod), now) < _REPLACED_SECONDS]
+    newest = max(recent, key=objects.created, default=None)
+    return _rejected(newest) if newest else None
 
 
-def explain_end(pod: Body, status: Body, ended: Body) -> Note:
+def explain_end(pod: Body, status: Body, ended: Body) -> Explanation:
     """Return why a container ended; `status` is its containerStatus, `ended` a terminated state of it."""
-    said = failure(ended)
-    if said:
-        return said
+    reported = reported_failure(ended)
+    if reported:
+        return reported
     name, code = status.get("name"), ended.get("exitCode")
     if ended.get("reason") == _OUT_OF_MEMORY:
         limit = _memory_limit(pod, str(name))
         more = f"it used more memory than its limit of {limit}" if limit else "its node ran out of memory"
-        return note(Reason.OUT_OF_MEMORY, f"container {name} was killed: {more}")
+        return Explanation(Reason.OUT_OF_MEMORY, f"container {name} was killed: {more}")
     message = str(ended.get("message") or "").strip()
     if ended.get("reason") in _NEVER_STARTED and message:
-        return note(Reason.POD_CRASHED, message)
+        return Explanation(Reason.POD_CRASHED, message)
     detail = message.splitlines()
-    return note(
+    return Explanation(
         Reason.POD_CRASHED,
         f"container {name} ended with exit code {code}" + (f": {detail[-1]}" if detail else ""),
     )
 
 
-def failure(ended: Body) -> Note | None:
+def reported_failure(ended: Body) -> Explanation | None:
     """Return the JobFailure of a termination message; None where it holds something else."""
     try:
-        said = JobFailure.model_validate_json(str(ended.get("message") or ""))
+        reported = JobFailure.model_validate_json(str(ended.get("message") or ""))
     except ValidationError:
         return None
-    return note(said.reason, said.message)
+    return Explanation(reported.reason, reported.message)
 
 
 def container_statuses(pod: Body) -> Iterator[Body]:
@@ -112,17 +110,28 @@ def terminated(status: Body) -> Body | None:
     return before
 
 
+def failed_ends(pod: Body) -> list[Body]:
+    """Return how a pod's containers last ended, where that was a failure that still holds."""
+    return [ended for status in container_statuses(pod) if (ended := terminated(status)) is not None]
+
+
+def running_seconds(pod: Body, now: datetime) -> list[float]:
+    """Return for how long each of a pod's containers has been running that does."""
+    begun = [objects.dig(status, "state", "running", "startedAt") for status in container_statuses(pod)]
+    return [objects.age(began, now) for began in begun if began]
+
+
 def may_heal(ended: Body) -> bool:
     """Return whether a container ended of something that may heal by itself: a peer that is away."""
-    return ended.get("exitCode") == _TEMPORARY_EXIT
+    return ended.get("exitCode") == UnavailableError.exit_code
 
 
 def waits_to_heal(pod: Body) -> bool:
     """Return whether a container of a pod that is not ready ended last of what may heal by itself."""
     if objects.is_true(pod, "Ready"):
         return False
-    ends = [ended for status in container_statuses(pod) if (ended := terminated(status)) is not None]
-    return any(map(may_heal, ends)) and all(map(may_heal, ends))
+    ends = failed_ends(pod)
+    return bool(ends) and all(map(may_heal, ends))
 
 
 def healed_at(pod: Body) -> datetime | None:
@@ -136,7 +145,7 @@ def healed_at(pod: Body) -> datetime | None:
     return max((time for time in times if time is not None), default=None)
 
 
-def keeps_crashing(pod: Body) -> Note | None:
+def keeps_crashing(pod: Body) -> Explanation | None:
     """Return why a container of a pod that is not ready has ended too often.
 
     Ends of what may heal by itself, and a lost artifact that is made again, do not count.
@@ -153,7 +162,7 @@ def keeps_crashing(pod: Body) -> Note | None:
     return None
 
 
-def refused_pods(deployment: Body) -> Note | None:
+def refused_pods(deployment: Body) -> Explanation | None:
     """Return why the Deployment's pods cannot be created: a quota, PodSecurity or another admission rule.
 
     Its conditions repeat the words of its ReplicaSets' events.
@@ -167,26 +176,26 @@ def refused_pods(deployment: Body) -> Note | None:
     else:
         return None
     message = str(refused.get("message") or "pods cannot be created")
-    return note(kubernetes_reasons.refusal(message), message)
+    return Explanation(kubernetes_reasons.refusal(message), message)
 
 
-def _turned_out(pod: Body) -> Note | None:
+def _rejected(pod: Body) -> Explanation | None:
     """Return why a pod's node refused it or put it out; the ends of its containers only follow from that."""
     if objects.dig(pod, "status", "phase") != "Failed":
         return None
     word = str(objects.dig(pod, "status", "reason") or "")
     if word:
         message = str(objects.dig(pod, "status", "message") or word)
-        return note(kubernetes_reasons.meaning(word, message) or Reason.POD_NOT_READY, message)
+        return Explanation(kubernetes_reasons.meaning(word, message) or Reason.POD_NOT_READY, message)
     target = objects.condition(pod, "DisruptionTarget") or {}
     if target.get("status") != "True":
         return None
-    return note(
+    return Explanation(
         Reason.POD_EVICTED, str(target.get("message") or target.get("reason") or "the pod was evicted")
     )
 
 
-def _waiting(status: Body) -> Note | None:
+def _waiting(status: Body) -> Explanation | None:
     waiting = objects.dig(status, "state", "waiting") or {}
     word, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
     if (
@@ -195,35 +204,35 @@ def _waiting(status: Body) -> Note | None:
         return None
     found = kubernetes_reasons.meaning(word, message) or Reason.POD_NOT_READY
     about = f"image {status.get('image')}: {word}" if found is Reason.IMAGE_PULL_FAILED else word
-    return note(found, message or about)
+    return Explanation(found, message or about)
 
 
-def _back_off(containers: tuple[Body, ...]) -> Note | None:
+def _back_off(containers: tuple[Body, ...]) -> Explanation | None:
     """Return that a container is in back-off whose end is not known."""
     for status in containers:
         waiting = objects.dig(status, "state", "waiting") or {}
         if waiting.get("reason") == "CrashLoopBackOff":
-            return note(Reason.POD_CRASHED, str(waiting.get("message") or "CrashLoopBackOff"))
+            return Explanation(Reason.POD_CRASHED, str(waiting.get("message") or "CrashLoopBackOff"))
     return None
 
 
-def _unscheduled(pod: Body) -> Note | None:
+def _unscheduled(pod: Body) -> Explanation | None:
     scheduled = objects.condition(pod, "PodScheduled")
     if scheduled and scheduled.get("status") == "False":
-        return note(
+        return Explanation(
             Reason.PODS_UNSCHEDULABLE,
             str(scheduled.get("message") or scheduled.get("reason") or "no node fits"),
         )
     return None
 
 
-def _failed(pod: Body) -> Note | None:
+def _failed(pod: Body) -> Explanation | None:
     if objects.dig(pod, "status", "phase") != "Failed":
         return None
-    return note(Reason.POD_CRASHED, str(objects.dig(pod, "status", "message") or "the pod failed"))
+    return Explanation(Reason.POD_CRASHED, str(objects.dig(pod, "status", "message") or "the pod failed"))
 
 
-def _held(pod: Body, events: tuple[Body, ...]) -> Note | None:
+def _explained_by_events(pod: Body, events: tuple[Body, ...]) -> Explanation | None:
     if objects.dig(pod, "status", "phase") not in (None, "Pending", "Running"):
         return None
     return explain_events(pod, events, _moved_at(pod))
@@ -240,7 +249,7 @@ def _moved_at(pod: Body) -> float:
     return max((time.timestamp() for each in steps if (time := objects.parse_time(each))), default=0.0)
 
 
-def _claims(pod: Body, events: tuple[Body, ...]) -> Note | None:
+def _claims(pod: Body, events: tuple[Body, ...]) -> Explanation | None:
     """Return why a claim is not bound that a pod waits for before it has a node."""
     scheduled = objects.condition(pod, "PodScheduled")
     if objects.is_true(pod, "PodScheduled") or not waits_for_claims(pod, scheduled):
@@ -250,8 +259,8 @@ def _claims(pod: Body, events: tuple[Body, ...]) -> Note | None:
 
 def waits_for_claims(pod: Body, scheduled: Body | None) -> bool:
     """Return whether the scheduler says so, or has not said anything yet."""
-    said = str((scheduled or {}).get("message") or "").lower()
-    return bool(claims_of(pod)) and (scheduled is None or "persistentvolumeclaim" in said)
+    message = str((scheduled or {}).get("message") or "").lower()
+    return bool(claims_of(pod)) and (scheduled is None or "persistentvolumeclaim" in message)
 
 
 def claims_of(pod: Body) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
 """Which artifact the spec asks for: one that is known already, or what a Job makes.
 
-What is known comes from a finished Job, a ControllerRevision or the status, in this order. A failed recipe is
-not tried again until it or the retry annotation changes; one that failed of what may heal by itself is, with
-growing waits.
+What is known comes from a finished Job, a ControllerRevision or the status, in this order. What a failed Job
+forbids is in `failures`; one that failed of what may heal by itself is tried again, with growing waits.
 """
 
 from dataclasses import dataclass, replace
@@ -10,11 +9,11 @@ from dataclasses import dataclass, replace
 from modelpress.api import names
 from modelpress.api.conditions import Reason
 from modelpress.api.status import Failure
-from modelpress.planning import attempts, jobs, objects, reasons, waiting
+from modelpress.planning import attempts, failures, jobs, objects, pod_problems, waiting
 from modelpress.planning.artifact import Artifact, from_status
+from modelpress.planning.explanation import Explanation, final
 from modelpress.planning.jobs import Phase, Progress
-from modelpress.planning.note import Note, final, note
-from modelpress.planning.ownership import WAIT_SECONDS, Claim, obstacle
+from modelpress.planning.ownership import DELETION_WAIT_SECONDS, Claim
 from modelpress.planning.revisions import HISTORY, Revision, find
 from modelpress.planning.types import Body, Ref
 from modelpress.planning.view import View
@@ -23,12 +22,12 @@ SLOT_SECONDS = 5.0  # a slot becomes free by another resource's Job
 
 
 @dataclass(frozen=True)
-class Making:
-    """What is known and done about the wanted artifact."""
+class ArtifactDecision:
+    """What is known and done about the desired artifact."""
 
     artifact: Artifact | None = None
-    working: Note | None = None  # a Job runs or is due
-    stalled: Note | None = None
+    working: Explanation | None = None  # a Job runs or is due
+    stalled: Explanation | None = None
     failed: Failure | None = None  # what to remember as failed
     create: Body | None = None
     delete: tuple[Ref, ...] = ()
@@ -36,8 +35,8 @@ class Making:
     requeue: float | None = None
 
 
-def decide_artifact(view: View, known: tuple[Revision, ...], *, frozen: bool) -> Making:
-    """Return the wanted artifact, or what is to be done to get it. Running Jobs that nobody wants go away.
+def decide_artifact(view: View, known: tuple[Revision, ...], *, frozen: bool) -> ArtifactDecision:
+    """Return the desired artifact, or what is to be done to get it. Running Jobs of no use go away.
 
     `frozen` allows no new Job.
     """
@@ -48,27 +47,16 @@ def decide_artifact(view: View, known: tuple[Revision, ...], *, frozen: bool) ->
     remembered = _remembered(view, known)
     lost_at = _lost_at(view, known, (progress.artifact if progress else None) or remembered)
     if job and progress and not progress.heals:
-        making = _with_job(view, job, progress, remembered, lost_at)
+        decision = _with_job(view, job, progress, remembered, lost_at)
     elif remembered and not lost_at:
-        making = Making(remembered)
+        decision = ArtifactDecision(remembered)
     elif job and progress and progress.why:
-        making = _try_again(view, job, remembered, progress.why, frozen=frozen)
+        decision = _try_again(view, job, remembered, progress.why, frozen=frozen)
     else:
-        making = _without_job(view, remembered, frozen=frozen)
-    if frozen and making.delete:
-        making = Making(making.artifact)
-    return replace(making, delete=(*making.delete, *_unwanted(view, ours, job)))
-
-
-def is_retried(view: View) -> bool:
-    """Return whether the retry annotation lifts the block that a failed Job or gate put on the recipe."""
-    failed = view.failed
-    return (
-        failed is not None
-        and failed.recipe_hash == view.recipe_hash
-        and failed.revision_hash is None
-        and failed.retry != view.retry
-    )
+        decision = _without_job(view, remembered, frozen=frozen)
+    if frozen and decision.delete:
+        decision = ArtifactDecision(decision.artifact)
+    return replace(decision, delete=(*decision.delete, *_obsolete(view, ours, job)))
 
 
 def _job_of_recipe(view: View, of_recipe: list[Body]) -> Body | None:
@@ -77,20 +65,20 @@ def _job_of_recipe(view: View, of_recipe: list[Body]) -> Body | None:
     A Job that lost its owner is made anew: Jobs are never changed.
     """
     exact = attempts.newest(view, of_recipe)
-    if exact is not None or is_retried(view):
+    if exact is not None or failures.recipe_is_retried(view):
         return exact
     useful = [job for job in of_recipe if not objects.is_true(job, "Failed")]
-    return max(useful, key=lambda job: str(objects.dig(job, "metadata", "creationTimestamp")), default=None)
+    return max(useful, key=objects.created, default=None)
 
 
-def _unwanted(view: View, ours: list[Body], wanted: Body | None) -> list[Ref]:
+def _obsolete(view: View, ours: list[Body], desired: Body | None) -> list[Ref]:
     """Return the Jobs to delete: running ones of another recipe or retry, and all but the newest finished.
 
     A finished Job keeps its logs and its result, for when an edit is taken back. Of the failed ones only the
     newest is kept, and none that an attempt after it has followed to its end.
     """
-    others = [job for job in ours if job is not wanted]
-    finished = [job for job in others if _is_kept(view, job) and not _is_followed(view, job, wanted)]
+    others = [job for job in ours if job is not desired]
+    finished = [job for job in others if _is_kept(view, job) and not _is_followed(view, job, desired)]
     finished.sort(key=lambda job: jobs.finished_at(job) or "", reverse=True)
     failed = [job for job in finished if objects.is_true(job, "Failed")]
     kept = failed[:1] + [job for job in finished if job not in failed][:HISTORY]
@@ -98,111 +86,84 @@ def _unwanted(view: View, ours: list[Body], wanted: Body | None) -> list[Ref]:
 
 
 def _is_kept(view: View, job: Body) -> bool:
-    return jobs.finished_at(job) is not None and view.claim(job) is Claim.OURS
+    return jobs.is_finished(job) and view.claim(job) is Claim.OURS
 
 
-def _is_followed(view: View, job: Body, wanted: Body | None) -> bool:
-    ended = wanted is not None and jobs.finished_at(wanted) is not None
+def _is_followed(view: View, job: Body, desired: Body | None) -> bool:
+    ended = desired is not None and jobs.is_finished(desired)
     return ended and objects.is_true(job, "Failed") and jobs.is_of(job, view.recipe_hash)
 
 
 def _with_job(
     view: View, job: Body, progress: Progress, remembered: Artifact | None, lost_at: str | None
-) -> Making:
+) -> ArtifactDecision:
     match progress.phase:
         case Phase.ACTIVE:
             # while a lost artifact is made again, the pods that have it go on
             usable = remembered if lost_at else None
-            due = _lost_note(usable) if usable else _compressing(objects.name_of(job))
-            return Making(
+            due = _lost(usable) if usable else _compressing(objects.name_of(job))
+            return ArtifactDecision(
                 usable, working=progress.why or due, job=True, requeue=_requeue(view, job, progress.why)
             )
         case Phase.FAILED:
-            why = progress.why or note(Reason.JOB_FAILED, "the Job failed")
-            return Making(remembered, stalled=final(why), failed=failure(view, why))
+            why = progress.why or Explanation(Reason.JOB_FAILED, "the Job failed")
+            return ArtifactDecision(remembered, stalled=final(why), failed=failures.of_recipe(view, why))
         case Phase.SUCCEEDED:
             if _is_older(job, lost_at):
-                return _again(job, progress.artifact, _lost_note(progress.artifact))
-            return Making(progress.artifact)
+                return _again(job, progress.artifact, _lost(progress.artifact))
+            return ArtifactDecision(progress.artifact)
         case Phase.RESULT_LOST:
             if remembered and not lost_at:
-                return Making(remembered)
-            why = note(Reason.COMPRESSING, "the Job's result was lost with its pod: it runs again")
+                return ArtifactDecision(remembered)
+            why = Explanation(Reason.COMPRESSING, "the Job's result was lost with its pod: it runs again")
             return _again(job, remembered, why)
 
 
-def _try_again(view: View, job: Body, remembered: Artifact | None, why: Note, *, frozen: bool) -> Making:
+def _try_again(
+    view: View, job: Body, remembered: Artifact | None, why: Explanation, *, frozen: bool
+) -> ArtifactDecision:
     """Return what follows a Job that failed of what may heal by itself."""
     if frozen:
-        return Making(remembered)
+        return ArtifactDecision(remembered)
     left = attempts.wait(job, view.observed.now)
     if left > 0:
-        return Making(remembered, working=why, job=True, requeue=left)
+        return ArtifactDecision(remembered, working=why, job=True, requeue=left)
     return _start(view, remembered, why, attempts.number(job) + 1)
 
 
-def _without_job(view: View, remembered: Artifact | None, *, frozen: bool) -> Making:
-    failed = view.failed
-    blocked = (
-        failed is not None
-        and failed.recipe_hash == view.recipe_hash
-        and failed.revision_hash is None
-        and failed.retry == view.retry
-        # judged by scores, without which the Job runs again; an outage is not remembered as a failure
-        and failed.reason not in (Reason.EVALUATION_FAILED, *attempts.HEALING)
-    )
-    if failed is not None and blocked:
-        return Making(remembered, stalled=final(remembered_note(failed)))
+def _without_job(view: View, remembered: Artifact | None, *, frozen: bool) -> ArtifactDecision:
+    failure = failures.blocking_recipe(view)
+    if failure is not None:
+        return ArtifactDecision(remembered, stalled=final(failures.explain(failure)))
     if frozen:
-        return Making(remembered)
-    working = _lost_note(remembered) if remembered else _compressing(view.job_name)
+        return ArtifactDecision(remembered)
+    working = _lost(remembered) if remembered else _compressing(view.job_name())
     return _start(view, remembered, working, attempt=0)
 
 
-def _start(view: View, remembered: Artifact | None, working: Note, attempt: int) -> Making:
-    in_the_way = _in_the_way(view, view.job_name_of(attempt))
-    if in_the_way is not None:
-        waits = in_the_way.reason is Reason.WAITING_FOR_DELETION
-        return (
-            Making(remembered, working=in_the_way, requeue=WAIT_SECONDS)
-            if waits
-            else Making(remembered, stalled=in_the_way)
-        )
+def _start(view: View, remembered: Artifact | None, working: Explanation, attempt: int) -> ArtifactDecision:
+    conflict = view.name_conflict("Job", view.job_name(attempt))
+    if conflict and conflict.reason is Reason.WAITING_FOR_DELETION:
+        return ArtifactDecision(remembered, working=conflict, requeue=DELETION_WAIT_SECONDS)
+    if conflict:
+        return ArtifactDecision(remembered, stalled=conflict)
     if view.observed.free_job_slots < 1:
-        slot = note(Reason.WAITING_FOR_JOB_SLOT, "as many compression Jobs run as the operator allows")
+        slot = Explanation(Reason.WAITING_FOR_JOB_SLOT, "as many compression Jobs run as the operator allows")
         known = attempt > 0  # what it waits for in the first place
-        return Making(remembered, working=working if known else slot, job=known, requeue=SLOT_SECONDS)
-    return Making(remembered, working=working, create=attempts.render(view, attempt), job=True)
+        return ArtifactDecision(
+            remembered, working=working if known else slot, job=known, requeue=SLOT_SECONDS
+        )
+    return ArtifactDecision(remembered, working=working, create=attempts.render(view, attempt), job=True)
 
 
-def _in_the_way(view: View, name: str) -> Note | None:
-    """Return why a Job of a name cannot be made."""
-    body = objects.named(view.observed.jobs, name)
-    return obstacle(body, view.resource, "Job") if body else None
-
-
-def _again(job: Body, usable: Artifact | None, why: Note) -> Making:
+def _again(job: Body, usable: Artifact | None, why: Explanation) -> ArtifactDecision:
     """Remove a finished Job: the next step makes it again."""
-    return Making(usable, working=why, delete=(objects.ref_to(job, "Job"),), job=True)
-
-
-def failure(view: View, why: Note) -> Failure:
-    """Return the memory of a recipe that failed."""
-    return Failure(
-        recipe_hash=view.recipe_hash, retry=view.retry, reason=why.reason.value, message=why.message
-    )
-
-
-def remembered_note(failed: Failure) -> Note:
-    """Return a remembered failure for the conditions."""
-    known = {reason.value: reason for reason in Reason}
-    reason = known.get(failed.reason or "", Reason.JOB_FAILED)  # another release may have other words
-    return note(reason, failed.message or reason.meaning)
+    return ArtifactDecision(usable, working=why, delete=(objects.ref_to(job, "Job"),), job=True)
 
 
 def _remembered(view: View, known: tuple[Revision, ...]) -> Artifact | None:
     """Return the recipe's artifact as the ControllerRevisions and the status know it."""
-    if is_retried(view):
+    if failures.recipe_is_retried(view):
         return None
     candidate, current = view.status.candidate, view.status.current
     stored = [revision.artifact for revision in known if revision.artifact.recipe_hash == view.recipe_hash]
@@ -220,7 +181,7 @@ def _lost_at(view: View, known: tuple[Revision, ...], artifact: Artifact | None)
     if artifact is None:
         return None
     times = []
-    for pod in view.entry_pods:
+    for pod in view.worker_pods:
         revision = find(known, objects.label(pod, names.REVISION_LABEL))
         if revision is None or revision.artifact.artifact_digest != artifact.artifact_digest:
             continue
@@ -229,9 +190,8 @@ def _lost_at(view: View, known: tuple[Revision, ...], artifact: Artifact | None)
 
 
 def _lost_times(pod: Body) -> list[str]:
-    ends = [reasons.terminated(status) for status in reasons.container_statuses(pod)]
-    said = [(end, reasons.failure(end)) for end in ends if end]
-    return [str(end.get("finishedAt")) for end, why in said if why and why.reason is Reason.ARTIFACT_LOST]
+    ends = [(end, pod_problems.reported_failure(end)) for end in pod_problems.failed_ends(pod)]
+    return [str(end.get("finishedAt")) for end, why in ends if why and why.reason is Reason.ARTIFACT_LOST]
 
 
 def _is_older(job: Body, lost_at: str | None) -> bool:
@@ -240,21 +200,21 @@ def _is_older(job: Body, lost_at: str | None) -> bool:
     return lost is not None and finished is not None and lost > finished
 
 
-def _compressing(job: str) -> Note:
-    return note(Reason.COMPRESSING, f"Job {job} makes the artifact")
+def _compressing(job: str) -> Explanation:
+    return Explanation(Reason.COMPRESSING, f"Job {job} makes the artifact")
 
 
-def _lost_note(artifact: Artifact | None) -> Note:
+def _lost(artifact: Artifact | None) -> Explanation:
     digest = artifact.artifact_digest if artifact else "the artifact"
-    return note(Reason.ARTIFACT_LOST, f"the store no longer has {digest}: it is made again")
+    return Explanation(Reason.ARTIFACT_LOST, f"the store no longer has {digest}: it is made again")
 
 
-def _requeue(view: View, job: Body, why: Note | None) -> float | None:
-    if jobs.finished_at(job) is not None:
+def _requeue(view: View, job: Body, why: Explanation | None) -> float | None:
+    if jobs.is_finished(job):
         return jobs.SETTLING_SECONDS
     if jobs.is_suspended(job):
         return None  # its end is a change of the Job
-    alive = [pod for pod in jobs.pods_of(job, view.observed) if not jobs.has_ended(pod)]
+    alive = [pod for pod in jobs.pods_of(job, view.observed) if not objects.has_ended(pod)]
     if not alive:
         return waiting.LOOK_AGAIN_SECONDS  # what forbids its pods shows in events only
     if any(objects.dig(pod, "status", "phase") == "Running" for pod in alive):

@@ -1,45 +1,51 @@
-"""Which event about an object tells best why it waits. Pure."""
+"""Which event about an object explains best why it waits. Pure."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from modelpress.api.conditions import Reason
 from modelpress.planning import kubernetes_reasons, objects
-from modelpress.planning.note import Note, note
+from modelpress.planning.explanation import Explanation
 from modelpress.planning.types import Body
 
-_TOGETHER_SECONDS = 300.0  # two volumes that cannot be mounted are told of in turns
+_TOGETHER_SECONDS = 300.0  # the events about two volumes that cannot be mounted alternate
 
 
-class _Said(NamedTuple):
+class _Warning(NamedTuple):
     rank: int  # 2: known to hold a pod, 1: any other warning, 0: beside the point as a rule
     at: float
-    why: Note
+    why: Explanation
 
 
-def explain_events(body: Body, events: Iterable[Body], since: float = 0.0) -> Note | None:
+def explain_events(body: Body, events: Iterable[Body], since: float = 0.0) -> Explanation | None:
     """Return what the newest event about an object says, from `since` (POSIX seconds) on.
 
     One that is known to hold pods goes before any other. Of several that are repeated in turns it is always
     the same one.
     """
-    return _best([_said(event) for event in events if _is_about(event, body) and _tells(event)], since)
+    return _best(
+        [_warning(event) for event in events if _is_about(event, body) and _is_relevant(event)], since
+    )
 
 
-def explain_claim(name: str, events: Iterable[Body]) -> Note | None:
+def explain_claim(name: str, events: Iterable[Body]) -> Explanation | None:
     """Return what the newest event about a PersistentVolumeClaim says."""
     about = {"kind": "PersistentVolumeClaim", "name": name}
     found = [
-        _said(event)
+        _warning(event)
         for event in events
-        if _tells(event)
+        if _is_relevant(event)
         and all(objects.dig(event, "involvedObject", field) == value for field, value in about.items())
     ]
     best = _best(found, 0.0)
-    return note(Reason.VOLUME_NOT_MOUNTED, f"PersistentVolumeClaim {name}: {best.message}") if best else None
+    return (
+        Explanation(Reason.VOLUME_NOT_MOUNTED, f"PersistentVolumeClaim {name}: {best.message}")
+        if best
+        else None
+    )
 
 
-def _best(found: list[_Said], since: float) -> Note | None:
+def _best(found: list[_Warning], since: float) -> Explanation | None:
     fresh = [each for each in found if each.at >= since]
     if not fresh:
         return None
@@ -47,19 +53,20 @@ def _best(found: list[_Said], since: float) -> Note | None:
     together = [
         each.why
         for each in fresh
-        if each.rank == newest.rank and not newest.at - each.at > _TOGETHER_SECONDS  # of undated ones as well
+        if each.rank == newest.rank
+        and not newest.at - each.at > _TOGETHER_SECONDS  # true of undated events, too
     ]
     return min(together, key=lambda why: (why.reason.value, why.message))
 
 
-def _said(event: Body) -> _Said:
+def _warning(event: Body) -> _Warning:
     word, message = str(event.get("reason") or ""), str(event.get("message") or "")
     known = kubernetes_reasons.meaning(word, message)
     rank = 0 if word in kubernetes_reasons.HINTS else 2 if known else 1
-    return _Said(rank, _last(event), note(known or Reason.POD_NOT_READY, message or word))
+    return _Warning(rank, _last(event), Explanation(known or Reason.POD_NOT_READY, message or word))
 
 
-def _tells(event: Body) -> bool:
+def _is_relevant(event: Body) -> bool:
     return (
         event.get("type", "Warning") == "Warning" or event.get("reason") in kubernetes_reasons.TELLING_NORMAL
     )

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from modelpress.api.conditions import Reason
-from modelpress.planning import reasons
-from tests.unit.planning.world import SPEC, Json, World, ready_world
+from modelpress.planning import pod_problems
+from modelpress.planning.explanation import Explanation
+from tests.unit.planning.fake_cluster import SPEC, FakeCluster, Json, ready_cluster
 
 NOT_READY = {"type": "Ready", "status": "False"}
 NO_SECRET = 'MountVolume.SetUp failed for volume "v" : secret "missing" not found'
@@ -159,7 +160,7 @@ CASES: dict[str, tuple[Json, Reason | None, str]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_the_reason_and_message_of_a_pod(case: str) -> None:
     status, reason, message = CASES[case]
-    found = reasons.explain_pod({"metadata": {"name": "p"}, "status": status})
+    found = pod_problems.explain_pod({"metadata": {"name": "p"}, "status": status})
     assert (found.reason if found else None) is reason
     assert (found.message if found else "") == message
 
@@ -171,18 +172,18 @@ def test_the_reason_and_message_of_a_pod(case: str) -> None:
 def test_an_event_tells_what_a_starting_pod_waits_for(message: str, reason: Reason) -> None:
     pod = {"metadata": {"name": "p", "uid": "u"}, "status": waiting("ContainerCreating")}
     event = {"reason": "FailedMount", "message": message, "involvedObject": {"name": "p", "uid": "u"}}
-    found = reasons.explain_pod(pod, [event])
+    found = pod_problems.explain_pod(pod, [event])
     assert found is not None
     assert (found.reason, found.message) == (reason, message)
     another = {**event, "involvedObject": {"name": "p", "uid": "another"}}
-    assert reasons.explain_pod(pod, [another]) is None
+    assert pod_problems.explain_pod(pod, [another]) is None
 
 
 def test_of_causes_that_are_told_in_turns_it_is_always_the_same_one() -> None:
     pod = {"metadata": {"name": "p", "uid": "u"}, "status": waiting("ContainerCreating")}
     messages = (NO_SECRET, 'configmap "c" not found')
     found = {
-        reasons.explain_pod(
+        pod_problems.explain_pod(
             pod,
             [
                 {
@@ -204,115 +205,117 @@ def test_what_a_container_says_goes_before_what_the_scheduler_says() -> None:
         {"metadata": {"name": "a"}, "status": CASES["no node"][0]},
         {"metadata": {"name": "b"}, "status": CASES["out of memory"][0]},
     ]
-    found = reasons.explain(pods, [])
+    found = pod_problems.explain(pods, [])
     assert found is not None
     assert found.reason is Reason.OUT_OF_MEMORY
 
 
 def test_trouble_of_a_rollout_that_may_pass_shows_in_reconciling_and_ready() -> None:
-    world = World()
-    world.settle()
-    world.job_succeeds()
-    world.settle()
-    pod = world.add_worker(False)
+    cluster = FakeCluster()
+    cluster.settle()
+    cluster.job_succeeds()
+    cluster.settle()
+    pod = cluster.add_worker(False)
     pod["status"] = CASES["no node"][0]
-    world.observe_deployment(replicas=2, updatedReplicas=2)
-    world.settle()
-    assert world.says("Reconciling") == ("True", "PodsUnschedulable")
-    assert world.says("Ready") == ("False", "PodsUnschedulable")
-    assert world.condition("Ready")["message"] == UNSCHEDULABLE
-    assert world.notes[-1].type == "Warning"
+    cluster.observe_deployment(replicas=2, updatedReplicas=2)
+    cluster.settle()
+    assert cluster.says("Reconciling") == ("True", "PodsUnschedulable")
+    assert cluster.says("Ready") == ("False", "PodsUnschedulable")
+    assert cluster.condition("Ready")["message"] == UNSCHEDULABLE
+    assert cluster.notes[-1].type == "Warning"
 
 
 def test_a_quota_that_refuses_pods_is_named() -> None:
-    world = World()
-    world.settle()
-    world.job_succeeds()
-    world.settle()
-    deployment = world.observe_deployment()
+    cluster = FakeCluster()
+    cluster.settle()
+    cluster.job_succeeds()
+    cluster.settle()
+    deployment = cluster.observe_deployment()
     message = 'pods "digits-1" is forbidden: exceeded quota: small'
     deployment["status"]["conditions"] = [{"type": "ReplicaFailure", "status": "True", "message": message}]
-    world.settle()
-    assert world.says("Reconciling") == ("True", "QuotaExceeded")
-    assert world.condition("Reconciling")["message"] == message
+    cluster.settle()
+    assert cluster.says("Reconciling") == ("True", "QuotaExceeded")
+    assert cluster.condition("Reconciling")["message"] == message
 
 
 def test_a_quota_that_refuses_a_jobs_pods_is_named_from_its_events() -> None:
-    world = World()
-    world.settle()
-    assert world.plan().requeue == pytest.approx(10)
-    job = world.only("Job")
-    world.events = [
+    cluster = FakeCluster()
+    cluster.settle()
+    assert cluster.plan().requeue == pytest.approx(10)
+    job = cluster.only("Job")
+    cluster.events = [
         {
             "reason": "FailedCreate",
             "message": "exceeded quota",
             "involvedObject": {"kind": "Job", "uid": job["metadata"]["uid"]},
         }
     ]
-    world.settle()
-    assert world.says("Reconciling") == ("True", "QuotaExceeded")
+    cluster.settle()
+    assert cluster.says("Reconciling") == ("True", "QuotaExceeded")
 
 
 def test_a_secret_that_a_job_lacks_is_named_and_looked_for_again() -> None:
-    world = World({**SPEC, "model": {**SPEC["model"], "secretRef": {"name": "missing"}}})
-    world.settle()
-    pod = world.add_job_pod(world.only("Job"), "Pending")
+    cluster = FakeCluster({**SPEC, "model": {**SPEC["model"], "secretRef": {"name": "missing"}}})
+    cluster.settle()
+    pod = cluster.add_job_pod(cluster.only("Job"), "Pending")
     pod["status"] = waiting("ContainerCreating")
-    world.wait(4)
-    assert world.plan().requeue == pytest.approx(6)
-    world.wait(20)
-    assert world.plan().requeue == pytest.approx(10)
-    world.events = [
+    cluster.wait(4)
+    assert cluster.plan().requeue == pytest.approx(6)
+    cluster.wait(20)
+    assert cluster.plan().requeue == pytest.approx(10)
+    cluster.events = [
         {
             "reason": "FailedMount",
             "message": NO_SECRET,
             "involvedObject": {"uid": pod["metadata"]["uid"]},
         }
     ]
-    world.settle()
-    assert world.says("Reconciling") == ("True", "SecretNotFound")
-    assert world.condition("Reconciling")["message"] == NO_SECRET
+    cluster.settle()
+    assert cluster.says("Reconciling") == ("True", "SecretNotFound")
+    assert cluster.condition("Reconciling")["message"] == NO_SECRET
     pod["status"] = {
         "phase": "Running",
         "conditions": [{"type": "Ready", "status": "True"}],
         "containerStatuses": [{"name": "job", "state": {"running": {}}}],
     }
-    world.settle()
-    assert world.says("Reconciling") == ("True", "Compressing")
-    assert world.plan().requeue is None
+    cluster.settle()
+    assert cluster.says("Reconciling") == ("True", "Compressing")
+    assert cluster.plan().requeue is None
 
 
 def test_a_job_between_two_tries_says_why_the_last_one_failed() -> None:
-    world = World()
-    world.settle()
+    cluster = FakeCluster()
+    cluster.settle()
     said = json.dumps({"reason": "SourceUnavailable", "message": "connection refused"})
-    world.add_job_pod(world.only("Job"), "Failed", world.terminated(69, said))
-    world.settle()
-    assert world.says("Reconciling") == ("True", "SourceUnavailable")
-    events = len(world.notes)
-    world.add_job_pod(world.only("Job"), "Running")
-    world.wait(100)
-    assert world.settle() == []
-    assert world.plan().requeue == pytest.approx(20)
-    world.wait(20)
-    world.settle()
-    assert world.says("Reconciling") == ("True", "Compressing")
-    assert [note.reason for note in world.notes[events:]] == ["Compressing"]
+    cluster.add_job_pod(cluster.only("Job"), "Failed", cluster.terminated(69, said))
+    cluster.settle()
+    assert cluster.says("Reconciling") == ("True", "SourceUnavailable")
+    events = len(cluster.notes)
+    cluster.add_job_pod(cluster.only("Job"), "Running")
+    cluster.wait(100)
+    assert cluster.settle() == []
+    assert cluster.plan().requeue == pytest.approx(20)
+    cluster.wait(20)
+    cluster.settle()
+    assert cluster.says("Reconciling") == ("True", "Compressing")
+    assert [note.reason for note in cluster.notes[events:]] == ["Compressing"]
 
 
 def test_messages_that_change_are_no_new_events() -> None:
-    world = ready_world()
-    world.edit(serving={"maxBatchSize": 8})
-    world.settle()
-    before = len(world.notes)
+    cluster = ready_cluster()
+    cluster.edit(serving={"maxBatchSize": 8})
+    cluster.settle()
+    before = len(cluster.notes)
     for ready in (0, 1):
-        world.add_worker(ready=bool(ready))
-        world.settle()
-    assert len(world.notes) == before
+        cluster.add_worker(ready=bool(ready))
+        cluster.settle()
+    assert len(cluster.notes) == before
 
 
 def test_a_very_long_message_is_cut() -> None:
-    found = reasons.explain_pod({"metadata": {"name": "p"}, "status": waiting("ErrImagePull", "x" * 5000)})
+    found = pod_problems.explain_pod(
+        {"metadata": {"name": "p"}, "status": waiting("ErrImagePull", "x" * 5000)}
+    )
     assert found is not None
     assert len(found.message) == 2000
 
@@ -327,24 +330,24 @@ def test_a_very_long_message_is_cut() -> None:
 )
 def test_out_of_memory_names_the_limit(spec: Json, limit: str) -> None:
     status = crashed(**ended(137, reason="OOMKilled"))
-    found = reasons.explain_pod({"metadata": {"name": "p"}, "spec": spec, "status": status})
-    assert found == (
+    found = pod_problems.explain_pod({"metadata": {"name": "p"}, "spec": spec, "status": status})
+    assert found == Explanation(
         Reason.OUT_OF_MEMORY,
         f"container worker was killed: it used more memory than its limit of {limit}",
     )
 
 
 def test_a_job_out_of_memory_names_the_limit() -> None:
-    world = World({**SPEC, "job": {"resources": {"limits": {"memory": "500Mi"}}}})
-    world.settle()
-    world.job_fails(137, reason="OOMKilled")
-    for pod in world.pods.values():
-        pod["spec"] = world.only("Job")["spec"]["template"]["spec"]
-    world.settle()
-    assert world.says("Stalled") == ("True", "OutOfMemory")
+    cluster = FakeCluster({**SPEC, "job": {"resources": {"limits": {"memory": "500Mi"}}}})
+    cluster.settle()
+    cluster.job_fails(137, reason="OOMKilled")
+    for pod in cluster.pods.values():
+        pod["spec"] = cluster.only("Job")["spec"]["template"]["spec"]
+    cluster.settle()
+    assert cluster.says("Stalled") == ("True", "OutOfMemory")
     assert (
         "container job was killed: it used more memory than its limit of 500Mi"
-        in (world.condition("Stalled")["message"])
+        in (cluster.condition("Stalled")["message"])
     )
 
 
@@ -356,5 +359,5 @@ def test_replica_sets_that_cannot_be_made_are_told_of() -> None:
         "reason": "ReplicaSetCreateError",
         "message": message,
     }
-    found = reasons.refused_pods({"status": {"conditions": [progress]}})
-    assert found == (Reason.ADMISSION_REFUSED, message)
+    found = pod_problems.refused_pods({"status": {"conditions": [progress]}})
+    assert found == Explanation(Reason.ADMISSION_REFUSED, message)

@@ -1,0 +1,49 @@
+"""How an event about a ModelDeployment is written."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from modelpress.api.names import FIELD_MANAGER
+from modelpress.planning.objects import format_time
+from modelpress.planning.types import Body, EventNote
+
+_MESSAGE_LIMIT = 1024  # characters of an Event's message
+
+
+def event_body(resource: Body, event: EventNote, now: datetime) -> dict[str, Any]:
+    """Return the Event to create that tells of something about a ModelDeployment."""
+    metadata = resource["metadata"]
+    moment = format_time(now)
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{metadata['name']}.{_suffix(resource, event)}",
+            "namespace": metadata["namespace"],
+        },
+        "involvedObject": {
+            "apiVersion": resource["apiVersion"],
+            "kind": resource["kind"],
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"],
+        },
+        "type": event.type,
+        "reason": event.reason,
+        "message": event.message[:_MESSAGE_LIMIT],
+        "source": {"component": FIELD_MANAGER},
+        "reportingComponent": f"modelpress.dev/{FIELD_MANAGER}",
+        "reportingInstance": "",
+        "firstTimestamp": moment,
+        "lastTimestamp": moment,
+        "count": 1,
+    }
+
+
+def _suffix(resource: Body, event: EventNote) -> str:
+    """Return the end of an Event's name: the same for one that is to be told once."""
+    if not event.once:
+        return uuid.uuid4().hex[:16]
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{resource['metadata']['uid']}/{event.reason}").hex[:16]
