@@ -21,7 +21,7 @@ from modelpress.artifacts import termination
 from modelpress.artifacts.stores import open_store
 from modelpress.compression import job, report
 from tests.support.models import DigitsModels
-from tests.unit.serving.artifacts import worker
+from tests.support.serving.artifacts import worker
 
 
 @dataclass(frozen=True)

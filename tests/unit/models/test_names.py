@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from modelpress.compression.converter import FLOAT32, Converter
 from modelpress.models.load import load
 from modelpress.models.names import unique
-from tests.unit.serving.artifacts import make_artifact, worker
+from tests.support.serving.artifacts import make_artifact, worker
 
 
 @pytest.mark.parametrize(
