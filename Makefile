@@ -42,7 +42,7 @@ node-packages: ## Install what `make node` needs of the system: Debian, as root.
 
 .PHONY: node
 node: setup binaries ## Run the images on real kubelets with containerd: root, Linux, `make node-packages`.
-	$(BIN)/python -m pytest tests/node
+	$(BIN)/python -m pytest tests/e2e/node
 
 .PHONY: lint
 lint: setup ## Format check, lint, types, layers, freshness of the CRD.
@@ -78,7 +78,7 @@ push: images ## Build the images and push them to REGISTRY.
 
 .PHONY: test-images
 test-images: setup binaries ## Build the images on Debian and test them: root, `make node-packages`.
-	$(BIN)/python -m pytest tests/images
+	$(BIN)/python -m pytest tests/e2e/images
 
 .PHONY: crd
 crd: setup ## Write crds/ from the Python types.

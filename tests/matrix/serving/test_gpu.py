@@ -1,12 +1,9 @@
 """The GPU executor on logical devices of the CPU, each test in a process of its own: TensorFlow's devices are
 chosen once in a process.
-
-Of the models times the layouts, a seeded third; all of them with MODELPRESS_TEST_FULL=1.
 """
 
 import json
 import os
-import random
 import re
 import subprocess
 import sys
@@ -40,8 +37,6 @@ Layout = tuple[int, int, int]  # data, pipeline, tensor
 ONE, COPIES, STAGES, BOTH, SHARDS = (1, 1, 1), (2, 1, 1), (1, 3, 1), (2, 3, 1), (1, 1, 2)
 GRID = (1, 2, 2)
 PRODUCT = [(f"{name}-int8", layout) for name in MODELS for layout in (COPIES, STAGES, SHARDS, GRID)]
-if not os.environ.get("MODELPRESS_TEST_FULL"):
-    PRODUCT = random.Random(6).sample(PRODUCT, 7)
 MEASURED = [(f"{name}-int8", SHARDS) for name in ("mlp", "cnn", "attention")]  # in bytes
 CASES: list[tuple[str, Layout]] = [
     *((f"{name}-{scheme}", ONE) for name, scheme in WHOLE),

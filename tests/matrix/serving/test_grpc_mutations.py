@@ -1,7 +1,6 @@
 """Mutated and slow gRPC connections against a real worker process, while clients of grpcio are served."""
 
 import asyncio
-import os
 import random
 import struct
 import threading
@@ -18,7 +17,7 @@ from tests.support.serving.grpc_client import Client, images, output, until
 from tests.support.serving.grpc_mutations import hostile, well_formed
 from tests.support.serving.siege import ask, besiege, drip, harm_nobody
 
-COUNT = 10_000 if os.environ.get("MODELPRESS_TEST_FULL") else 2_000
+COUNT = 10_000
 SLOW = 200
 INTERNAL = b"13"  # gRPC's code for faults of ours
 

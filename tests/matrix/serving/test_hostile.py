@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import re
 import threading
 from collections import Counter
@@ -17,7 +16,7 @@ from tests.support.serving.mutations import hostile, oip
 from tests.support.serving.oip_requests import images, output, request
 from tests.support.serving.siege import ask, besiege, drip, harm_nobody
 
-COUNT = 10_000 if os.environ.get("MODELPRESS_TEST_FULL") else 1_500
+COUNT = 10_000
 SLOW = 200
 ALLOWED = {503, 504}
 

@@ -1,6 +1,5 @@
 """The published OpenAPI document, and requests made from it, against real workers."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from modelpress.serving.protocols.base import Model
 from modelpress.serving.signature import Signature, Tensor
 from tests.support.serving.artifacts import Worker, worker
 
-EXAMPLES = 500 if os.environ.get("MODELPRESS_TEST_FULL") else 25  # of each path
+EXAMPLES = 500  # of each path
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

@@ -21,7 +21,7 @@ from modelpress.artifacts.image import (
     sha256_digest,
 )
 from modelpress.artifacts.layout import LayoutStore
-from tests.unit.artifacts.artifacts import contents, make
+from tests.support.artifact_folders import contents, make
 
 
 @dataclass
