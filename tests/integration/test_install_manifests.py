@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from modelpress import cli
+from tests.support import needs
 from tests.support.binaries import kubernetes
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -44,6 +45,7 @@ def moved(registry: str, **version: str) -> list[dict[str, str]]:
 
 
 def render(folder: Path) -> str:
+    needs.program("controlplane")
     command = [*kubernetes("kubectl"), "kustomize", str(folder)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 

@@ -17,6 +17,7 @@ from modelpress.api.errors import DataError, MissingError, PermissionDenied, Una
 from modelpress.artifacts.image import pack
 from modelpress.artifacts.manifest import load_verified
 from modelpress.artifacts.stores import Store, open_store, renew_in_layout, unpack_layout
+from tests.support import needs
 from tests.support.artifact_folders import KEY, contents, make
 from tests.support.binaries import binary
 from tests.support.gate import gate
@@ -184,6 +185,7 @@ def test_another_oci_client_reads_the_artifact(registry: Registry, tmp_path: Pat
     folder = make(tmp_path / "artifact")
     name = f"{registry.host}/{repository()}"
     digest = push(open_store(f"oci://{name}"), folder)
+    needs.program("crane")
     crane = str(binary("crane"))
 
     def run(*arguments: str) -> bytes:
@@ -201,6 +203,7 @@ def test_a_layout_is_readable_by_another_oci_client(registry: Registry, tmp_path
     folder = make(tmp_path / "artifact")
     digest = push(open_store((tmp_path / "layout").as_uri()), folder)
     name = f"{registry.host}/{repository()}"
+    needs.program("crane")
     command = [str(binary("crane")), "push", str(tmp_path / "layout"), f"{name}:copied"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     open_store(f"oci://{name}").pull(digest, tmp_path / "out")

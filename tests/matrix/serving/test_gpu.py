@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.support import model_cache
 from tests.support.serving.artifacts import free_port, wait_ready
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -82,8 +83,7 @@ def tolerance(artifact: str) -> float:
 def gpu_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with NAME-SCHEME and NAME-SCHEME.npz, as gpu_models.py writes them."""
     folder = tmp_path_factory.mktemp("gpu")
-    program = PROJECT / "tests/support/serving/gpu_models.py"
-    subprocess.run([sys.executable, str(program), str(folder)], check=True, capture_output=True, cwd=PROJECT)
+    model_cache.copy("tests.support.serving.gpu_models", folder)
     return folder
 
 

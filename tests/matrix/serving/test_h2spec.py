@@ -14,6 +14,7 @@ from modelpress.serving.protocols.grpc.http2 import Http2Connection, Stream
 from modelpress.serving.protocols.grpc.lifetime import Connections
 from modelpress.serving.protocols.grpc.limits import LIMITS
 from modelpress.serving.protocols.grpc.outbox import Backlog
+from tests.support import needs
 from tests.support.binaries import binary
 
 _LATER = 0.05  # seconds: streams must be open for a while
@@ -38,6 +39,7 @@ class Bytes:
 
 
 def test_h2spec(tmp_path: Path) -> None:
+    needs.program("h2spec")
     program, report = binary("h2spec"), tmp_path / "report.xml"
 
     async def run() -> tuple[int, str]:

@@ -20,6 +20,7 @@ from modelpress.api.contract import JobFailure
 from modelpress.artifacts.digests import file_sha256
 from modelpress.artifacts.manifest import ArtifactManifest, Form, TensorSpec, save
 from modelpress.serving.executors.litert import LiteRTExecutor
+from tests.support import model_cache
 
 SCHEMES = ("float32", "int8", "float16", "static", "int4", "weights")
 NAMES = ("seed", "skip", "two", "integers", "lengths", "slow")
@@ -35,9 +36,8 @@ _OUTPUTS = {
 
 
 def convert(folder: Path) -> None:
-    """Write NAME-SCHEME.tflite of every model into `folder`; TensorFlow does it in another process."""
-    program = Path(__file__).with_name("convert_models.py")
-    subprocess.run([sys.executable, str(program), str(folder)], check=True, capture_output=True)
+    """Write NAME-SCHEME.tflite of every model, converted once, into `folder`."""
+    model_cache.copy("tests.support.serving.convert_models", folder)
 
 
 def make_artifact(
