@@ -59,14 +59,8 @@ class Program:
         return f"{self.version}-{hashlib.sha256(chr(0).join(contents).encode()).hexdigest()[:8]}"
 
 
-TESTED = (
-    "controlplane",
-    "registry",
-    "crane",
-    "s3server",
-    "fake-gcs-server",
-    "azurite",
-)  # by tests/integration
+# by tests/integration
+TESTED = ("controlplane", "registry", "crane", "s3server", "fake-gcs-server", "azurite")
 KUBERNETES_VERSION = "v1.34.4"
 PROGRAMS: dict[str, Program] = {
     # etcd, API server, controller-manager, scheduler, kubelet, kube-proxy and kubectl as one file, in a
@@ -216,12 +210,8 @@ def absent() -> str | None:
     missing = [name for name in TESTED if not present(name)]
     if not missing:
         return None
-    start = (
-        "NO KUBERNETES CONTROL PLANE WAS TESTED"
-        if "controlplane" in missing
-        else "NOT ALL SERVERS WERE TESTED"
-    )
-    return f"{start}: not built: {', '.join(missing)}. `make e2e` builds and tests them."
+    cluster = ", and no ModelDeployment on an API server" if "controlplane" in missing else ""
+    return f"NOT TESTED, because not built: {', '.join(missing)}{cluster}. `make e2e` builds them."
 
 
 def _say(text: str) -> None:

@@ -210,7 +210,6 @@ def in_layer(document: dict[str, Any], name: str, **settings: Any) -> None:
         ),
         (lambda d: in_layer(d, "reshape", target_shape=[7, 7]), Reason.UNSUPPORTED_MODEL, "cannot be built"),
     ],
-    ids=str,
 )
 def test_a_structure_that_was_changed_is_refused(
     originals: dict[str, LoadedModel], tmp_path: Path, change: Any, reason: Reason, said: str
