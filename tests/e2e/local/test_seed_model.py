@@ -1,5 +1,5 @@
 """The seed model, from its files to answers, as a user of local mode: pruned, clipped, quantized and served
-by one pod on one device, as two copies and as three stages.
+in three stages. tests/integration/serving compares all layouts.
 """
 
 import re
@@ -25,42 +25,22 @@ BATCHES = range(1, 66)
 Outputs = npt.NDArray[np.float32]
 
 
-@pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One state folder for all runs: the recipe is the same, so one artifact serves them all."""
-    return tmp_path_factory.mktemp("state")
-
-
-@pytest.fixture(scope="module")
-def one_device(digits_models: DigitsModels, state: Path) -> list[Outputs]:
-    """Outputs of batches of 1..65 rows from one device."""
-    return _answers(digits_models, digits_models.saved_model, state, {})
-
-
-@pytest.mark.parametrize("parallelism", [{"data": 2}, {"pipeline": 3}])
-def test_parallel_devices_give_the_bits_of_one_device_in_its_order(
-    digits_models: DigitsModels, state: Path, one_device: list[Outputs], parallelism: dict[str, int]
+def test_answers_keep_the_order_of_their_rows_in_batches_of_every_size(
+    digits_models: DigitsModels, tmp_path: Path
 ) -> None:
-    answers = _answers(digits_models, digits_models.saved_model, state, parallelism)
+    answers = _answers(digits_models, tmp_path)
     assert [len(rows) for rows in answers] == list(BATCHES)
-    for answer, expected in zip(answers, one_device, strict=True):
-        np.testing.assert_array_equal(answer, expected)
-
-
-def test_the_functional_file_gives_the_same_predictions(
-    digits_models: DigitsModels, state: Path, one_device: list[Outputs]
-) -> None:
-    answers = _answers(digits_models, digits_models.functional, state, {})
-    for answer, expected in zip(answers, one_device, strict=True):
-        np.testing.assert_array_equal(answer.argmax(axis=1), expected.argmax(axis=1))
-        np.testing.assert_allclose(answer, expected, atol=1e-5)
+    for answer in answers:
+        np.testing.assert_allclose(answer, answers[-1][: len(answer)], atol=1e-5)
+    digits = digits_models.digits.test_y[: len(answers[-1])]
+    assert (answers[-1].argmax(axis=1) == digits).mean() > 0.9
 
 
 def test_the_subclassed_keras_file_is_refused_with_one_line_that_says_how_to_export_it(
-    digits_models: DigitsModels, state: Path, tmp_path: Path
+    digits_models: DigitsModels, tmp_path: Path
 ) -> None:
-    manifest = _manifest(tmp_path / "manifest.yaml", digits_models, digits_models.subclassed, {})
-    command = [sys.executable, "-m", "modelpress", "run", "-f", str(manifest), "--state", str(state)]
+    manifest = _manifest(tmp_path / "manifest.yaml", digits_models, digits_models.subclassed)
+    command = [sys.executable, "-m", "modelpress", "run", "-f", str(manifest), "--state", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=800)
     assert ended.returncode == DataError.exit_code
     said = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
@@ -69,8 +49,8 @@ def test_the_subclassed_keras_file_is_refused_with_one_line_that_says_how_to_exp
     assert "model.export(" in said[0]
 
 
-def _answers(models: DigitsModels, model: Path, state: Path, parallelism: dict[str, int]) -> list[Outputs]:
-    with _running(models, model, state, parallelism) as url, httpx.Client(base_url=url, timeout=30) as client:
+def _answers(models: DigitsModels, state: Path) -> list[Outputs]:
+    with _running(models, state) as url, httpx.Client(base_url=url, timeout=30) as client:
         name = client.get("/v2/models/seed").json()["inputs"][0]["name"]
         return [_infer(client, name, models.digits.test_x[:rows]) for rows in BATCHES]
 
@@ -84,9 +64,9 @@ def _infer(client: httpx.Client, name: str, rows: npt.NDArray[np.float32]) -> Ou
 
 
 @contextmanager
-def _running(models: DigitsModels, model: Path, state: Path, parallelism: dict[str, int]) -> Iterator[str]:
+def _running(models: DigitsModels, state: Path) -> Iterator[str]:
     """Yield the URL of a `modelpress run`, ended with the context."""
-    manifest = _manifest(state / "manifest.yaml", models, model, parallelism)
+    manifest = _manifest(state / "manifest.yaml", models, models.saved_model)
     command = [sys.executable, "-m", "modelpress", "run", "-f", str(manifest), "--state", str(state)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -104,7 +84,7 @@ def _running(models: DigitsModels, model: Path, state: Path, parallelism: dict[s
         process.communicate(timeout=60)
 
 
-def _manifest(path: Path, models: DigitsModels, model: Path, parallelism: dict[str, int]) -> Path:
+def _manifest(path: Path, models: DigitsModels, model: Path) -> Path:
     body: dict[str, Any] = {
         "apiVersion": "modelpress.dev/v1alpha1",
         "kind": "ModelDeployment",
@@ -118,7 +98,7 @@ def _manifest(path: Path, models: DigitsModels, model: Path, parallelism: dict[s
             },
             "optimization": {"weightClipping": {"min": "-1", "max": "1"}},
             "evaluation": {"minScore": "50%"},
-            "parallelism": parallelism,
+            "parallelism": {"pipeline": 3},
             "devices": {"type": "CPU"},
         },
     }
