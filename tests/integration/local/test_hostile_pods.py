@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner, Result
 
 from modelpress import cli
@@ -51,6 +52,33 @@ def test_files_of_secrets_are_for_the_user_alone(harness: Harness) -> None:
     assert file.read_bytes() == b"abc"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("path", ["../../../escaped", "/escaped", "a/../../escaped", ".."])
+def test_a_pod_writes_no_file_outside_of_its_volume(harness: Harness, path: str) -> None:
+    harness.secrets["keys"] = {"token": b"abc"}
+    volume = {"name": "s", "secret": {"secretName": "keys", "items": [{"key": "token", "path": path}]}}
+    pod = harness.start(restartPolicy="Never", volumes=[volume], containers=[python("print('never')")])
+    harness.until(pod.events, "an event")
+    assert "invalid path of secret key token" in pod.events()[0]["message"]
+    assert not list(harness.folder.rglob("*escaped*"))
+
+
+def test_a_link_in_place_of_a_file_is_not_followed(harness: Harness) -> None:
+    target = harness.folder / "target"
+    target.write_bytes(b"mine")
+    volume = harness.folder / "pod-0" / "volumes" / "s"
+    volume.mkdir(parents=True)
+    (volume / "token").symlink_to(target)
+    harness.secrets["keys"] = {"token": b"abc"}
+    pod = harness.start(
+        restartPolicy="Never",
+        volumes=[{"name": "s", "secret": {"secretName": "keys"}}],
+        containers=[python("print('never')")],
+    )
+    harness.until(pod.events, "an event")
+    assert "secret key token cannot be written" in pod.events()[0]["message"]
+    assert target.read_bytes() == b"mine"
 
 
 def test_a_link_in_place_of_the_folder_of_a_run_is_refused(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from modelpress.api.spec import Spec
 from modelpress.local import documents, secrets, variables
 from modelpress.local.run import _own_folder
 from modelpress.local.variables import ACCEPTED
-from tests.integration.local.pod_harness import Harness, python
 from tests.support import manifest_table
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -150,33 +149,6 @@ def test_an_error_quotes_no_more_than_a_person_reads(name: str, content: str, tm
     assert result.exit_code == 64
     assert result.stdout == ""
     assert max(map(len, result.stderr.splitlines())) <= 2200
-
-
-@pytest.mark.parametrize("path", ["../../../escaped", "/escaped", "a/../../escaped", ".."])
-def test_a_pod_writes_no_file_outside_of_its_volume(harness: Harness, path: str) -> None:
-    harness.secrets["keys"] = {"token": b"abc"}
-    volume = {"name": "s", "secret": {"secretName": "keys", "items": [{"key": "token", "path": path}]}}
-    pod = harness.start(restartPolicy="Never", volumes=[volume], containers=[python("print('never')")])
-    harness.until(pod.events, "an event")
-    assert "invalid path of secret key token" in pod.events()[0]["message"]
-    assert not list(harness.folder.rglob("*escaped*"))
-
-
-def test_a_link_in_place_of_a_file_is_not_followed(harness: Harness) -> None:
-    target = harness.folder / "target"
-    target.write_bytes(b"mine")
-    volume = harness.folder / "pod-0" / "volumes" / "s"
-    volume.mkdir(parents=True)
-    (volume / "token").symlink_to(target)
-    harness.secrets["keys"] = {"token": b"abc"}
-    pod = harness.start(
-        restartPolicy="Never",
-        volumes=[{"name": "s", "secret": {"secretName": "keys"}}],
-        containers=[python("print('never')")],
-    )
-    harness.until(pod.events, "an event")
-    assert "secret key token cannot be written" in pod.events()[0]["message"]
-    assert target.read_bytes() == b"mine"
 
 
 # folders
