@@ -210,8 +210,8 @@ def absent() -> str | None:
     missing = [name for name in TESTED if not present(name)]
     if not missing:
         return None
-    cluster = ", and no ModelDeployment on an API server" if "controlplane" in missing else ""
-    return f"NOT TESTED, because not built: {', '.join(missing)}{cluster}. `make e2e` builds them."
+    cluster = " No ModelDeployment ran on an API server." if "controlplane" in missing else ""
+    return f"Skipped, because not built: tests with {', '.join(missing)}.{cluster} `make e2e` builds them."
 
 
 def _say(text: str) -> None:
