@@ -18,7 +18,7 @@ from tests.support.binaries import cache
 
 PROJECT = Path(__file__).resolve().parents[2]
 PRODUCT = tuple(f"operator/modelpress/{name}" for name in ("api", "artifacts", "compression", "models"))
-# the files and folders, beside the program's own, on which it depends what is made
+# the files and folders, beside the program's own file, that decide what it makes
 _SOURCES: dict[str, tuple[str, ...]] = {
     "tests.support.models": (),
     "tests.support.small_models": ("tests/support/models.py",),

@@ -10,24 +10,9 @@ from modelpress.api.contract import JobRequest
 from modelpress.api.errors import DataError, UsageError
 from modelpress.api.spec import Scheme
 from modelpress.compression import calibration, recipe
-from tests.support import small_models
 from tests.support.compressed import compress
 from tests.support.models import DigitsModels
 from tests.support.small_models import TrainedModel
-
-
-@pytest.fixture(scope="module")
-def models(digits_models: DigitsModels, tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedModel]:
-    folder = tmp_path_factory.mktemp("models")
-    flat, images = folder / "flat.npz", folder / "images.npz"
-    np.savez(flat, x=digits_models.digits.train_x)
-    np.savez(images, x=digits_models.digits.train_x.reshape(-1, 8, 8, 1))
-    return {
-        "mlp": TrainedModel(digits_models.functional, digits_models.flat_data, flat),
-        "cnn": TrainedModel(digits_models.cnn, digits_models.image_data, images),
-        "depthwise": small_models.depthwise(folder),
-        "text": small_models.text(folder),
-    }
 
 
 def test_static_without_calibration_data_is_refused() -> None:
@@ -45,11 +30,11 @@ def test_static_without_calibration_data_is_refused() -> None:
 
 
 def test_calibration_rows_that_are_no_numbers_are_refused(
-    models: dict[str, TrainedModel], tmp_path: Path
+    digits_models: DigitsModels, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.npz"
     np.savez(broken, x=np.full((3, 64), np.nan, np.float32))
-    model = TrainedModel(models["mlp"].path, models["mlp"].evaluation, broken)
+    model = TrainedModel(digits_models.functional, digits_models.flat_data, broken)
     with pytest.raises(DataError, match=r"data\.calibration, input image: some values are NaN") as caught:
         compress(model, Scheme.INT8_STATIC, tmp_path)
     assert caught.value.reason is Reason.INVALID_DATA
