@@ -33,7 +33,7 @@ def test_answers_keep_the_order_of_their_rows_in_batches_of_every_size(
     for answer in answers:
         np.testing.assert_allclose(answer, answers[-1][: len(answer)], atol=1e-5)
     digits = digits_models.digits.test_y[: len(answers[-1])]
-    assert (answers[-1].argmax(axis=1) == digits).mean() > 0.9
+    assert (answers[-1].argmax(axis=1) == digits).mean() > 0.7  # half of the weights are pruned
 
 
 def test_the_subclassed_keras_file_is_refused_with_one_line_that_says_how_to_export_it(
