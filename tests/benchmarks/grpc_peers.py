@@ -23,7 +23,7 @@ import psutil
 
 from modelpress.serving.protocols.grpc import open_inference_pb2 as pb
 from tests.support import environments
-from tests.unit.serving.artifacts import convert, free_port, make_artifact, worker
+from tests.support.serving.artifacts import convert, free_port, make_artifact, worker
 
 KSERVE = ("kserve==0.21.0",)
 ROUNDS = 5

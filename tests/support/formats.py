@@ -1,6 +1,6 @@
 """What works on models of which format, and what is refused and why.
 
-`tests/unit/compression/test_formats.py` runs every cell for real and asserts what stands here;
+`tests/matrix/compression/test_formats.py` runs every cell for real and asserts what stands here;
 `tests/support/formats_table.py` renders the same as the table of docs/compression.md.
 """
 

@@ -1,4 +1,4 @@
-"""The table of manifests with their verdicts, read from tests/data/manifests.yaml."""
+"""The table of manifests with their verdicts, read from tests/support/data/manifests.yaml."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-TABLE = Path(__file__).resolve().parents[1] / "data" / "manifests.yaml"
+TABLE = Path(__file__).resolve().parent / "data" / "manifests.yaml"
 HEAD = "apiVersion: modelpress.dev/v1alpha1\nkind: ModelDeployment\nmetadata:\n"
 NAME = "name: digits\n"
 GPU = 'spec:\n  model: {uri: "s3://models/digits.keras"}\n'

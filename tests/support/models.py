@@ -5,6 +5,7 @@ The functional and the subclassed network have the same weights, so that their p
 
 import os
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelpress import logs
+from tests.support import model_cache
 
 logs.quiet_tensorflow()
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -57,21 +59,13 @@ def load_digits() -> Digits:
 
 
 def build(folder: Path) -> DigitsModels:
-    """Train and write everything; takes about 15 seconds."""
-    import keras
+    """Write the models and the data, trained once, into a folder."""
+    model_cache.copy("tests.support.models", folder)
+    return _below(folder)
 
-    digits = load_digits()
-    keras.utils.clear_session()  # names of layers count from the start, whatever was built before
-    keras.utils.set_random_seed(0)
-    functional = _functional(keras)
-    _train(functional, digits.train_x, digits.train_y, epochs=30)
-    subclassed = _subclassed(keras)
-    subclassed(digits.train_x[:1])
-    subclassed.set_weights(functional.get_weights())
-    cnn = _cnn(keras)
-    _train(cnn, digits.train_x.reshape(-1, 8, 8, 1), digits.train_y, epochs=8)
 
-    models = DigitsModels(
+def _below(folder: Path) -> DigitsModels:
+    return DigitsModels(
         folder=folder,
         saved_model=folder / "seed",
         zipped=folder / "seed.zip",
@@ -82,8 +76,24 @@ def build(folder: Path) -> DigitsModels:
         cnn=folder / "cnn.keras",
         flat_data=folder / "flat.npz",
         image_data=folder / "images.npz",
-        digits=digits,
+        digits=load_digits(),
     )
+
+
+def main(folder: Path) -> None:
+    """Train and write everything."""
+    import keras
+
+    models = _below(folder)
+    digits = models.digits
+    keras.utils.set_random_seed(0)
+    functional = _functional(keras)
+    _train(functional, digits.train_x, digits.train_y, epochs=30)
+    subclassed = _subclassed(keras)
+    subclassed(digits.train_x[:1])
+    subclassed.set_weights(functional.get_weights())
+    cnn = _cnn(keras)
+    _train(cnn, digits.train_x.reshape(-1, 8, 8, 1), digits.train_y, epochs=8)
     subclassed.export(models.saved_model, verbose=False)
     shutil.make_archive(str(folder / "seed"), "zip", folder, "seed")
     shutil.make_archive(str(folder / "seed"), "gztar", models.saved_model)
@@ -93,7 +103,6 @@ def build(folder: Path) -> DigitsModels:
     cnn.save(models.cnn)
     np.savez_compressed(models.flat_data, x=digits.test_x, y=digits.test_y)
     np.savez_compressed(models.image_data, x=digits.test_x.reshape(-1, 8, 8, 1), y=digits.test_y)
-    return models
 
 
 def _functional(keras: Any) -> Any:
@@ -131,3 +140,7 @@ def _cnn(keras: Any) -> Any:
 def _train(model: Any, x: npt.NDArray[Any], y: npt.NDArray[Any], epochs: int) -> None:
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(x, y, epochs=epochs, batch_size=32, verbose=0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

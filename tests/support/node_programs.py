@@ -21,8 +21,7 @@ _FILES = ("package.json", "package-lock.json")
 
 def azurite(cache: Path) -> list[str]:
     """Return the command of Azurite's blob server, installing it into the folder `cache` first if need be."""
-    content = b"".join((AZURITE_SOURCE / name).read_bytes() for name in _FILES)
-    target = cache / f"azurite-{hashlib.sha256(content).hexdigest()[:8]}"
+    target = _target(cache)
     node, npm = _node(cache)
     with FileLock(f"{target}.lock"):
         if not target.exists():
@@ -36,6 +35,16 @@ def azurite(cache: Path) -> list[str]:
             subprocess.run([*npm, "ci", *options], cwd=unpacked, check=True, stdout=sys.stderr)
             unpacked.rename(target)
     return [str(node), str(target / "node_modules/azurite/dist/src/blob/main.js")]
+
+
+def present(cache: Path) -> bool:
+    """Return whether Azurite is installed in the folder `cache`."""
+    return _target(cache).exists()
+
+
+def _target(cache: Path) -> Path:
+    content = b"".join((AZURITE_SOURCE / name).read_bytes() for name in _FILES)
+    return cache / f"azurite-{hashlib.sha256(content).hexdigest()[:8]}"
 
 
 def _node(cache: Path) -> tuple[Path, list[str]]:

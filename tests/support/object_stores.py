@@ -17,6 +17,7 @@ import httpx
 import pytest
 from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, generate_container_sas
 
+from tests.support import needs
 from tests.support.binaries import binary, cache
 from tests.support.hub import Hub, run_hub
 from tests.support.node_programs import azurite
@@ -87,6 +88,7 @@ class Azure:
 @contextlib.contextmanager
 def run_gcs(folder: Path) -> Iterator[Gcs]:
     """Run an empty Google Cloud Storage server."""
+    needs.program("fake-gcs-server")
     server = Gcs(f"http://127.0.0.1:{(port := free_port())}")
     folder.mkdir(parents=True, exist_ok=True)
     command = [str(binary("fake-gcs-server")), "-backend", "memory", "-scheme", "http", "-log-level", "error"]
@@ -108,6 +110,7 @@ def run_gcs(folder: Path) -> Iterator[Gcs]:
 @contextlib.contextmanager
 def run_azure(folder: Path) -> Iterator[Azure]:
     """Run an empty Azure Blob Storage server."""
+    needs.program("azurite")
     server = Azure(f"http://127.0.0.1:{(port := free_port())}")
     folder.mkdir(parents=True, exist_ok=True)
     command = [*azurite(cache()), "--blobHost", "127.0.0.1", "--blobPort", str(port)]

@@ -23,6 +23,7 @@ import pytest
 import s3fs
 import yaml
 
+from tests.support import needs
 from tests.support.binaries import binary
 
 __all__ = ["protected_registry", "registry", "s3", "web"]
@@ -124,6 +125,7 @@ def free_port() -> int:
 @contextlib.contextmanager
 def run_registry(folder: Path, auth: dict[str, object] | None = None) -> Iterator[Registry]:
     """Run the CNCF distribution registry with its data in `folder`; `auth` is a part of its configuration."""
+    needs.program("registry")
     port = free_port()
     config = {
         "version": "0.1",
@@ -155,6 +157,7 @@ def htpasswd(folder: Path) -> dict[str, object]:
 @contextlib.contextmanager
 def run_s3(folder: Path) -> Iterator[S3]:
     """Run an empty S3 server."""
+    needs.program("s3server")
     server = S3(f"http://127.0.0.1:{free_port()}")
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log"

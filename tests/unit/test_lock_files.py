@@ -1,4 +1,4 @@
-"""The lock files of the images fit pyproject.toml, without a network. tests/images resolves them."""
+"""The lock files of the images fit pyproject.toml, without a network. tests/e2e/images resolves them."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""YAML as kubectl reads it; tests/cluster/test_api.py asks kubectl itself for the same scalars."""
+"""YAML as kubectl reads it; tests/e2e/cluster/test_api.py asks kubectl itself for the same scalars."""
 
 from typing import Any
 

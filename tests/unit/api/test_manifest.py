@@ -1,4 +1,4 @@
-"""Checking a manifest without a cluster; tests/cluster/test_api.py proves the same on a real API server."""
+"""Checking a manifest without a cluster; e2e/cluster/test_api.py proves the same on a real API server."""
 
 from typing import Any
 

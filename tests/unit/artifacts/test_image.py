@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from modelpress.api.errors import DataError, MissingError
 from modelpress.artifacts.image import KEY_ANNOTATION, Image, pack, sha256_digest
-from tests.unit.artifacts.artifacts import KEY, make
+from tests.support.artifact_folders import KEY, make
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_.-]{0,6}(/[a-z][a-z0-9_.-]{0,6})?", fullmatch=True)
 

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +6,7 @@ import pytest
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError, MissingError
 from modelpress.artifacts.manifest import load, load_verified, parse
-from tests.unit.artifacts.artifacts import make, manifest
+from tests.support.artifact_folders import make, manifest
 
 
 def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path) -> None:
@@ -78,12 +76,3 @@ def test_what_is_not_a_manifest_is_corrupt(tmp_path: Path, content: bytes) -> No
 def test_a_folder_without_a_manifest_is_no_artifact(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="is not an artifact"):
         load(tmp_path)
-
-
-def test_reading_a_manifest_imports_no_heavy_module() -> None:
-    program = "import sys, modelpress.artifacts.manifest; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
-    ).stdout.split()
-    heavy = {"tensorflow", "fsspec", "s3fs", "aiohttp", "botocore", "oras", "requests", "kubernetes", "kopf"}
-    assert heavy & set(loaded) == set()

@@ -21,7 +21,7 @@ from modelpress.artifacts.image import (
     sha256_digest,
 )
 from modelpress.artifacts.layout import LayoutStore
-from tests.unit.artifacts.artifacts import contents, make
+from tests.support.artifact_folders import contents, make
 
 
 @dataclass
@@ -145,7 +145,9 @@ def test_a_tar_that_differs_from_its_diff_id_is_refused(hostile: Hostile) -> Non
 
 
 @pytest.mark.parametrize(
-    "layer", [b"", b"no gzip", gzip.compress(b"no tar at all" * 100), gzip.compress(b"a")[:-4]]
+    "layer",
+    [b"", b"no gzip", gzip.compress(b"no tar at all" * 100), gzip.compress(b"a")[:-4]],
+    ids=["empty", "no gzip", "no tar", "cut"],
 )
 def test_a_layer_that_is_no_gzip_tar_is_refused(hostile: Hostile, layer: bytes) -> None:
     refused(hostile, hostile.image(layer, sha256_digest(b"")))

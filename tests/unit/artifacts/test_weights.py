@@ -167,7 +167,6 @@ def one(metadata: dict[str, Any], **fields: Any) -> None:
             "no safetensors file",
         ),
     ],
-    ids=str,
 )
 def test_a_header_that_lies_is_refused(tmp_path: Path, edit: Any, said: str) -> None:
     path = tmp_path / "w.safetensors"

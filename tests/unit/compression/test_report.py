@@ -11,7 +11,7 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.compression import report, report_text
 from modelpress.local.reports import verdict
-from tests.unit.compression import reports
+from tests.support import reports
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "report.schema.json"
 

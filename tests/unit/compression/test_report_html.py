@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from modelpress.compression import report_charts, report_format, report_html, report_sections
 from modelpress.compression.report import LayerSize, Report
 from modelpress.compression.report_html import Verdict
-from tests.unit.compression import reports
+from tests.support import reports
 
 HOSTILE = (
     "</style><script>alert(1)</script>",

@@ -8,7 +8,7 @@ from rich.console import Console
 from modelpress.compression import report_html, report_search, report_text, result
 from modelpress.compression.report import Report
 from modelpress.compression.report_scatter import Point, scatter, together
-from tests.unit.compression.reports import report
+from tests.support.reports import report
 
 
 def search(*, passed: bool = True, name: str = "dense/MatMul") -> dict[str, Any]:

@@ -1,14 +1,9 @@
 """When an indexed object counts as a ghost, and when the indexes are complete."""
 
 import asyncio
-import http.server
-import json
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from kubernetes import client
 
 from modelpress.controllers.resources import POD, WATCHED
 from modelpress.controllers.rest import Request, Rest
@@ -42,56 +37,6 @@ def test_kinds_are_kept_apart() -> None:
     suspicion = Suspicion()
     suspicion.ghosts("Job", frozenset({"a"}), frozenset())
     assert suspicion.ghosts("Pod", frozenset({"a"}), frozenset()) == frozenset()
-
-
-class _OnePage(http.server.BaseHTTPRequestHandler):
-    """Answers every list with one object."""
-
-    def do_GET(self) -> None:
-        body = json.dumps({"metadata": {}, "items": [{"metadata": {"uid": "a"}}]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _OnePage) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-
-
-def entry(uid: str) -> Entry:
-    return Entry(name=uid, uid=uid, version=1, terminating=False, finished=False, suspended=False, data=b"")
-
-
-def test_it_is_ready_when_the_indexes_held_all_that_lists_of_a_stand_in_for_the_api_server_told(
-    server: str,
-) -> None:
-    key = Key("namespace", "digits")
-    index: dict[Key, list[Entry]] = {}
-    store = Store()
-    resync = Resync(Rest(client.Configuration(host=server)), store, [])
-    assert resync.unready() is not None
-    assert resync.dead() is None
-
-    async def look() -> None:
-        running = asyncio.create_task(resync.run(0.01))
-        while resync.unready() != "the watch of modeldeployments has not listed all of them yet":
-            await asyncio.sleep(0.01)
-        store.bind({resource.kind: index for resource in WATCHED})
-        index[key] = [entry("a")]
-        while resync.unready() is not None:
-            await asyncio.sleep(0.01)
-        assert resync.rounds
-        running.cancel()
-
-    asyncio.run(look())
 
 
 class _OnePod(Rest):

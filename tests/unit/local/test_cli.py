@@ -2,8 +2,6 @@
 
 import base64
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -197,13 +195,6 @@ def test_a_claim_is_refused_on_this_machine_in_one_line(tmp_path: Path, command:
     )
 
 
-def test_run_refuses_what_is_not_supported_yet(tmp_path: Path) -> None:
-    path = write(tmp_path, GOOD + TWO_PODS)
-    result = modelpress("run", "-f", path, "--state", str(tmp_path / "state"))
-    assert result.exit_code == 64
-    assert "spec.parallelism.podsPerReplica: a value above 1" in result.stderr
-
-
 def test_report_and_serve_of_no_artifact(tmp_path: Path) -> None:
     for command in ("report", "serve"):
         missing = modelpress(command, str(tmp_path / "none"))
@@ -232,32 +223,6 @@ def test_wrong_defaults_of_the_operator_are_one_line_and_78(
     done = modelpress("operator", "--store=oci://registry/models", *images, f"--defaults={file}")
     assert done.exit_code == 78
     assert done.stderr == f"error: {file}: {message}\n"
-
-
-def test_fetch_without_its_environment_is_64() -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "modelpress", "fetch"],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={},
-    )
-    assert result.returncode == 64
-    assert "MODELPRESS_ARTIFACT_DIGEST is not set" in result.stderr
-
-
-def test_commands_import_only_what_they_need() -> None:
-    program = (
-        "import sys; from modelpress.cli import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "print(sorted({'tensorflow', 'kopf', 'kubernetes', 'rich', 'uvicorn', 's3fs'} & set(sys.modules)))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
-    )
-    assert result.stdout.splitlines()[-1] == "[]"
 
 
 def test_relative_paths_are_relative_to_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from modelpress.local import documents, reports
 from modelpress.local import plan as planned
 from modelpress.local.display import Display
 from tests.support import manifest_table
-from tests.unit.compression.reports import wire
+from tests.support.reports import wire
 
 TITLE = "\x1b]0;mine\x07"  # sets the title of the window
 HOSTILE = (

@@ -1,20 +1,16 @@
 import asyncio
 import weakref
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from modelpress.serving.batching import Batcher, Limits
-from modelpress.serving.devices import InLoop, OnThreads
-from modelpress.serving.errors import BadRequest, DeadlineExceeded, Overloaded, TooLarge
+from modelpress.serving.errors import DeadlineExceeded, Overloaded, TooLarge
 from modelpress.serving.executors.base import Arrays
-from modelpress.serving.executors.litert import LiteRTExecutor
-from modelpress.serving.parallelism import DataParallel, Done, Pipeline, Stage
+from modelpress.serving.parallelism import Done
 from modelpress.serving.requests import Answer, Request
-from tests.unit.serving.artifacts import equal, examples
 
 
 class HeldDevice:
@@ -303,33 +299,6 @@ def test_rows_of_callers_that_left_do_not_end_a_batch() -> None:
         assert shapes(device) == [(1, 1), (8, 1)]
 
     with_device(test)
-
-
-@pytest.mark.parametrize("threads", [False, True])
-def test_a_request_that_the_model_refuses_fails_alone(models: Path, threads: bool) -> None:
-    path = models / "two-int8.tflite"
-    expected = LiteRTExecutor(path)
-
-    async def run() -> None:
-        executor = LiteRTExecutor(path)
-        loop = asyncio.get_running_loop()
-        parallel = DataParallel([Pipeline([Stage(executor, "device")])]) if threads else None
-        device = OnThreads(parallel, 1, loop) if parallel else InLoop(executor)
-        batcher = Batcher(device, limits(), Sizes())
-        answers: list[asyncio.Future[Answer]] = [loop.create_future() for _ in range(4)]
-        inputs = [examples(path, 2, seed=seed) for seed in range(4)]
-        inputs[1][1][0, 0] = 1_000_000  # a token that the embedding does not have
-        for arrays, answer in zip(inputs, answers, strict=True):
-            batcher.submit(arrays, answer.set_result)
-        results = await asyncio.gather(*answers)
-        assert isinstance(results[1], BadRequest)
-        for number in (0, 2, 3):
-            result = results[number]
-            assert isinstance(result, list)
-            assert equal(result, expected.run(inputs[number]))
-        batcher.close()
-
-    asyncio.run(run())
 
 
 def test_the_observer_hears_of_every_batch() -> None:

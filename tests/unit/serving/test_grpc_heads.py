@@ -14,7 +14,7 @@ from modelpress.serving.protocols.grpc.head import read_head
 from modelpress.serving.protocols.grpc.headers import BlockReader, block, without_table
 from modelpress.serving.protocols.grpc.limits import LIMITS
 from modelpress.serving.protocols.grpc.status import Status, code_of, failure, quoted
-from tests.unit.serving.grpc_site import INFER, Head, head
+from tests.support.serving.grpc_site import INFER, Head, head
 
 
 @pytest.mark.parametrize("size", [0, 1, 126, 127, 128, 254, 255, 256, 16_000, 2**21])

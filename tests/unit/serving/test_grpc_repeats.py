@@ -12,7 +12,7 @@ from modelpress.serving.protocols.grpc.codec import OipGrpc
 from modelpress.serving.protocols.grpc.methods import parsed
 from modelpress.serving.protocols.grpc.repeats import RepeatingCodec
 from modelpress.serving.signature import Signature, Tensor
-from tests.unit.serving.artifacts import equal
+from tests.support.serving.artifacts import equal
 
 FLOAT, BOOL = np.dtype("float32"), np.dtype("bool")
 ONE = Signature((Tensor("x", (-1, 4), FLOAT),), (Tensor("y", (-1, 2), FLOAT), Tensor("z", (-1,), BOOL)))

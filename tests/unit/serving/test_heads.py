@@ -4,7 +4,7 @@ import pytest
 
 from modelpress.serving.heads import Head, Heads
 from modelpress.serving.protocols.tfserving_rest import TfServingRest
-from tests.unit.serving.fast_site import MODEL, PREDICT, ROW, post
+from tests.support.serving.fast_site import MODEL, PREDICT, ROW, post
 
 
 def head_of(length: int, observed: bool = False) -> Head:

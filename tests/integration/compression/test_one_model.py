@@ -1,0 +1,70 @@
+"""One small model through each scheme of CPUs and one of GPUs; tests/matrix has more models of more kinds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modelpress.api.spec import Metric, Scheme
+from modelpress.compression import calibration, dataset, evaluation
+from modelpress.compression.converter import Converter
+from modelpress.compression.dataset import Dataset
+from modelpress.compression.forms.base import Form, Quantization
+from modelpress.compression.forms.litert import LiteRTForms
+from modelpress.compression.forms.tensorflow import TensorFlowForms
+from modelpress.compression.passes import quantize
+from modelpress.models.load import load
+from modelpress.models.types import LoadedModel, original_bytes
+from tests.support.models import DigitsModels
+
+RATIO = 1.5  # of the weights in float32 to the file, at least; files have some KB besides
+SCORE = 93  # percent
+
+
+@pytest.fixture(scope="module")
+def model(digits_models: DigitsModels, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    return load(digits_models.functional, tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def data(
+    digits_models: DigitsModels, model: LoadedModel, tmp_path_factory: pytest.TempPathFactory
+) -> Dataset:
+    folder = tmp_path_factory.mktemp("data")
+    return dataset.load(digits_models.flat_data, folder, model.inputs, model.outputs, labels=True)
+
+
+@pytest.fixture(scope="module")
+def forms(
+    model: LoadedModel, data: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiteRTForms]:
+    folder = tmp_path_factory.mktemp("forms")
+    with Converter(folder) as converter:
+        yield LiteRTForms(model, converter, data.batch(0, 8), folder / "float32")
+
+
+def is_small_and_right(form: Form, model: LoadedModel, data: Dataset, folder: Path) -> None:
+    found = evaluation.predict(form.model, data, folder, batch=64, step="test")
+    assert evaluation.score(Metric.ACCURACY, data.labels, found, found).compressed >= SCORE
+    assert original_bytes(model) / form.bytes >= RATIO
+
+
+@pytest.mark.parametrize("scheme", quantize.SCHEMES)
+def test_a_scheme_of_cpus(
+    forms: LiteRTForms, model: LoadedModel, data: Dataset, tmp_path: Path, scheme: Scheme
+) -> None:
+    rows = calibration.prepare(data, tmp_path / "rows.npz") if scheme is Scheme.INT8_STATIC else None
+    form, step = forms.quantized(Quantization(scheme, rows), tmp_path / "form")
+    assert step.tensors
+    is_small_and_right(form, model, data, tmp_path / "outputs")
+
+
+def test_a_scheme_of_gpus(model: LoadedModel, data: Dataset, tmp_path: Path) -> None:
+    forms = TensorFlowForms(model, data.batch(0, 8), tmp_path / "float32")
+    form, step = forms.quantized(Quantization(Scheme.INT8_WEIGHTS), tmp_path / "form")
+    assert step.tensors
+    is_small_and_right(form, model, data, tmp_path / "outputs")
+    rows = data.batch(0, 64)
+    for name, values in model.call(rows).items():
+        np.testing.assert_allclose(form.model.call(rows)[name], values, atol=0.05)

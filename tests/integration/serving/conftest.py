@@ -1,0 +1,1 @@
+from tests.support.serving.fixtures import *  # noqa: F403 - fixtures

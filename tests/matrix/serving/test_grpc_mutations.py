@@ -1,0 +1,103 @@
+"""Mutated and slow gRPC connections against a real worker process, while clients of grpcio are served."""
+
+import asyncio
+import random
+import struct
+import threading
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import hpack
+
+from modelpress.serving.executors.litert import LiteRTExecutor
+from modelpress.serving.protocols.grpc import frames
+from tests.support.serving.artifacts import Worker
+from tests.support.serving.grpc_client import Client, images, output, until
+from tests.support.serving.grpc_mutations import hostile, well_formed
+from tests.support.serving.siege import ask, besiege, drip, harm_nobody
+
+COUNT = 10_000
+SLOW = 200
+INTERNAL = b"13"  # gRPC's code for faults of ours
+
+
+def outcome(data: bytes) -> list[str]:
+    """Return what a server's bytes say: statuses, resets and goodbyes. Whatever is no frame is an error."""
+    found, decoder = [], hpack.Decoder()
+    while len(data) >= frames.HEADER_BYTES:
+        high, low, kind, _, stream = frames.HEADER.unpack_from(data)
+        size = frames.HEADER_BYTES + (high << 8 | low)
+        payload, data = data[frames.HEADER_BYTES : size], data[size:]
+        assert kind in range(10), kind
+        if kind == frames.HEADERS and len(payload) == size - frames.HEADER_BYTES:
+            fields = dict(decoder.decode(payload, raw=True))
+            assert fields.get(b"grpc-status") != INTERNAL
+            found += [f"status {fields[b'grpc-status'].decode()}"] if b"grpc-status" in fields else []
+            found += (
+                [f"http {fields[b':status'].decode()}"] if fields.get(b":status", b"200") != b"200" else []
+            )
+        elif kind in (frames.GOAWAY, frames.RST_STREAM):
+            code = struct.unpack(">I", payload[4:8] if kind == frames.GOAWAY else payload)[0]
+            assert code != frames.Code.INTERNAL_ERROR
+            found.append(f"{'goaway' if kind == frames.GOAWAY else 'reset'} {frames.Code(code).name}")
+            assert (stream == 0) == (kind == frames.GOAWAY)
+    return found
+
+
+async def slow_connection(host: str, port: int, number: int, stop: asyncio.Event) -> None:
+    """Send a connection byte by byte from some place on."""
+    data = hostile(10 * number + 9)
+    first = (0, 24, 40, 150)[number % 4]
+    await drip((host, port), data, first, stop)
+
+
+async def mutated(address: str, numbers: range) -> Counter[str]:
+    """Send the mutated connections, beside slow ones; returns how often each outcome came."""
+    host, _, text = address.partition(":")
+    port, found = int(text), Counter[str]()
+
+    async def send(number: int) -> None:
+        data = await ask(host, port, hostile(number))
+        try:
+            found.update(outcome(data))
+        except Exception as error:
+            raise AssertionError(f"connection {number}") from error
+
+    await besiege(numbers, send, [partial(slow_connection, host, port, number) for number in range(SLOW)])
+    return found
+
+
+def test_mutated_and_slow_connections_harm_nobody(besieged: Worker, models: Path) -> None:
+    array = images(3)
+    expected = LiteRTExecutor(models / "seed-int8.tflite").run([array])[0].tobytes()
+
+    def others(stop: threading.Event) -> int:
+        count = 0
+        kept = Client(besieged.grpc)
+        while not stop.is_set():
+            client = kept if count % 2 else Client(besieged.grpc)  # kept and new connections in turn
+            assert output(client.infer(array)) == expected
+            if client is not kept:
+                client.channel.close()
+            count += 1
+        kept.channel.close()
+        return count
+
+    found = harm_nobody(besieged, COUNT, partial(mutated, besieged.grpc), others)
+    assert {
+        "status 0",
+        "status 3",
+        "status 12",
+        "http 415",
+        "goaway PROTOCOL_ERROR",
+        "reset PROTOCOL_ERROR",
+    } <= set(found)
+    until(lambda: besieged.metric("modelpress_in_flight") == 0)
+    assert besieged.metric("modelpress_queue_rows") == 0
+
+
+def test_outcomes_are_read_as_they_are_sent(besieged: Worker) -> None:
+    host, _, port = besieged.grpc.partition(":")
+    found = outcome(asyncio.run(ask(host, int(port), well_formed(random.Random(3)))))
+    assert set(found) == {"status 0"}
