@@ -147,11 +147,11 @@ class OipGrpc:
         contents: memoryview | None = None
         for key, value in wire.fields(entry, where):
             if key == _TENSOR_NAME:
-                name = text(value, f"{where}: name")
+                name = text(value, "the name of a tensor")
             elif key == _DATATYPE:
-                datatype = text(value, f"{where}: datatype")
+                datatype = text(value, "a datatype")
             elif key in (_SHAPE, _UNPACKED_SHAPE):
-                shape += wire.small_varints(value, oip.MAX_RANK + 1, f"{where}: shape")
+                shape += wire.small_varints(value, oip.MAX_RANK + 1, "a shape")
             elif key == _PARAMETERS:
                 parameters[_key(value, where)] = None
             elif key == _CONTENTS:
@@ -179,7 +179,7 @@ class OipGrpc:
             parameters: dict[str, object] = {}
             for key, value in wire.fields(entry, where):
                 if key == _OUTPUT_NAME:
-                    name = text(value, f"{where}: name")
+                    name = text(value, "the name of a tensor")
                 elif key == _OUTPUT_PARAMETERS:
                     parameters[_key(value, where)] = None
             place = oip.place_of(name, self._outputs, where)

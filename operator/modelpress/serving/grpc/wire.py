@@ -33,31 +33,39 @@ def fields(message: memoryview, where: str) -> list[Field]:
     at, end = 0, len(message)
     try:
         while at < end:
-            key, at = _varint(message, at)
+            key = message[at]
+            at += 1
+            if key >= _MORE:
+                key, at = _varint(message, at - 1)
             kind = key & 7
             if kind == VARINT:
                 number, at = _varint(message, at)
                 found.append((key, number))
-            elif kind == LENGTH_DELIMITED or kind in _FIXED_BYTES:
+            else:
                 if kind == LENGTH_DELIMITED:
-                    size, at = _varint(message, at)
+                    size = message[at]
+                    at += 1
+                    if size >= _MORE:
+                        size, at = _varint(message, at - 1)
                 else:
                     size = _FIXED_BYTES[kind]
-                if size > end - at:
-                    raise IndexError
-                found.append((key, message[at : at + size]))
-                at += size
-            else:
-                raise BadRequest(f"{where} is not valid: wire type {kind} is not accepted")
-            if key < tag(1, 0):
-                raise BadRequest(f"{where} is not valid: a field has the number 0")
-            if len(found) > MOST_FIELDS:
-                raise BadRequest(
-                    f"{where} has more than {MOST_FIELDS} fields; send numbers packed, or as raw bytes"
-                )
+                start, at = at, at + size
+                found.append((key, message[start:at]))
+            if key < 8 or len(found) > MOST_FIELDS:
+                raise _refused(key, where)
     except IndexError:
-        raise BadRequest(f"{where} is not valid: it ends inside a field") from None
+        at = end + 1
+    except KeyError:
+        raise BadRequest(f"{where} is not valid: its wire types are not accepted") from None
+    if at > end:
+        raise BadRequest(f"{where} is not valid: it ends inside a field")
     return found
+
+
+def _refused(key: int, where: str) -> BadRequest:
+    if key < 8:
+        return BadRequest(f"{where} is not valid: a field has the number 0")
+    return BadRequest(f"{where} has more than {MOST_FIELDS} fields; send numbers packed, or as raw bytes")
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
