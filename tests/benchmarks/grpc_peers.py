@@ -21,7 +21,7 @@ import grpc
 import numpy as np
 import psutil
 
-from modelpress.serving.protocols.grpc import open_inference_pb2 as pb
+from modelpress.serving.grpc import messages as pb
 from tests.support import environments
 from tests.unit.serving.artifacts import convert, free_port, make_artifact, worker
 

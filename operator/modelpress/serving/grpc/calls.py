@@ -140,14 +140,17 @@ class Calls:
         """Return the next message of a call, None at its end. Raises TooSlow, or grpc.RpcError if cancelled."""
         self._arriving[context] = time.monotonic()
         try:
-            return next(requests, None)
+            message = next(requests, None)
         except grpc.RpcError:
-            if context in self._late:
-                raise TooSlow("the message did not arrive in time") from None
-            raise
+            if context not in self._late:
+                raise
+            message = None
         finally:
             del self._arriving[context]
+        if context in self._late:
             self._late.discard(context)
+            raise TooSlow("the message did not arrive in time")
+        return message
 
     def opened(self, path: str, context: Context) -> None:
         """Note a call that streams answers; it is counted when it ends."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -24,6 +25,9 @@ from modelpress.serving.grpc.predict import PredictGrpc
 from modelpress.serving.grpc.streams import streams
 from modelpress.serving.protocols.base import InferenceProtocol, Model
 from modelpress.serving.service import Service
+
+# for each piece of metadata that is no UTF-8 it logs a traceback, and goes on
+logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)
 
 _THREADS = 64  # calls whose message is read, decoded or computed; more wait for one
 _SLOW_CALLS = _THREADS // 2  # that may wait for their message for longer than a second
