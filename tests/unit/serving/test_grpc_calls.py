@@ -31,18 +31,55 @@ def test_an_inference_is_answered_and_counted() -> None:
     serve(test)
 
 
-REFUSED: dict[str, tuple[str, bytes, Code, str, int]] = {
+NO_MODEL = "no model %s; this worker serves 'double'"
+REFUSED: dict[str, tuple[str, bytes, Any, str, int]] = {
     "method": ("/a.B/C", b"", Code.UNIMPLEMENTED, "no such method: '/a.B/C'", 501),
-    "garbage": (INFER, b"\xff", Code.INVALID_ARGUMENT, "the ModelInferRequest is not valid: it ends inside a field", 400),
-    "model": (INFER, message().replace(b"double", b"doubt\n"), Code.NOT_FOUND, "no model 'doubt\\n'; this worker serves 'double'", 404),
-    "umlauts": (INFER, message().replace(b"double", b"%\xc3\xa4\n~ "), Code.NOT_FOUND, "no model '%ä\\n~ '; this worker serves 'double'", 404),
-    "no text": (INFER, message().replace(b"double", b"\xff" * 6), Code.INVALID_ARGUMENT, "model_name is not UTF-8", 400),
+    "garbage": (
+        INFER,
+        b"\xff",
+        Code.INVALID_ARGUMENT,
+        "the ModelInferRequest is not valid: it ends inside a field",
+        400,
+    ),
+    "model": (INFER, message().replace(b"double", b"doubt\n"), Code.NOT_FOUND, NO_MODEL % "'doubt\\n'", 404),
+    "umlauts": (
+        INFER,
+        message().replace(b"double", b"%\xc3\xa4\n~ "),
+        Code.NOT_FOUND,
+        NO_MODEL % "'%ä\\n~ '",
+        404,
+    ),
+    "no text": (
+        INFER,
+        message().replace(b"double", b"\xff" * 6),
+        Code.INVALID_ARGUMENT,
+        "model_name is not UTF-8",
+        400,
+    ),
     "page": (LIVE, b"\x0a\xff", Code.INVALID_ARGUMENT, "the request is not a valid ServerLiveRequest", 400),
-    "long page": (LIVE, b"\x0a\x80\x80\x04" + bytes(65536), Code.RESOURCE_EXHAUSTED, "a ServerLiveRequest may have 65536 bytes; this has 65540", 413),
+    "long page": (
+        LIVE,
+        b"\x0a\x80\x80\x04" + bytes(65536),
+        Code.RESOURCE_EXHAUSTED,
+        "a ServerLiveRequest may have 65536 bytes; this has 65540",
+        413,
+    ),
     "health": ("/grpc.health.v1.Health/Check", b"\x0a\x01x", Code.NOT_FOUND, "no such service", 404),
-    "model of TensorFlow": (PREDICT, b"", Code.INVALID_ARGUMENT, "model_spec.name is missing; this worker serves 'double'", 400),
-    "rows": (INFER, message(8193, 1), Code.RESOURCE_EXHAUSTED, "the request has 8193 rows; at most 8192 are accepted", 413),
-}  # fmt: skip
+    "model of TensorFlow": (
+        PREDICT,
+        b"",
+        Code.INVALID_ARGUMENT,
+        "model_spec.name is missing; this worker serves 'double'",
+        400,
+    ),
+    "rows": (
+        INFER,
+        message(8193, 1),
+        Code.RESOURCE_EXHAUSTED,
+        "the request has 8193 rows; at most 8192 are accepted",
+        413,
+    ),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)

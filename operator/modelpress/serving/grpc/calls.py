@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NoReturn
 from urllib.parse import unquote
@@ -32,6 +33,9 @@ from modelpress.serving.protocols.json_tensors import echo
 from modelpress.serving.service import Service
 
 NAME = "grpc"  # of calls that are no inference, in metrics
+_INFERENCES = 64  # that are read, decoded or computed at a time; more wait for a thread
+_PAGES = 8
+_STREAMS = 4
 _SLOW_SECONDS = 1.0  # for which a message may be waited for even where others need the thread
 
 Context = Any  # grpc.ServicerContext
@@ -39,6 +43,22 @@ Requests = Iterator[bytes]
 Page = Callable[[bytes], bytes]  # from a serialized request to a serialized answer; raises RequestError
 
 logger = logging.getLogger(__name__)
+
+
+class Threads(ThreadPoolExecutor):
+    """Threads for one kind of calls. Half of them may wait for a message for longer than a second."""
+
+    def __init__(self, size: int, name: str) -> None:
+        super().__init__(size, name)
+        self._most_slow = size // 2
+        self.arriving: dict[Context, float] = {}  # calls whose message is waited for, and since when
+
+    def late(self, now: float, seconds: float) -> list[Context]:
+        """Return the calls whose message takes longer than `seconds`, or longer than others can wait."""
+        arriving = list(self.arriving.items())
+        crowd = arriving[: max(0, len(arriving) - self._most_slow)]  # the oldest come first
+        crowded = [context for context, since in crowd if now - since > _SLOW_SECONDS]
+        return crowded + [context for context, since in arriving[len(crowded) :] if now - since > seconds]
 
 
 class _Pending:
@@ -93,17 +113,16 @@ class _Pending:
 class Calls:
     """All calls of a worker."""
 
-    def __init__(self, service: Service, timeout_seconds: float, most_slow: int) -> None:
-        """Count calls of `service`, of which `most_slow` may wait for messages for longer than a second."""
+    def __init__(self, service: Service, timeout_seconds: float) -> None:
+        """Count calls of `service`; messages that take longer than `timeout_seconds` are not waited for."""
         self._service = service
         self._timeout_seconds = timeout_seconds
-        self._most_slow = most_slow
         self._loop = asyncio.get_running_loop()
-        self._arriving: dict[
-            Context, float
-        ] = {}  # whose message is waited for, in the order in which they began
+        self.inferences = Threads(_INFERENCES, "grpc")
+        self.pages = Threads(_PAGES, "grpc-pages")  # health answers while all inferences wait
+        self.streams = Threads(_STREAMS, "grpc-streams")
         self._late: set[Context] = set()
-        self._streams: set[Context] = set()
+        self._open: set[Context] = set()  # that stream answers
 
     def infer(self, path: str, protocol: Callable[[], InferenceProtocol]) -> grpc.RpcMethodHandler:
         """Return the handler of an inference; `protocol` raises Unavailable where there is no model yet."""
@@ -111,7 +130,7 @@ class Calls:
 
     def page(self, path: str, page: Page) -> grpc.RpcMethodHandler:
         """Return the handler of a method that needs no model's computation."""
-        return grpc.stream_unary_rpc_method_handler(partial(self._page, path, page))
+        return self._handler(partial(self._page, path, page))
 
     def unknown(self, path: str) -> grpc.RpcMethodHandler:
         """Return the handler of a method that does not exist."""
@@ -120,25 +139,32 @@ class Calls:
             error = Unimplemented(f"no such method: {echo(path)}")
             self._refuse(error, NAME, self._caller(path, context), time.perf_counter(), context)
 
-        return grpc.stream_unary_rpc_method_handler(refuse)
+        return self._handler(refuse)
+
+    def _handler(self, behaviour: Any) -> grpc.RpcMethodHandler:
+        behaviour.experimental_thread_pool = self.pages
+        return grpc.stream_unary_rpc_method_handler(behaviour)
 
     def check(self, now: float) -> None:
         """End calls whose message takes too long; `now` is time.monotonic(). In the loop."""
-        arriving = list(self._arriving.items())
-        for place, (context, since) in enumerate(arriving):
-            crowded = len(arriving) - place > self._most_slow and now - since > _SLOW_SECONDS
-            if crowded or now - since > self._timeout_seconds:
+        for threads in (self.inferences, self.pages, self.streams):
+            for context in threads.late(now, self._timeout_seconds):
                 self._late.add(context)
                 context.cancel()
 
     def end_streams(self) -> None:
         """End the calls that would never end by themselves. In the loop."""
-        for context in list(self._streams):
+        for context in list(self._open):
             context.cancel()
 
-    def message(self, requests: Requests, context: Context) -> bytes | None:
-        """Return the next message of a call, None at its end. Raises TooSlow, or grpc.RpcError if cancelled."""
-        self._arriving[context] = time.monotonic()
+    def close(self) -> None:
+        """Let the threads end."""
+        for threads in (self.inferences, self.pages, self.streams):
+            threads.shutdown(wait=False)
+
+    def message(self, requests: Requests, context: Context, threads: Threads) -> bytes | None:
+        """Return a call's next message, None at its end. Raises TooSlow, or grpc.RpcError if cancelled."""
+        threads.arriving[context] = time.monotonic()
         try:
             message = next(requests, None)
         except grpc.RpcError:
@@ -146,7 +172,7 @@ class Calls:
                 raise
             message = None
         finally:
-            del self._arriving[context]
+            del threads.arriving[context]
         if context in self._late:
             self._late.discard(context)
             raise TooSlow("the message did not arrive in time")
@@ -157,10 +183,10 @@ class Calls:
         begun, caller = time.perf_counter(), self._caller(path, context)
 
         def over() -> None:
-            self._streams.discard(context)
+            self._open.discard(context)
             self._later(self._count, NAME, 200 if context.code() is None else 400, caller, begun)
 
-        self._streams.add(context)
+        self._open.add(context)
         if not context.add_callback(over):
             over()
 
@@ -172,7 +198,7 @@ class Calls:
         try:
             codec = protocol()
             name = codec.name
-            decoded = codec.decode(self._only(requests, context))
+            decoded = codec.decode(self._only(requests, context, self.inferences))
         except RequestError as error:
             self._refuse(error, name, caller, begun, context)
         except grpc.RpcError:
@@ -191,9 +217,9 @@ class Calls:
             abort(answer, context)
         return b"" if answer is None else b"".join(answer.parts)  # nobody hears the empty one
 
-    def _only(self, requests: Requests, context: Context) -> bytes:
+    def _only(self, requests: Requests, context: Context, threads: Threads) -> bytes:
         """Return the message of a unary call. Raises Unimplemented where there is none."""
-        message = self.message(requests, context)
+        message = self.message(requests, context, threads)
         if message is None:
             raise Unimplemented("the call has no message")
         return message
@@ -208,7 +234,7 @@ class Calls:
     def _page(self, path: str, page: Page, requests: Requests, context: Context) -> bytes:
         begun, caller = time.perf_counter(), self._caller(path, context)
         try:
-            answer = page(self._only(requests, context))
+            answer = page(self._only(requests, context, self.pages))
         except RequestError as error:
             self._refuse(error, NAME, caller, begun, context)
         except grpc.RpcError:

@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -29,9 +28,6 @@ from modelpress.serving.service import Service
 # for each piece of metadata that is no UTF-8 it logs a traceback, and goes on
 logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)
 
-_THREADS = 64  # calls whose message is read, decoded or computed; more wait for one
-_SLOW_CALLS = _THREADS // 2  # that may wait for their message for longer than a second
-_STREAM_THREADS = 4  # for calls of Watch and reflection
 _CALLS = 1024  # at a time, those that wait for a thread included
 _PROTOBUF_BYTES = 2**16  # beside the tensors of a message
 _SWEEP_SECONDS = 1.0
@@ -71,12 +67,10 @@ class GrpcServer:
         """Bind the port. Raises OSError where the address cannot be had."""
         self._service = service
         self._max_bytes = options.max_request_bytes
-        self.calls = Calls(service, options.request_timeout_seconds, _SLOW_CALLS)
+        self.calls = Calls(service, options.request_timeout_seconds)
         self._health = Health(service, SERVICES)
-        self._stream_threads = ThreadPoolExecutor(_STREAM_THREADS, "grpc-streams")
-        self._threads = ThreadPoolExecutor(_THREADS, "grpc")
         self._server = grpc.server(
-            self._threads,
+            self.calls.inferences,
             handlers=[_Methods(self.calls, self._handlers())],
             options=_channel_options(options),
             maximum_concurrent_rpcs=_CALLS,
@@ -96,8 +90,7 @@ class GrpcServer:
         await asyncio.to_thread(over.wait)
         if self._sweeping is not None:
             self._sweeping.cancel()
-        for threads in (self._threads, self._stream_threads):
-            threads.shutdown(wait=False)
+        self.calls.close()
 
     async def _sweep(self) -> None:
         """End what waits too long, and tell watchers of the worker's phase."""
@@ -106,7 +99,7 @@ class GrpcServer:
         while True:
             self.calls.check(time.monotonic())
             if telling is None or telling.done():  # a watcher that does not read holds it up
-                telling = loop.run_in_executor(self._stream_threads, self._health.update)
+                telling = loop.run_in_executor(self.calls.streams, self._health.update)
             await asyncio.sleep(_SWEEP_SECONDS)
 
     def _handlers(self) -> dict[str, grpc.RpcMethodHandler]:
@@ -119,7 +112,7 @@ class GrpcServer:
             (f"/{PREDICTION}/Predict", partial(PredictGrpc, max_bytes=self._max_bytes)),
         ):
             found[path] = self.calls.infer(path, self._codec(make))
-        return found | streams(self.calls, self._health, SERVICES, self._stream_threads)
+        return found | streams(self.calls, self._health, SERVICES)
 
     def _codec(self, make: Callable[[Model], InferenceProtocol]) -> Callable[[], InferenceProtocol]:
         """Return what gives the codec of the model, or raises Unavailable while there is none."""

@@ -4,7 +4,6 @@ They have threads of their own: one that is held by its caller holds up no other
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -22,16 +21,14 @@ _WATCH = f"/{HEALTH}/Watch"
 _REFLECT = f"/{reflection.SERVICE_NAME}/ServerReflectionInfo"
 
 
-def streams(
-    calls: Calls, health: Health, services: tuple[str, ...], threads: ThreadPoolExecutor
-) -> dict[str, grpc.RpcMethodHandler]:
+def streams(calls: Calls, health: Health, services: tuple[str, ...]) -> dict[str, grpc.RpcMethodHandler]:
     """Return the handlers by path; reflection tells of `services`, of health and of itself."""
     servicer = reflection.ReflectionServicer((*services, HEALTH, reflection.SERVICE_NAME), POOL)
 
     def watch(requests: Requests, context: Context, send: Any) -> None:
         calls.opened(_WATCH, context)
         try:
-            health.watch(calls.message(requests, context) or b"", context, send)
+            health.watch(calls.message(requests, context, calls.streams) or b"", context, send)
         except RequestError as error:
             abort(error, context)
 
@@ -43,8 +40,8 @@ def streams(
             abort(error, context)
 
     watch.experimental_non_blocking = True  # type: ignore[attr-defined]  # no thread waits for the next status
-    watch.experimental_thread_pool = threads  # type: ignore[attr-defined]
-    reflect.experimental_thread_pool = threads  # type: ignore[attr-defined]
+    watch.experimental_thread_pool = calls.streams  # type: ignore[attr-defined]
+    reflect.experimental_thread_pool = calls.streams  # type: ignore[attr-defined]
     return {
         _WATCH: _handler(watch, health_pb2.HealthCheckResponse),
         _REFLECT: _handler(reflect, reflection_pb2.ServerReflectionResponse),
@@ -57,7 +54,7 @@ def _handler(behaviour: Any, answer: Any) -> grpc.RpcMethodHandler:
 
 def _asked(calls: Calls, requests: Requests, context: Context) -> Iterator[Any]:
     """Yield what is asked of reflection. Raises BadRequest or TooSlow."""
-    while (message := calls.message(requests, context)) is not None:
+    while (message := calls.message(requests, context, calls.streams)) is not None:
         try:
             yield reflection_pb2.ServerReflectionRequest.FromString(message)
         except DecodeError as error:
