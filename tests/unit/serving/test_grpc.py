@@ -195,7 +195,7 @@ def test_errors_have_their_codes_and_one_line(client: Client, digits: Worker) ->
     assert client.infer(images(1)).outputs[0].shape == [1, 10]
 
 
-@pytest.mark.parametrize("method", ["ModelInfer", "ModelMetadata", "ServerLive"])
+@pytest.mark.parametrize("method", ["ModelMetadata", "ServerLive"])
 def test_bytes_that_are_no_message_are_refused(client: Client, method: str) -> None:
     call = client.channel.unary_unary(SERVICE + method)
     assert refused(lambda: call(b"\x0a\xffx", timeout=30)) == (
