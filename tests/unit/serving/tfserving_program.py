@@ -1,4 +1,4 @@
-"""Calls a worker with the client of TensorFlow Serving, in an environment of its own. Imports nothing of ours.
+"""Calls a worker with the client of TensorFlow Serving, in its own environment. Imports nothing of ours.
 
 Usage: tfserving_program.py ADDRESS FOLDER. FOLDER/input.npy is the input `images`; FOLDER/answers.json and
 outputs.npz get what came back.

@@ -24,6 +24,7 @@ from modelpress.serving.errors import (
     InternalError,
     RequestError,
     TooSlow,
+    Unavailable,
     Unimplemented,
 )
 from modelpress.serving.exchange import RequestContext
@@ -118,6 +119,7 @@ class Calls:
         self._service = service
         self._timeout_seconds = timeout_seconds
         self._loop = asyncio.get_running_loop()
+        self.ending = False  # calls are refused
         self.inferences = Threads(_INFERENCES, "grpc")
         self.pages = Threads(_PAGES, "grpc-pages")  # health answers while all inferences wait
         self.streams = Threads(_STREAMS, "grpc-streams")
@@ -218,10 +220,12 @@ class Calls:
         return b"" if answer is None else b"".join(answer.parts)  # nobody hears the empty one
 
     def _only(self, requests: Requests, context: Context, threads: Threads) -> bytes:
-        """Return the message of a unary call. Raises Unimplemented where there is none."""
+        """Return a unary call's message. Raises Unimplemented where there is none, Unavailable at the end."""
         message = self.message(requests, context, threads)
         if message is None:
             raise Unimplemented("the call has no message")
+        if self.ending:
+            raise Unavailable("this worker ends; ask another one")
         return message
 
     def _left(self, pending: _Pending, context: Context) -> None:

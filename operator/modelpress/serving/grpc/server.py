@@ -31,6 +31,7 @@ logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)
 _CALLS = 1024  # at a time, those that wait for a thread included
 _PROTOBUF_BYTES = 2**16  # beside the tensors of a message
 _SWEEP_SECONDS = 1.0
+_REFUSE_SECONDS = 0.5
 _GRACE_SECONDS = 5.0  # beside the longest request, for calls on a connection that is too old
 _LIMITS = {
     "grpc.max_concurrent_streams": 512,  # of a connection: more wait in the client
@@ -46,7 +47,10 @@ _LIMITS = {
     "grpc.max_connection_idle_ms": 300_000,  # clients connect again by themselves
     "grpc.so_reuseport": 0,  # two servers at one port are an error
 }
-_MAX_AGE_MS = 300_000  # of a connection, one tenth more or less: new pods get their share of old clients
+# Of a connection, one tenth more or less: new pods get their share of old clients. It is less than the drain, so
+# that clients have left before the end: grpcio can send them away in no other way without losing calls.
+_MAX_AGE_SECONDS = 300.0
+_AGE_OF_DRAIN = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,12 @@ class GrpcOptions:
     port: int
     max_request_bytes: int
     request_timeout_seconds: float
-    max_connection_age_ms: int = _MAX_AGE_MS
+    drain_seconds: float  # 0: clients learn of the end by its refusals
+
+    @property
+    def max_age_seconds(self) -> float:
+        """Return the greatest age of a connection."""
+        return min(_MAX_AGE_SECONDS, _AGE_OF_DRAIN * self.drain_seconds) or _MAX_AGE_SECONDS
 
 
 class GrpcServer:
@@ -83,9 +92,15 @@ class GrpcServer:
         self._server.start()
         self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
 
-    async def stop(self, seconds: float) -> None:
-        """Take no more calls, send clients elsewhere, and answer what is in flight within `seconds`."""
+    async def stop(self, seconds: float, hurry: bool = False) -> None:
+        """Take no more calls, send clients elsewhere, and answer what is in flight within `seconds`.
+
+        grpcio cancels what reaches it after its own stop: unless there is a hurry, callers are told before.
+        """
+        self.calls.ending = True
         self.calls.end_streams()
+        if not hurry:
+            await asyncio.sleep(_REFUSE_SECONDS)
         over = self._server.stop(seconds)
         await asyncio.to_thread(over.wait)
         if self._sweeping is not None:
@@ -142,7 +157,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio has no t
 def _channel_options(options: GrpcOptions) -> list[tuple[str, int]]:
     more = {
         "grpc.max_receive_message_length": options.max_request_bytes + _PROTOBUF_BYTES,
-        "grpc.max_connection_age_ms": options.max_connection_age_ms,
+        "grpc.max_connection_age_ms": int(1000 * options.max_age_seconds),
         "grpc.max_connection_age_grace_ms": int(1000 * (options.request_timeout_seconds + _GRACE_SECONDS)),
     }
     return list((_LIMITS | more).items())
