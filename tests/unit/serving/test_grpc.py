@@ -97,7 +97,7 @@ def test_calls_whose_message_takes_long_make_room_for_others(artifacts: Path, tm
         calls = [call for idle in clients[:2] for call in idle_calls(idle, 100, sent)]
         assert output(clients[2].infer(images(3)))  # once enough of them have been given up
         until(lambda: sum(call.done() for call in calls) >= 136)  # all but what may wait for longer
-        assert {call.code() for call in calls if call.done()} == {Code.CANCELLED}
+        assert Code.OK not in {call.code() for call in calls if call.done()}
         until(lambda: 'code="408",protocol="oip-grpc"' in running.client.get("/metrics").text)
         for client in clients:
             client.channel.close()

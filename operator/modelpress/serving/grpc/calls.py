@@ -7,6 +7,7 @@ by the loop.
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -154,8 +155,11 @@ class Calls:
                 self._late.add(context)
                 context.cancel()
 
-    def end_streams(self) -> None:
-        """End the calls that would never end by themselves. In the loop."""
+    def end_unanswerable(self) -> None:
+        """End the calls that would not end by themselves: streams, and those whose message is waited for."""
+        for threads in (self.inferences, self.pages, self.streams):
+            for context in threads.late(math.inf, 0):
+                context.cancel()
         for context in list(self._open):
             context.cancel()
 

@@ -47,8 +47,8 @@ _LIMITS = {
     "grpc.max_connection_idle_ms": 300_000,  # clients connect again by themselves
     "grpc.so_reuseport": 0,  # two servers at one port are an error
 }
-# Of a connection, one tenth more or less: new pods get their share of old clients. It is less than the drain, so
-# that clients have left before the end: grpcio can send them away in no other way without losing calls.
+# Of a connection, one tenth more or less: new pods get their share of old clients. It is less than the drain,
+# so that clients have left before the end: grpcio can send them away in no other way without a loss.
 _MAX_AGE_SECONDS = 300.0
 _AGE_OF_DRAIN = 0.8
 
@@ -98,9 +98,9 @@ class GrpcServer:
         grpcio cancels what reaches it after its own stop: unless there is a hurry, callers are told before.
         """
         self.calls.ending = True
-        self.calls.end_streams()
         if not hurry:
             await asyncio.sleep(_REFUSE_SECONDS)
+        self.calls.end_unanswerable()
         over = self._server.stop(seconds)
         await asyncio.to_thread(over.wait)
         if self._sweeping is not None:
