@@ -35,7 +35,7 @@ def main() -> None:
         folder = Path(name)
         convert(folder)
         artifact = make_artifact(folder / "seed-float32.tflite", folder / "artifact")
-        with worker(artifact, folder) as ours:
+        with worker(artifact, folder, drain_seconds=3600) as ours:  # connections live longer than a run
             port = free_port()
             command = [
                 str(environments.python("kserve", KSERVE)),
