@@ -110,12 +110,11 @@ crd: setup ## Write crds/ from the Python types.
 schema: setup ## Write docs/report.schema.json from the Python types.
 	$(BIN)/python -c 'from modelpress.compression.report import schema; print(schema(), end="")' > docs/report.schema.json
 
-# An older compiler than the newest: code that it writes runs with its own protobuf and with later ones.
-PROTO := operator/modelpress/serving/protocols/grpc/open_inference.proto
+PROTO := operator/modelpress/serving/grpc
 .PHONY: proto
-proto: setup ## Write the gRPC messages from their .proto file.
-	$(BIN)/uv run --no-project --with grpcio-tools==1.76.0 \
-	  python -m grpc_tools.protoc -Ioperator --python_out=operator --pyi_out=operator $(PROTO)
+proto: setup ## Write the gRPC messages from their .proto files.
+	$(BIN)/python -m grpc_tools.protoc -I$(PROTO) --include_imports --descriptor_set_out=$(PROTO)/messages.binpb \
+	  open_inference.proto tensorflow_serving.proto
 
 .PHONY: formats
 formats: setup ## Write the tables of formats and combinations in docs/compression.md from the tests' expectations.

@@ -1,16 +1,12 @@
 """gRPC with raw contents, one row of 64 numbers a request: our worker beside kserve, interleaved in one run.
 
-Run with `python -m tests.benchmarks.grpc_peers`; kserve is installed once into an environment of its own. The
-load comes from nghttp2's h2load, one thread (`apt-get install nghttp2-client`): grpcio's clients cost more
-CPU than our server, and would be what is measured. Each connection has one call at a time. h2load knows HTTP
-only: before and after, a grpcio client checks that both servers answer with the model's numbers.
+Run with `python -m tests.benchmarks.grpc_peers`; kserve is installed once into an environment of its own.
+Each call has a body, an id and a trace of its own; each connection has one call at a time. Before and after,
+a client of grpcio checks that both servers answer with numbers of the model.
 """
 
 import os
 import platform
-import re
-import shutil
-import struct
 import subprocess
 import tempfile
 import time
@@ -21,7 +17,8 @@ import grpc
 import numpy as np
 import psutil
 
-from modelpress.serving.protocols.grpc import open_inference_pb2 as pb
+from modelpress.serving.grpc import messages as pb
+from tests.benchmarks.grpc_load import Load, calls, run
 from tests.support import environments
 from tests.support.serving.artifacts import convert, free_port, make_artifact, worker
 
@@ -33,15 +30,12 @@ METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
 
 def main() -> None:
-    if shutil.which("h2load") is None:
-        print("gRPC beside kserve: needs h2load on PATH (apt-get install nghttp2-client)")
-        return
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, gRPC, raw contents, 1 row")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         convert(folder)
         artifact = make_artifact(folder / "seed-float32.tflite", folder / "artifact")
-        with worker(artifact, folder) as ours:
+        with worker(artifact, folder, drain_seconds=3600) as ours:  # connections live longer than a run
             port = free_port()
             command = [
                 str(environments.python("kserve", KSERVE)),
@@ -104,34 +98,16 @@ def request() -> bytes:
 def measure(address: str, pid: int, connections: int) -> list[float]:
     """Return requests per second, CPU seconds per request, the median and p99 in seconds, and megabytes."""
     process = psutil.Process(pid)
-    message = request()
-    with tempfile.TemporaryDirectory() as name:
-        body, log = Path(name) / "body", Path(name) / "log"
-        body.write_bytes(struct.pack(">BI", 0, len(message)) + message)
-        command = [
-            "h2load",
-            "-t1",
-            "-m1",
-            f"-c{connections}",
-            f"-D{SECONDS}",
-            f"-d{body}",
-            f"--log-file={log}",
-        ]
-        headers = ["-Hcontent-type: application/grpc", "-Hte: trailers"]
-        before = process.cpu_times()
-        done = subprocess.run(
-            [*command, *headers, f"http://{address}{METHOD}"], check=True, capture_output=True, text=True
-        ).stdout
-        after = process.cpu_times()
-        lines = [line.split() for line in log.read_text().splitlines()]  # start, status and microseconds
-    assert {status for _, status, _ in lines} == {"200"}, done
-    times = sorted(float(took) / 1e6 for _, _, took in lines)
+    load = Load(SECONDS, calls(METHOD))
+    before = process.cpu_times()
+    run(int(address.rpartition(":")[2]), connections, load)
+    after = process.cpu_times()
+    assert not load.failed
+    times = sorted(load.took)
     count = len(times)
     cpu = after.user + after.system - before.user - before.system
-    found = re.search(r"([0-9.]+) req/s", done)
-    assert found, done
     memory = process.memory_info().rss / 1e6
-    return [float(found[1]), cpu / count, times[count // 2], times[int(count * 0.99)], memory]
+    return [count / SECONDS, cpu / count, times[count // 2], times[int(count * 0.99)], memory]
 
 
 if __name__ == "__main__":

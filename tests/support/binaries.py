@@ -33,7 +33,6 @@ KUBERNETES_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kub
 NODE_PROGRAMS = ("kubelet", "kube-proxy")
 CONTROL_PLANE_SOURCE = Path(__file__).resolve().parent / "controlplane"
 S3_SERVER_SOURCE = Path(__file__).resolve().parent / "s3server"
-H2SPEC_SOURCE = Path(__file__).resolve().parent / "h2spec"
 _SOURCES = ("main.go", "go.mod", "go.sum")
 
 
@@ -79,13 +78,6 @@ PROGRAMS: dict[str, Program] = {
     "crane": Program("v0.22.1", package="github.com/google/go-containerregistry/cmd/crane", minutes=0.3),
     # an S3 server that checks signatures
     "s3server": Program("v0.0.12", folder=S3_SERVER_SOURCE, minutes=0.2),
-    # a conformance test of HTTP/2 servers; it has no go.mod of its own that would pin what it needs
-    "h2spec": Program(
-        "v2.2.1+incompatible",
-        package="github.com/summerwind/h2spec/cmd/h2spec",
-        folder=H2SPEC_SOURCE,
-        minutes=0.3,
-    ),
     # DNS of the real node
     "coredns": Program("v1.12.4", package="github.com/coredns/coredns", minutes=4),
     # enforces NetworkPolicies on the real node; routes and Services are left to the bridge and kube-proxy

@@ -31,20 +31,20 @@ from modelpress.serving.layout import Layout
 from modelpress.serving.loading import load, place
 from modelpress.serving.protocols.app import App
 from modelpress.serving.protocols.base import Model
-from modelpress.serving.protocols.grpc.limits import LIMITS
 from modelpress.serving.protocols.http import BodyReader
 from modelpress.serving.protocols.metrics import Metrics
 from modelpress.serving.server import HttpServer
 from modelpress.serving.service import Service
 
 if TYPE_CHECKING:
-    from modelpress.serving.protocols.grpc.server import GrpcServer
+    from modelpress.serving.grpc.server import GrpcServer
 
 # Bodies that arrive, and rows that wait, may hold this many times maxRequestBytes.
 _HELD_REQUESTS = 4
 _WAITING_BATCHES = 64
 _MIN_WAITING_ROWS = 1024
 
+_GRPC_CONNECTIONS = 1024
 _OTHER_FILES = 1024  # of the runtime and what is refused
 
 # After the drain, beside the longest request: for its caller to read the answer. With the second for the last
@@ -82,7 +82,7 @@ def main(options: WorkerOptions) -> None:
     the log.
     """
     logs.configure()
-    _allow_files(Connection.limits.connections + LIMITS.connections + _OTHER_FILES)
+    _allow_files(Connection.limits.connections + _GRPC_CONNECTIONS + _OTHER_FILES)
     code = run_reporting(lambda: uvloop.run(_run(options)))
     if code:
         raise SystemExit(code)
@@ -110,7 +110,7 @@ async def _run(options: WorkerOptions) -> None:
     last_seconds = options.request_timeout_seconds + _LAST_ANSWER_SECONDS
     http = HttpServer(app, _listen(options.host, options.port), drain, last_seconds)
     with drain.on_signals():
-        grpc = await _grpc(options, service, bodies)
+        grpc = _grpc(options, service)
         serving = asyncio.create_task(http.run())
         over = asyncio.create_task(drain.over.wait())
         loading = asyncio.create_task(_load(options, service, app))
@@ -124,7 +124,9 @@ async def _run(options: WorkerOptions) -> None:
             loading.cancel()
             drain.hurry = drain.hurry or not drain.over.is_set()
             stops = (
-                [http.stop(), serving] if grpc is None else [http.stop(), serving, grpc.stop(last_seconds)]
+                [http.stop(), serving]
+                if grpc is None
+                else [http.stop(), serving, grpc.stop(last_seconds, drain.hurry)]
             )
             await asyncio.gather(*stops)  # side by side: each may take its time
             over.cancel()
@@ -141,15 +143,25 @@ def _leave() -> NoReturn:
     os._exit(0)
 
 
-async def _grpc(options: WorkerOptions, service: Service, bodies: BodyReader) -> "GrpcServer | None":
+def _grpc(options: WorkerOptions, service: Service) -> "GrpcServer | None":
     """Serve gRPC where it is wanted."""
     if not options.grpc_port:
         return None
     # its messages cost memory that workers without it do not pay
-    from modelpress.serving.protocols.grpc.server import GrpcServer  # noqa: PLC0415
+    from modelpress.serving.grpc.server import GrpcOptions, GrpcServer  # noqa: PLC0415
 
-    server = GrpcServer(service, bodies, _listen(options.host, options.grpc_port))
-    await server.start()
+    grpc = GrpcOptions(
+        options.host,
+        options.grpc_port,
+        options.max_request_bytes,
+        options.request_timeout_seconds,
+        options.drain_seconds,
+    )
+    try:
+        server = GrpcServer(service, grpc)
+    except OSError as error:
+        raise _no_address(options.host, options.grpc_port, error) from error
+    server.start()
     return server
 
 
@@ -197,6 +209,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return sockets.bound(host, port)
     except OSError as error:
-        raise UnavailableError(
-            Reason.POD_CRASHED, f"cannot listen on {host} port {port}: {error.strerror}"
-        ) from error
+        raise _no_address(host, port, error) from error
+
+
+def _no_address(host: str, port: int, error: OSError) -> UnavailableError:
+    return UnavailableError(Reason.POD_CRASHED, f"cannot listen on {host} port {port}: {error.strerror}")

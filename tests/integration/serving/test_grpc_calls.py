@@ -1,262 +1,331 @@
-"""Calls of gRPC over HTTP/2, seen frame by frame: refused, compressed, left, late, logged, drained."""
+"""Calls of gRPC in the test's process: refused, compressed, left, late, logged, streamed, drained."""
 
 import asyncio
 import gzip
-import struct
-import zlib
+import json
+from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2
 
 from modelpress.serving.access import AccessLog
-from modelpress.serving.protocols.grpc import frames
-from modelpress.serving.protocols.grpc.frames import Code
+from modelpress.serving.grpc import messages as pb
 from modelpress.serving.service import Phase
 from tests.support.serving.fast_site import MAX_BODY, until
-from tests.support.serving.grpc_site import (
-    INFER,
-    LIVE,
-    SETTLED,
-    Connect,
-    Site,
-    body,
-    call,
-    head,
-    message,
-    serve,
-)
+from tests.support.serving.grpc_site import INFER, LIVE, PREDICT, WATCH, Caller, Site, message, serve, values
 from tests.support.serving.trace_context import PARENT, TRACE
+from tests.unit.serving import grpc_frames as frames
+
+Code = grpc.StatusCode
+REFLECT = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
 
-def test_what_is_no_grpc_request_gets_a_code_of_http() -> None:
-    async def test(site: Site, connect: Connect) -> None:
-        peer = await connect.peer()
-        plain = [(name, b"text/plain" if name == b"content-type" else value) for name, value in head()]
-        get = [(name, b"GET" if name == b":method" else value) for name, value in head()]
-        long = head(INFER, *[(b"x%d" % number, b"y") for number in range(100)])
-        wide = head(INFER, (b"x", b"y" * 17_000))
-        without = [field for field in head() if field[0] != b"content-type"]
-        json = [(name, value + b"+json" if name == b"content-type" else value) for name, value in head()]
-        for fields, status in (
-            (plain, 415),
-            (get, 405),
-            (long, 431),
-            (wide, 431),
-            (without, 415),
-            (json, 415),
-        ):
-            answer = await peer.answer(peer.open(fields))
-            assert answer.head == {b":status": b"%d" % status, b"content-length": b"0"}
-        proto = [(name, value + b"+proto" if name == b"content-type" else value) for name, value in head()]
-        assert (await peer.answer(peer.call(fields=proto))).status == 0
+def test_an_inference_is_answered_and_counted() -> None:
+    async def test(site: Site, caller: Caller) -> None:
+        assert values(await caller()).tolist() == [3.0] * 3
+        assert values(await caller(INFER, message(40))).tolist() == [3.0] * 120
+        assert site.counted("oip-grpc") == {"200": 2}
 
     serve(test)
 
 
-BODIES: dict[str, tuple[bytes, int, str]] = {
-    "none": (b"", 12, "the call has no message"),
-    "two": (body(message(), message()), 12, "the call has more than one message"),
-    "cut": (body(message())[:-1], 3, "the message ends too early"),
-    "prefix": (b"\0\0\0", 3, "the message ends too early"),
-    "flag": (body(message(), compressed=2), 3, "the first byte of a message must be 0 or 1"),
-    "huge": (b"\0\xff\xff\xff\xff", 8, f"the message is larger than maxRequestBytes, which is {MAX_BODY}"),
-    "compressed": (
-        body(message(), compressed=1),
-        12,
-        "the message is compressed, but grpc-encoding does not say how",
+NO_MODEL = "no model %s; this worker serves 'double'"
+REFUSED: dict[str, tuple[str, bytes, Any, str, int]] = {
+    "method": ("/a.B/C", b"", Code.UNIMPLEMENTED, "no such method: '/a.B/C'", 501),
+    "garbage": (
+        INFER,
+        b"\xff",
+        Code.INVALID_ARGUMENT,
+        "the ModelInferRequest is not valid: it ends inside a field",
+        400,
     ),
-    "garbage": (body(b"\xff"), 3, "the request is not a valid ModelInferRequest"),
-    "percent": (
-        body(message().replace(b"double", b"%\xc3\xa4\n~ ")),
-        5,
-        "no model '%25%C3%A4\\n~ '; this worker serves 'double'",
+    "model": (INFER, message().replace(b"double", b"doubt\n"), Code.NOT_FOUND, NO_MODEL % "'doubt\\n'", 404),
+    "umlauts": (
+        INFER,
+        message().replace(b"double", b"%\xc3\xa4\n~ "),
+        Code.NOT_FOUND,
+        NO_MODEL % "'%ä\\n~ '",
+        404,
+    ),
+    "no text": (
+        INFER,
+        message().replace(b"double", b"\xff" * 6),
+        Code.INVALID_ARGUMENT,
+        "model_name is not UTF-8",
+        400,
+    ),
+    "page": (LIVE, b"\x0a\xff", Code.INVALID_ARGUMENT, "the request is not a valid ServerLiveRequest", 400),
+    "long page": (
+        LIVE,
+        b"\x0a\x80\x80\x04" + bytes(65536),
+        Code.RESOURCE_EXHAUSTED,
+        "a ServerLiveRequest may have 65536 bytes; this has 65540",
+        413,
+    ),
+    "health": ("/grpc.health.v1.Health/Check", b"\x0a\x01x", Code.NOT_FOUND, "no such service", 404),
+    "model of TensorFlow": (
+        PREDICT,
+        b"",
+        Code.INVALID_ARGUMENT,
+        "model_spec.name is missing; this worker serves 'double'",
+        400,
+    ),
+    "rows": (
+        INFER,
+        message(8193, 1),
+        Code.RESOURCE_EXHAUSTED,
+        "the request has 8193 rows; at most 8192 are accepted",
+        413,
     ),
 }
 
 
-@pytest.mark.parametrize("name", BODIES)
-@pytest.mark.parametrize("parts", [1, 40])
-def test_a_body_must_be_one_message(name: str, parts: int) -> None:
-    data, status, text = BODIES[name]
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refusal_has_a_code_and_one_line_and_is_counted(name: str) -> None:
+    path, request, code, details, status = REFUSED[name]
 
-    async def test(site: Site, connect: Connect) -> None:
-        peer = await connect.peer()
-        stream = peer.open()
-        for number in range(parts):
-            start, stop = (len(data) * place // parts for place in (number, number + 1))
-            if start < stop and not peer.answers[stream].ended:
-                peer.h2.send_data(stream, data[start:stop])
-                await peer.flush()
-                await asyncio.sleep(0)
-        if not peer.answers[stream].ended:
-            peer.h2.end_stream(stream)
-        answer = await peer.answer(stream)
-        assert (answer.status, answer.text) == (status, text)
-        assert (await peer.answer(peer.call())).status == 0
+    async def test(site: Site, caller: Caller) -> None:
+        assert await caller(path, request) == (code, details)
+        protocol = {INFER: "oip-grpc", PREDICT: "tfserving-grpc"}.get(path, "grpc")
+        await until(lambda: site.counted(protocol) == {str(status): 1})
+        assert values(await caller()).tolist() == [3.0] * 3
 
     serve(test)
 
 
-@pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
-def test_compressed_messages(encoding: bytes) -> None:
-    pack = gzip.compress if encoding == b"gzip" else zlib.compress
-    fields = head(INFER, (b"grpc-encoding", encoding))
+def test_a_fault_is_told_without_its_details(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(site: Site, caller: Caller) -> None:
+        code, details = await caller(INFER, message(value=-1))
+        assert (code, details) == (Code.INTERNAL, "internal error")
+        assert site.counted("oip-grpc") == {"500": 1}
 
-    async def test(site: Site, connect: Connect) -> None:
-        peer = await connect.peer()
-        for data in (body(pack(message(40, 3)), compressed=1), body(message(40, 3))):
-            assert (await peer.answer(peer.call(data, fields))).values.tolist() == [3.0] * 120
-        bomb = await peer.answer(peer.call(body(pack(bytes(50 * MAX_BODY)), compressed=1), fields))
-        assert bomb.status == 8
-        cut = await peer.answer(peer.call(body(pack(message())[:-5], compressed=1), fields))
-        assert cut.status == 3
-        other = head(INFER, (b"grpc-encoding", b"zstd"))
-        answer = await peer.answer(peer.call(body(message(), compressed=1), other))
-        assert answer.status == 12
-        assert answer.head[b"grpc-accept-encoding"] == b"identity,gzip,deflate"
+    serve(test)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_compressed_messages_are_taken_within_the_limit_of_messages() -> None:
+    async def test(site: Site, caller: Caller) -> None:
+        gzipped = {"compression": grpc.Compression.Gzip}
+        assert values(await caller(INFER, message(40), **gzipped)).tolist() == [3.0] * 120
+        bomb = bytes(50 * MAX_BODY)
+        assert len(gzip.compress(bomb)) < MAX_BODY / 10
+        code, _ = await caller(INFER, bomb, **gzipped)
+        assert code is Code.RESOURCE_EXHAUSTED
 
     serve(test)
 
 
-def test_an_early_refusal_resets_the_stream_without_error() -> None:
-    async def test(site: Site, connect: Connect) -> None:
-        peer = await connect.peer()
-        stream = peer.open(head(b"/nothing"))
-        answer = await peer.answer(stream)
-        await peer.until(lambda: answer.reset is not None)
-        assert (answer.status, answer.reset) == (12, Code.NO_ERROR)
-        assert answer.text == "no such method: '/nothing'"
+def test_a_message_may_have_max_request_bytes_and_not_much_more() -> None:
+    async def test(site: Site, caller: Caller) -> None:
+        assert len(values(await caller(INFER, message(1, MAX_BODY // 4)))) == MAX_BODY // 4
+        code, _ = await caller(INFER, message(1, MAX_BODY // 4 + 20_000))
+        assert code is Code.RESOURCE_EXHAUSTED
+        assert len(values(await caller(INFER, message(1, 10)))) == 10
+
+    serve(test)
+
+
+def test_metadata_over_the_limit_ends_the_call_and_not_the_connection() -> None:
+    async def test(site: Site, caller: Caller) -> None:
+        waiting = caller.begin()
+        site.device.shut = True
+        await asyncio.sleep(0.05)
+        code, _ = await caller(metadata=[("x-large", "y" * 17_000)])
+        assert code is Code.RESOURCE_EXHAUSTED
+        site.device.open()
+        assert values(await waiting).tolist() == [3.0] * 3
 
     serve(test)
 
 
 def test_a_caller_that_leaves_is_forgotten() -> None:
-    async def test(site: Site, connect: Connect) -> None:
+    async def test(site: Site, caller: Caller) -> None:
         site.device.shut, site.device.depth = True, 1
-        first, second = await connect.peer(), await connect.peer()
-        for peer in (first, second):
-            peer.call()
-            await peer.flush()
-            await until(lambda: bool(site.device.waiting))
-        first.call(body(message(5)))
-        await first.flush()
-        await until(lambda: site.service.in_flight == 3)
-        first.h2.reset_stream(1, Code.CANCEL)
-        first.h2.reset_stream(3, Code.CANCEL)
-        await first.flush()
-        await until(lambda: site.answered(499) == 2)
-        second.writer.transport.abort()
-        await until(lambda: site.answered(499) == 3)
+        other = Caller(site.address)
+        calls = []
+        for number, one in enumerate((caller, other, caller), 1):
+            calls.append(one.begin(INFER, message(number)))
+            await until(lambda number=number: site.service.in_flight == number)  # type: ignore[misc]
+        calls[2].cancel()
+        await until(lambda: site.counted("oip-grpc").get("499") == 1)
+        await other.channel.close()
+        await until(lambda: site.counted("oip-grpc").get("499") == 2)
         site.device.open()
-        assert (await first.answer(first.call())).status == 0
+        assert values(await calls[0]).tolist() == [3.0] * 3
+        assert values(await caller()).tolist() == [3.0] * 3
         assert site.executor.rows == 2  # what waited in the queue was never computed
 
     serve(test)
 
 
-@pytest.mark.parametrize("timeout", [b"20m", b"20000u", b"20000000n", b"0S"])
-def test_deadlines_of_callers(timeout: bytes) -> None:
-    async def test(site: Site, connect: Connect) -> None:
+def test_deadlines_of_callers() -> None:
+    async def test(site: Site, caller: Caller) -> None:
         site.device.shut = True
-        peer = await connect.peer()
-        answer = await peer.answer(peer.call(fields=head(INFER, (b"grpc-timeout", timeout))))
-        assert (answer.status, answer.text) == (4, "the deadline of the call has passed")
-        assert site.answered(504) == 1
-        later = peer.call(fields=head(INFER, (b"grpc-timeout", b"99999999H")))
-        site.device.open()
-        assert (await peer.answer(later)).status == 0
-        bad = await peer.answer(peer.call(fields=head(INFER, (b"grpc-timeout", b"1 s"))))
-        assert (bad.status, bad.text) == (3, "grpc-timeout is '1 s', which is no time")
+        code, _ = await caller(timeout=0.1)
+        assert code is Code.DEADLINE_EXCEEDED
+        await until(lambda: sum(site.counted("oip-grpc").values()) == 1)
+        assert set(site.counted("oip-grpc")) <= {"499", "504"}  # whoever looked at the clock first
 
     serve(test)
 
 
-def test_calls_are_logged_and_traced(tmp_path_factory: pytest.TempPathFactory) -> None:
-    async def test(site: Site, connect: Connect) -> None:
-        peer = await connect.peer()
-        untraced = await peer.answer(peer.call())
-        assert b"traceparent" not in untraced.head
-        path = tmp_path_factory.mktemp("log") / "access"
-        with path.open("wb") as stream:
+def test_the_workers_own_deadline() -> None:
+    async def test(site: Site, caller: Caller) -> None:
+        site.device.shut = True
+        assert await caller() == (Code.DEADLINE_EXCEEDED, "no answer within 0.2 seconds")
+        assert site.counted("oip-grpc") == {"504": 1}
+
+    serve(test, timeout=0.2)
+
+
+def test_calls_are_logged_and_traced(tmp_path: Path) -> None:
+    fields = [("traceparent", PARENT), ("tracestate", "a=1"), ("x-request-id", "7")]
+
+    async def test(site: Site, caller: Caller) -> None:
+        with (tmp_path / "log").open("wb") as stream:
             site.service.access_log = AccessLog(stream)
-            traced = head(
-                INFER, (b"traceparent", PARENT.encode()), (b"tracestate", b"a=1"), (b"x-request-id", b"7")
-            )
-            answer = await peer.answer(peer.call(fields=traced))
-            assert answer.head[b"traceparent"].decode().split("-")[1] == TRACE
-            assert answer.head[b"tracestate"] == b"a=1"
-            failed = await peer.answer(peer.call(b"", traced))
-            assert failed.head[b"traceparent"].decode().split("-")[1] == TRACE
-            await peer.answer(peer.call(body(b""), head(LIVE)))
-            await asyncio.sleep(0.05)
-        lines = [line.split(b'"method"')[1] for line in path.read_bytes().splitlines()]
-        assert len(lines) == 3
-        for line, status, protocol in zip(
-            lines, (200, 501, 200), (b'"oip-grpc"', b'"oip-grpc"', b"null"), strict=True
-        ):
-            assert b'"status":%d' % status in line
-            assert b'"protocol":' + protocol in line
-            assert b'"client":"127.0.0.1"' in line
-        assert INFER in lines[0]
-        assert b'"request_id":"7"' in lines[0]
-        assert TRACE.encode() in lines[1]
-        assert b'"bytes":%d' % (len(answer.body) - 5) in lines[0]
-
-    serve(test)
-
-
-def goaways(found: list[tuple[int, int, int, bytes]]) -> list[tuple[int, int]]:
-    """Return last stream and code of each GOAWAY."""
-    return [struct.unpack(">II", payload[:8]) for kind, _, _, payload in found if kind == frames.GOAWAY]
-
-
-def test_a_draining_worker_sends_its_peers_away_and_answers_what_they_sent() -> None:
-    async def test(site: Site, connect: Connect) -> None:
-        site.device.shut = True
-        raw, idle = await connect.raw(SETTLED + call(1)), await connect.raw(SETTLED)
-        await until(lambda: site.service.in_flight == 1)
-        await idle.next(frames.SETTINGS)
-        site.service.phase = Phase.DRAINING
-        site.later(0)
-        _, _, _, ping = await raw.next(frames.PING)
-        raw.writer.write(
-            call(3) + frames.frame(frames.PING, frames.ACK, 0, ping)
-        )  # it did not know, then it did
-        await until(lambda: site.service.in_flight == 2)
-        site.later(2)  # the other one says nothing
-        assert goaways(await idle.frames()) == [(2**31 - 1, Code.NO_ERROR), (0, Code.NO_ERROR)]
-        new = await connect.peer()  # whoever comes is still answered
-        stream = new.call()
-        await new.flush()
-        await until(lambda: site.service.in_flight == 3)
-        site.device.open()
-        assert (await new.answer(stream)).status == 0
-        found = await raw.frames()
-        assert goaways(found) == [(3, Code.NO_ERROR)]
-        ends = [
-            stream for kind, flags, stream, _ in found if kind == frames.HEADERS and flags & frames.END_STREAM
+            call = caller.begin(metadata=fields)
+            answer = await call
+            trailing = dict(await call.trailing_metadata())
+            assert trailing["traceparent"].split("-")[1] == TRACE
+            assert trailing["tracestate"] == "a=1"
+            for path in ("/x", LIVE, "/grpc.health.v1.Health/Check"):
+                await caller(path, b"", metadata=fields)
+            await caller(INFER, b"\xff", metadata=fields)
+            site.service.access_log.flush()
+            site.service.access_log.close()
+        lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+        assert [(line["path"], line["status"], line["protocol"]) for line in lines] == [
+            (INFER, 200, "oip-grpc"),
+            ("/x", 501, "grpc"),
+            (LIVE, 200, "grpc"),
+            ("/grpc.health.v1.Health/Check", 200, "grpc"),
+            (INFER, 400, "oip-grpc"),
         ]
-        assert ends == [1, 3]
+        for line in lines:
+            assert (line["client"], line["request_id"], line["trace_id"]) == ("127.0.0.1", "7", TRACE)
+        assert lines[0]["bytes"] == len(answer)
 
     serve(test)
 
 
-def test_calls_after_the_last_goaway_are_not_begun() -> None:
-    async def test(site: Site, connect: Connect) -> None:
+async def nothing(sent: asyncio.Event) -> Any:
+    """Send a message when told to."""
+    await sent.wait()
+    yield message()
+
+
+def test_callers_that_send_no_message_hold_up_nobody_and_are_ended() -> None:
+    async def test(site: Site, caller: Caller) -> None:
+        sent = asyncio.Event()
+        slow = Caller(site.address)
+        calls = [slow.channel.stream_unary(path)(nothing(sent)) for path in (INFER, LIVE, PREDICT) * 20]
+        calls += [slow.channel.stream_unary(path)(nothing(sent)) for path in (WATCH, REFLECT)]
+        for _ in range(10):
+            assert values(await caller()).tolist() == [3.0] * 3
+        for call in calls:
+            code = await call.code()
+            assert code in (Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE)
+        await until(lambda: site.counted("oip-grpc").get("408") == 20)
+        await until(lambda: site.counted("tfserving-grpc").get("408") == 20)
+        await slow.channel.close()
+
+    serve(test, timeout=2)
+
+
+def status(found: Any) -> Any:
+    return health_pb2.HealthCheckResponse.FromString(found).status
+
+
+def test_health_follows_the_phase_of_the_worker() -> None:
+    async def test(site: Site, caller: Caller) -> None:
+        serving, other = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+        unknown = health_pb2.HealthCheckRequest(service="x").SerializeToString()
+        known = health_pb2.HealthCheckRequest(service="tensorflow.serving.PredictionService")
+        site.service.phase = Phase.LOADING
+        watch = caller.channel.unary_stream(WATCH)(known.SerializeToString())
+        assert status(await watch.read()) == other
+        for phase, expected in ((Phase.READY, serving), (Phase.DRAINING, other)):
+            site.service.phase = phase
+            assert status(await caller("/grpc.health.v1.Health/Check", b"")) == expected
+            listed = health_pb2.HealthListResponse.FromString(
+                await caller("/grpc.health.v1.Health/List", b"")
+            )
+            assert listed.statuses[""].status == expected
+            assert status(await watch.read()) == expected
+        others = caller.channel.unary_stream(WATCH)(unknown)
+        assert status(await others.read()) == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        watch.cancel()
+        await until(lambda: site.counted("grpc").get("200", 0) >= 5)
+
+    serve(test)
+
+
+def test_a_worker_that_loads_says_so() -> None:
+    async def test(site: Site, caller: Caller) -> None:
+        model, site.service.model, site.service.phase = site.service.model, None, Phase.LOADING
+        for path in (INFER, PREDICT, "/tensorflow.serving.PredictionService/GetModelMetadata"):
+            assert await caller(path, b"") == (Code.UNAVAILABLE, "the model is being loaded")
+        found = await caller("/tensorflow.serving.ModelService/GetModelStatus", b"")
+        (version,) = pb.GetModelStatusResponse.FromString(found).model_version_status
+        assert version.state == pb.ModelVersionStatus.LOADING
+        site.service.model = model
+        assert values(await caller()).tolist() == [3.0] * 3
+
+    serve(test)
+
+
+def test_a_connection_has_a_greatest_age_and_its_calls_are_answered() -> None:
+    async def test(site: Site, caller: Caller) -> None:
         site.device.shut = True
-        raw = await connect.raw(SETTLED + call(1))
-        await until(lambda: site.service.in_flight == 1)
-        stopping = asyncio.create_task(site.stop(30))
-        _, _, _, ping = await raw.next(frames.PING)
-        raw.writer.write(frames.frame(frames.PING, frames.ACK, 0, ping))
-        assert (await raw.next(frames.GOAWAY))[3][:8] == struct.pack(">II", 1, Code.NO_ERROR)
-        raw.writer.write(call(3) + frames.window_update(3, 5) + frames.rst_stream(3, Code.CANCEL))
-        await asyncio.sleep(0.05)
-        assert site.service.in_flight == 1
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.server.port)
+        writer.write(frames.SETTLED + frames.call(1, frames.body(message())))
+        seen = []
+        while frames.GOAWAY not in seen:
+            kind, _, payload = await frames.read(reader)
+            if kind == frames.PING:  # between the first goodbye and the last
+                writer.write(frames.frame(frames.PING, frames.ACK, 0, payload))
+            seen.append(kind)
+        assert frames.HEADERS not in seen
         site.device.open()
-        found = await raw.frames()
-        assert {stream for kind, _, stream, _ in found} == {1}
-        raw.writer.close()
+        while kind != frames.DATA:
+            kind, _, payload = await frames.read(reader)
+        assert values(payload[5:]).tolist() == [3.0] * 3
+        writer.close()
+
+    serve(test, drain=0.6)
+
+
+def test_stop_answers_what_is_in_flight_and_ends_streams() -> None:
+    async def test(site: Site, caller: Caller) -> None:
+        site.device.shut = True
+        watch = caller.channel.unary_stream(WATCH)(b"")
+        await watch.read()
+        waiting = caller.begin()
+        await until(lambda: site.service.in_flight == 1)
+        stopping = asyncio.create_task(site.server.stop(30))
+        assert await watch.code() in (Code.CANCELLED, Code.UNAVAILABLE)
+        late = Caller(site.address)
+        code, _ = await late(timeout=5)
+        assert code is Code.UNAVAILABLE
+        site.device.open()
+        assert values(await waiting).tolist() == [3.0] * 3
         await stopping
-        assert site.answered(200) == 1
+        await late.channel.close()
+
+    serve(test)
+
+
+def test_stop_cuts_off_what_takes_too_long() -> None:
+    async def test(site: Site, caller: Caller) -> None:
+        site.device.shut = True
+        waiting = caller.begin()
+        await until(lambda: site.service.in_flight == 1)
+        await site.server.stop(0.2)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await waiting
+        await until(lambda: site.counted("oip-grpc") == {"499": 1})
 
     serve(test)

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
 
+from modelpress.serving.grpc import messages as pb
 from tests.support import model_cache
 from tests.support.serving.artifacts import free_port, wait_ready
 
@@ -284,9 +286,32 @@ def test_without_a_gpu_the_worker_says_so_and_ends(gpu_artifacts: Path, tmp_path
     assert told["message"].startswith("no GPU is visible to this worker; MODELPRESS_LOGICAL_DEVICES=1")
 
 
+def predict(address: str, array: Any) -> Any:
+    """Return the values of the only output, by PredictionService."""
+    with grpc.insecure_channel(address) as channel:
+        asked = pb.ModelMetadataRequest(name="digits").SerializeToString()
+        answer = channel.unary_unary("/inference.GRPCInferenceService/ModelMetadata")(asked, timeout=30)
+        (described,) = pb.ModelMetadataResponse.FromString(answer).inputs
+        request = pb.PredictRequest()
+        request.model_spec.name = "digits"
+        tensor = request.inputs[described.name]
+        tensor.dtype, tensor.tensor_content = 1, array.astype("float32").tobytes()
+        for size in array.shape:
+            tensor.tensor_shape.dim.add(size=size)
+        call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        outputs = pb.PredictResponse.FromString(call(request.SerializeToString(), timeout=30)).outputs
+    (output,) = outputs.values()
+    return list(output.float_val)
+
+
 def test_a_worker_rehearses_on_its_cpu_with_a_warning(gpu_artifacts: Path, tmp_path: Path) -> None:
-    port = free_port()
-    variables = {"MODELPRESS_LOGICAL_DEVICES": "1", "MODELPRESS_DATA": "2", "MODELPRESS_MAX_BATCH_SIZE": "2"}
+    port, grpc_port = free_port(), free_port()
+    variables = {
+        "MODELPRESS_LOGICAL_DEVICES": "1",
+        "MODELPRESS_DATA": "2",
+        "MODELPRESS_MAX_BATCH_SIZE": "2",
+        "MODELPRESS_GRPC_PORT": str(grpc_port),
+    }
     process = serve(gpu_artifacts / "mlp-int8", tmp_path, port, **variables)
     try:
         with (
@@ -299,6 +324,11 @@ def test_a_worker_rehearses_on_its_cpu_with_a_warning(gpu_artifacts: Path, tmp_p
             assert answer.status_code == 200, answer.text
             np.testing.assert_allclose(
                 answer.json()["predictions"], arrays["output_0"][:11], atol=TOLERANCE["int8"]
+            )
+            # messages of the same names as those that TensorFlow registers in the worker's process
+            predicted = predict(f"127.0.0.1:{grpc_port}", arrays["input_0"][:11])
+            np.testing.assert_allclose(
+                predicted, np.array(answer.json()["predictions"]).ravel(), rtol=1e-6, atol=1e-6
             )
     finally:
         process.terminate()

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from modelpress.serving.protocols.grpc import open_inference_pb2 as pb
+from modelpress.serving.grpc import messages as pb
 
 SERVICE = "/inference.GRPCInferenceService/"
 
@@ -33,7 +33,7 @@ class Client:
         return self.channel.unary_unary("/grpc.health.v1.Health/Check")(message, timeout=30)
 
 
-def request(array: Any, name: str = "images") -> pb.ModelInferRequest:
+def request(array: Any, name: str = "images") -> Any:
     message = pb.ModelInferRequest(model_name="digits", raw_input_contents=[array.tobytes()])
     message.inputs.add(name=name, datatype="FP32", shape=array.shape)
     return message

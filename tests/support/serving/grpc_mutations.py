@@ -7,10 +7,9 @@ from collections.abc import Callable
 import hpack
 import numpy as np
 
-from modelpress.serving.protocols.grpc import frames
-from modelpress.serving.protocols.grpc import open_inference_pb2 as pb
-from modelpress.serving.protocols.grpc.frames import frame
-from tests.support.serving.grpc_site import INFER, LIVE, SETTLED, Head, body, head
+from modelpress.serving.grpc import messages as pb
+from tests.support.serving import grpc_frames as frames
+from tests.support.serving.grpc_frames import INFER, LIVE, SETTLED, WATCH, Head, body, frame, head
 
 Frames = list[bytes]
 PATHS = [
@@ -18,6 +17,9 @@ PATHS = [
     LIVE,
     b"/inference.GRPCInferenceService/ModelMetadata",
     b"/grpc.health.v1.Health/Check",
+    WATCH,
+    b"/tensorflow.serving.PredictionService/Predict",
+    b"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
     b"/x",
     b"*",
 ]
@@ -81,7 +83,7 @@ def connection(dice: random.Random, spoilt: bool = False) -> Frames:
     for stream in range(1, 2 * dice.choice([1, 2, 3, 8]), 2):
         found += request(dice, stream, encoder, spoilt)
         if dice.random() < 0.3:
-            found.append(frames.window_update(dice.choice([0, stream]), dice.randrange(1, 1000)))
+            found.append(frames.windows(dice.randrange(1, 1000), dice.choice([0, stream])))
     return found
 
 
@@ -164,7 +166,7 @@ def leaving(dice: random.Random) -> bytes:
     found = connection(dice)
     for _ in range(dice.choice([1, 4])):
         place = dice.randrange(len(found) + 1)
-        found.insert(place, frames.rst_stream(dice.choice([1, 3, 5]), frames.Code.CANCEL))
+        found.insert(place, frames.reset(dice.choice([1, 3, 5])))
     return SETTLED + b"".join(found)
 
 

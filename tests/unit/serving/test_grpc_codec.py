@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 from modelpress.serving.errors import BadRequest, NotFound, RequestError
-from modelpress.serving.protocols.base import Model
-from modelpress.serving.protocols.grpc import health
-from modelpress.serving.protocols.grpc import open_inference_pb2 as pb
-from modelpress.serving.protocols.grpc.codec import OipGrpc, model_metadata
+from modelpress.serving.grpc import messages as pb
+from modelpress.serving.grpc.oip import OipGrpc, model_metadata
+from modelpress.serving.protocols.base import Call, Model
 from modelpress.serving.protocols.oip import DATATYPES
 from modelpress.serving.signature import SERVED_DTYPES, Signature, Tensor
 
@@ -47,7 +46,7 @@ def identity(dtype: str) -> OipGrpc:
     return OipGrpc(Model("digits", "digits-7", "d", Signature((x,), (x,))))
 
 
-def request(arrays: dict[str, Any], raw: bool, **fields: Any) -> pb.ModelInferRequest:
+def request(arrays: dict[str, Any], raw: bool, **fields: Any) -> Any:
     message = pb.ModelInferRequest(**{"model_name": "digits", **fields})
     for name, array in arrays.items():
         entry = message.inputs.add(name=name, datatype=DATATYPES[array.dtype.name], shape=array.shape)
@@ -58,13 +57,21 @@ def request(arrays: dict[str, Any], raw: bool, **fields: Any) -> pb.ModelInferRe
     return message
 
 
-def answer(message: pb.ModelInferResponse, place: int) -> Any:
+def answer(message: Any, place: int) -> Any:
     """Read an output as clients do: value by value, or the raw bytes."""
     entry = message.outputs[place]
     dtype = next(name for name, datatype in DATATYPES.items() if datatype == entry.datatype)
     if message.raw_output_contents:
         return np.frombuffer(message.raw_output_contents[place], dtype).reshape(entry.shape)
     return np.array(getattr(entry.contents, FIELDS[dtype]), dtype).reshape(entry.shape)
+
+
+def decode(oip: OipGrpc, message: Any) -> Call:
+    return oip.decode(message.SerializeToString())
+
+
+def encode(oip: OipGrpc, call: Call, outputs: list[Any]) -> Any:
+    return pb.ModelInferResponse.FromString(b"".join(oip.encode(call, outputs).parts))
 
 
 @pytest.mark.parametrize("dtype", sorted(SERVED_DTYPES))
@@ -76,31 +83,29 @@ def test_every_datatype_makes_the_round_trip(dtype: str, raw: bool) -> None:
     if values is None:
         values = np.array([True, False, True])
     oip = identity(dtype)
-    call = oip.decode(request({"x": values}, raw))
+    call = decode(oip, request({"x": values}, raw))
     assert call.inputs[0].dtype == values.dtype
     assert call.inputs[0].tobytes() == values.tobytes()
-    response = oip.encode(call, [values])
+    response = encode(oip, call, [values])
     assert bool(response.raw_output_contents) is raw
-    assert answer(pb.ModelInferResponse.FromString(response.SerializeToString()), 0).tobytes() == (
-        values.tobytes()
-    )
+    assert answer(response, 0).tobytes() == values.tobytes()
 
 
 @given(st.sampled_from(TYPED), st.integers(1, 40), st.data())
 def test_typed_contents_are_read_as_a_client_wrote_them(dtype: str, size: int, data: Any) -> None:
     values = data.draw(nps.arrays(dtype, (size,)))
     oip = identity(dtype)
-    call = oip.decode(pb.ModelInferRequest.FromString(request({"x": values}, False).SerializeToString()))
+    call = decode(oip, request({"x": values}, False))
     # a NaN may lose its payload in a Python client
     np.testing.assert_array_equal(call.inputs[0], values)
-    np.testing.assert_array_equal(answer(oip.encode(call, [values]), 0), values)
+    np.testing.assert_array_equal(answer(encode(oip, call, [values]), 0), values)
 
 
 def test_fields_that_nobody_knows_do_not_disturb() -> None:
     message = request({"x": np.array([1, 2], "float32")}, False)
     contents = message.inputs[0].contents
     contents.MergeFromString(b"\xa2\x06\x03abc")  # field 100, three bytes
-    assert identity("float32").decode(message).inputs[0].tolist() == [1, 2]
+    assert decode(identity("float32"), message).inputs[0].tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("unknown", [b"\x52\x0812345678", b"\x55\xff\xff\xff\xff", b"\x50\x01"])
@@ -110,7 +115,7 @@ def test_fields_that_nobody_knows_are_no_values(dtype: str, unknown: bytes) -> N
     entry = message.inputs.add(name="x", datatype=DATATYPES[dtype], shape=[2])
     entry.contents.MergeFromString(unknown)  # field 10, of three wire types
     with pytest.raises(BadRequest, match=f"{FIELDS[dtype]} has 0 values, shape \\[2\\] needs 2"):
-        identity(dtype).decode(message)
+        decode(identity(dtype), message)
 
 
 def test_several_inputs_and_outputs_in_any_order_with_the_id() -> None:
@@ -118,10 +123,10 @@ def test_several_inputs_and_outputs_in_any_order_with_the_id() -> None:
         message = request({"tokens": TOKENS, "image": IMAGE}, raw, id="abc", model_version="digits-7")
         for name in ("score", "label"):
             message.outputs.add(name=name)
-        call = OIP.decode(message)
+        call = decode(OIP, message)
         assert [array.tobytes() for array in call.inputs] == [IMAGE.tobytes(), TOKENS.tobytes()]
         outputs = [np.array([[0.5, 1.5]], "float32"), np.array([[7]], "int64")]
-        response = OIP.encode(call, outputs)
+        response = encode(OIP, call, outputs)
         assert (response.model_name, response.model_version, response.id) == ("digits", "digits-7", "abc")
         assert [entry.name for entry in response.outputs] == ["score", "label"]
         assert answer(response, 0).tolist() == [[7]]
@@ -135,20 +140,20 @@ def test_metadata() -> None:
     assert described == [("image", "FP32", [-1, 3]), ("tokens", "INT32", [-1, 2])]
 
 
-def changed(raw: bool, change: Any) -> pb.ModelInferRequest:
+def changed(raw: bool, change: Any) -> Any:
     message = request({"image": IMAGE, "tokens": TOKENS}, raw)
     change(message)
     return message
 
 
-def one(dtype: str, field: str, values: list[Any]) -> pb.ModelInferRequest:
+def one(dtype: str, field: str, values: list[Any]) -> Any:
     message = pb.ModelInferRequest(model_name="digits")
     entry = message.inputs.add(name="x", datatype=DATATYPES[dtype], shape=[len(values)])
     getattr(entry.contents, field).extend(values)
     return message
 
 
-BAD: dict[str, tuple[OipGrpc, pb.ModelInferRequest, type[RequestError], str]] = {
+BAD: dict[str, tuple[OipGrpc, Any, type[RequestError], str]] = {
     "model": (OIP, pb.ModelInferRequest(model_name="x"), NotFound, "no model 'x'; this worker serves"),
     "version": (
         OIP,
@@ -245,23 +250,6 @@ BAD: dict[str, tuple[OipGrpc, pb.ModelInferRequest, type[RequestError], str]] = 
 def test_a_wrong_request_is_refused_with_one_line(case: str) -> None:
     oip, message, kind, text = BAD[case]
     with pytest.raises(kind) as caught:
-        oip.decode(message)
+        decode(oip, message)
     assert text in caught.value.message
     assert "\n" not in caught.value.message
-
-
-def test_health_messages() -> None:
-    known = frozenset(("", "a.B"))
-    assert health.check(b"", known, True) == b"\x08\x01"
-    assert health.check(b"\x0a\x03a.B", known, False) == b"\x08\x02"
-    with pytest.raises(NotFound):
-        health.check(b"\x0a\x01x", known, True)
-
-
-@given(st.binary(max_size=20))
-def test_any_health_message_has_an_answer_or_an_error(message: bytes) -> None:
-    try:
-        name = health.service_name(message)
-    except BadRequest:
-        return
-    assert message in (b"", b"\x0a" + bytes((len(name.encode()),)) + name.encode())

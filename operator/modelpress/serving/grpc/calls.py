@@ -1,0 +1,309 @@
+"""From calls on grpcio's threads to the event loop and back: every call is counted, whatever becomes of it.
+
+A call is read as a stream of one message, so that it is known while its message has not come: a thread waits
+for that, and calls whose message does not come are ended. An inference is decoded on its thread, and answered
+by the loop.
+"""
+
+import asyncio
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NoReturn
+from urllib.parse import unquote
+
+import grpc
+
+from modelpress.serving.access import Caller, facts
+from modelpress.serving.errors import (
+    CLIENT_CLOSED_REQUEST,
+    DeadlineExceeded,
+    InternalError,
+    RequestError,
+    TooSlow,
+    Unavailable,
+    Unimplemented,
+)
+from modelpress.serving.exchange import RequestContext
+from modelpress.serving.grpc.status import MAX_DETAILS, code_of
+from modelpress.serving.protocols.base import Call, Encoded, InferenceProtocol
+from modelpress.serving.protocols.json_tensors import echo
+from modelpress.serving.service import Service
+
+NAME = "grpc"  # of calls that are no inference, in metrics
+_INFERENCES = 64  # that are read, decoded or computed at a time; more wait for a thread
+_PAGES = 8
+_STREAMS = 4
+_SLOW_SECONDS = 1.0  # for which a message may be waited for even where others need the thread
+
+Context = Any  # grpc.ServicerContext
+Requests = Iterator[bytes]
+Page = Callable[[bytes], bytes]  # from a serialized request to a serialized answer; raises RequestError
+
+logger = logging.getLogger(__name__)
+
+
+class Threads(ThreadPoolExecutor):
+    """Threads for one kind of calls. Half of them may wait for a message for longer than a second."""
+
+    def __init__(self, size: int, name: str) -> None:
+        super().__init__(size, name)
+        self._most_slow = size // 2
+        self.arriving: dict[Context, float] = {}  # calls whose message is waited for, and since when
+
+    def late(self, now: float, seconds: float) -> list[Context]:
+        """Return the calls whose message takes longer than `seconds`, or longer than others can wait."""
+        arriving = list(self.arriving.items())
+        crowd = arriving[: max(0, len(arriving) - self._most_slow)]  # the oldest come first
+        crowded = [context for context, since in crowd if now - since > _SLOW_SECONDS]
+        return crowded + [context for context, since in arriving[len(crowded) :] if now - since > seconds]
+
+
+class _Pending:
+    """An inference between its thread, which waits, and the loop."""
+
+    __slots__ = ("_begun", "_caller", "_context", "_decoded", "_done", "_protocol", "_request", "answer")
+
+    def __init__(
+        self, protocol: InferenceProtocol, caller: Caller | None, begun: float, decoded: Call
+    ) -> None:
+        self._protocol = protocol
+        self._caller = caller
+        self._begun = begun
+        self._decoded = decoded
+        self._request: RequestContext | None = None
+        self._done = threading.Lock()
+        self._done.acquire()
+        self.answer: Encoded | RequestError | None = None  # None: the caller has left
+
+    def wait(self) -> Encoded | RequestError | None:
+        """Return the answer, on the thread of the call."""
+        self._done.acquire()
+        return self.answer
+
+    def submit(self, service: Service) -> None:
+        """Queue the request. In the loop."""
+        self._request = RequestContext(service, self._protocol, self._caller, self._reply)
+        self._request.begun = self._begun
+        self._request.submit(self._decoded)
+
+    def leave(self, status: int) -> None:
+        """Forget the request of a caller that has left. In the loop."""
+        if self.answer is None and self._request is not None:
+            self._end(status)
+
+    def _reply(self, answer: Encoded | RequestError) -> None:
+        self.answer = answer
+        if isinstance(answer, RequestError):
+            self._end(answer.status)
+            return
+        if self._caller is not None:
+            self._caller.sent = sum(map(len, answer.parts))
+        self._end(200)
+
+    def _end(self, status: int) -> None:
+        assert self._request is not None
+        if not self._request.ended:
+            self._request.end(status)
+            self._done.release()
+
+
+class Calls:
+    """All calls of a worker."""
+
+    def __init__(self, service: Service, timeout_seconds: float) -> None:
+        """Count calls of `service`; messages that take longer than `timeout_seconds` are not waited for."""
+        self._service = service
+        self._timeout_seconds = timeout_seconds
+        self._loop = asyncio.get_running_loop()
+        self.ending = False  # calls are refused
+        self.inferences = Threads(_INFERENCES, "grpc")
+        self.pages = Threads(_PAGES, "grpc-pages")  # health answers while all inferences wait
+        self.streams = Threads(_STREAMS, "grpc-streams")
+        self._late: set[Context] = set()
+        self._open: set[Context] = set()  # that stream answers
+
+    def infer(self, path: str, protocol: Callable[[], InferenceProtocol]) -> grpc.RpcMethodHandler:
+        """Return the handler of an inference; `protocol` raises Unavailable where there is no model yet."""
+        return grpc.stream_unary_rpc_method_handler(partial(self._infer, path, protocol))
+
+    def page(self, path: str, page: Page) -> grpc.RpcMethodHandler:
+        """Return the handler of a method that needs no model's computation."""
+        return self._handler(partial(self._page, path, page))
+
+    def unknown(self, path: str) -> grpc.RpcMethodHandler:
+        """Return the handler of a method that does not exist."""
+
+        def refuse(_: Requests, context: Context) -> bytes:
+            error = Unimplemented(f"no such method: {echo(path)}")
+            self._refuse(error, NAME, self._caller(path, context), time.perf_counter(), context)
+
+        return self._handler(refuse)
+
+    def _handler(self, behaviour: Any) -> grpc.RpcMethodHandler:
+        behaviour.experimental_thread_pool = self.pages
+        return grpc.stream_unary_rpc_method_handler(behaviour)
+
+    def check(self, now: float) -> None:
+        """End calls whose message takes too long; `now` is time.monotonic(). In the loop."""
+        for threads in (self.inferences, self.pages, self.streams):
+            for context in threads.late(now, self._timeout_seconds):
+                self._late.add(context)
+                context.cancel()
+
+    def end_unanswerable(self) -> None:
+        """End the calls that would not end by themselves: streams, and those whose message is waited for."""
+        for threads in (self.inferences, self.pages, self.streams):
+            for context in threads.late(math.inf, 0):
+                context.cancel()
+        for context in list(self._open):
+            context.cancel()
+
+    def close(self) -> None:
+        """Let the threads end."""
+        for threads in (self.inferences, self.pages, self.streams):
+            threads.shutdown(wait=False)
+
+    def message(self, requests: Requests, context: Context, threads: Threads) -> bytes | None:
+        """Return a call's next message, None at its end. Raises TooSlow, or grpc.RpcError if cancelled."""
+        threads.arriving[context] = time.monotonic()
+        try:
+            message = next(requests, None)
+        except grpc.RpcError:
+            if context not in self._late:
+                raise
+            message = None
+        finally:
+            del threads.arriving[context]
+        if context in self._late:
+            self._late.discard(context)
+            raise TooSlow("the message did not arrive in time")
+        return message
+
+    def opened(self, path: str, context: Context) -> None:
+        """Note a call that streams answers; it is counted when it ends."""
+        begun, caller = time.perf_counter(), self._caller(path, context)
+
+        def over() -> None:
+            self._open.discard(context)
+            self._later(self._count, NAME, 200 if context.code() is None else 400, caller, begun)
+
+        self._open.add(context)
+        if not context.add_callback(over):
+            over()
+
+    def _infer(
+        self, path: str, protocol: Callable[[], InferenceProtocol], requests: Requests, context: Context
+    ) -> bytes:
+        begun, caller, name = time.perf_counter(), self._caller(path, context), NAME
+        answer: Encoded | RequestError | None
+        try:
+            codec = protocol()
+            name = codec.name
+            decoded = codec.decode(self._only(requests, context, self.inferences))
+        except RequestError as error:
+            self._refuse(error, name, caller, begun, context)
+        except grpc.RpcError:
+            self._later(self._count, name, CLIENT_CLOSED_REQUEST, caller, begun)
+            raise
+        except Exception:
+            self._refuse(_fault(caller), name, caller, begun, context)
+        pending = _Pending(codec, caller, begun, decoded)
+        del decoded
+        self._later(pending.submit, self._service)
+        if not context.add_callback(lambda: self._left(pending, context)):
+            self._left(pending, context)
+        answer = pending.wait()
+        _trace(caller, context)
+        if isinstance(answer, RequestError):
+            abort(answer, context)
+        return b"" if answer is None else b"".join(answer.parts)  # nobody hears the empty one
+
+    def _only(self, requests: Requests, context: Context, threads: Threads) -> bytes:
+        """Return a unary call's message. Raises Unimplemented where there is none, Unavailable at the end."""
+        message = self.message(requests, context, threads)
+        if message is None:
+            raise Unimplemented("the call has no message")
+        if self.ending:
+            raise Unavailable("this worker ends; ask another one")
+        return message
+
+    def _left(self, pending: _Pending, context: Context) -> None:
+        """Take the end of a call: where it has no answer, its caller left, or its deadline passed."""
+        if pending.answer is None:
+            left = context.time_remaining()
+            late = left is not None and left <= 0
+            self._later(pending.leave, DeadlineExceeded.status if late else CLIENT_CLOSED_REQUEST)
+
+    def _page(self, path: str, page: Page, requests: Requests, context: Context) -> bytes:
+        begun, caller = time.perf_counter(), self._caller(path, context)
+        try:
+            answer = page(self._only(requests, context, self.pages))
+        except RequestError as error:
+            self._refuse(error, NAME, caller, begun, context)
+        except grpc.RpcError:
+            self._later(self._count, NAME, CLIENT_CLOSED_REQUEST, caller, begun)
+            raise
+        except Exception:
+            self._refuse(_fault(caller), NAME, caller, begun, context)
+        if caller is not None:
+            caller.sent = len(answer)
+        self._later(self._count, NAME, 200, caller, begun)
+        _trace(caller, context)
+        return answer
+
+    def _refuse(
+        self, error: RequestError, name: str, caller: Caller | None, begun: float, context: Context
+    ) -> NoReturn:
+        """Count a call, and end it by an exception that grpcio knows."""
+        self._later(self._count, name, error.status, caller, begun)
+        _trace(caller, context)
+        abort(error, context)
+
+    def _count(self, name: str, status: int, caller: Caller | None, begun: float) -> None:
+        self._service.metrics.request(name, status, time.perf_counter() - begun)
+        if caller is not None:
+            self._service.log(caller, name, status, begun)
+
+    def _caller(self, path: str, context: Context) -> Caller | None:
+        fields = [
+            (key.encode(), value if isinstance(value, bytes) else value.encode())
+            for key, value in context.invocation_metadata()
+        ]
+        caller = self._service.caller("POST", path, None, fields)
+        if caller is not None:
+            caller.client = _address(context.peer())
+        return caller
+
+    def _later(self, call: Callable[..., None], *arguments: Any) -> None:
+        self._loop.call_soon_threadsafe(call, *arguments)
+
+
+def _fault(caller: Caller | None) -> InternalError:
+    """Log the exception being handled; return what the caller is told of a fault of ours."""
+    logger.exception("A request failed.", extra=facts(caller))
+    return InternalError("internal error")
+
+
+def abort(error: RequestError, context: Context) -> NoReturn:
+    """End a call, by an exception that grpcio knows."""
+    context.abort(code_of(error), error.message[:MAX_DETAILS])
+    raise AssertionError
+
+
+def _trace(caller: Caller | None, context: Context) -> None:
+    """Say what the answer says of the trace, in the metadata at its end."""
+    if caller is not None and caller.trace is not None:
+        context.set_trailing_metadata([(name.decode(), value.decode()) for name, value in caller.headers()])
+
+
+def _address(peer: str) -> str | None:
+    """Return the address in what grpcio calls a peer, such as ipv4:10.0.0.1:1234 or ipv6:%5B::1%5D:1234."""
+    family, _, rest = unquote(peer).partition(":")
+    if family not in ("ipv4", "ipv6"):
+        return None
+    return rest.rpartition(":")[0].strip("[]").removeprefix("::ffff:")
