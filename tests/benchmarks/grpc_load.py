@@ -15,7 +15,7 @@ import numpy as np
 import uvloop
 
 from modelpress.serving.grpc import messages as pb
-from tests.unit.serving import grpc_frames as frames
+from tests.support.serving import grpc_frames as frames
 
 CALLS = 512  # different ones
 _WINDOW = 2**30

@@ -7,6 +7,7 @@ import struct
 import psutil
 import pytest
 
+from tests.support.serving import grpc_frames as frames
 from tests.support.serving.artifacts import Worker
 from tests.support.serving.grpc_client import Client, images, output
 from tests.support.serving.grpc_frames import (
@@ -22,7 +23,6 @@ from tests.support.serving.grpc_frames import (
     opening,
     windows,
 )
-from tests.unit.serving import grpc_frames as frames
 
 WINDOW = struct.pack(">I", 1)
 ENABLE_PUSH, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 2, 4, 5

@@ -11,11 +11,11 @@ from pathlib import Path
 import hpack
 
 from modelpress.serving.executors.litert import LiteRTExecutor
+from tests.support.serving import grpc_frames as frames
 from tests.support.serving.artifacts import Worker
 from tests.support.serving.grpc_client import Client, images, output, until
 from tests.support.serving.grpc_mutations import hostile, well_formed
 from tests.support.serving.siege import ask, besiege, drip, harm_nobody
-from tests.unit.serving import grpc_frames as frames
 
 COUNT = 10_000
 SLOW = 200
