@@ -119,9 +119,9 @@ def test_a_message_that_does_not_come_is_not_waited_for(artifacts: Path, tmp_pat
 def test_calls_at_a_time_are_limited(artifacts: Path, tmp_path: Path) -> None:
     options = {"max_batch_size": 2048, "max_batch_delay_milliseconds": 60_000, "request_timeout_seconds": 60}
     with worker(artifacts / "seed-int8", tmp_path, **options) as running:
-        clients = [Client(running.grpc) for _ in range(3)]
+        clients = [Client(running.grpc) for _ in range(9)]
         calls = [
-            clients[number % 3]
+            clients[number % 9]
             .channel.unary_unary(f"{SERVICE}ModelInfer")
             .future(request(images(1)).SerializeToString())
             for number in range(1030)

@@ -38,7 +38,7 @@ NAME = "grpc"  # of calls that are no inference, in metrics
 _INFERENCES = 64  # that are read, decoded or computed at a time; more wait for a thread
 _PAGES = 8
 _STREAMS = 4
-_SLOW_SECONDS = 1.0  # for which a message may be waited for even where others need the thread
+_SLOW_SECONDS = 0.5  # for which a message may be waited for even where others need the thread
 
 Context = Any  # grpc.ServicerContext
 Requests = Iterator[bytes]
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 
 class Threads(ThreadPoolExecutor):
-    """Threads for one kind of calls. Half of them may wait for a message for longer than a second."""
+    """Threads for one kind of calls. Half of them may wait for a message for longer than half a second."""
 
     def __init__(self, size: int, name: str) -> None:
         super().__init__(size, name)

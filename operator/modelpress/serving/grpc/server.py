@@ -30,11 +30,11 @@ logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)
 
 _CALLS = 1024  # at a time, those that wait for a thread included
 _PROTOBUF_BYTES = 2**16  # beside the tensors of a message
-_SWEEP_SECONDS = 1.0
+_SWEEP_SECONDS = 0.25
 _REFUSE_SECONDS = 0.5
 _GRACE_SECONDS = 5.0  # beside the longest request, for calls on a connection that is too old
 _LIMITS = {
-    "grpc.max_concurrent_streams": 512,  # of a connection: more wait in the client
+    "grpc.max_concurrent_streams": 128,  # of a connection: more wait in the client
     "grpc.max_send_message_length": -1,
     "grpc.max_metadata_size": 16 * 1024,  # both: below the second alone grpcio refuses at random
     "grpc.absolute_max_metadata_size": 16 * 1024,
