@@ -8,6 +8,7 @@
     |- TooLarge            413   more bytes or rows than are accepted
     |- UnsupportedEncoding 415   the body has an encoding that is not accepted
     |- Overloaded          429   the queue is full: try again later
+    |- HeadTooLarge        431   the head has too many headers or bytes
     |- InternalError       500   a fault of ours, whose details are in the log
     |- ModelFault          500   the model's outputs are not one entry for each row
     |- Unimplemented       501   gRPC: no such method, or not what it takes
@@ -76,6 +77,12 @@ class Overloaded(RequestError):
     """The queue is full."""
 
     status = 429
+
+
+class HeadTooLarge(RequestError):
+    """The head has too many headers or bytes."""
+
+    status = 431
 
 
 class InternalError(RequestError):

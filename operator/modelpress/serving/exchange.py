@@ -4,8 +4,11 @@ Front ends differ in how bytes come and go; what happens between is here, once. 
 `decode` and `encode` of a protocol are pure and may run on any thread.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
 
 from modelpress.serving.access import Caller, facts
 from modelpress.serving.errors import CLIENT_CLOSED_REQUEST, InternalError, RequestError
@@ -14,8 +17,53 @@ from modelpress.serving.requests import Answer, Request
 from modelpress.serving.service import Service
 
 Reply = Callable[[Encoded | RequestError], None]
+Unpack = Callable[[Body], Body]  # raises RequestError
+
+# Longer ones are read on a thread: they would hold up all others for a millisecond or more.
+_DECODE_IN_LOOP_BYTES = 256 * 1024  # of JSON
+_UNPACK_IN_LOOP_BYTES = 4096  # can expand a hundredfold
 
 logger = logging.getLogger(__name__)
+
+
+class Budget:
+    """How large a body may be, how long it may take to arrive, and how much is held of all that do."""
+
+    def __init__(self, max_bytes: int, max_total_bytes: int, timeout_seconds: float) -> None:
+        self.max_bytes = max_bytes
+        self._max_total_bytes = max_total_bytes
+        self.timeout_seconds = timeout_seconds
+        self.held = 0  # bytes
+
+    def hold(self, size: int) -> bool:
+        """Count bytes that arrived; returns whether the budget allows them. `release` them later."""
+        self.held += size
+        return self.held <= self._max_total_bytes
+
+    def release(self, size: int) -> None:
+        """Count bytes out that `hold` counted."""
+        self.held -= size
+
+
+@dataclass(slots=True)
+class Packed:
+    """A body as it came, and what its head says about it."""
+
+    body: Body
+    json_length: int | None = None  # where raw tensors follow the JSON
+    unpack: Unpack | None = None  # where it is compressed
+
+    def decode(self, protocol: InferenceProtocol) -> Call:
+        """Return the request in it. Raises RequestError. Any thread may call."""
+        body = self.body if self.unpack is None else self.unpack(self.body)
+        return protocol.decode(body, self.json_length)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it takes long to decode."""
+        if self.unpack is not None:
+            return len(self.body) > _UNPACK_IN_LOOP_BYTES
+        return (self.json_length or len(self.body)) > _DECODE_IN_LOOP_BYTES
 
 
 class RequestContext:
@@ -39,16 +87,33 @@ class RequestContext:
         self.ended = False
         self.begun = service.begin()  # as time.perf_counter() gives it
 
-    def receive(self, body: Body, json_length: int | None = None) -> None:
-        """Decode a body, of which raw tensors follow the first `json_length` bytes if given, and queue it."""
-        try:
-            decoded = self.protocol.decode(body, json_length)
-        except RequestError as error:
-            self._reply(error)
-        except Exception:
-            self._reply(self._fault())
+    def receive(self, packed: Packed, freed: Callable[[], None]) -> None:
+        """Decode a body and queue it; a long one on a thread, one at a time. `freed` is called in between."""
+        if packed.is_long:
+            loop = asyncio.get_running_loop()
+            waiting = self._service.decoder.submit(packed.decode, self.protocol)
+
+            def taken(done: Future[Call]) -> None:
+                loop.call_soon_threadsafe(self._take, done.result, freed)
+
+            waiting.add_done_callback(taken)
         else:
-            self.submit(decoded)
+            self._take(lambda: packed.decode(self.protocol), freed)
+
+    def _take(self, decode: Callable[[], Call], freed: Callable[[], None]) -> None:
+        """Queue what was decoded, or reply what is wrong with it."""
+        try:
+            decoded = decode()
+        except RequestError as error:
+            freed()
+            self._answer(error)
+        except Exception:
+            freed()
+            self._answer(self._fault())
+        else:
+            freed()
+            if not self.ended:
+                self.submit(decoded)
 
     def submit(self, decoded: Call) -> None:
         """Queue the rows of a decoded request."""
@@ -59,9 +124,9 @@ class RequestContext:
         self._decoded = decoded
         inputs, decoded.inputs = decoded.inputs, []  # freed with the batch, not with the answer
         try:
-            self._queued = batcher.submit(inputs, self._answered)
+            self._queued = batcher.submit(inputs, self._computed)
         except RequestError as error:
-            self._reply(error)
+            self._answer(error)
 
     def cancel(self) -> None:
         """Forget a request whose caller left: rows that no batch has taken are not computed."""
@@ -72,13 +137,14 @@ class RequestContext:
         if self.ended:
             return
         self.ended = True
+        self._reply = _to_nobody  # which refers to this
         if self._queued is not None:
             assert self._service.batcher is not None
             self._service.batcher.abandon(self._queued)
-            self._queued = None  # which refers to this
+            self._queued = None  # which refers to this, too
         self._service.end(self.protocol.name, status, self.begun, self.client)
 
-    def _answered(self, answer: Answer) -> None:
+    def _computed(self, answer: Answer) -> None:
         """Take the outputs, or an error, from the batcher."""
         self._queued = None
         if self.ended:
@@ -89,13 +155,21 @@ class RequestContext:
                 raise answer
             encoded = self.protocol.encode(self._decoded, answer)
         except RequestError as error:
-            self._reply(error)
+            self._answer(error)
         except Exception:
-            self._reply(self._fault())
+            self._answer(self._fault())
         else:
-            self._reply(encoded)
+            self._answer(encoded)
+
+    def _answer(self, answer: Encoded | RequestError) -> None:
+        if not self.ended:
+            self._reply(answer)
 
     def _fault(self) -> InternalError:
         """Log the exception being handled; return what the caller is told of a fault of ours."""
         logger.exception("A request failed.", extra=facts(self.client))
         return InternalError("internal error")
+
+
+def _to_nobody(_: Encoded | RequestError) -> None:
+    """Take the place of a front end that was answered, or whose caller left."""

@@ -6,11 +6,11 @@ is ready, so that draining waits for all of them. Used from the event loop only.
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
 from modelpress.serving.access import OBSERVED, AccessLog, Caller
 from modelpress.serving.batching import Batcher
-from modelpress.serving.busy_poll import BusyPoll
 from modelpress.serving.protocols.base import Model
 from modelpress.serving.protocols.metrics import Metrics
 
@@ -34,7 +34,7 @@ class Service:
         self.model: Model | None = None
         self.batcher: Batcher | None = None
         self.access_log: AccessLog | None = None  # off
-        self._busy_poll = BusyPoll()
+        self.decoder = ThreadPoolExecutor(1, "decoder")  # of long bodies, one at a time
         metrics.watch_requests(lambda: self.in_flight)
 
     @property
@@ -59,20 +59,12 @@ class Service:
 
     def begin(self) -> float:
         """Note that an inference request arrived; returns when, for `end`."""
-        if not self.in_flight:
-            self._busy_poll.arrived(time.monotonic())
         self.in_flight += 1
         return time.perf_counter()
-
-    def withdraw(self) -> None:
-        """Forget a request that `begin` noted: another front end answers it, and notes it anew."""
-        self.in_flight -= 1
 
     def end(self, protocol: str, code: int, begun: float, caller: Caller | None = None) -> None:
         """Note that it was answered with `code`."""
         self.in_flight -= 1
-        if not self.in_flight:
-            self._busy_poll.idle(time.monotonic())
         self.metrics.request(protocol, code, time.perf_counter() - begun)
         if caller is not None:
             self.log(caller, protocol, code, begun)

@@ -20,7 +20,7 @@ from modelpress.serving.protocols.grpc import frames
 from modelpress.serving.protocols.grpc import open_inference_pb2 as pb
 from modelpress.serving.protocols.grpc.limits import LIMITS, Http2Limits
 from modelpress.serving.protocols.grpc.server import GrpcServer
-from tests.unit.serving.fast_site import FLOAT, MAX_BODY, TIMEOUT, Stand
+from tests.unit.serving.http_site import FLOAT, MAX_BODY, TIMEOUT, Stand
 
 INFER = b"/inference.GRPCInferenceService/ModelInfer"
 LIVE = b"/inference.GRPCInferenceService/ServerLive"

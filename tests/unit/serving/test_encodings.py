@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelpress.serving.errors import BadRequest, TooLarge, UnsupportedEncoding
-from modelpress.serving.protocols import encodings
-from modelpress.serving.protocols.encodings import answer_encoding, compress, inflate, request_encoding
+from modelpress.serving.http import encodings
+from modelpress.serving.http.encodings import answer_encoding, compress, inflate, request_encoding
 
 LIMIT = 2**22
 

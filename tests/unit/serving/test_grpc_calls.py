@@ -11,7 +11,7 @@ from modelpress.serving.access import AccessLog
 from modelpress.serving.protocols.grpc import frames
 from modelpress.serving.protocols.grpc.frames import Code
 from modelpress.serving.service import Phase
-from tests.unit.serving.fast_site import MAX_BODY, until
+from tests.unit.serving.http_site import MAX_BODY, until
 from tests.unit.serving.grpc_site import (
     INFER,
     LIVE,

@@ -15,7 +15,7 @@ import orjson
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
 from modelpress.serving.protocols.base import Body
-from modelpress.serving.protocols.json_numbers import Numbers, read, read_nested
+from modelpress.serving.protocols.json_numbers import Numbers, read
 from modelpress.serving.signature import Tensor
 
 T = TypeVar("T")
@@ -159,24 +159,6 @@ def _ragged(level: list[Any], depth: int, where: str) -> BadRequest:
     return BadRequest(
         f"{where} is ragged: at depth {depth}, place {place} is {found}, but place 0 is {wanted}"
     )
-
-
-def nested_array(text: bytes, shape: tuple[int, ...], tensor: Tensor) -> Array | None:
-    """Return as a flat array what JSON lists nested in `shape` hold for `tensor`; None for any other text.
-
-    `text` must have as many opening brackets as there are lists in the shape.
-    """
-    numbers = read_nested(text, shape) if tensor.dtype.kind == "f" else None
-    if numbers is not None:
-        return _rounded(numbers, tensor.dtype)
-    try:
-        value = orjson.loads(text)
-        if type(value) is not list:
-            return None
-        leaves = flatten(value, "")
-        return array_of(leaves, tensor, "") if leaves.shape == shape else None
-    except (orjson.JSONDecodeError, BadRequest):
-        return None
 
 
 def array_of(leaves: Leaves, tensor: Tensor, where: str) -> Array:

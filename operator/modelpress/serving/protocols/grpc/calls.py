@@ -19,8 +19,9 @@ from modelpress.serving.errors import (
     Unimplemented,
     UnsupportedEncoding,
 )
+from modelpress.serving.exchange import Budget
+from modelpress.serving.http.encodings import inflate, request_encoding
 from modelpress.serving.protocols.base import Call
-from modelpress.serving.protocols.encodings import request_encoding
 from modelpress.serving.protocols.grpc import head
 from modelpress.serving.protocols.grpc.codec import NAME
 from modelpress.serving.protocols.grpc.headers import block
@@ -29,7 +30,6 @@ from modelpress.serving.protocols.grpc.messages import body_of, check_start, mes
 from modelpress.serving.protocols.grpc.methods import INFER, Page, pages
 from modelpress.serving.protocols.grpc.repeats import RepeatingCodec
 from modelpress.serving.protocols.grpc.status import HEAD, TRAILERS, Status, code_of, failure, http_failure
-from modelpress.serving.protocols.http import BodyReader
 from modelpress.serving.protocols.json_tensors import echo
 from modelpress.serving.requests import Answer, Request
 from modelpress.serving.service import Service
@@ -84,7 +84,7 @@ class Exchange:
 class GrpcCalls:
     """All calls of a worker."""
 
-    def __init__(self, service: Service, bodies: BodyReader, most: int) -> None:
+    def __init__(self, service: Service, bodies: Budget, most: int) -> None:
         self._service = service
         self._bodies = bodies
         self._most = most
@@ -197,7 +197,7 @@ class GrpcCalls:
 
     async def _inflated(self, exchange: Exchange, message: memoryview, encoding: str) -> None:
         try:
-            plain = await self._bodies.inflate(bytes(message), encoding)
+            plain = await asyncio.to_thread(inflate, bytes(message), encoding, self._bodies.max_bytes)
             self._release(exchange)
             if not exchange.finished:
                 self._compute(exchange, memoryview(plain))

@@ -3,14 +3,14 @@
 import asyncio
 import socket
 
-from modelpress.serving.connection import sweep
+from modelpress.serving.exchange import Budget
+from modelpress.serving.http.connections import sweep
 from modelpress.serving.listening import take_queued
 from modelpress.serving.protocols.grpc.calls import GrpcCalls
 from modelpress.serving.protocols.grpc.http2 import Http2Connection
 from modelpress.serving.protocols.grpc.lifetime import Connections
 from modelpress.serving.protocols.grpc.limits import LIMITS, Http2Limits
 from modelpress.serving.protocols.grpc.outbox import Backlog
-from modelpress.serving.protocols.http import BodyReader
 from modelpress.serving.service import Phase, Service
 
 _SWEEP_SECONDS = 1.0
@@ -24,7 +24,7 @@ class GrpcServer:
     """Serves one Service. Used from the event loop only."""
 
     def __init__(
-        self, service: Service, bodies: BodyReader, listener: socket.socket, limits: Http2Limits = LIMITS
+        self, service: Service, bodies: Budget, listener: socket.socket, limits: Http2Limits = LIMITS
     ) -> None:
         self._service = service
         listener.setblocking(False)
