@@ -8,7 +8,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO
@@ -40,15 +40,12 @@ class Caller:
     sent: int = 0  # bytes of the answer's body
 
     @classmethod
-    def of(
-        cls, method: str, path: str, client: str | None, headers: Iterable[tuple[bytes, bytes]]
-    ) -> "Caller":
+    def of(cls, method: str, path: str, client: str | None, headers: Mapping[bytes, bytes]) -> "Caller":
         """Read the headers (names in lower case) of a request."""
-        pairs = list(headers)
-        found = next((value for name, value in pairs if name == REQUEST_ID), None)
+        found = headers.get(REQUEST_ID)
         request_id = None if found is None else found.decode("latin-1")[:_MAX_TEXT]
         address = None if client is None else client.removeprefix(_MAPPED)
-        return cls(method, path[:_MAX_TEXT], address, request_id, accept(pairs))
+        return cls(method, path[:_MAX_TEXT], address, request_id, accept(headers))
 
     def identify(self, call_id: str | None) -> None:
         """Take the id in a request's body where its headers have none."""

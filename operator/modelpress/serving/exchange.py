@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 from modelpress.serving.access import Caller, facts
 from modelpress.serving.errors import CLIENT_CLOSED_REQUEST, InternalError, RequestError
@@ -45,27 +44,6 @@ class Budget:
         self.held -= size
 
 
-@dataclass(slots=True)
-class Packed:
-    """A body as it came, and what its head says about it."""
-
-    body: Body
-    json_length: int | None = None  # where raw tensors follow the JSON
-    unpack: Unpack | None = None  # where it is compressed
-
-    def decode(self, protocol: InferenceProtocol) -> Call:
-        """Return the request in it. Raises RequestError. Any thread may call."""
-        body = self.body if self.unpack is None else self.unpack(self.body)
-        return protocol.decode(body, self.json_length)
-
-    @property
-    def is_long(self) -> bool:
-        """Whether it takes long to decode."""
-        if self.unpack is not None:
-            return len(self.body) > _UNPACK_IN_LOOP_BYTES
-        return (self.json_length or len(self.body)) > _DECODE_IN_LOOP_BYTES
-
-
 class RequestContext:
     """One request from its head to its answer.
 
@@ -87,18 +65,26 @@ class RequestContext:
         self.ended = False
         self.begun = service.begin()  # as time.perf_counter() gives it
 
-    def receive(self, packed: Packed, freed: Callable[[], None]) -> None:
-        """Decode a body and queue it; a long one on a thread, one at a time. `freed` is called in between."""
-        if packed.is_long:
+    def receive(
+        self, body: Body, json_length: int | None, unpack: Unpack | None, freed: Callable[[], None]
+    ) -> None:
+        """Decode a body and queue it; a long one on a thread, one at a time. `freed` is called in between.
+
+        Raw tensors follow the first `json_length` bytes of what `unpack` makes of it, if they are given.
+        """
+
+        def decode() -> Call:
+            return self.protocol.decode(body if unpack is None else unpack(body), json_length)
+
+        if _is_long(body, json_length, unpack):
             loop = asyncio.get_running_loop()
-            waiting = self._service.decoder.submit(packed.decode, self.protocol)
 
             def taken(done: Future[Call]) -> None:
                 loop.call_soon_threadsafe(self._take, done.result, freed)
 
-            waiting.add_done_callback(taken)
+            self._service.decoder.submit(decode).add_done_callback(taken)
         else:
-            self._take(lambda: packed.decode(self.protocol), freed)
+            self._take(decode, freed)
 
     def _take(self, decode: Callable[[], Call], freed: Callable[[], None]) -> None:
         """Queue what was decoded, or reply what is wrong with it."""
@@ -169,6 +155,13 @@ class RequestContext:
         """Log the exception being handled; return what the caller is told of a fault of ours."""
         logger.exception("A request failed.", extra=facts(self.client))
         return InternalError("internal error")
+
+
+def _is_long(body: Body, json_length: int | None, unpack: Unpack | None) -> bool:
+    """Whether a body takes long to decode."""
+    if unpack is not None:
+        return len(body) > _UNPACK_IN_LOOP_BYTES
+    return (json_length or len(body)) > _DECODE_IN_LOOP_BYTES
 
 
 def _to_nobody(_: Encoded | RequestError) -> None:

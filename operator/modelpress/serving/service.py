@@ -5,7 +5,7 @@ is ready, so that draining waits for all of them. Used from the event loop only.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
@@ -50,10 +50,10 @@ class Service:
             self.phase = Phase.READY
 
     def caller(
-        self, method: str, path: str, client: str | None, headers: Sequence[tuple[bytes, bytes]]
+        self, method: str, path: str, client: str | None, headers: Mapping[bytes, bytes]
     ) -> Caller | None:
         """Return who asks, None where nobody wants to know: no log is written and no trace came along."""
-        if self.access_log is None and not any(name in OBSERVED for name, _ in headers):
+        if self.access_log is None and OBSERVED.isdisjoint(headers):
             return None
         return Caller.of(method, path, client, headers)
 

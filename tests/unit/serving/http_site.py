@@ -134,6 +134,12 @@ class Site(Stand):
         """Let the connections look at a clock that is that much later."""
         sweep(self.connections, asyncio.get_running_loop().time() + seconds)
 
+    async def later_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for what the connections find out when they look at the clock."""
+        while not condition():
+            self.later(2)
+            await asyncio.sleep(0.005)
+
     async def connect(self, data: bytes = b"") -> "Peer":
         """Return a client that the server knows of, unless it has as many as it takes."""
         before, most = len(self.connections), self.server.connections.limits.connections

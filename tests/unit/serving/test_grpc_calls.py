@@ -11,7 +11,6 @@ from modelpress.serving.access import AccessLog
 from modelpress.serving.protocols.grpc import frames
 from modelpress.serving.protocols.grpc.frames import Code
 from modelpress.serving.service import Phase
-from tests.unit.serving.http_site import MAX_BODY, until
 from tests.unit.serving.grpc_site import (
     INFER,
     LIVE,
@@ -24,6 +23,7 @@ from tests.unit.serving.grpc_site import (
     message,
     serve,
 )
+from tests.unit.serving.http_site import MAX_BODY, until
 from tests.unit.serving.trace_context import PARENT, TRACE
 
 

@@ -12,7 +12,6 @@ from modelpress.serving.protocols.grpc import frames
 from modelpress.serving.protocols.grpc.frames import Code, Setting, frame
 from modelpress.serving.protocols.grpc.limits import LIMITS
 from modelpress.serving.protocols.grpc.outbox import Backlog
-from tests.unit.serving.http_site import until
 from tests.unit.serving.grpc_site import (
     LIVE,
     SETTLED,
@@ -27,6 +26,7 @@ from tests.unit.serving.grpc_site import (
     serve,
     windows,
 )
+from tests.unit.serving.http_site import until
 from tests.unit.serving.trace_context import PARENT
 
 CALM = Code.ENHANCE_YOUR_CALM

@@ -184,7 +184,7 @@ def test_who_leaves_is_not_computed() -> None:
         await stays.send(post(PREDICT, b'{"instances": [[4]]}'))
         queued.writer.transport.abort()
         arriving.writer.close()
-        await until(lambda: site.later(2) or site.answered(499) == 2)
+        await site.later_until(lambda: site.answered(499) == 2)
         site.device.depth = 1
         await stays.send(post(PREDICT, b'{"instances": [[5]]}'))  # wakes the queue too
         await (await connect()).send(post(PREDICT, b'{"instances": [[6]]}'))
@@ -263,7 +263,7 @@ def test_inputs_of_callers_that_left_are_freed_while_the_device_is_busy(
             await peer.send(post(OIP, RAW, RAW_HEADER))
             await until(lambda count=count: len(kept) == count)  # type: ignore[misc]
             peer.writer.transport.abort()
-        await until(lambda: site.later(2) or not [ref for ref in kept[1:] if ref() is not None])
+        await site.later_until(lambda: not [ref for ref in kept[1:] if ref() is not None])
         site.device.open()
         assert await stays.status() == DONE
 

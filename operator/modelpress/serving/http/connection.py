@@ -33,7 +33,7 @@ from modelpress.serving.http.bodies import ArrivingBody
 from modelpress.serving.http.connections import Connections, State
 from modelpress.serving.http.encodings import MIN_COMPRESSED_BYTES, answer_encoding
 from modelpress.serving.http.request import HttpRequest
-from modelpress.serving.http.responses import CONTINUE, Header, Response, failure, success
+from modelpress.serving.http.responses import CONTINUE, Response, failure, success
 from modelpress.serving.http.routes import Routes
 from modelpress.serving.protocols.base import Encoded
 from modelpress.serving.service import Phase, Service
@@ -64,7 +64,9 @@ class Connection(asyncio.BufferedProtocol):
         self.state = State.FRESH
         self.since = self._loop.time()
         self._url = b""
-        self._headers: list[Header] = []
+        self._headers: dict[bytes, bytes] = {}  # by name in lower case; lines of one name joined
+        self._lines = 0  # of headers
+        self._version = ""
         self._chunk_bytes = 0  # that the parser was given last
         self._head_start = 0  # such bytes when the newest head began
         self._bytes_since_event = 0  # that the parser has made nothing of
@@ -143,7 +145,7 @@ class Connection(asyncio.BufferedProtocol):
         self.state, self.since, self._bytes_since_event = _HEAD, self._loop.time(), 0
         self._head_start = self._chunk_bytes
         self._url = b""
-        self._headers = []
+        self._headers, self._lines = {}, 0
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the target."""
@@ -151,7 +153,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or what follows a chunked body, which nobody reads."""
-        self._headers.append((name.lower(), value))
+        self._lines += 1
+        name, headers = name.lower(), self._headers
+        headers[name] = b"%b, %b" % (headers[name], value) if name in headers else value
 
     def on_headers_complete(self) -> None:
         """Check the head, and begin the request. Raises RequestError, which stops the parser."""
@@ -165,12 +169,10 @@ class Connection(asyncio.BufferedProtocol):
         self.state, self._bytes_since_event = _BUSY, 0
         request = self._newest = HttpRequest(self._service, self._budget, self._address)
         self._requests.append(request)
-        is_newer = self._parser.get_http_version() == "1.1"
-        request.keep_alive = is_newer and self._parser.should_keep_alive()
-        url, headers = self._url, self._headers
-        self._headers = []
-        request.take_head((method, url), headers, self._routes, partial(self._reply, request))
-        request.takes_interim = is_newer
+        request.takes_interim = self._version == "1.1"
+        request.keep_alive = request.takes_interim and self._parser.should_keep_alive()
+        headers, self._headers, self._lines = self._headers, {}, 0
+        request.take_head((method, self._url), headers, self._routes, partial(self._reply, request))
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -197,17 +199,18 @@ class Connection(asyncio.BufferedProtocol):
         limits = self._limits
         # a head that came in few bytes has few
         most = self._head_start + self._bytes_since_event
-        if len(self._headers) > limits.headers or (
+        if self._lines > limits.headers or (
             most > limits.head_bytes and self._head_bytes() > limits.head_bytes
         ):
             raise self._too_much()
         if len(self._requests) > limits.pipelined:
             raise Overloaded(f"more than {limits.pipelined} requests wait on one connection")
-        if self._parser.get_http_version() == "1.1":
-            _check_host([value.strip(b" \t") for name, value in self._headers if name == b"host"])
+        self._version = self._parser.get_http_version()
+        if self._version == "1.1":
+            _check_host(self._headers.get(b"host"))
 
     def _head_bytes(self) -> int:
-        return len(self._url) + sum(len(name) + len(value) for name, value in self._headers)
+        return len(self._url) + sum(len(name) + len(value) for name, value in self._headers.items())
 
     def _too_much(self) -> HeadTooLarge:
         limits = self._limits
@@ -230,7 +233,7 @@ class Connection(asyncio.BufferedProtocol):
         except httptools.HttpParserError as error:
             self._refuse(_reason(error))
             return
-        if self._bytes_since_event > self._limits.head_bytes or len(self._headers) > self._limits.headers:
+        if self._bytes_since_event > self._limits.head_bytes or self._lines > self._limits.headers:
             self._refuse(self._too_much())
         elif self._newest is not None:
             self._await_rest(self._newest)
@@ -242,9 +245,8 @@ class Connection(asyncio.BufferedProtocol):
 
         The parser takes what follows such a head for the other protocol, be it the body.
         """
-        version = self._parser.get_http_version().encode()
-        lines = [b"%b %b HTTP/%b" % (self._parser.get_method(), self._url, version)]
-        lines += [b"%b: %b" % header for header in self._headers if header[0] != b"upgrade"]
+        lines = [b"%b %b HTTP/%b" % (self._parser.get_method(), self._url, self._version.encode())]
+        lines += [b"%b: %b" % header for header in self._headers.items() if header[0] != b"upgrade"]
         self._upgrading = False
         self._parser = httptools.HttpRequestParser(self)
         self._parser.feed_data(b"\r\n".join(lines) + b"\r\n\r\n")
@@ -450,10 +452,10 @@ class Connection(asyncio.BufferedProtocol):
         return now - self._unsent_since > self._limits.unread_seconds
 
 
-def _check_host(hosts: list[bytes]) -> None:
+def _check_host(host: bytes | None) -> None:
     """Refuse a request of HTTP/1.1 that does not name one host (RFC 9112, section 3.2)."""
-    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
-        shown = ", ".join(repr(value[:80].decode("latin-1")) for value in hosts[:2]) or "none"
+    if host is None or not _HOST.fullmatch(host.strip(b" \t")):
+        shown = "none" if host is None else repr(host[:80].decode("latin-1"))
         raise BadRequest(f"the request must have one Host header with a host's name, not {shown}")
 
 

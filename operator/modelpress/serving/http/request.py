@@ -1,23 +1,19 @@
 """One request on a connection: what its head says, its body, and its end."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 from time import perf_counter
 
 from modelpress.serving.access import Caller, facts
 from modelpress.serving.errors import BadRequest, InternalError, RequestError
-from modelpress.serving.exchange import Budget, Packed, Reply, RequestContext
+from modelpress.serving.exchange import Budget, Reply, RequestContext
 from modelpress.serving.http.bodies import ArrivingBody, too_large
 from modelpress.serving.http.encodings import inflate, request_encoding
-from modelpress.serving.http.responses import JSON_LENGTH, Header, Response, failure
+from modelpress.serving.http.responses import JSON_LENGTH, Response, failure
 from modelpress.serving.http.routes import Handler, Routes, path_of
 from modelpress.serving.service import Service
 
-# Headers that are read; others cost one look.
-_READ = frozenset(
-    [b"accept", b"accept-encoding", b"content-encoding", b"content-length", b"expect", JSON_LENGTH]
-)
 _MAX_DIGITS = 18  # of a length
 
 logger = logging.getLogger(__name__)
@@ -54,7 +50,7 @@ class HttpRequest:
     # the head
 
     def take_head(
-        self, target: tuple[bytes, bytes], headers: Sequence[Header], routes: Routes, reply: Reply
+        self, target: tuple[bytes, bytes], headers: Mapping[bytes, bytes], routes: Routes, reply: Reply
     ) -> None:
         """Read the head; `target` is the method and the URL. What is wrong with it becomes its error."""
         method, url = target
@@ -81,28 +77,22 @@ class HttpRequest:
         except RequestError as error:
             self.error = error
 
-    def _read(self, headers: Sequence[Header]) -> None:
+    def _read(self, headers: Mapping[bytes, bytes]) -> None:
         """Read the headers. Raises RequestError."""
-        encodings = []
-        for name, value in headers:
-            if name not in _READ:
-                continue
-            if name == b"content-length":
-                self.length = int(value)
-            elif name == b"accept":
-                self.accept = value
-            elif name == b"accept-encoding":
-                self.accept_encoding = self.accept_encoding or value
-            elif name == b"content-encoding":
-                encodings.append(value)
-            elif name == b"expect":
-                self.expects_continue = value.lower() == b"100-continue"
-            elif self.json_length is None:
-                self.json_length = _json_length(value)
+        length = headers.get(b"content-length")
+        if length is not None:
+            self.length = int(length)
+        self.accept = headers.get(b"accept", b"")
+        self.accept_encoding = headers.get(b"accept-encoding", b"")
+        self.expects_continue = headers.get(b"expect", b"").lower() == b"100-continue"
+        json_length = headers.get(JSON_LENGTH)
+        if json_length is not None:
+            self.json_length = _json_length(json_length)
         if self.length > self._budget.max_bytes:
             raise too_large(self._budget.max_bytes)
-        if encodings:
-            self._encoding = request_encoding(b", ".join(encodings).decode("latin-1"))
+        encoding = headers.get(b"content-encoding")
+        if encoding is not None:
+            self._encoding = request_encoding(encoding.decode("latin-1"))
 
     # the answer
 
@@ -129,8 +119,8 @@ class HttpRequest:
         unpack = None
         if self._encoding is not None:
             unpack = partial(inflate, encoding=self._encoding, max_bytes=self._budget.max_bytes)
-        body = self.body.take(raw=self.json_length is not None)
-        self.context.receive(Packed(body, self.json_length, unpack), self.body.release)
+        body = self.body.take(raw=self.json_length is not None and unpack is None)
+        self.context.receive(body, self.json_length, unpack, self.body.release)
         return None
 
     def _answer_page(self, page: Handler) -> Response:

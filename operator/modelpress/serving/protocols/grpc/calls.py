@@ -109,7 +109,7 @@ class GrpcCalls:
         self.running += 1
         if request.observed or self._service.access_log is not None:
             exchange.caller = self._service.caller(
-                "POST", request.path, stream.connection.client, request.fields
+                "POST", request.path, stream.connection.client, dict(request.fields)
             )
         try:
             self._admit(exchange)
