@@ -7,6 +7,7 @@
     |- TooSlow             408   the body did not arrive in time
     |- TooLarge            413   more bytes or rows than are accepted
     |- UnsupportedEncoding 415   the body has an encoding that is not accepted
+    |- Misdirected         421   the request names a host that this worker is not
     |- Overloaded          429   the queue is full: try again later
     |- HeadTooLarge        431   the head has too many headers or bytes
     |- InternalError       500   a fault of ours, whose details are in the log
@@ -71,6 +72,12 @@ class UnsupportedEncoding(RequestError):
     """The body has an encoding that is not accepted."""
 
     status = 415
+
+
+class Misdirected(RequestError):
+    """The request names a host that this worker is not."""
+
+    status = 421
 
 
 class Overloaded(RequestError):

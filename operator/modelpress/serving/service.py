@@ -50,12 +50,18 @@ class Service:
             self.phase = Phase.READY
 
     def caller(
-        self, method: str, path: str, client: str | None, headers: Mapping[bytes, bytes]
+        self, method: str | None, path: str | None, client: str | None, headers: Mapping[bytes, bytes]
     ) -> Caller | None:
         """Return who asks, None where nobody wants to know: no log is written and no trace came along."""
         if self.access_log is None and OBSERVED.isdisjoint(headers):
             return None
         return Caller.of(method, path, client, headers)
+
+    def refuse(self, code: int, begun: float, caller: Caller | None) -> None:
+        """Note an error in answer to what is no inference request; whoever asks for a page is not counted."""
+        self.metrics.request("http", code, time.perf_counter() - begun)
+        if caller is not None:
+            self.log(caller, None, code, begun)
 
     def begin(self) -> float:
         """Note that an inference request arrived; returns when, for `end`."""

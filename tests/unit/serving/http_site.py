@@ -35,13 +35,16 @@ TIMEOUT = 5.0
 
 def post(path: str, body: bytes, headers: str = "", version: str = "1.1") -> bytes:
     length = f"Content-Length: {len(body)}\r\n"
-    return f"POST {path} HTTP/{version}\r\nHost: x\r\n{length}{headers}\r\n".encode() + body
+    return f"POST {path} HTTP/{version}\r\nHost: localhost\r\n{length}{headers}\r\n".encode() + body
 
 
 def raw_request(path: str, values: Array) -> bytes:
     """Return a request of the binary extension that wants raw outputs."""
     body, header = raw_body(values)
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n{header}\r\n".encode() + body
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n{header}\r\n".encode()
+        + body
+    )
 
 
 def raw_body(values: Array) -> tuple[bytes, str]:
@@ -118,10 +121,14 @@ class Site(Stand):
     """A server."""
 
     def __init__(
-        self, budget: int = 4 * MAX_BODY, timeout: float = TIMEOUT, limits: ConnectionLimits = LIMITS
+        self,
+        budget: int = 4 * MAX_BODY,
+        timeout: float = TIMEOUT,
+        limits: ConnectionLimits = LIMITS,
+        host: str = "127.0.0.1",
     ) -> None:
         super().__init__(budget, timeout)
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = socket.create_server((host, 0))
         self.port = listener.getsockname()[1]
         self.server = HttpServer(self.service, self.bodies, listener, limits)
         self.server.routes.add_model(MODEL)

@@ -8,11 +8,11 @@ import pytest
 from modelpress.serving.http.connections import ConnectionLimits, State
 from tests.unit.serving.http_site import MAX_BODY, PREDICT, ROW, Peer, Site, post, serve, until
 
-GET = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+GET = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LIVE = (200, b'{"live":true}')
 LATER = post(PREDICT, ROW)  # is answered when the device is open
 DONE = (200, b'{"predictions":[[2.0]]}')
-CHUNKED = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+CHUNKED = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
 LIMITS = ConnectionLimits(connections=16, head_bytes=1000, headers=20, pipelined=8)
 TOO_MUCH = (431, "the head has more than 20 headers or 1000 bytes")
 NOT_HTTP = (400, "the request is not valid HTTP")
@@ -171,7 +171,7 @@ def test_nobody_is_asked_to_continue_a_body_that_was_refused(caplog: pytest.LogC
         assert await peer.error() == NOT_HTTP
         assert await peer.ended()
         too_large = f"Content-Length: {MAX_BODY + 1}\r\nExpect: 100-continue\r\n\r\n"
-        peer = await connect(f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\n{too_large}".encode())
+        peer = await connect(f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\n{too_large}".encode())
         assert (await peer.error())[0] == 413
 
     serve(test, limits=LIMITS)

@@ -132,7 +132,7 @@ def test_what_ends_a_connection(name: str) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01",
         frames.PREFACE[:-1] + b"x",
         frames.PREFACE + frame(frames.PING, 0, 0, bytes(8)),

@@ -18,13 +18,14 @@ GET = f"GET /v2/health/live HTTP/1.1\r\n{OFFER}Host: localhost\r\n".encode()
 DONE = (200, b'{"predictions":[[2.0]]}')
 LIVE = (200, b'{"live":true}')
 CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(ROW), ROW)
+IN_CHUNKS = post(PREDICT, b"", OFFER).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + CHUNKS
 OFFERS = {
     "Java 17's GET": (GET + b"Content-Length: 0\r\n\r\n", LIVE),
     "Java 21's GET": (GET + b"\r\n", LIVE),
     "a POST": (post(PREDICT, ROW, OFFER), DONE),
-    "a POST in chunks": (post(PREDICT, b"", OFFER).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + CHUNKS, DONE),
+    "a POST in chunks": (IN_CHUNKS, DONE),
     "another protocol": (post(PREDICT, ROW, "Connection: upgrade\r\nUpgrade: websocket\r\n"), DONE),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", OFFERS)

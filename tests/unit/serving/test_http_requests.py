@@ -54,7 +54,7 @@ def test_answers_are_right() -> None:
 
 
 CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(ROW), ROW)
-START = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\n"
+START = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\n"
 LONG = json.dumps({"instances": [[1.25] * 20_000]}).encode()
 FORMS: dict[str, tuple[bytes, int]] = {
     "rows": (post(PREDICT, b'{"instances": [[1, 2], [3, 4]]}', "Connection: keep-alive\r\n"), 200),
@@ -73,11 +73,11 @@ FORMS: dict[str, tuple[bytes, int]] = {
     "too large": (f"{START}Content-Length: 9999999\r\n\r\n".encode(), 413),
     "no length": (f"{START}\r\n".encode(), 400),
     "a length that is none": (post(PREDICT, ROW, "Inference-Header-Content-Length: -1\r\n"), 400),
-    "GET": (f"GET {PREDICT} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), 405),
+    "GET": (f"GET {PREDICT} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(), 405),
     "another model": (post("/v1/models/other:predict", ROW), 404),
-    "a page": (b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+    "a page": (b"GET /v2/health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
     "percent": (post("/v1/models/doubl%65:predict", ROW), 200),
-    "a whole URL": (post(f"http://x{PREDICT}", ROW), 200),
+    "a whole URL": (post(f"http://localhost{PREDICT}", ROW), 200),
     "no URL": (post("x:y:z", ROW), 400),
 }
 CLOSED = {"HTTP/1.0", "HTTP/1.0, keep-alive", "close", "too large", "no URL"}
@@ -134,7 +134,7 @@ def test_a_caller_who_waits_for_100_continue_gets_it() -> None:
 
 STREAM = [
     post(PREDICT, b'{"instances": [[1]]}'),
-    b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n",
     post(PREDICT, b"nothing"),
     post(PREDICT, b'{"instances": [[2]]}'),
     post(f"{PREDICT}?x", b'{"instances": [[3]]}'),

@@ -35,7 +35,7 @@ STREAMS = 2000 if os.environ.get("MODELPRESS_TEST_FULL") else 100
 
 def page(body: bytes, chunked: bool = False) -> bytes:
     """Return a request for a page that has a body."""
-    start = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n"
+    start = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n"
     if chunked:
         return start + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
     return start + b"Content-Length: %d\r\n\r\n" % len(body) + body
@@ -59,7 +59,7 @@ def test_a_known_request_in_the_body_of_one_for_a_page_is_a_body(chunked: bool) 
 
 
 def test_no_head_is_learnt_from_a_body() -> None:
-    tail = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: ".encode()
+    tail = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX: ".encode()
     whole = tail + post(OIP, b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [1]}]}')
 
     async def test(site: Site, connect: Any) -> None:
@@ -81,7 +81,7 @@ def test_no_head_is_learnt_from_a_body() -> None:
 def test_bodies_of_pages_have_the_limits_of_others(length: int, code: bytes) -> None:
     async def test(site: Site, connect: Any) -> None:
         peer = await connect()
-        head = f"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+        head = f"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
         await peer.send(head.encode())
         site.later(1)
         head, _ = await peer.answer()
@@ -103,7 +103,9 @@ def test_chunks_of_a_page_s_body_are_counted() -> None:
 def test_a_refused_request_is_over_with_its_answer() -> None:
     async def test(site: Site, connect: Any) -> None:
         peer = await connect()
-        await peer.send(f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n".encode())
+        await peer.send(
+            f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999\r\n\r\n".encode()
+        )
         assert (await peer.answer())[0].startswith(b"HTTP/1.1 413")
         await until(lambda: site.service.in_flight == 0)
         assert len(site.connections) == 1  # its sender may go on for a while
@@ -165,7 +167,7 @@ def test_hosts_of_all_kinds_are_taken(host: str) -> None:
         await peer.send(f"GET /v2/health/live HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         assert (await peer.answer())[0].startswith(b"HTTP/1.1 200")
 
-    serve(test)
+    serve(test, host="0.0.0.0")
 
 
 def stream(dice: random.Random) -> list[bytes]:
@@ -178,11 +180,11 @@ def stream(dice: random.Random) -> list[bytes]:
         post(PREDICT, b'{"instances": [[1], 2]}'),
         post(PREDICT, long, dice.choice(["", "Accept-Encoding: gzip\r\n"])),
         b"\r\n" + KNOWN,
-        b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n",
         *(page(body, chunked) for body in (KNOWN, b"x" * 50, long) for chunked in (False, True)),
     ]
     data = b"".join(dice.choices(kinds, k=dice.randint(1, 5)))
-    data += b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    data += b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     starts = [found.start() for found in re.finditer(rb"POST |GET ", data)]
     ends = [found.end() for found in re.finditer(rb"\r\n\r\n", data)]
     places = dice.choice([starts, starts + ends, [dice.randrange(len(data)) for _ in range(4)], []])

@@ -9,36 +9,30 @@ bytes and number of heads) are looked at by `check`, about once a second for all
 
 import asyncio
 import logging
-import re
 from asyncio import Future
 from collections import deque
 from functools import partial
 from typing import Any
 
-import httptools
-
 from modelpress.serving.errors import (
     CLIENT_CLOSED_REQUEST,
-    BadRequest,
-    HeadTooLarge,
     InternalError,
     Overloaded,
     RequestError,
     TooSlow,
     Unavailable,
-    WrongMethod,
 )
 from modelpress.serving.exchange import Budget
 from modelpress.serving.http.bodies import ArrivingBody
 from modelpress.serving.http.connections import Connections, State
 from modelpress.serving.http.encodings import MIN_COMPRESSED_BYTES, answer_encoding
+from modelpress.serving.http.parser import Head, Headers, Parser
 from modelpress.serving.http.request import HttpRequest
 from modelpress.serving.http.responses import CONTINUE, Response, failure, success
 from modelpress.serving.http.routes import Routes
 from modelpress.serving.protocols.base import Encoded
 from modelpress.serving.service import Phase, Service
 
-_HOST = re.compile(rb"[^\s/?#@,\\]*")  # RFC 3986's host and port, roughly
 _DEFLATE_IN_LOOP_BYTES = 32768  # more is compressed on a thread
 _JOINED_BYTES = 16384  # a copy of fewer costs less than a second buffer
 _HEAD, _BUSY, _IDLE = State.HEAD, State.BUSY, State.IDLE  # Python 3.11 takes long to find a member
@@ -59,18 +53,12 @@ class Connection(asyncio.BufferedProtocol):
         self._service = service
         self._budget = budget
         self._loop = asyncio.get_running_loop()
-        self._parser: Any = httptools.HttpRequestParser(self)
+        self._parser = Parser(self, self._limits, connections.is_local)
         self._address: str | None = None
         self.state = State.FRESH
         self.since = self._loop.time()
-        self._url = b""
-        self._headers: dict[bytes, bytes] = {}  # by name in lower case; lines of one name joined
-        self._lines = 0  # of headers
-        self._version = ""
-        self._chunk_bytes = 0  # that the parser was given last
-        self._head_start = 0  # such bytes when the newest head began
-        self._bytes_since_event = 0  # that the parser has made nothing of
-        self._upgrading = False  # a head that asks for another protocol
+        self._expiry = connections.expiry(self.since)
+        self._is_old = False
         self._requests: deque[HttpRequest] = deque()  # that are owed an answer, in order
         self._newest: HttpRequest | None = None  # whose body has not come to its end
         self._buffered: ArrivingBody | None = None  # that the transport fills itself
@@ -116,7 +104,8 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what is owed."""
         self._connections.open.discard(self)
-        self._parser = None  # which refers to this
+        self._connections.forget_reader(self)
+        self._parser.close()
         self._discarding = True
         self._newest = self._buffered = None
         while self._requests:
@@ -125,11 +114,13 @@ class Connection(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """Answer nothing more before the peer has read."""
         self._writing_paused = True
+        self._connections.wait_for_reader(self, self.transport.get_write_buffer_size())
         self._pace()
 
     def resume_writing(self) -> None:
         """Go on."""
         self._writing_paused = False
+        self._connections.forget_reader(self)
         self._advance()
         self._pace()
 
@@ -138,118 +129,53 @@ class Connection(asyncio.BufferedProtocol):
         if not self._requests and self.state is not State.LINGERING:
             self.transport.close()
 
-    # callbacks of the parser
+    # events of the parser
 
-    def on_message_begin(self) -> None:
+    def head_begun(self) -> None:
         """Note the first byte of a request."""
-        self.state, self.since, self._bytes_since_event = _HEAD, self._loop.time(), 0
-        self._head_start = self._chunk_bytes
-        self._url = b""
-        self._headers, self._lines = {}, 0
+        self.state, self.since = _HEAD, self._loop.time()
 
-    def on_url(self, url: bytes) -> None:
-        """Take a part of the target."""
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or what follows a chunked body, which nobody reads."""
-        self._lines += 1
-        name, headers = name.lower(), self._headers
-        headers[name] = b"%b, %b" % (headers[name], value) if name in headers else value
-
-    def on_headers_complete(self) -> None:
-        """Check the head, and begin the request. Raises RequestError, which stops the parser."""
-        self._check_head()
-        method = self._parser.get_method()
-        if self._parser.should_upgrade():
-            if method == b"CONNECT":
-                raise WrongMethod("this is no proxy: it takes GET, HEAD and POST", "GET, HEAD, POST")
-            self._upgrading = True
-            return
-        self.state, self._bytes_since_event = _BUSY, 0
+    def head_ended(self, head: Head, headers: Headers) -> None:
+        """Begin a request. Raises Overloaded."""
+        if len(self._requests) > self._limits.pipelined:
+            raise Overloaded(f"more than {self._limits.pipelined} requests wait on one connection")
+        self.state = _BUSY
         request = self._newest = HttpRequest(self._service, self._budget, self._address)
         self._requests.append(request)
-        request.takes_interim = self._version == "1.1"
-        request.keep_alive = request.takes_interim and self._parser.should_keep_alive()
-        headers, self._headers, self._lines = self._headers, {}, 0
-        request.take_head((method, self._url), headers, self._routes, partial(self._reply, request))
+        request.take_head(head, headers, self._routes, partial(self._reply, request))
 
-    def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
-        self._bytes_since_event = 0
+    def body_came(self, part: bytes) -> None:
+        """Take a part of a body."""
         request = self._newest
         if request is not None and request.error is None:
             try:
-                request.body.add(body)
+                request.body.add(part)
             except RequestError as error:
                 request.fail(error)
 
-    def on_message_complete(self) -> None:
+    def message_ended(self) -> None:
         """Answer a whole request: what follows begins the next one."""
         request, self._newest = self._newest, None
-        if self._upgrading or request is None:
+        if request is None:
             return
         request.complete = True
         if not request.keep_alive:
             self._discarding = True
         self._advance()
 
-    def _check_head(self) -> None:
-        """Raise a RequestError for a head with too much in it."""
-        limits = self._limits
-        # a head that came in few bytes has few
-        most = self._head_start + self._bytes_since_event
-        if self._lines > limits.headers or (
-            most > limits.head_bytes and self._head_bytes() > limits.head_bytes
-        ):
-            raise self._too_much()
-        if len(self._requests) > limits.pipelined:
-            raise Overloaded(f"more than {limits.pipelined} requests wait on one connection")
-        self._version = self._parser.get_http_version()
-        if self._version == "1.1":
-            _check_host(self._headers.get(b"host"))
-
-    def _head_bytes(self) -> int:
-        return len(self._url) + sum(len(name) + len(value) for name, value in self._headers.items())
-
-    def _too_much(self) -> HeadTooLarge:
-        limits = self._limits
-        return HeadTooLarge(f"the head has more than {limits.headers} headers or {limits.head_bytes} bytes")
-
     # what comes
 
     def _parse(self, data: memoryview) -> None:
         """Let the parser make requests of what came."""
-        self._chunk_bytes = len(data)
-        self._bytes_since_event += len(data)
         try:
-            while data:
-                try:
-                    self._parser.feed_data(data)
-                    break
-                except httptools.HttpParserUpgrade as upgrade:
-                    data = data[upgrade.args[0] :]
-                    self._parse_without_upgrade()
-        except httptools.HttpParserError as error:
-            self._refuse(_reason(error))
+            self._parser.feed(data)
+        except RequestError as error:
+            self._refuse(error)
             return
-        if self._bytes_since_event > self._limits.head_bytes or self._lines > self._limits.headers:
-            self._refuse(self._too_much())
-        elif self._newest is not None:
+        if self._newest is not None:
             self._await_rest(self._newest)
         if len(self._requests) > 1:
             self._pace()
-
-    def _parse_without_upgrade(self) -> None:
-        """Parse the newest head again, as if it asked for no other protocol (RFC 9110, section 7.8).
-
-        The parser takes what follows such a head for the other protocol, be it the body.
-        """
-        lines = [b"%b %b HTTP/%b" % (self._parser.get_method(), self._url, self._version.encode())]
-        lines += [b"%b: %b" % header for header in self._headers.items() if header[0] != b"upgrade"]
-        self._upgrading = False
-        self._parser = httptools.HttpRequestParser(self)
-        self._parser.feed_data(b"\r\n".join(lines) + b"\r\n\r\n")
 
     def _await_rest(self, request: HttpRequest) -> None:
         """Count what has come of a body, and see how the rest shall come."""
@@ -275,8 +201,8 @@ class Connection(asyncio.BufferedProtocol):
                 self._advance()
             return
         self._buffered = None
-        self._parser = httptools.HttpRequestParser(self)  # the other one waits for the rest of the body
-        self.on_message_complete()
+        self._parser.skip_body()
+        self.message_ended()
 
     def _give_up(self, request: HttpRequest) -> None:
         """Read no more of a request that was refused before its end: what follows is none."""
@@ -291,6 +217,7 @@ class Connection(asyncio.BufferedProtocol):
         if request is None:
             request = HttpRequest(self._service, self._budget, self._address)
             self._requests.append(request)
+            request.take_broken_head(*self._parser.broken_head())
         request.fail(error)
         self._give_up(request)
         self._advance()
@@ -393,7 +320,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _is_leaving(self) -> bool:
         """Whether callers should come back on another connection, perhaps to another worker."""
-        return self._service.phase is _DRAINING or self._connections.ending
+        return self._is_old or self._service.phase is _DRAINING or self._connections.ending
 
     def _leave(self, request: HttpRequest) -> None:
         """End the connection after its last answer; who has not sent all may read that first."""
@@ -417,6 +344,7 @@ class Connection(asyncio.BufferedProtocol):
     def check(self, now: float) -> None:
         """End the connection where it waited too long; `now` is the loop's time."""
         limits, waited = self._limits, now - self.since
+        self._is_old = now > self._expiry
         if self._peer_stopped_reading(now) or (
             self.state is State.LINGERING and waited > limits.linger_seconds
         ):
@@ -450,20 +378,3 @@ class Connection(asyncio.BufferedProtocol):
         if not unsent or unsent != self._unsent:
             self._unsent, self._unsent_since = unsent, now
         return now - self._unsent_since > self._limits.unread_seconds
-
-
-def _check_host(host: bytes | None) -> None:
-    """Refuse a request of HTTP/1.1 that does not name one host (RFC 9112, section 3.2)."""
-    if host is None or not _HOST.fullmatch(host.strip(b" \t")):
-        shown = "none" if host is None else repr(host[:80].decode("latin-1"))
-        raise BadRequest(f"the request must have one Host header with a host's name, not {shown}")
-
-
-def _reason(error: httptools.HttpParserError) -> RequestError:
-    """Return what the parser, or a callback in it, refused.
-
-    A variable of the parser's caller would close a circle through its frame, which only the garbage collector
-    ends: each refused connection would stay for a while.
-    """
-    refused = error.__context__
-    return refused if isinstance(refused, RequestError) else BadRequest("the request is not valid HTTP")

@@ -1,6 +1,7 @@
 """All connections of a worker over HTTP: how many, for how long, and what waits for their peers."""
 
 import logging
+import random
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class ConnectionLimits:
     idle_seconds: float = 75.0  # between an answer and the next request, as nginx
     unread_seconds: float = 30.0  # without the peer's reading a byte of what waits for it
     linger_seconds: float = 2.0  # for reading a refusal
+    age_seconds: float = 300.0  # give or take a tenth; then callers are asked to connect anew
+    unread_bytes: int = 64 * 2**20  # of answers, on all connections, that wait for peers to read them
     half_closed_seconds: float = 1.0  # before a peer that sends no more is asked whether it still reads
 
 
@@ -42,9 +45,12 @@ class State(Enum):
 class Connections:
     """The connections of one server, and what they share. Used from the event loop only."""
 
-    def __init__(self, limits: ConnectionLimits) -> None:
+    def __init__(self, limits: ConnectionLimits, is_local: bool = False) -> None:
         self.limits = limits
+        self.is_local = is_local  # nobody else reaches them: they take names of this machine only
         self.open: set[Any] = set()
+        self._unread: dict[Any, int] = {}  # bytes by connection, those that wait longest first
+        self._unread_bytes = 0
         self.received = memoryview(bytearray(RECEIVED_BYTES))  # each reads it before the next one is served
         self.ending = False  # they close after the answers that they owe
         self.date = b""  # the header of all answers of this second
@@ -60,6 +66,23 @@ class Connections:
         full = len(self.open) >= most and not evict(self.open, max(1, most // _EVICTED_SHARE))
         self.open.add(connection)
         return full
+
+    def expiry(self, now: float) -> float:
+        """Return when a connection made now is old: not all at the same time."""
+        return now + self.limits.age_seconds * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
+
+    def wait_for_reader(self, connection: Any, size: int) -> None:
+        """Note bytes that a peer does not read yet; where it is too much, who waits longest is cut off."""
+        self._unread[connection] = size
+        self._unread_bytes += size
+        while self._unread_bytes > self.limits.unread_bytes and len(self._unread) > 1:
+            slowest = next(iter(self._unread))
+            self.forget_reader(slowest)
+            slowest.transport.abort()
+
+    def forget_reader(self, connection: Any) -> None:
+        """Note that a peer has read, or left."""
+        self._unread_bytes -= self._unread.pop(connection, 0)
 
     def end(self) -> None:
         """Let each close after the answers that it owes, now if there is none."""

@@ -10,6 +10,7 @@ from modelpress.serving.errors import BadRequest, InternalError, RequestError
 from modelpress.serving.exchange import Budget, Reply, RequestContext
 from modelpress.serving.http.bodies import ArrivingBody, too_large
 from modelpress.serving.http.encodings import inflate, request_encoding
+from modelpress.serving.http.parser import Head
 from modelpress.serving.http.responses import JSON_LENGTH, Response, failure
 from modelpress.serving.http.routes import Handler, Routes, path_of
 from modelpress.serving.service import Service
@@ -49,11 +50,10 @@ class HttpRequest:
 
     # the head
 
-    def take_head(
-        self, target: tuple[bytes, bytes], headers: Mapping[bytes, bytes], routes: Routes, reply: Reply
-    ) -> None:
-        """Read the head; `target` is the method and the URL. What is wrong with it becomes its error."""
-        method, url = target
+    def take_head(self, head: Head, headers: Mapping[bytes, bytes], routes: Routes, reply: Reply) -> None:
+        """Read the head. What is wrong with it becomes the error of the request."""
+        method, url = head.method, head.url
+        self.takes_interim, self.keep_alive = head.is_newest, head.keep_alive
         path = url.decode("latin-1")
         protocol = routes.protocol(method, path)
         wrong = None
@@ -93,6 +93,12 @@ class HttpRequest:
         encoding = headers.get(b"content-encoding")
         if encoding is not None:
             self._encoding = request_encoding(encoding.decode("latin-1"))
+
+    def take_broken_head(self, method: bytes, url: bytes, headers: Mapping[bytes, bytes]) -> None:
+        """Note what is known of a head that was refused, for the log: perhaps nothing."""
+        path = url.partition(b"?")[0].decode("latin-1")
+        known = method.decode("latin-1") if url else None
+        self.client = self._service.caller(known, path or None, self._address, headers)
 
     # the answer
 
@@ -134,10 +140,12 @@ class HttpRequest:
         """Count it as answered with `status`."""
         self.ended = True
         self.body.release()
-        self.error = None  # which refers to frames that refer to this
+        error, self.error = self.error, None  # which refers to frames that refer to this
         context, self.context = self.context, None  # which refers to this, too
         if context is not None:
             context.end(status)
+        elif error is not None:
+            self._service.refuse(status, self.begun, self.client)
         elif self.client is not None:
             self._service.log(self.client, None, status, self.begun)
 

@@ -1,6 +1,7 @@
 """Which path means what: inference requests of each protocol, and the pages beside them."""
 
 from collections.abc import Callable
+from typing import TypeVar
 from urllib.parse import unquote
 
 import httptools
@@ -12,6 +13,7 @@ from modelpress.serving.protocols.base import InferenceProtocol, Model
 from modelpress.serving.protocols.json_tensors import dump, echo
 from modelpress.serving.service import Phase, Service
 
+T = TypeVar("T")
 Handler = Callable[[bytes], Response]  # answers a page; takes the Accept header
 PAGE_METHODS = (b"GET", b"HEAD")
 
@@ -46,18 +48,18 @@ class Routes:
 
     def protocol(self, method: bytes, path: str) -> InferenceProtocol | None:
         """Return the protocol of an inference request, None for any other."""
-        return self._inference.get(path) if method == b"POST" else None
+        return _at(self._inference, path) if method == b"POST" else None
 
     def page(self, method: bytes, path: str) -> Handler:
         """Return what answers any other request. Raises the RequestError that does where nothing is there."""
-        page = self._pages.get(path)
+        page = _at(self._pages, path)
         if page is not None and method in PAGE_METHODS:
             return page
         raise self._unknown(method, path)
 
     def _unknown(self, method: bytes, path: str) -> RequestError:
         """Return what is wrong with a request that has no route."""
-        allowed = "POST" if path in self._inference else "GET, HEAD" if path in self._pages else None
+        allowed = "POST" if _at(self._inference, path) else "GET, HEAD" if _at(self._pages, path) else None
         if allowed is not None:
             return WrongMethod(f"{echo(path)} takes {allowed}, not {echo(method.decode('latin-1'))}", allowed)
         if self._service.phase is Phase.LOADING:
@@ -84,6 +86,12 @@ class Routes:
     def _expose(self, accept: bytes) -> Response:
         body, content_type = self._service.metrics.expose(accept.decode("latin-1"))
         return Response(200, body, content_type.encode())
+
+
+def _at(routes: dict[str, T], path: str) -> T | None:
+    """Return what is at a path; a slash at its end means nothing."""
+    found = routes.get(path)
+    return found if found is not None or not path.endswith("/") else routes.get(path[:-1])
 
 
 def path_of(url: bytes) -> str:

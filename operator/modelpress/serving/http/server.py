@@ -5,6 +5,7 @@ answered, and the server ends.
 """
 
 import asyncio
+import ipaddress
 import socket
 
 from modelpress.serving.drain import Drain
@@ -37,7 +38,7 @@ class HttpServer:
         listener.setblocking(False)
         self._listener = listener  # the loop gets a duplicate, so that this one outlives it
         self.routes = Routes(service)
-        self.connections = Connections(limits)
+        self.connections = Connections(limits, _is_loopback(listener))
         self._server: asyncio.Server | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -80,4 +81,11 @@ class HttpServer:
             sweep(self.connections.open, loop.time())
 
     def _connect(self) -> Connection:
+
         return Connection(self.connections, self.routes, self._service, self._budget)
+
+
+def _is_loopback(listener: socket.socket) -> bool:
+    """Whether only this machine reaches a socket."""
+    address = ipaddress.ip_address(listener.getsockname()[0].partition("%")[0])
+    return address.is_loopback
