@@ -166,10 +166,13 @@ async def _load(options: WorkerOptions, service: Service, routes: Routes) -> Bat
     # what was loaded stays: collections of garbage need not look at all of it, for tens of milliseconds
     gc.collect()
     gc.freeze()
-    batcher = Batcher(device, _limits(options), service.metrics)
+    limits = _limits(options)
+    batcher = Batcher(device, limits, service.metrics)
     manifest = loaded.manifest
     platform = "litert" if manifest.form is Form.TFLITE else "tensorflow"
-    model = Model(options.name, options.revision, _digest(manifest), loaded.signature, platform)
+    model = Model(
+        options.name, options.revision, _digest(manifest), loaded.signature, platform, limits.max_rows
+    )
     routes.add_model(model)
     service.serve(model, batcher)
     logger.info("Serving %s, revision %s.", options.name, options.revision)

@@ -14,8 +14,10 @@ from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
 from modelpress.serving.protocols import oip
 from modelpress.serving.protocols.base import Body, Call, Encoded, Model
+from modelpress.serving.protocols.json_bounds import JsonBounds
 from modelpress.serving.protocols.json_tensors import (
     array_of,
+    check_text,
     decode_object,
     dump,
     fit,
@@ -68,18 +70,22 @@ class OipRest:
         self._outputs = {tensor.name: place for place, tensor in enumerate(model.signature.outputs)}
         self._all = tuple(range(len(self._outputs)))
         self._floats = floats_only(model.signature.inputs)
+        self._bounds = JsonBounds(model)
 
     def decode(self, body: Body, json_length: int | None = None) -> Call:
         """Return the call in a body. Raises BadRequest."""
         if json_length is None:
+            self._bounds.check(body)
             return decode_object(body, self._decode, self._floats)
         json, tail = split(body, json_length)
+        self._bounds.check(json)
         return self._decode(parse_object(json), tail)
 
     def _decode(self, request: dict[str, Any], tail: RawTail | None = None) -> Call:
         call_id = request.get("id")
         if call_id is not None and type(call_id) is not str:
             raise BadRequest(f"id must be a string, not {kind(call_id)}")
+        check_text(call_id, "id")
         parameters = _parameters(request, "the request")
         arrays: list[Array | None] = [None] * len(self._inputs)
         tensors = self._model.signature.inputs

@@ -10,6 +10,7 @@ from typing import Any
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
 from modelpress.serving.protocols.base import Body, Call, Encoded, Model
+from modelpress.serving.protocols.json_bounds import JsonBounds
 from modelpress.serving.protocols.json_numbers import Numbers
 from modelpress.serving.protocols.json_tensors import (
     array_of,
@@ -82,11 +83,13 @@ class TfServingRest:
         self._inputs = model.signature.inputs
         self._outputs = model.signature.outputs
         self._floats = floats_only(model.signature.inputs)
+        self._bounds = JsonBounds(model)
 
     def decode(self, body: Body, json_length: int | None = None) -> Call:
         """Return the call in a body. Raises BadRequest."""
         if json_length is not None:
             raise BadRequest("the binary tensor extension is not supported; send JSON tensors")
+        self._bounds.check(body)
         return decode_object(body, self._decode, self._floats)
 
     def _decode(self, request: dict[str, Any]) -> Call:
