@@ -123,6 +123,7 @@ class Batcher:
     def submit(self, inputs: Arrays, answer: Callable[[Answer], None]) -> Request:
         """Queue a request; `answer` is called once, unless it is abandoned. Raises TooLarge, Overloaded."""
         request = Request(inputs, answer)
+        request.is_long = request.rows > self._limits.max_batch_size
         self._admit(request)
         shapes = tuple([array.shape[1:] for array in inputs])
         group = self._groups.get(shapes)
@@ -164,23 +165,21 @@ class Batcher:
         most = limits.max_rows
         if request.rows > most:
             raise TooLarge(f"the request has {request.rows} rows; at most {most} are accepted")
-        size, is_long = request.rows * request.row_bytes, self._is_long(request)
+        if not self.waiting_rows:
+            return
+        size, is_long = request.rows * request.row_bytes, request.is_long
         if not (
             _has_room(request.rows, is_long, self.waiting_rows, self._long_rows, limits.max_waiting_rows)
             and _has_room(size, is_long, self.waiting_bytes, self._long_bytes, limits.max_waiting_bytes)
         ):
             raise Overloaded("too many requests wait; try again later")
 
-    def _is_long(self, request: Request) -> bool:
-        """Whether a request takes more than one batch."""
-        return request.rows > self._limits.max_batch_size
-
     def _enter(self, request: Request, count: int) -> None:
         """Count rows of a request into the queue, or out of it."""
         size = count * request.row_bytes
         self.waiting_rows += count
         self.waiting_bytes += size
-        if self._is_long(request):
+        if request.is_long:
             self._long_rows += count
             self._long_bytes += size
 
@@ -270,7 +269,7 @@ class Batcher:
             if request.finished:
                 self._forget(group)
                 continue
-            if request.waiting > left and not self._is_long(request):
+            if request.waiting > left and not request.is_long:
                 break
             group.popleft()
             count = min(request.waiting, left)

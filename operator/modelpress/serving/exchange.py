@@ -20,7 +20,6 @@ Unpack = Callable[[Body], Body]  # raises RequestError
 
 # Longer ones are read on a thread: they would hold up all others for a millisecond or more.
 _DECODE_IN_LOOP_BYTES = 256 * 1024  # of JSON
-_UNPACK_IN_LOOP_BYTES = 4096  # can expand a hundredfold
 
 logger = logging.getLogger(__name__)
 
@@ -72,24 +71,11 @@ class RequestContext:
 
         Raw tensors follow the first `json_length` bytes of what `unpack` makes of it, if they are given.
         """
-
-        def decode() -> Call:
-            return self.protocol.decode(body if unpack is None else unpack(body), json_length)
-
-        if _is_long(body, json_length, unpack):
-            loop = asyncio.get_running_loop()
-
-            def taken(done: Future[Call]) -> None:
-                loop.call_soon_threadsafe(self._take, done.result, freed)
-
-            self._service.decoder.submit(decode).add_done_callback(taken)
-        else:
-            self._take(decode, freed)
-
-    def _take(self, decode: Callable[[], Call], freed: Callable[[], None]) -> None:
-        """Queue what was decoded, or reply what is wrong with it."""
+        if unpack is not None or (json_length or len(body)) > _DECODE_IN_LOOP_BYTES:
+            self._receive_long(lambda: body if unpack is None else unpack(body), json_length, freed)
+            return
         try:
-            decoded = decode()
+            decoded = self.protocol.decode(body, json_length)
         except RequestError as error:
             freed()
             self._answer(error)
@@ -98,8 +84,33 @@ class RequestContext:
             self._answer(self._fault())
         else:
             freed()
-            if not self.ended:
+            self.submit(decoded)
+
+    def _receive_long(
+        self, unpacked: Callable[[], Body], json_length: int | None, freed: Callable[[], None]
+    ) -> None:
+        """Decode on a thread."""
+        loop = asyncio.get_running_loop()
+
+        def decode() -> Call | Exception:
+            try:
+                return self.protocol.decode(unpacked(), json_length)
+            except Exception as error:
+                return error
+
+        def take(decoded: Call | Exception) -> None:
+            freed()
+            if self.ended:
+                return
+            if isinstance(decoded, Exception):
+                self._answer(decoded if isinstance(decoded, RequestError) else self._fault(decoded))
+            else:
                 self.submit(decoded)
+
+        def taken(done: Future[Call | Exception]) -> None:
+            loop.call_soon_threadsafe(take, done.result())
+
+        self._service.decoder.submit(decode).add_done_callback(taken)
 
     def submit(self, decoded: Call) -> None:
         """Queue the rows of a decoded request."""
@@ -151,17 +162,10 @@ class RequestContext:
         if not self.ended:
             self._reply(answer)
 
-    def _fault(self) -> InternalError:
-        """Log the exception being handled; return what the caller is told of a fault of ours."""
-        logger.exception("A request failed.", extra=facts(self.client))
+    def _fault(self, error: Exception | None = None) -> InternalError:
+        """Log an error, or the one being handled; return what the caller is told of a fault of ours."""
+        logger.error("A request failed.", exc_info=error or True, extra=facts(self.client))
         return InternalError("internal error")
-
-
-def _is_long(body: Body, json_length: int | None, unpack: Unpack | None) -> bool:
-    """Whether a body takes long to decode."""
-    if unpack is not None:
-        return len(body) > _UNPACK_IN_LOOP_BYTES
-    return (json_length or len(body)) > _DECODE_IN_LOOP_BYTES
 
 
 def _to_nobody(_: Encoded | RequestError) -> None:

@@ -19,6 +19,7 @@ class Request:
         "arrived",
         "finished",
         "inputs",
+        "is_long",
         "missing",
         "requeued",
         "results",
@@ -34,6 +35,7 @@ class Request:
         for array in inputs:
             size += array.nbytes
         self.row_bytes = size // self.rows
+        self.is_long = False  # more than one batch
         self.answer = answer
         self.arrived = time.perf_counter()
         self.requeued = 0.0  # when its last rows were taken and the others queued again
@@ -48,7 +50,7 @@ class Request:
     def take(self, count: int) -> "Part":
         """Return the next rows as a part; the others, if any are left, queue again."""
         start = self.rows - self.waiting
-        part = Part(self, start, start + count, self.since)
+        part = Part(self, start, count, self.requeued or self.arrived)
         self.waiting -= count
         if self.waiting:
             self.requeued = time.perf_counter()
@@ -65,23 +67,18 @@ class Request:
 
 @dataclass(slots=True)  # frozen would take three times as long to make
 class Part:
-    """Rows start..stop-1 of a request: what goes into one batch as a whole."""
+    """Rows of a request from `start` on: what goes into one batch as a whole."""
 
     request: Request
     start: int
-    stop: int
+    rows: int
     since: float  # it waited for its turn
-
-    @property
-    def rows(self) -> int:
-        """How many rows it has."""
-        return self.stop - self.start
 
     def inputs(self) -> Arrays:
         """Return its rows, as views."""
         if self.rows == self.request.rows:
             return self.request.inputs
-        return [array[self.start : self.stop] for array in self.request.inputs]
+        return [array[self.start : self.start + self.rows] for array in self.request.inputs]
 
 
 def to_nobody(_: Answer) -> None:

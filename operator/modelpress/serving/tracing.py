@@ -84,7 +84,7 @@ def _b3(headers: Mapping[bytes, bytes]) -> Trace | None:
 
 def new_span() -> str:
     """Return a random id that is not zero."""
-    return f"{_random.randrange(1, 2**64):016x}"
+    return f"{_random.getrandbits(64) | 1:016x}"
 
 
 def _parent(value: bytes) -> tuple[str, bool] | None:

@@ -19,13 +19,13 @@ class ArrivingBody:
     received into one buffer instead: `space` is where.
     """
 
-    __slots__ = ("_budget", "_buffer", "_held", "_parts", "size")
+    __slots__ = ("_budget", "_buffer", "_parts", "held", "size")
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._parts: list[bytes] = []
         self._buffer: memoryview | None = None
-        self._held = 0
+        self.held = 0  # bytes that count in the budget
         self.size = 0  # bytes
 
     def add(self, part: bytes) -> None:
@@ -37,7 +37,7 @@ class ArrivingBody:
 
     def hold(self) -> None:
         """Count what has come. Raises Overloaded where too much arrives at once."""
-        grown, self._held = self.size - self._held, self.size
+        grown, self.held = self.size - self.held, self.size
         if grown and not self._budget.hold(grown):
             raise Overloaded("too many large requests arrive at once; try again later")
 
@@ -77,9 +77,9 @@ class ArrivingBody:
     def release(self) -> None:
         """Count it out of the budget, and forget it."""
         self._buffer, self._parts = None, []
-        if self._held:
-            self._budget.release(self._held)
-            self._held = 0
+        if self.held:
+            self._budget.release(self.held)
+            self.held = 0
 
 
 def too_large(max_bytes: int) -> TooLarge:

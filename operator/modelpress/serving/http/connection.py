@@ -256,7 +256,7 @@ class Connection(asyncio.BufferedProtocol):
             request = self._requests[0]
             if request.started:
                 break
-            if not request.ready:
+            if not request.complete and request.error is None:
                 if request.expects_continue and request.takes_interim:
                     request.expects_continue = False
                     self.transport.write(CONTINUE)
@@ -268,7 +268,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def _reply(self, request: HttpRequest, answer: Encoded | RequestError) -> None:
         """Send what an inference request came to."""
-        self._respond(request, failure(answer) if isinstance(answer, RequestError) else success(answer))
+        response = failure(answer) if isinstance(answer, RequestError) else success(answer)
+        if request.accept_encoding:
+            self._respond(request, response)
+        else:
+            self._send(request, response)
 
     def _respond(self, request: HttpRequest, response: Response) -> None:
         """Send an answer, compressed where its caller wants that and it is worth it."""
@@ -295,13 +299,19 @@ class Connection(asyncio.BufferedProtocol):
         """Send an answer, unless the caller left, and go on with what waits behind it."""
         if request.ended:
             return
-        close = not (request.keep_alive and request.complete) or self._is_leaving()
+        service, connections = self._service, self._connections
+        close = (
+            not (request.keep_alive and request.complete)
+            or self._is_old  # callers should come back on another connection, perhaps to another worker
+            or service.phase is _DRAINING
+            or connections.ending
+        )
         body = b"" if request.is_head else response.body
         client = request.client
         if client is not None:
             client.sent = len(body)
             response.headers = [*response.headers, *client.headers()]
-        head = response.head(self._connections.date, close)
+        head = response.head(connections.date, close)
         if len(body) < _JOINED_BYTES:
             self.transport.write(head + body)
         else:
@@ -317,10 +327,6 @@ class Connection(asyncio.BufferedProtocol):
             self._advance()
         if self._reading_paused:
             self._pace()
-
-    def _is_leaving(self) -> bool:
-        """Whether callers should come back on another connection, perhaps to another worker."""
-        return self._is_old or self._service.phase is _DRAINING or self._connections.ending
 
     def _leave(self, request: HttpRequest) -> None:
         """End the connection after its last answer; who has not sent all may read that first."""

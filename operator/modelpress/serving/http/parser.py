@@ -54,7 +54,7 @@ class Parser:
         self._parser: Any = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: Headers = {}
-        self._lines = 0  # of headers
+        self._repeated = 0  # lines of headers beside the first of each name
         self._version = ""
         self._in_head = False
         self._chunk_bytes = 0  # that came last
@@ -76,7 +76,9 @@ class Parser:
                     self._parse_without_upgrade()
         except httptools.HttpParserError as error:
             raise _reason(error) from None
-        if self._bytes_since_event > self._limits.head_bytes or self._lines > self._limits.headers:
+        if self._bytes_since_event > self._limits.head_bytes or (
+            len(self._headers) + self._repeated > self._limits.headers
+        ):
             raise self._too_much()
 
     def skip_body(self) -> None:
@@ -111,7 +113,7 @@ class Parser:
         self._bytes_since_event = 0
         self._head_start = self._chunk_bytes
         self._url = b""
-        self._headers, self._lines = {}, 0
+        self._headers, self._repeated = {}, 0
         self._in_head = True
         self._events.head_begun()
 
@@ -121,9 +123,11 @@ class Parser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or what follows a chunked body, which nobody reads."""
-        self._lines += 1
         name, headers = name.lower(), self._headers
-        headers[name] = b"%b, %b" % (headers[name], value) if name in headers else value
+        if name in headers:
+            self._repeated += 1
+            value = b"%b, %b" % (headers[name], value)
+        headers[name] = value
 
     def on_headers_complete(self) -> None:
         """Check the head, and tell of it. Raises RequestError, which stops the parser."""
@@ -139,7 +143,7 @@ class Parser:
         is_newest = version == "1.1"
         keep_alive = is_newest and parser.should_keep_alive()
         self._events.head_ended(Head(method, self._url, is_newest, keep_alive), self._headers)
-        self._headers, self._lines = {}, 0
+        self._headers, self._repeated = {}, 0
         self._bytes_since_event = 0
         self._in_head = False
 
@@ -160,7 +164,9 @@ class Parser:
         limits = self._limits
         # a head that came in few bytes has few
         most = self._head_start + self._bytes_since_event
-        if self._lines > limits.headers or (most > limits.head_bytes and self._bytes() > limits.head_bytes):
+        if len(self._headers) + self._repeated > limits.headers or (
+            most > limits.head_bytes and self._bytes() > limits.head_bytes
+        ):
             raise self._too_much()
         if version == "1.1":
             _check_host(self._headers.get(b"host"), self._is_local)

@@ -15,6 +15,7 @@ from modelpress.serving.http.responses import JSON_LENGTH, Response, failure
 from modelpress.serving.http.routes import Handler, Routes, path_of
 from modelpress.serving.service import Service
 
+_SELDOM = frozenset([b"accept", b"accept-encoding", b"content-encoding", b"expect", JSON_LENGTH])
 _MAX_DIGITS = 18  # of a length
 
 logger = logging.getLogger(__name__)
@@ -82,14 +83,16 @@ class HttpRequest:
         length = headers.get(b"content-length")
         if length is not None:
             self.length = int(length)
+        if self.length > self._budget.max_bytes:
+            raise too_large(self._budget.max_bytes)
+        if _SELDOM.isdisjoint(headers):
+            return
         self.accept = headers.get(b"accept", b"")
         self.accept_encoding = headers.get(b"accept-encoding", b"")
         self.expects_continue = headers.get(b"expect", b"").lower() == b"100-continue"
         json_length = headers.get(JSON_LENGTH)
         if json_length is not None:
             self.json_length = _json_length(json_length)
-        if self.length > self._budget.max_bytes:
-            raise too_large(self._budget.max_bytes)
         encoding = headers.get(b"content-encoding")
         if encoding is not None:
             self._encoding = request_encoding(encoding.decode("latin-1"))
@@ -101,11 +104,6 @@ class HttpRequest:
         self.client = self._service.caller(known, path or None, self._address, headers)
 
     # the answer
-
-    @property
-    def ready(self) -> bool:
-        """Whether it can be answered."""
-        return self.complete or self.error is not None
 
     def fail(self, error: RequestError) -> None:
         """Answer with an error, whatever else comes of it."""
@@ -139,7 +137,8 @@ class HttpRequest:
     def end(self, status: int) -> None:
         """Count it as answered with `status`."""
         self.ended = True
-        self.body.release()
+        if self.body.held:
+            self.body.release()
         error, self.error = self.error, None  # which refers to frames that refer to this
         context, self.context = self.context, None  # which refers to this, too
         if context is not None:

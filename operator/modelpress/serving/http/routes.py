@@ -48,7 +48,9 @@ class Routes:
 
     def protocol(self, method: bytes, path: str) -> InferenceProtocol | None:
         """Return the protocol of an inference request, None for any other."""
-        return _at(self._inference, path) if method == b"POST" else None
+        if method != b"POST":
+            return None
+        return self._inference.get(path) or _at(self._inference, path)
 
     def page(self, method: bytes, path: str) -> Handler:
         """Return what answers any other request. Raises the RequestError that does where nothing is there."""

@@ -14,7 +14,7 @@ from modelpress.serving.errors import BadRequest, TooLarge
 from modelpress.serving.protocols.base import Model
 from modelpress.serving.signature import Tensor
 
-_SHORT = 64 * 1024  # bytes that can do no harm
+SHORT = 64 * 1024  # bytes that can do no harm
 _SPARE = 1024  # lists, objects and values beside the tensors: shapes, outputs, parameters
 _TEXT = 64 * 1024  # bytes of names and other words
 _VALUE_BYTES = 256  # of one value or list and the blanks before it
@@ -34,9 +34,10 @@ class JsonBounds:
         self._object_bytes = 2 + sum(len(tensor.name.encode()) + len('"":') for tensor in inputs)
 
     def check(self, body: bytes | bytearray | memoryview) -> None:
-        """Raise TooLarge or BadRequest for a body that holds more than the model's inputs can need."""
-        if len(body) <= _SHORT:
-            return
+        """Raise TooLarge or BadRequest for a body that holds more than the model's inputs can need.
+
+        Those that are SHORT need no check.
+        """
         characters = np.frombuffer(body, np.uint8)
         values = _count(characters, ",") + 1
         if values > self._values:

@@ -95,13 +95,12 @@ def _integer(text: str) -> int | float:
     return int(text) if abs(value) < _SAFE_INTEGER or -(2**63) <= int(text) < 2**64 else _finite(text)
 
 
-def check_text(value: str | None, where: str) -> None:
+def check_text(value: str, where: str) -> None:
     """Refuse text that cannot be sent back: half of a character of UTF-16."""
-    if value is not None and not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise BadRequest(f"{where} has half of a character, which is not valid Unicode") from error
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadRequest(f"{where} has half of a character, which is not valid Unicode") from error
 
 
 def decode_object(body: Body, decode: Callable[[dict[str, Any]], T], quick: bool) -> T:

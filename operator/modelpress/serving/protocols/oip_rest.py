@@ -14,7 +14,7 @@ from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
 from modelpress.serving.protocols import oip
 from modelpress.serving.protocols.base import Body, Call, Encoded, Model
-from modelpress.serving.protocols.json_bounds import JsonBounds
+from modelpress.serving.protocols.json_bounds import SHORT, JsonBounds
 from modelpress.serving.protocols.json_tensors import (
     array_of,
     check_text,
@@ -71,21 +71,26 @@ class OipRest:
         self._all = tuple(range(len(self._outputs)))
         self._floats = floats_only(model.signature.inputs)
         self._bounds = JsonBounds(model)
+        self._usual = _Context(self._all)  # of a request that asks for nothing in particular
 
     def decode(self, body: Body, json_length: int | None = None) -> Call:
         """Return the call in a body. Raises BadRequest."""
         if json_length is None:
-            self._bounds.check(body)
+            if len(body) > SHORT:
+                self._bounds.check(body)
             return decode_object(body, self._decode, self._floats)
         json, tail = split(body, json_length)
-        self._bounds.check(json)
+        if json_length > SHORT:
+            self._bounds.check(json)
         return self._decode(parse_object(json), tail)
 
     def _decode(self, request: dict[str, Any], tail: RawTail | None = None) -> Call:
         call_id = request.get("id")
-        if call_id is not None and type(call_id) is not str:
-            raise BadRequest(f"id must be a string, not {kind(call_id)}")
-        check_text(call_id, "id")
+        if call_id is not None:
+            if type(call_id) is not str:
+                raise BadRequest(f"id must be a string, not {kind(call_id)}")
+            if not call_id.isascii():
+                check_text(call_id, "id")
         parameters = _parameters(request, "the request")
         arrays: list[Array | None] = [None] * len(self._inputs)
         tensors = self._model.signature.inputs
@@ -98,7 +103,8 @@ class OipRest:
         if tail is not None:
             tail.end()
         given = oip.complete(arrays, tensors, self._inputs)
-        return Call(given, self._context(request, parameters), call_id)
+        usual = not parameters and "outputs" not in request
+        return Call(given, self._usual if usual else self._context(request, parameters), call_id)
 
     def encode(self, call: Call, outputs: list[Array]) -> Encoded:
         """Return the body of the answer."""
@@ -157,7 +163,8 @@ def _array(entry: dict[str, Any], tensor: Tensor, where: str, tail: RawTail | No
     where = f"{where} {tensor.name!r}"
     oip.check_datatype(entry.get("datatype"), tensor, where)
     parameters = _parameters(entry, where)
-    oip.check_parameters(parameters, where)
+    if parameters:
+        oip.check_parameters(parameters, where)
     shape = oip.shape_of(entry.get("shape"), where)
     if "binary_data_size" in parameters:
         return array_of_raw(_raw(entry, parameters["binary_data_size"], where, tail), shape, tensor, where)

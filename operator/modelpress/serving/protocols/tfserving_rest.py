@@ -10,7 +10,7 @@ from typing import Any
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
 from modelpress.serving.protocols.base import Body, Call, Encoded, Model
-from modelpress.serving.protocols.json_bounds import JsonBounds
+from modelpress.serving.protocols.json_bounds import SHORT, JsonBounds
 from modelpress.serving.protocols.json_numbers import Numbers
 from modelpress.serving.protocols.json_tensors import (
     array_of,
@@ -89,7 +89,8 @@ class TfServingRest:
         """Return the call in a body. Raises BadRequest."""
         if json_length is not None:
             raise BadRequest("the binary tensor extension is not supported; send JSON tensors")
-        self._bounds.check(body)
+        if len(body) > SHORT:
+            self._bounds.check(body)
         return decode_object(body, self._decode, self._floats)
 
     def _decode(self, request: dict[str, Any]) -> Call:
