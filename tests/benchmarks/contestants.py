@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,13 +31,13 @@ class Contestant:
     log: Path
     ready_seconds: float = 0.0
 
-    def wait_ready(self, path: str, body: bytes, headers: dict[str, str]) -> None:
+    def wait_ready(self, post: "Post") -> None:
         """Wait for the first answer to an inference request."""
         deadline = time.monotonic() + 180
         with httpx.Client(base_url=self.url, timeout=30) as client:
             while time.monotonic() < deadline:
                 with contextlib.suppress(httpx.TransportError):
-                    answer = client.post(path, content=body, headers=headers)
+                    answer = client.post(post.path, content=post.body, headers=dict(post.headers))
                     if answer.status_code == 200:
                         self.ready_seconds = time.monotonic() - self.started
                         return
@@ -67,6 +67,15 @@ class Contestant:
         for process in alive:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+
+
+@dataclass(frozen=True)
+class Post:
+    """A request of one server."""
+
+    path: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -115,17 +124,29 @@ def start_peer(name: str, python: Path, stem: Path, runtime: str) -> Iterator[Co
         contestant.stop()
 
 
-def run_wrk(
-    contestant: Contestant, folder: Path, path: str, body: bytes, headers: dict[str, str], connections: int
-) -> Run:
-    """Post `body` over and over on each connection. Raises RuntimeError where an answer is not 200."""
-    content = folder / "body"
-    content.write_bytes(body)
-    script = folder / "post.lua"
-    lines = [f'wrk.method = "POST"; wrk.path = {json.dumps(path)}']
-    lines += [f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in headers.items()]
-    lines += [f'wrk.body = io.open({json.dumps(str(content))}, "rb"):read("*a")']
-    script.write_text("\n".join(lines))
+def write_script(folder: Path, contestant: Contestant, posts: Sequence[Post]) -> Path:
+    """Write a script for wrk that sends the requests in turn, and return its path."""
+    host = contestant.url.removeprefix("http://")
+    content = folder / f"{contestant.name}.requests"
+    places, end = [], 0
+    with content.open("wb") as stream:
+        for post in posts:
+            lines = [f"POST {post.path} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(post.body)}"]
+            lines += [f"{name}: {value}" for name, value in post.headers]
+            end += stream.write("\r\n".join([*lines, "", ""]).encode() + post.body)
+            places.append(str(end))
+    script = folder / f"{contestant.name}.lua"
+    script.write_text(
+        f"local ends, file = {{{','.join(places)}}}, io.open({json.dumps(str(content))}, 'rb')\n"
+        "local requests, start, turn = {}, 0, 0\n"
+        "for number, stop in ipairs(ends) do requests[number] = file:read(stop - start); start = stop end\n"
+        "function request() turn = turn % #requests + 1; return requests[turn] end\n"
+    )
+    return script
+
+
+def run_wrk(contestant: Contestant, script: Path, connections: int) -> Run:
+    """Send a script's requests on each connection. Raises RuntimeError where an answer is not 200."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", "-s", str(script)]
     cpu = contestant.cpu_seconds()
     text = subprocess.run([*command, contestant.url], check=True, capture_output=True, text=True).stdout

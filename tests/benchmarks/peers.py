@@ -8,6 +8,9 @@ Needs wrk on PATH (`apt-get install wrk`, or https://github.com/wg/wrk); without
 Peers are installed into environments of their own in the cache folder, which takes minutes once. They compute
 the same float32 models: with TensorFlow, as their users do, and for the first cases also with LiteRT, so that
 what is compared there is the serving alone. Each has its defaults: one process that computes, no batching.
+
+No two of the 512 requests of a run are alike (64 of images): each has its own numbers, id and trace. Our
+worker also gets one of them over and over, which must not matter much.
 """
 
 import base64
@@ -20,90 +23,117 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from filelock import FileLock
 
 from modelpress.serving.executors.litert import LiteRTExecutor
-from tests.benchmarks.contestants import Contestant, Run, run_wrk, start_peer, start_worker
+from tests.benchmarks.contestants import (
+    Contestant,
+    Post,
+    Run,
+    run_wrk,
+    start_peer,
+    start_worker,
+    write_script,
+)
 from tests.support.binaries import cache
 
 PEERS = {"kserve": "kserve==0.21.0", "litserve": "litserve==0.2.19"}
 RUNTIMES = ["tensorflow-cpu==2.21.0", "ai-edge-litert==2.3.0"]
 TARGET_CALL_SECONDS = 1.16e-3
+REQUESTS, IMAGES = 512, 64  # different ones
 ROUNDS = int(os.environ.get("MODELPRESS_BENCH_ROUNDS", "3"))
 
 
-@dataclass(frozen=True)
-class Post:
-    """A request of one server."""
+class Form(Protocol):
+    """How a server takes an array in a request with an id."""
 
-    path: str
-    body: bytes
-    headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
+    def __call__(self, values: Any, identity: str) -> Post: ...
 
 
 @dataclass(frozen=True)
 class Case:
-    """One request, as each server speaks it."""
+    """Requests for one model, as each server speaks them."""
 
     title: str
     model: str
     connections: tuple[int, ...]
-    posts: dict[str, Post]  # by the server's name
+    forms: dict[str, Form]  # by the server's name
+    arrays: Callable[[], list[Any]]
     target: str
     runtime: str = "tensorflow"
 
+    def posts(self, name: str) -> list[Post]:
+        """Return the requests for a server."""
+        return [self.forms[name](values, str(uuid.uuid4())) for values in self.arrays()]
 
-def oip(values: Any) -> Post:
+
+def post(path: str, body: bytes, identity: str, *more: tuple[str, str]) -> Post:
+    """Return a request as an observed client sends it."""
+    trace = f"00-{identity.replace('-', '')}-{identity.replace('-', '')[:16]}-01"
+    headers = {"Content-Type": "application/json", "X-Request-Id": identity, "traceparent": trace}
+    return Post(path, body, tuple((headers | dict(more)).items()))
+
+
+def oip(values: Any, identity: str) -> Post:
     entry = {"name": "x", "datatype": "FP32", "shape": values.shape, "data": values.ravel().tolist()}
-    return Post("/v2/models/digits/infer", json.dumps({"inputs": [entry]}).encode())
+    body = json.dumps({"id": identity, "inputs": [entry]}).encode()
+    return post("/v2/models/digits/infer", body, identity)
 
 
-def predict(values: Any) -> Post:
-    return Post("/v1/models/digits:predict", json.dumps({"instances": values.tolist()}).encode())
+def predict(values: Any, identity: str) -> Post:
+    return post("/v1/models/digits:predict", json.dumps({"instances": values.tolist()}).encode(), identity)
 
 
-def binary(values: Any) -> Post:
+def binary(values: Any, identity: str) -> Post:
     parameters = {"binary_data_size": values.nbytes}
     entry = {"name": "x", "datatype": "FP32", "shape": values.shape, "parameters": parameters}
-    head = json.dumps({"inputs": [entry], "parameters": {"binary_data_output": True}}).encode()
-    headers = (
+    request = {"id": identity, "inputs": [entry], "parameters": {"binary_data_output": True}}
+    head = json.dumps(request).encode()
+    return post(
+        "/v2/models/digits/infer",
+        head + values.tobytes(),
+        identity,
         ("Content-Type", "application/octet-stream"),
         ("Inference-Header-Content-Length", str(len(head))),
     )
-    return Post("/v2/models/digits/infer", head + values.tobytes(), headers)
 
 
-def rows_json(values: Any) -> Post:
-    return Post("/predict", json.dumps({"rows": values.tolist()}).encode())
+def rows_json(values: Any, identity: str) -> Post:
+    return post("/predict", json.dumps({"id": identity, "rows": values.tolist()}).encode(), identity)
 
 
-def rows_base64(values: Any) -> Post:
+def rows_base64(values: Any, identity: str) -> Post:
     text = base64.b64encode(values.tobytes()).decode()
-    return Post("/predict", json.dumps({"base64": text, "shape": values.shape}).encode())
+    body = json.dumps({"id": identity, "base64": text, "shape": values.shape}).encode()
+    return post("/predict", body, identity)
 
 
-def everyone(ours: Post, litserve: Post) -> dict[str, Post]:
+def everyone(ours: Form, litserve: Form) -> dict[str, Form]:
     return {"modelpress": ours, "kserve": ours, "litserve": litserve}
 
 
+def rows(width: int) -> Callable[[], list[Any]]:
+    return lambda: list(np.random.default_rng(1).random((REQUESTS, 1, width)).round(6))
+
+
+def images() -> list[Any]:
+    return list(np.random.default_rng(1).random((IMAGES, 1, 224, 224, 3), np.float32))
+
+
 def cases() -> list[Case]:
-    random = np.random.default_rng(1)
-    row = random.random((1, 64)).round(6)
-    wide = random.random((1, 784)).round(6)
-    image = random.random((1, 224, 224, 3), np.float32)
     found = []
     for runtime in ("tensorflow", "litert"):
-        for name, make in (("OIP v2 JSON", oip), ("TF Serving JSON", predict)):
-            posts = everyone(make(row), rows_json(row))
+        for name, form in (("OIP v2 JSON", oip), ("TF Serving JSON", predict)):
             title = f"{name}, 64 features"
             connections = (1, 16, 128) if runtime == "tensorflow" else (16,)
             target = (
@@ -111,12 +141,13 @@ def cases() -> list[Case]:
                 if runtime == "tensorflow"
                 else "none: peers on LiteRT"
             )
-            found.append(Case(title, "mlp", connections, posts, target, runtime))
-    for name, make in (("OIP v2 JSON", oip), ("TF Serving JSON", predict)):
-        posts = everyone(make(wide), rows_json(wide))
-        found.append(Case(f"{name}, 784 features", "wide", (16,), posts, "15x"))
-    posts = everyone(binary(image), rows_base64(image))
-    found.append(Case("OIP v2 binary, 224x224x3 float32 (litserve: base64)", "image", (1, 8), posts, "60x"))
+            forms = everyone(form, rows_json)
+            found.append(Case(title, "mlp", connections, forms, rows(64), target, runtime))
+    for name, form in (("OIP v2 JSON", oip), ("TF Serving JSON", predict)):
+        forms = everyone(form, rows_json)
+        found.append(Case(f"{name}, 784 features", "wide", (16,), forms, rows(784), "15x"))
+    title = "OIP v2 binary, 224x224x3 float32 (litserve: base64)"
+    found.append(Case(title, "image", (1, 8), everyone(binary, rows_base64), images, "60x"))
     return found
 
 
@@ -180,12 +211,13 @@ def environment(name: str) -> Path:
 def side_by_side(folder: Path, group: list[Case]) -> None:
     with servers(folder, group[0].model, group[0].runtime) as contestants:
         for contestant in contestants:
-            post = group[0].posts[contestant.name]
-            contestant.wait_ready(post.path, post.body, dict(post.headers))
+            contestant.wait_ready(group[0].posts(contestant.name)[0])
         for case in group:
             print(f"\n{case.title}; peers compute with {case.runtime}; target: {case.target}")
+            scripts = [write_script(folder, one, case.posts(one.name)) for one in contestants]
             for connections in case.connections:
-                compare(folder, contestants, case, connections)
+                compare(list(zip(contestants, scripts, strict=True)), connections)
+                repeated(contestants[0], folder, case, connections)
         for contestant in contestants:
             print(
                 f"{contestant.name:12}{contestant.resident_megabytes():6.0f} MB resident,"
@@ -193,24 +225,34 @@ def side_by_side(folder: Path, group: list[Case]) -> None:
             )
 
 
-def compare(folder: Path, contestants: list[Contestant], case: Case, connections: int) -> None:
-    runs: dict[str, list[Run]] = {contestant.name: [] for contestant in contestants}
+def compare(contestants: list[tuple[Contestant, Path]], connections: int) -> None:
+    runs: dict[str, list[Run]] = {contestant.name: [] for contestant, _ in contestants}
     for _ in range(ROUNDS):
-        for contestant in contestants:
-            post = case.posts[contestant.name]
-            runs[contestant.name].append(
-                run_wrk(contestant, folder, post.path, post.body, dict(post.headers), connections)
-            )
+        for contestant, script in contestants:
+            runs[contestant.name].append(run_wrk(contestant, script, connections))
     rates = {name: median(run.rate for run in found) for name, found in runs.items()}
     better = max(rates[name] for name in PEERS)
     for name, found in runs.items():
-        ratio = f"{rates['modelpress'] / better:6.1f}x" if name == "modelpress" else " " * 7
-        print(
-            f"{connections:4} connections  {name:12}{rates[name]:9.0f}/s {ratio}"
-            f"   p50 {median(run.p50 for run in found) * 1e3:8.2f} ms"
-            f"   p99 {median(run.p99 for run in found) * 1e3:8.2f} ms"
-            f"   CPU {median(run.cpu for run in found) * 1e6:7.0f} us/request"
+        show(
+            name, found, connections, f"{rates['modelpress'] / better:6.1f}x" if name == "modelpress" else ""
         )
+
+
+def show(name: str, found: list[Run], connections: int, ratio: str) -> None:
+    print(
+        f"{connections:4} connections  {name:12}{median(run.rate for run in found):9.0f}/s {ratio:7}"
+        f"   p50 {median(run.p50 for run in found) * 1e3:8.2f} ms"
+        f"   p99 {median(run.p99 for run in found) * 1e3:8.2f} ms"
+        f"   CPU {median(run.cpu for run in found) * 1e6:7.0f} us/request"
+    )
+
+
+def repeated(ours: Contestant, folder: Path, case: Case, connections: int) -> None:
+    """Print what our worker does where a client repeats one request to the byte."""
+    own = folder / "repeated"
+    own.mkdir(exist_ok=True)
+    script = write_script(own, ours, case.posts(ours.name)[:1])
+    show("  repeated", [run_wrk(ours, script, connections) for _ in range(ROUNDS)], connections, "")
 
 
 def batch_of_32(folder: Path) -> None:
@@ -221,7 +263,11 @@ def batch_of_32(folder: Path) -> None:
     """
     values = np.random.default_rng(1).random((32, 784)).round(6)
     inputs = [values.astype("float32")]
-    posts = {"binary": binary(inputs[0]), "OIP v2 JSON": oip(values), "TF Serving JSON": predict(values)}
+    posts = {
+        "binary": binary(inputs[0], "32"),
+        "OIP v2 JSON": oip(values, "32"),
+        "TF Serving JSON": predict(values, "32"),
+    }
     print(
         "\n32 rows of 784 features: p50 at 1 connection, and time per request at 4, over the bare call;"
         f"\ntarget where that takes {TARGET_CALL_SECONDS * 1e3} ms or more: 1.2 in binary, 1.6 in JSON"
@@ -230,8 +276,7 @@ def batch_of_32(folder: Path) -> None:
         executor = LiteRTExecutor(model)
         bare_seconds(executor, inputs)
         with start_worker(model, folder) as ours:
-            post = posts["binary"]
-            ours.wait_ready(post.path, post.body, dict(post.headers))
+            ours.wait_ready(posts["binary"])
             bare = partial(bare_seconds, executor, inputs)
             calls = [over_bare(ours, folder, post, name, bare) for name, post in posts.items()]
         if min(calls) >= TARGET_CALL_SECONDS:
@@ -246,7 +291,7 @@ def over_bare(ours: Contestant, folder: Path, post: Post, name: str, bare: Calla
     for _ in range(ROUNDS):
         for connections, found in ((1, alone), (4, shared)):
             before = bare()
-            run = run_wrk(ours, folder, post.path, post.body, dict(post.headers), connections)
+            run = run_wrk(ours, write_script(folder, ours, [post]), connections)
             calls.append((before + bare()) / 2)
             found.append((run.p50 if connections == 1 else 1 / run.rate) / calls[-1])
     call = median(calls)

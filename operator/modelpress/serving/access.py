@@ -8,7 +8,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO
@@ -16,11 +16,11 @@ from typing import BinaryIO
 import orjson
 
 from modelpress.api.text import printable_json
-from modelpress.serving.tracing import TRACEPARENT, Trace, accept
+from modelpress.serving.tracing import B3, TRACEPARENT, Trace, accept
 
 REQUEST_ID = b"x-request-id"
 # Headers because of which `Caller.of` is worth a call where the log is off.
-OBSERVED = frozenset([TRACEPARENT])
+OBSERVED = frozenset([TRACEPARENT, REQUEST_ID, *B3])
 _MAPPED = "::ffff:"  # begins the address of an IPv4 caller where a socket takes both families
 _MAX_TEXT = 256  # of a word that comes from outside
 _WAITING_TURNS = 256  # of the loop, whose lines wait for the stream
@@ -32,23 +32,24 @@ _RETRY_SECONDS = 0.05
 class Caller:
     """One request as the log and the trace see it."""
 
-    method: str
-    path: str
+    method: str | None  # None where the head could not be read
+    path: str | None
     client: str | None  # an address
     request_id: str | None
     trace: Trace | None
     sent: int = 0  # bytes of the answer's body
+    named: bytes | None = None  # the id as it came in a header
 
     @classmethod
     def of(
-        cls, method: str, path: str, client: str | None, headers: Iterable[tuple[bytes, bytes]]
+        cls, method: str | None, path: str | None, client: str | None, headers: Mapping[bytes, bytes]
     ) -> "Caller":
         """Read the headers (names in lower case) of a request."""
-        pairs = list(headers)
-        found = next((value for name, value in pairs if name == REQUEST_ID), None)
-        request_id = None if found is None else found.decode("latin-1")[:_MAX_TEXT]
+        found = headers.get(REQUEST_ID)
+        request_id = None if found is None else _text(found)[:_MAX_TEXT]
         address = None if client is None else client.removeprefix(_MAPPED)
-        return cls(method, path[:_MAX_TEXT], address, request_id, accept(pairs))
+        path = None if path is None else path[:_MAX_TEXT]
+        return cls(method, path, address, request_id, accept(headers), named=found)
 
     def identify(self, call_id: str | None) -> None:
         """Take the id in a request's body where its headers have none."""
@@ -56,8 +57,17 @@ class Caller:
             self.request_id = call_id[:_MAX_TEXT]
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Return what the answer says of the trace."""
-        return [] if self.trace is None else self.trace.headers()
+        """Return what the answer says of the request: its id, as it came, and the trace."""
+        named = [] if self.named is None else [(REQUEST_ID, self.named)]
+        return named if self.trace is None else named + self.trace.headers()
+
+
+def _text(value: bytes) -> str:
+    """Return a header's text: UTF-8, or Latin-1 as older clients send it."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def facts(caller: Caller | None) -> dict[str, str | None]:

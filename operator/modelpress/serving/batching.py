@@ -1,16 +1,16 @@
 """Forms batches from whatever waits while the device is busy. One event loop; must not import a runtime.
 
 Requests whose rows have equal shapes share a batch. A request larger than maxBatchSize is computed in
-several batches and joined; a smaller one is never split. A batch that the model refuses is computed again
-request by request, so that only the guilty one fails.
+several batches and joined; a smaller one is never split. Its parts take turns with the others: each queues
+again behind those that came meanwhile, and all such requests together hold at most half of the queue. A batch
+that the model refuses is computed again request by request, so that only the guilty one fails.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,11 +31,11 @@ from modelpress.serving.executors.base import (
     concatenate,
 )
 from modelpress.serving.parallelism import Result
-from modelpress.serving.requests import Answer, Part, Request, parts_of, to_nobody
+from modelpress.serving.requests import Answer, Part, Request, to_nobody
 
 Shapes = tuple[tuple[int, ...], ...]
 
-_MAX_BATCHES_OF_A_REQUEST = 256
+_MAX_BATCHES = 256  # of a request
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,11 @@ class Limits:
     timeout_seconds: float
     max_waiting_rows: int
     max_waiting_bytes: int
+
+    @property
+    def max_rows(self) -> int:
+        """The rows that one request may have."""
+        return self.max_batch_size * _MAX_BATCHES
 
 
 class Observer(Protocol):
@@ -65,9 +70,21 @@ class _Batch:
     started: float
 
 
-def _age(group: deque[Part]) -> float:
-    """Return when the oldest request of a group arrived."""
-    return group[0].request.arrived
+def _age(group: deque[Request]) -> float:
+    """Return since when the first of a group waits."""
+    return group[0].since
+
+
+def _has_room(count: int, is_long: bool, waiting: int, long: int, most: int) -> bool:
+    """Whether a queue of up to `most` takes `count` more, of which `long` of `waiting` are of long requests.
+
+    Long ones, of more than one batch, share one half of it, and leave the other to those that are not. A half
+    that is empty takes a request of any size.
+    """
+    short, half = waiting - long, most // 2
+    if is_long:
+        return short <= half and (not long or long + count <= half)
+    return not short or short + count <= most - min(long, half)
 
 
 def _told(error: Exception) -> Exception:
@@ -89,7 +106,7 @@ class Batcher:
         self._limits = limits
         self._observer = observer
         self._loop = asyncio.get_running_loop()
-        self._groups: dict[Shapes, deque[Part]] = {}
+        self._groups: dict[Shapes, deque[Request]] = {}
         self._alone: deque[Part] = deque()  # of batches that were refused
         self._pending: deque[Request] = deque()  # in the order of arrival, which is that of deadlines
         self._busy = 0
@@ -98,46 +115,28 @@ class Batcher:
         self._timer: asyncio.TimerHandle | None = None
         self.waiting_rows = 0
         self.waiting_bytes = 0
-        self._dropped_rows = 0  # that are in the queue yet
+        self._long_rows = 0  # of requests of more than one batch, in both
+        self._long_bytes = 0
+        self._queued = 0  # requests in all groups
+        self._dropped = 0  # those of them that nobody waits for
 
     def submit(self, inputs: Arrays, answer: Callable[[Answer], None]) -> Request:
         """Queue a request; `answer` is called once, unless it is abandoned. Raises TooLarge, Overloaded."""
         request = Request(inputs, answer)
+        request.is_long = request.rows > self._limits.max_batch_size
         self._admit(request)
         shapes = tuple([array.shape[1:] for array in inputs])
         group = self._groups.get(shapes)
         if group is None:
             group = self._groups[shapes] = deque()
-        group.extend(parts_of(request, self._limits.max_batch_size))
-        self.waiting_rows += request.rows
-        self.waiting_bytes += request.rows * request.row_bytes
+        self._queued += 1
+        group.append(request)
+        self._enter(request, request.rows)
         self._pending.append(request)
         if self._timer is None:
             self._timer = self._loop.call_later(self._limits.timeout_seconds, self._expire)
         self._plan()
         return request
-
-    @contextlib.contextmanager
-    def answering(self, inputs: Arrays) -> Iterator[asyncio.Future[list[Array]]]:
-        """Queue a request and give its answer as a future; whoever leaves the block before abandons it.
-
-        Raises TooLarge and Overloaded, and through the future the error that the request ended with.
-        """
-        future: asyncio.Future[list[Array]] = self._loop.create_future()
-
-        def answer(found: Answer) -> None:
-            if future.done():
-                return
-            if isinstance(found, Exception):
-                future.set_exception(found)
-            else:
-                future.set_result(found)
-
-        request = self.submit(inputs, answer)
-        try:
-            yield future
-        finally:
-            self.abandon(request)
 
     def abandon(self, request: Request) -> None:
         """Drop a request whose caller left: rows that still wait are neither computed, counted nor kept."""
@@ -146,9 +145,10 @@ class Batcher:
         request.results = []
         request.answer = to_nobody  # whoever asked may hold much
         if request.waiting:
-            self._dropped_rows += request.waiting
-            self._leave(request, request.waiting)
-            if self._dropped_rows > self.waiting_rows:
+            self._dropped += 1
+            self._enter(request, -request.waiting)
+            request.waiting = 0
+            if 2 * self._dropped > self._queued:
                 self._sweep()
         while self._pending and self._pending[0].finished:
             self._pending.popleft()
@@ -162,15 +162,26 @@ class Batcher:
 
     def _admit(self, request: Request) -> None:
         limits = self._limits
-        most = limits.max_batch_size * _MAX_BATCHES_OF_A_REQUEST
+        most = limits.max_rows
         if request.rows > most:
             raise TooLarge(f"the request has {request.rows} rows; at most {most} are accepted")
-        full = (
-            self.waiting_rows + request.rows > limits.max_waiting_rows
-            or self.waiting_bytes + request.rows * request.row_bytes > limits.max_waiting_bytes
-        )
-        if self.waiting_rows and full:
+        if not self.waiting_rows:
+            return
+        size, is_long = request.rows * request.row_bytes, request.is_long
+        if not (
+            _has_room(request.rows, is_long, self.waiting_rows, self._long_rows, limits.max_waiting_rows)
+            and _has_room(size, is_long, self.waiting_bytes, self._long_bytes, limits.max_waiting_bytes)
+        ):
             raise Overloaded("too many requests wait; try again later")
+
+    def _enter(self, request: Request, count: int) -> None:
+        """Count rows of a request into the queue, or out of it."""
+        size = count * request.row_bytes
+        self.waiting_rows += count
+        self.waiting_bytes += size
+        if request.is_long:
+            self._long_rows += count
+            self._long_bytes += size
 
     def _plan(self) -> None:
         """Form a batch at the end of this turn of the loop: requests that arrive in one turn share it."""
@@ -203,7 +214,7 @@ class Batcher:
             self._delay = self._loop.call_later(left, self._delay_over)
         return True
 
-    def _next_group(self) -> deque[Part]:
+    def _next_group(self) -> deque[Request]:
         """Return the group with the oldest request; before its delay is over, one that is full."""
         groups = self._groups.values()
         oldest = min(groups, key=_age)
@@ -212,11 +223,11 @@ class Batcher:
             return oldest
         return min(filter(self._full, groups), key=_age, default=oldest)
 
-    def _full(self, group: deque[Part]) -> bool:
+    def _full(self, group: deque[Request]) -> bool:
         """Whether a group has the rows of a whole batch."""
         size = 0
-        for part in group:
-            size += 0 if part.request.finished else part.stop - part.start
+        for request in group:
+            size += request.waiting  # none, if nobody waits for it
             if size >= self._limits.max_batch_size:
                 return True
         return False
@@ -224,9 +235,8 @@ class Batcher:
     def _trim(self) -> None:
         """Forget dropped requests that are older than all others of their group."""
         for group in self._groups.values():
-            while group and group[0].request.finished:
-                part = group.popleft()
-                self._dropped_rows -= part.stop - part.start
+            while group and group[0].finished:
+                self._forget(group)
         self._groups = {shapes: group for shapes, group in self._groups.items() if group}
 
     def _delay_over(self) -> None:
@@ -241,43 +251,55 @@ class Batcher:
         while self._alone:
             part = self._alone.popleft()
             if not part.request.finished:
-                return [part], part.stop - part.start
+                return [part], part.rows
         parts: list[Part] = []
         size = 0
         while self._groups and not parts:
             group = self._next_group()
-            while group:
-                part = group[0]
-                count = part.stop - part.start
-                if part.request.finished:
-                    self._dropped_rows -= count
-                    group.popleft()
-                    continue
-                if size + count > self._limits.max_batch_size:
-                    return parts, size
-                group.popleft()
-                self._leave(part.request, count)
-                parts.append(part)
-                size += count
+            size = self._fill(group, parts)
             self._groups = {shapes: group for shapes, group in self._groups.items() if group}
         return parts, size
 
+    def _fill(self, group: deque[Request], parts: list[Part]) -> int:
+        """Move what fits into one batch from a group to `parts`; returns its rows."""
+        size, most = 0, self._limits.max_batch_size
+        again = []  # requests with more rows
+        while group and size < most:
+            request, left = group[0], most - size
+            if request.finished:
+                self._forget(group)
+                continue
+            if request.waiting > left and not request.is_long:
+                break
+            group.popleft()
+            count = min(request.waiting, left)
+            parts.append(request.take(count))
+            self._enter(request, -count)
+            size += count
+            if request.waiting:
+                again.append(request)
+            else:
+                self._queued -= 1
+        group.extend(again)
+        return size
+
+    def _forget(self, group: deque[Request]) -> None:
+        """Remove the first request of a group, which was dropped."""
+        group.popleft()
+        self._dropped -= 1
+        self._queued -= 1
+
     def _sweep(self) -> None:
         """Forget all dropped requests; done when they are more than the others, so that it costs little."""
-        self._dropped_rows = 0
+        self._queued -= self._dropped
+        self._dropped = 0
         self._pending = deque(request for request in self._pending if not request.finished)
         groups = {}
         for shapes, group in self._groups.items():
-            living = deque(part for part in group if not part.request.finished)
+            living = deque(request for request in group if not request.finished)
             if living:
                 groups[shapes] = living
         self._groups = groups
-
-    def _leave(self, request: Request, count: int) -> None:
-        """Count rows of a request out of the queue."""
-        request.waiting -= count
-        self.waiting_rows -= count
-        self.waiting_bytes -= count * request.row_bytes
 
     def _start(self, parts: list[Part], size: int) -> None:
         self._busy += 1
@@ -301,11 +323,11 @@ class Batcher:
             self._failed(batch, result)
         else:
             now = time.perf_counter()
-            oldest = batch.parts[0].request.arrived  # a group is in the order of arrival
+            oldest = min([part.since for part in batch.parts])
             self._observer.batch(batch.size, batch.started - oldest, now - batch.started)
             start = 0
             for part in batch.parts:
-                stop = start + part.stop - part.start
+                stop = start + part.rows
                 self._deliver(part, [array[start:stop] for array in result])
                 start = stop
         self._plan()
@@ -322,16 +344,15 @@ class Batcher:
         request = part.request
         if request.finished:
             return
-        if part.stop - part.start == request.rows:
+        if part.rows == request.rows:
             self._answer(request, outputs)
             return
-        request.results[part.place] = outputs
-        request.missing -= 1
-        if request.missing:
+        results = request.deliver(part, outputs)
+        if results is None:
             return
         answer: Answer
         try:
-            answer = concatenate(request.results)
+            answer = concatenate(results)
         except Exception as error:
             answer = _told(error)
         self._answer(request, answer)

@@ -7,7 +7,9 @@
     |- TooSlow             408   the body did not arrive in time
     |- TooLarge            413   more bytes or rows than are accepted
     |- UnsupportedEncoding 415   the body has an encoding that is not accepted
+    |- Misdirected         421   the request names a host that this worker is not
     |- Overloaded          429   the queue is full: try again later
+    |- HeadTooLarge        431   the head has too many headers or bytes
     |- InternalError       500   a fault of ours, whose details are in the log
     |- ModelFault          500   the model's outputs are not one entry for each row
     |- Unimplemented       501   gRPC: no such method, or not what it takes
@@ -72,10 +74,22 @@ class UnsupportedEncoding(RequestError):
     status = 415
 
 
+class Misdirected(RequestError):
+    """The request names a host that this worker is not."""
+
+    status = 421
+
+
 class Overloaded(RequestError):
     """The queue is full."""
 
     status = 429
+
+
+class HeadTooLarge(RequestError):
+    """The head has too many headers or bytes."""
+
+    status = 431
 
 
 class InternalError(RequestError):

@@ -4,8 +4,10 @@ Front ends differ in how bytes come and go; what happens between is here, once. 
 `decode` and `encode` of a protocol are pure and may run on any thread.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from modelpress.serving.access import Caller, facts
 from modelpress.serving.errors import CLIENT_CLOSED_REQUEST, InternalError, RequestError
@@ -14,8 +16,31 @@ from modelpress.serving.requests import Answer, Request
 from modelpress.serving.service import Service
 
 Reply = Callable[[Encoded | RequestError], None]
+Unpack = Callable[[Body], Body]  # raises RequestError
+
+# Longer ones are read on a thread: they would hold up all others for a millisecond or more.
+_DECODE_IN_LOOP_BYTES = 256 * 1024  # of JSON
 
 logger = logging.getLogger(__name__)
+
+
+class Budget:
+    """How large a body may be, how long it may take to arrive, and how much is held of all that do."""
+
+    def __init__(self, max_bytes: int, max_total_bytes: int, timeout_seconds: float) -> None:
+        self.max_bytes = max_bytes
+        self._max_total_bytes = max_total_bytes
+        self.timeout_seconds = timeout_seconds
+        self.held = 0  # bytes
+
+    def hold(self, size: int) -> bool:
+        """Count bytes that arrived; returns whether the budget allows them. `release` them later."""
+        self.held += size
+        return self.held <= self._max_total_bytes
+
+    def release(self, size: int) -> None:
+        """Count bytes out that `hold` counted."""
+        self.held -= size
 
 
 class RequestContext:
@@ -39,16 +64,53 @@ class RequestContext:
         self.ended = False
         self.begun = service.begin()  # as time.perf_counter() gives it
 
-    def receive(self, body: Body, json_length: int | None = None) -> None:
-        """Decode a body, of which raw tensors follow the first `json_length` bytes if given, and queue it."""
+    def receive(
+        self, body: Body, json_length: int | None, unpack: Unpack | None, freed: Callable[[], None]
+    ) -> None:
+        """Decode a body and queue it; a long one on a thread, one at a time. `freed` is called in between.
+
+        Raw tensors follow the first `json_length` bytes of what `unpack` makes of it, if they are given.
+        """
+        if unpack is not None or (json_length or len(body)) > _DECODE_IN_LOOP_BYTES:
+            self._receive_long(lambda: body if unpack is None else unpack(body), json_length, freed)
+            return
         try:
             decoded = self.protocol.decode(body, json_length)
         except RequestError as error:
-            self._reply(error)
+            freed()
+            self._answer(error)
         except Exception:
-            self._reply(self._fault())
+            freed()
+            self._answer(self._fault())
         else:
+            freed()
             self.submit(decoded)
+
+    def _receive_long(
+        self, unpacked: Callable[[], Body], json_length: int | None, freed: Callable[[], None]
+    ) -> None:
+        """Decode on a thread."""
+        loop = asyncio.get_running_loop()
+
+        def decode() -> Call | Exception:
+            try:
+                return self.protocol.decode(unpacked(), json_length)
+            except Exception as error:
+                return error
+
+        def take(decoded: Call | Exception) -> None:
+            freed()
+            if self.ended:
+                return
+            if isinstance(decoded, Exception):
+                self._answer(decoded if isinstance(decoded, RequestError) else self._fault(decoded))
+            else:
+                self.submit(decoded)
+
+        def taken(done: Future[Call | Exception]) -> None:
+            loop.call_soon_threadsafe(take, done.result())
+
+        self._service.decoder.submit(decode).add_done_callback(taken)
 
     def submit(self, decoded: Call) -> None:
         """Queue the rows of a decoded request."""
@@ -59,9 +121,9 @@ class RequestContext:
         self._decoded = decoded
         inputs, decoded.inputs = decoded.inputs, []  # freed with the batch, not with the answer
         try:
-            self._queued = batcher.submit(inputs, self._answered)
+            self._queued = batcher.submit(inputs, self._computed)
         except RequestError as error:
-            self._reply(error)
+            self._answer(error)
 
     def cancel(self) -> None:
         """Forget a request whose caller left: rows that no batch has taken are not computed."""
@@ -72,13 +134,14 @@ class RequestContext:
         if self.ended:
             return
         self.ended = True
+        self._reply = _to_nobody  # which refers to this
         if self._queued is not None:
             assert self._service.batcher is not None
             self._service.batcher.abandon(self._queued)
-            self._queued = None  # which refers to this
+            self._queued = None  # which refers to this, too
         self._service.end(self.protocol.name, status, self.begun, self.client)
 
-    def _answered(self, answer: Answer) -> None:
+    def _computed(self, answer: Answer) -> None:
         """Take the outputs, or an error, from the batcher."""
         self._queued = None
         if self.ended:
@@ -89,13 +152,21 @@ class RequestContext:
                 raise answer
             encoded = self.protocol.encode(self._decoded, answer)
         except RequestError as error:
-            self._reply(error)
+            self._answer(error)
         except Exception:
-            self._reply(self._fault())
+            self._answer(self._fault())
         else:
-            self._reply(encoded)
+            self._answer(encoded)
 
-    def _fault(self) -> InternalError:
-        """Log the exception being handled; return what the caller is told of a fault of ours."""
-        logger.exception("A request failed.", extra=facts(self.client))
+    def _answer(self, answer: Encoded | RequestError) -> None:
+        if not self.ended:
+            self._reply(answer)
+
+    def _fault(self, error: Exception | None = None) -> InternalError:
+        """Log an error, or the one being handled; return what the caller is told of a fault of ours."""
+        logger.error("A request failed.", exc_info=error or True, extra=facts(self.client))
         return InternalError("internal error")
+
+
+def _to_nobody(_: Encoded | RequestError) -> None:
+    """Take the place of a front end that was answered, or whose caller left."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 
 from modelpress.serving.executors.base import Array, Arrays, rows
 
@@ -12,13 +13,15 @@ Answer = list[Array] | Exception  # a RequestError, or a fault
 class Request:
     """One caller's rows, until `answer` was called or the caller left."""
 
-    # `waiting` counts the rows that no batch has taken
+    # `waiting` counts the rows that no batch has taken, `missing` those whose outputs are not there
     __slots__ = (
         "answer",
         "arrived",
         "finished",
         "inputs",
+        "is_long",
         "missing",
+        "requeued",
         "results",
         "row_bytes",
         "rows",
@@ -27,45 +30,56 @@ class Request:
 
     def __init__(self, inputs: Arrays, answer: Callable[[Answer], None]) -> None:
         self.inputs: Arrays = inputs
-        self.rows = self.waiting = rows(inputs)
+        self.rows = self.waiting = self.missing = rows(inputs)
         size = 0
         for array in inputs:
             size += array.nbytes
         self.row_bytes = size // self.rows
+        self.is_long = False  # more than one batch
         self.answer = answer
         self.arrived = time.perf_counter()
+        self.requeued = 0.0  # when its last rows were taken and the others queued again
         self.finished = False
-        self.missing = 0
-        self.results: list[list[Array]] = []
+        self.results: list[tuple[int, list[Array]]] = []  # with the first row of each
+
+    @property
+    def since(self) -> float:
+        """Return since when it waits for its turn, as time.perf_counter() gives it."""
+        return self.requeued or self.arrived
+
+    def take(self, count: int) -> "Part":
+        """Return the next rows as a part; the others, if any are left, queue again."""
+        start = self.rows - self.waiting
+        part = Part(self, start, count, self.requeued or self.arrived)
+        self.waiting -= count
+        if self.waiting:
+            self.requeued = time.perf_counter()
+        return part
+
+    def deliver(self, part: "Part", outputs: list[Array]) -> list[list[Array]] | None:
+        """Keep the outputs of a part; return those of all parts in order once they are there."""
+        self.results.append((part.start, outputs))
+        self.missing -= part.rows
+        if self.missing:
+            return None
+        return [found for _, found in sorted(self.results, key=itemgetter(0))]
 
 
 @dataclass(slots=True)  # frozen would take three times as long to make
 class Part:
-    """Rows start..stop-1 of a request: what goes into one batch as a whole."""
+    """Rows of a request from `start` on: what goes into one batch as a whole."""
 
     request: Request
-    place: int
     start: int
-    stop: int
+    rows: int
+    since: float  # it waited for its turn
 
     def inputs(self) -> Arrays:
         """Return its rows, as views."""
-        if self.stop - self.start == self.request.rows:
+        if self.rows == self.request.rows:
             return self.request.inputs
-        return [array[self.start : self.stop] for array in self.request.inputs]
+        return [array[self.start : self.start + self.rows] for array in self.request.inputs]
 
 
 def to_nobody(_: Answer) -> None:
     """Take the place of a caller who left."""
-
-
-def parts_of(request: Request, step: int) -> list[Part]:
-    """Cut a request into parts of up to `step` rows."""
-    if request.rows <= step:
-        return [Part(request, 0, 0, request.rows)]
-    starts = range(0, request.rows, step)
-    request.missing = len(starts)
-    request.results = [[] for _ in starts]
-    return [
-        Part(request, place, start, min(start + step, request.rows)) for place, start in enumerate(starts)
-    ]

@@ -5,12 +5,12 @@ is ready, so that draining waits for all of them. Used from the event loop only.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
 from modelpress.serving.access import OBSERVED, AccessLog, Caller
 from modelpress.serving.batching import Batcher
-from modelpress.serving.busy_poll import BusyPoll
 from modelpress.serving.protocols.base import Model
 from modelpress.serving.protocols.metrics import Metrics
 
@@ -34,7 +34,7 @@ class Service:
         self.model: Model | None = None
         self.batcher: Batcher | None = None
         self.access_log: AccessLog | None = None  # off
-        self._busy_poll = BusyPoll()
+        self.decoder = ThreadPoolExecutor(1, "decoder")  # of long bodies, one at a time
         metrics.watch_requests(lambda: self.in_flight)
 
     @property
@@ -50,29 +50,27 @@ class Service:
             self.phase = Phase.READY
 
     def caller(
-        self, method: str, path: str, client: str | None, headers: Sequence[tuple[bytes, bytes]]
+        self, method: str | None, path: str | None, client: str | None, headers: Mapping[bytes, bytes]
     ) -> Caller | None:
         """Return who asks, None where nobody wants to know: no log is written and no trace came along."""
-        if self.access_log is None and not any(name in OBSERVED for name, _ in headers):
+        if self.access_log is None and OBSERVED.isdisjoint(headers):
             return None
         return Caller.of(method, path, client, headers)
 
+    def refuse(self, code: int, begun: float, caller: Caller | None) -> None:
+        """Note an error in answer to what is no inference request; whoever asks for a page is not counted."""
+        self.metrics.request("http", code, time.perf_counter() - begun)
+        if caller is not None:
+            self.log(caller, None, code, begun)
+
     def begin(self) -> float:
         """Note that an inference request arrived; returns when, for `end`."""
-        if not self.in_flight:
-            self._busy_poll.arrived(time.monotonic())
         self.in_flight += 1
         return time.perf_counter()
-
-    def withdraw(self) -> None:
-        """Forget a request that `begin` noted: another front end answers it, and notes it anew."""
-        self.in_flight -= 1
 
     def end(self, protocol: str, code: int, begun: float, caller: Caller | None = None) -> None:
         """Note that it was answered with `code`."""
         self.in_flight -= 1
-        if not self.in_flight:
-            self._busy_poll.idle(time.monotonic())
         self.metrics.request(protocol, code, time.perf_counter() - begun)
         if caller is not None:
             self.log(caller, protocol, code, begun)

@@ -25,15 +25,15 @@ from modelpress.artifacts.manifest import ArtifactManifest, Form
 from modelpress.artifacts.termination import run_reporting
 from modelpress.serving.access import AccessLog
 from modelpress.serving.batching import Batcher, Limits
-from modelpress.serving.connection import Connection
 from modelpress.serving.drain import Drain
+from modelpress.serving.exchange import Budget
+from modelpress.serving.http import server as http_server
+from modelpress.serving.http.routes import Routes
+from modelpress.serving.http.server import HttpServer
 from modelpress.serving.layout import Layout
 from modelpress.serving.loading import load, place
-from modelpress.serving.protocols.app import App
 from modelpress.serving.protocols.base import Model
-from modelpress.serving.protocols.http import BodyReader
 from modelpress.serving.protocols.metrics import Metrics
-from modelpress.serving.server import HttpServer
 from modelpress.serving.service import Service
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def main(options: WorkerOptions) -> None:
     the log.
     """
     logs.configure()
-    _allow_files(Connection.limits.connections + _GRPC_CONNECTIONS + _OTHER_FILES)
+    _allow_files(http_server.LIMITS.connections + _GRPC_CONNECTIONS + _OTHER_FILES)
     code = run_reporting(lambda: uvloop.run(_run(options)))
     if code:
         raise SystemExit(code)
@@ -100,34 +100,31 @@ async def _run(options: WorkerOptions) -> None:
     service = Service(options.name, Metrics())
     if options.access_log:
         service.access_log = AccessLog(io.FileIO(sys.stdout.fileno(), "w", closefd=False))
-    bodies = BodyReader(
+    budget = Budget(
         options.max_request_bytes,
         _HELD_REQUESTS * options.max_request_bytes,
         options.request_timeout_seconds,
     )
-    app = App(service, bodies)
     drain = Drain(service, options.drain_seconds)
     last_seconds = options.request_timeout_seconds + _LAST_ANSWER_SECONDS
-    http = HttpServer(app, _listen(options.host, options.port), drain, last_seconds)
+    http = HttpServer(service, budget, _listen(options.host, options.port))
     with drain.on_signals():
         grpc = _grpc(options, service)
-        serving = asyncio.create_task(http.run())
+        await http.start()
         over = asyncio.create_task(drain.over.wait())
-        loading = asyncio.create_task(_load(options, service, app))
+        loading = asyncio.create_task(_load(options, service, http.routes))
         batcher = None
         try:
             await asyncio.wait([loading, over], return_when=asyncio.FIRST_COMPLETED)
             if loading.done():
                 batcher = loading.result()
-                await asyncio.wait([serving, over], return_when=asyncio.FIRST_COMPLETED)
+                await over
         finally:
             loading.cancel()
             drain.hurry = drain.hurry or not drain.over.is_set()
-            stops = (
-                [http.stop(), serving]
-                if grpc is None
-                else [http.stop(), serving, grpc.stop(last_seconds, drain.hurry)]
-            )
+            stops = [http.stop(drain, last_seconds)]
+            if grpc is not None:
+                stops.append(grpc.stop(last_seconds, drain.hurry))
             await asyncio.gather(*stops)  # side by side: each may take its time
             over.cancel()
             if service.access_log is not None:
@@ -165,7 +162,7 @@ def _grpc(options: WorkerOptions, service: Service) -> "GrpcServer | None":
     return server
 
 
-async def _load(options: WorkerOptions, service: Service, app: App) -> Batcher:
+async def _load(options: WorkerOptions, service: Service, routes: Routes) -> Batcher:
     """Load the model beside the loop, and serve it."""
     layout = Layout(options.data, options.pipeline, options.tensor)
     try:
@@ -179,11 +176,14 @@ async def _load(options: WorkerOptions, service: Service, app: App) -> Batcher:
     # what was loaded stays: collections of garbage need not look at all of it, for tens of milliseconds
     gc.collect()
     gc.freeze()
-    batcher = Batcher(device, _limits(options), service.metrics)
+    limits = _limits(options)
+    batcher = Batcher(device, limits, service.metrics)
     manifest = loaded.manifest
     platform = "litert" if manifest.form is Form.TFLITE else "tensorflow"
-    model = Model(options.name, options.revision, _digest(manifest), loaded.signature, platform)
-    app.add_model(model)
+    model = Model(
+        options.name, options.revision, _digest(manifest), loaded.signature, platform, limits.max_rows
+    )
+    routes.add_model(model)
     service.serve(model, batcher)
     logger.info("Serving %s, revision %s.", options.name, options.revision)
     return batcher

@@ -28,7 +28,7 @@ class Load:
     def __init__(self, url: str, body: bytes, expected: bytes) -> None:
         self.host, _, port = url.removeprefix("http://").partition(":")
         self.port = int(port)
-        head = b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        head = b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
         self.request = head % len(body) + body
         self.expected = expected
         self.answers = 0

@@ -14,8 +14,8 @@ from modelpress.serving.access import AccessLog
 from modelpress.serving.grpc import messages as pb
 from modelpress.serving.service import Phase
 from tests.support.serving import grpc_frames as frames
-from tests.support.serving.fast_site import MAX_BODY, until
 from tests.support.serving.grpc_site import INFER, LIVE, PREDICT, WATCH, Caller, Site, message, serve, values
+from tests.support.serving.http_site import MAX_BODY, until
 from tests.support.serving.trace_context import PARENT, TRACE
 
 Code = grpc.StatusCode

@@ -50,7 +50,7 @@ def test_a_body_that_arrives_byte_by_byte_is_answered_and_holds_up_nobody(
     with socket.create_connection((host, int(port)), timeout=30) as slow:
         slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         slow.sendall(
-            b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
         for byte in body:
             slow.sendall(b"1\r\n%c\r\n" % byte)
@@ -67,7 +67,9 @@ def test_a_sender_that_stops_is_told_so_and_cut_off(artifacts: Path, tmp_path: P
     with worker(artifacts / "seed-int8", tmp_path, request_timeout_seconds=1) as running:
         host, port = running.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=20) as slow:
-            slow.sendall(b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            slow.sendall(
+                b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
+            )
             answer = b""
             while chunk := slow.recv(65536):
                 answer += chunk

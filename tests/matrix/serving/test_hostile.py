@@ -41,7 +41,7 @@ def statuses(data: bytes) -> list[int]:
 async def slow_connection(host: str, port: int, number: int, stop: asyncio.Event) -> None:
     """Send a request byte by byte: the head, the body, or nothing at all after connecting."""
     body = json.dumps(oip()).encode()
-    head = b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(body)
+    head = b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n" % len(body)
     data = [head, head + b"\r\n" + body, b""][number % 3]
     first = len(head) + 2 if number % 3 == 1 else 0
     await drip((host, port), data, first, stop)

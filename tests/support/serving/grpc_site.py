@@ -9,7 +9,7 @@ import numpy as np
 
 from modelpress.serving.grpc import messages as pb
 from modelpress.serving.grpc.server import GrpcOptions, GrpcServer
-from tests.support.serving.fast_site import FLOAT, MAX_BODY, TIMEOUT, Stand
+from tests.support.serving.http_site import FLOAT, MAX_BODY, TIMEOUT, Stand
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 LIVE = "/inference.GRPCInferenceService/ServerLive"

@@ -41,14 +41,14 @@ HEADERS = [
 
 def post(path: bytes, body: bytes, *headers: bytes, length: bytes | None = None) -> bytes:
     stated = str(len(body)).encode() if length is None else length
-    lines = [b"POST " + path + b" HTTP/1.1", b"Host: x", b"Content-Length: " + stated, *headers]
+    lines = [b"POST " + path + b" HTTP/1.1", b"Host: localhost", b"Content-Length: " + stated, *headers]
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
 def chunked(path: bytes, body: bytes, size: int) -> bytes:
     pieces = [body[start : start + size] for start in range(0, len(body), size)]
     data = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
-    head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     return head + data + b"0\r\n\r\n"
 
 
@@ -83,8 +83,8 @@ def well_formed(dice: random.Random) -> bytes:
             post(PREDICT, json.dumps({"inputs": [[0.5] * 64]}).encode()),
             with_length(head, raw, str(len(head)).encode()),
             chunked(INFER, body, dice.choice([1, 7, 300])),
-            b"GET /v2/models/digits HTTP/1.1\r\nHost: x\r\n\r\n",
-            b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET /v2/models/digits HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"GET /v2/health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n",
         ]
     )
 

@@ -174,6 +174,47 @@ def test_a_request_larger_than_a_batch_is_computed_in_several_and_joined_in_orde
     with_device(test)
 
 
+def test_large_requests_take_turns_with_all_others() -> None:
+    async def test(device: HeldDevice, client: Client) -> None:
+        client.ask("huge", *range(8 * 200))
+        client.ask("huge too", *range(8 * 200), width=2)  # in another group
+        await turn()
+        for number in range(20):
+            name = f"small {number}"
+            client.ask(name, number)
+            for _ in range(5):  # its own batch, and at most two of each of the others before
+                device.release()
+                await turn()
+            assert client.values(name) == [2 * number]
+        for _ in range(400):
+            if {"huge", "huge too"} <= set(client.answers):
+                break
+            device.release()
+            await turn()
+        assert client.values("huge") == client.values("huge too") == [2.0 * value for value in range(8 * 200)]
+        assert sum(len(batch[0]) for batch in device.batches) == 2 * 8 * 200 + 20
+
+    with_device(test, max_waiting_rows=10_000)
+
+
+def test_a_request_as_large_as_can_be_leaves_half_of_the_queue_to_others() -> None:
+    async def test(device: HeldDevice, client: Client) -> None:
+        client.ask("huge", *range(8 * 256))
+        await turn()
+        for number in range(16):
+            client.ask(f"small {number}", number)
+        with pytest.raises(Overloaded):
+            client.ask("one more", 1)
+        with pytest.raises(Overloaded):
+            client.ask("huge too", *range(9))
+        for _ in range(4):
+            device.release()
+            await turn()
+        assert {f"small {number}" for number in range(16)} <= set(client.answers)
+
+    with_device(test, max_waiting_rows=32)
+
+
 def test_a_request_of_too_many_batches_is_refused() -> None:
     async def test(device: HeldDevice, client: Client) -> None:
         with pytest.raises(TooLarge, match="has 2049 rows; at most 2048 are accepted"):
@@ -254,10 +295,13 @@ def test_rows_of_callers_that_left_take_no_place_in_the_queue() -> None:
         for _ in range(100):
             client.batcher.abandon(client.ask("gone", *range(10)))
         client.ask("stays", *range(10))
+        client.ask("other", *range(5))  # the half that no large request can have
         with pytest.raises(Overloaded):
             client.ask("too many", 1)
-        assert client.batcher.waiting_rows == 10
-        assert client.batcher.waiting_bytes == 40
+        with pytest.raises(Overloaded):
+            client.ask("too large", *range(10))
+        assert client.batcher.waiting_rows == 15
+        assert client.batcher.waiting_bytes == 60
         for _ in range(3):
             device.release()
             await turn()

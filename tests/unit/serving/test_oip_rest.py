@@ -96,9 +96,12 @@ def image(**changes: Any) -> bytes:
 BAD = {
     "not json": (b"{", "the body is not valid JSON"),
     "empty": (b"", "the body is not valid JSON"),
-    "NaN": (b'{"inputs": [NaN]}', "the body is not valid JSON"),
+    "NaN": (b'{"inputs": [NaN]}', "inputs[0] must be an object, not a floating-point number"),
+    "NaN in the wrong place": (b'{"inputs": NaN, }', "the body is not valid JSON"),
+    "infinity beside NaN": (b'{"inputs": [NaN, 1e999]}', "the body is not valid JSON"),
+    "half of a character": (b'{"x": NaN, "id": "\\ud800"}', "id has half of a character"),
     "infinity": (b'{"inputs": [1e999]}', "the body is not valid JSON"),
-    "deep": (b"[" * 100_000, "the body is not valid JSON"),
+    "deep": (b"[" * 60_000, "the body is not valid JSON"),
     "a list": (b"[]", "the body must be a JSON object, not a list"),
     "no inputs": (b"{}", "inputs must be a list of objects, not null"),
     "inputs empty": (b'{"inputs": []}', "inputs must be a list of objects; it is empty"),
@@ -159,7 +162,7 @@ BAD = {
     ),
     "fraction for int": (
         body(GOOD_IMAGE, {**GOOD_TOKENS, "data": [1, 2, 3, 4.5]}),
-        "value 3 is a number with a fraction; int32 takes integers",
+        "value 3 is a floating-point number; int32 takes integers",
     ),
     "int overflow": (
         body(GOOD_IMAGE, {**GOOD_TOKENS, "data": [1, 2, 3, 2**31]}),

@@ -136,7 +136,7 @@ def test_names_of_the_only_signature(name: Any, form: str) -> None:
     ("name", "what"),
     [
         (0, "an integer"),
-        (0.0, "a number with a fraction"),
+        (0.0, "a floating-point number"),
         (False, "a boolean"),
         ([], "a list"),
         ([0.5] * 20, "a list"),

@@ -12,7 +12,9 @@ PARENT = f"00-{TRACE}-{SPAN}-01".encode()
 
 
 def trace(parent: bytes = PARENT, *states: bytes) -> Trace | None:
-    return accept([(b"host", b"x"), (b"traceparent", parent), *((b"tracestate", state) for state in states)])
+    return accept(
+        {b"host": b"x", b"traceparent": parent} | ({b"tracestate": b", ".join(states)} if states else {})
+    )
 
 
 def test_a_trace_is_passed_on_with_a_span_of_our_own() -> None:
@@ -58,9 +60,9 @@ def test_a_malformed_parent_is_no_trace(parent: bytes) -> None:
 
 
 def test_no_parent_and_two_parents_are_no_trace() -> None:
-    assert accept([]) is None
-    assert accept([(b"tracestate", b"a=1")]) is None
-    assert accept([(b"traceparent", PARENT)] * 2) is None
+    assert accept({}) is None
+    assert accept({b"tracestate": b"a=1"}) is None
+    assert accept({b"traceparent": PARENT + b", " + PARENT}) is None
 
 
 def test_later_versions_are_read_as_far_as_we_know_them() -> None:
@@ -93,13 +95,11 @@ def test_a_bad_state_is_dropped_and_the_trace_kept(states: Any, expected: bytes 
     assert found.state == expected
 
 
-@given(st.lists(st.tuples(st.sampled_from([b"traceparent", b"tracestate"]), st.binary(max_size=70))))
-def test_whatever_comes_what_goes_out_is_well_formed(headers: list[tuple[bytes, bytes]]) -> None:
-    found = accept(
-        [(b"traceparent", PARENT), *((name, value) for name, value in headers if name != b"traceparent")]
-    )
+@given(st.binary(max_size=70), st.binary(max_size=70))
+def test_whatever_comes_what_goes_out_is_well_formed(parent: bytes, state: bytes) -> None:
+    found = accept({b"traceparent": PARENT, b"tracestate": state})
     assert found is not None
     assert re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]", found.headers()[0][1])
     for _, value in found.headers():
         assert re.fullmatch(rb"[\x20-\x7e]*", value)
-    accept(headers)  # raises nothing
+    accept({b"traceparent": parent})  # raises nothing

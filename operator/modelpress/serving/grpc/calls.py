@@ -270,10 +270,10 @@ class Calls:
             self._service.log(caller, name, status, begun)
 
     def _caller(self, path: str, context: Context) -> Caller | None:
-        fields = [
-            (key.encode(), value if isinstance(value, bytes) else value.encode())
-            for key, value in context.invocation_metadata()
-        ]
+        fields: dict[bytes, bytes] = {}
+        for key, value in context.invocation_metadata():
+            name, field = key.encode(), value if isinstance(value, bytes) else value.encode()
+            fields[name] = b"%b, %b" % (fields[name], field) if name in fields else field
         caller = self._service.caller("POST", path, None, fields)
         if caller is not None:
             caller.client = _address(context.peer())
@@ -296,8 +296,8 @@ def abort(error: RequestError, context: Context) -> NoReturn:
 
 
 def _trace(caller: Caller | None, context: Context) -> None:
-    """Say what the answer says of the trace, in the metadata at its end."""
-    if caller is not None and caller.trace is not None:
+    """Say what the answer says of the request, in the metadata at its end."""
+    if caller is not None:
         context.set_trailing_metadata([(name.decode(), value.decode()) for name, value in caller.headers()])
 
 

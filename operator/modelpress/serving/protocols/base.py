@@ -19,6 +19,7 @@ class Model:
     digest: str
     signature: Signature
     platform: str = "litert"  # what computes it
+    max_rows: int = 2**13  # of one request
 
 
 @dataclass(slots=True)  # made for each request: frozen ones take three times as long

@@ -63,32 +63,6 @@ def read(body: bytes | bytearray) -> Any:
     return value if b"".join(outline) == body.translate(None, _NUMERIC) else None
 
 
-def read_nested(text: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.float64] | None:
-    """Return the numbers of lists nested in `shape`; None where the strict parser is needed.
-
-    `text` must have as many opening brackets as there are lists in the shape: then it holds no further list,
-    and needs no comparison, for the parser refuses all that is neither a list nor a number. It must begin
-    with a bracket: the parser skips a byte order mark at the start, which is wrong inside a document.
-    """
-    if not text.startswith(b"["):
-        return None
-    if len(shape) > 1:
-        return _parsed(text, lambda value: _flat(value) if _has_shape(value, shape) else None)
-    values = _parsed(text, _flat)
-    return values if values is not None and len(values) == shape[0] else None
-
-
-def lists(shape: tuple[int, ...]) -> int:
-    """Return how many lists nested lists of a shape are: (2, 3) gives 3."""
-    return sum(prod(shape[:depth]) for depth in range(len(shape)))
-
-
-def _has_shape(value: Any, shape: tuple[int, ...]) -> bool:
-    if type(value) is not simdjson.Array or len(value) != shape[0]:
-        return False
-    return len(shape) == 1 or all(_has_shape(inner, shape[1:]) for inner in value)
-
-
 def _flat(value: Any) -> npt.NDArray[np.float64]:
     if type(value) is not simdjson.Array:
         raise TypeError("no list")

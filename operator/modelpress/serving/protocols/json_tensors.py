@@ -4,9 +4,11 @@ numpy alone would turn strings, booleans and null into numbers, cut 2.5 down to 
 struct refuses what does not fit, and is quicker.
 """
 
+import json
 import struct
 from collections.abc import Callable, Sequence, Set
 from itertools import chain
+from math import isinf
 from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 import numpy as np
@@ -15,7 +17,7 @@ import orjson
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
 from modelpress.serving.protocols.base import Body
-from modelpress.serving.protocols.json_numbers import Numbers, read, read_nested
+from modelpress.serving.protocols.json_numbers import Numbers, read
 from modelpress.serving.signature import Tensor
 
 T = TypeVar("T")
@@ -23,7 +25,7 @@ T = TypeVar("T")
 _JSON_TYPES = {
     bool: "a boolean",
     dict: "an object",
-    float: "a number with a fraction",
+    float: "a floating-point number",
     int: "an integer",
     list: "a list",
     Numbers: "a list",
@@ -46,20 +48,59 @@ _LARGEST = {code: float(np.finfo(code).max) for code in "efd"}
 _ECHO = 80
 # Shorter bodies cost less as plain values than the comparison of what `read` found with the text.
 _LONG = 2048  # bytes
+_LARGE_INTEGER = 2**63  # JSON's integers from here on may come as floats
+_SAFE_INTEGER = 2**53
 _MAX_DEPTH = 1024  # orjson's own limit
 
 
 def parse_object(body: Body) -> dict[str, Any]:
-    """Return the JSON object in `body`. Raises BadRequest for anything else, NaN and Infinity included."""
+    """Return the JSON object in `body`; numbers may be NaN, Infinity and -Infinity. Raises BadRequest."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         deep = "depth" in str(error) or "Recursion" in str(error)
-        why = f"it is nested deeper than {_MAX_DEPTH} levels" if deep else error
-        raise BadRequest(f"the body is not valid JSON: {why}") from error
+        value = None if deep else _parse_extended(bytes(body))
+        if value is None:
+            why = f"it is nested deeper than {_MAX_DEPTH} levels" if deep else error
+            raise BadRequest(f"the body is not valid JSON: {why}") from error
     if type(value) is not dict:
         raise BadRequest(f"the body must be a JSON object, not {kind(value)}")
     return value
+
+
+def _parse_extended(body: bytes) -> Any:
+    """Return the value of a document with numbers that JSON has not, None where something else is wrong.
+
+    TensorFlow Serving takes them bare, as JavaScript writes them.
+    """
+    if b"NaN" not in body and b"Infinity" not in body:
+        return None
+    try:
+        return json.loads(body.decode(), parse_float=_finite, parse_int=_integer)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _finite(text: str) -> float:
+    """Return a number, which must not be infinite by its size."""
+    value = float(text)
+    if isinf(value):
+        raise ValueError(text)
+    return value
+
+
+def _integer(text: str) -> int | float:
+    """Return a number as orjson does: one of more than 64 bits is a float."""
+    value = float(text)
+    return int(text) if abs(value) < _SAFE_INTEGER or -(2**63) <= int(text) < 2**64 else _finite(text)
+
+
+def check_text(value: str, where: str) -> None:
+    """Refuse text that cannot be sent back: half of a character of UTF-16."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadRequest(f"{where} has half of a character, which is not valid Unicode") from error
 
 
 def decode_object(body: Body, decode: Callable[[dict[str, Any]], T], quick: bool) -> T:
@@ -161,24 +202,6 @@ def _ragged(level: list[Any], depth: int, where: str) -> BadRequest:
     )
 
 
-def nested_array(text: bytes, shape: tuple[int, ...], tensor: Tensor) -> Array | None:
-    """Return as a flat array what JSON lists nested in `shape` hold for `tensor`; None for any other text.
-
-    `text` must have as many opening brackets as there are lists in the shape.
-    """
-    numbers = read_nested(text, shape) if tensor.dtype.kind == "f" else None
-    if numbers is not None:
-        return _rounded(numbers, tensor.dtype)
-    try:
-        value = orjson.loads(text)
-        if type(value) is not list:
-            return None
-        leaves = flatten(value, "")
-        return array_of(leaves, tensor, "") if leaves.shape == shape else None
-    except (orjson.JSONDecodeError, BadRequest):
-        return None
-
-
 def array_of(leaves: Leaves, tensor: Tensor, where: str) -> Array:
     """Return `leaves` as a flat array of the tensor's dtype, exactly or not at all. Raises BadRequest."""
     dtype, values = tensor.dtype, leaves.values
@@ -187,6 +210,8 @@ def array_of(leaves: Leaves, tensor: Tensor, where: str) -> Array:
         if isinstance(values, np.ndarray):
             raise BadRequest(f"{where}: {dtype} takes {words}")
         place, wrong = next((p, v) for p, v in enumerate(values) if type(v) not in accepted)
+        if type(wrong) is float and abs(wrong) >= _LARGE_INTEGER and dtype.kind in "iu":
+            raise out_of_range(place, wrong, tensor, where)
         raise BadRequest(f"{where}: value {place} is {kind(wrong)}; {dtype} takes {words}")
     if isinstance(values, np.ndarray):
         array = _rounded(values, dtype)

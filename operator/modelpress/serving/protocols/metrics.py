@@ -109,6 +109,12 @@ class Metrics(Collector):
         self._queued.set_function(waiting_rows)
 
     def expose(self, accept: str) -> tuple[bytes, str]:
-        """Return the text of /metrics and its content type, in the format that `accept` asks for."""
-        encode, content_type = choose_encoder(accept)
+        """Return the text of /metrics and its content type, in the format that `accept` asks for.
+
+        Where that cannot be read, it is the plain one.
+        """
+        try:
+            encode, content_type = choose_encoder(accept)
+        except Exception:  # the library's parser raises whatever it stumbles over
+            encode, content_type = choose_encoder("")
         return encode(self._registry), content_type

@@ -6,7 +6,6 @@ that have the parameter binary_data_size follows in their order. Unknown paramet
 protocol says.
 """
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -15,9 +14,10 @@ from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
 from modelpress.serving.protocols import oip
 from modelpress.serving.protocols.base import Body, Call, Encoded, Model
-from modelpress.serving.protocols.json_repeats import Repeats
+from modelpress.serving.protocols.json_bounds import SHORT, JsonBounds
 from modelpress.serving.protocols.json_tensors import (
     array_of,
+    check_text,
     decode_object,
     dump,
     fit,
@@ -31,11 +31,8 @@ from modelpress.serving.protocols.json_tensors import (
     unfilled,
 )
 from modelpress.serving.protocols.oip import DATATYPES
-from modelpress.serving.protocols.raw_repeats import RawRepeats
 from modelpress.serving.protocols.raw_tensors import RawTail, array_of_raw, raw_of, split
 from modelpress.serving.signature import Tensor
-
-_KEPT_ANSWERS = 256  # whose JSON is known
 
 
 def server_metadata() -> dict[str, Any]:
@@ -73,29 +70,27 @@ class OipRest:
         self._outputs = {tensor.name: place for place, tensor in enumerate(model.signature.outputs)}
         self._all = tuple(range(len(self._outputs)))
         self._floats = floats_only(model.signature.inputs)
-        self._repeats = Repeats(model.signature.inputs, "data", lambda request: request["inputs"][0]["data"])
-        self._raw_repeats = RawRepeats(model.signature.inputs)
-        self._raw_answers: dict[Hashable, bytes] = {}
+        self._bounds = JsonBounds(model)
+        self._usual = _Context(self._all)  # of a request that asks for nothing in particular
 
     def decode(self, body: Body, json_length: int | None = None) -> Call:
         """Return the call in a body. Raises BadRequest."""
         if json_length is None:
-            return self._repeats.decode(body) or self._repeats.learn(
-                body, decode_object(body, self._decode, self._floats)
-            )
-        view, tail = split(body, json_length)
-        json = bytes(view)
-        call = self._raw_repeats.decode(json, tail)
-        if call is None:
-            request = parse_object(json)
-            call = self._decode(request, tail)
-            self._raw_repeats.learn(json, request["inputs"], call)
-        return call
+            if len(body) > SHORT:
+                self._bounds.check(body)
+            return decode_object(body, self._decode, self._floats)
+        json, tail = split(body, json_length)
+        if json_length > SHORT:
+            self._bounds.check(json)
+        return self._decode(parse_object(json), tail)
 
     def _decode(self, request: dict[str, Any], tail: RawTail | None = None) -> Call:
         call_id = request.get("id")
-        if call_id is not None and type(call_id) is not str:
-            raise BadRequest(f"id must be a string, not {kind(call_id)}")
+        if call_id is not None:
+            if type(call_id) is not str:
+                raise BadRequest(f"id must be a string, not {kind(call_id)}")
+            if not call_id.isascii():
+                check_text(call_id, "id")
         parameters = _parameters(request, "the request")
         arrays: list[Array | None] = [None] * len(self._inputs)
         tensors = self._model.signature.inputs
@@ -108,29 +103,17 @@ class OipRest:
         if tail is not None:
             tail.end()
         given = oip.complete(arrays, tensors, self._inputs)
-        return Call(given, self._context(request, parameters), call_id)
+        usual = not parameters and "outputs" not in request
+        return Call(given, self._usual if usual else self._context(request, parameters), call_id)
 
     def encode(self, call: Call, outputs: list[Array]) -> Encoded:
         """Return the body of the answer."""
         context: _Context = call.context
         if not context.raw:
             return Encoded([self._answer(call, outputs)])
-        json = self._raw_answer(call, outputs)
+        json = self._answer(call, outputs)
         tail = [raw_of(outputs[place]) for place in context.outputs if place in context.raw]
         return Encoded([json, *tail], len(json))
-
-    def _raw_answer(self, call: Call, outputs: list[Array]) -> bytes:
-        """Return the JSON of an answer with raw outputs; where all are, their shapes determine it."""
-        context: _Context = call.context
-        if call.id is not None or len(context.raw) < len(context.outputs):
-            return self._answer(call, outputs)
-        key = (context.outputs, *[outputs[place].shape for place in context.outputs])
-        json = self._raw_answers.get(key)
-        if json is None:
-            if len(self._raw_answers) >= _KEPT_ANSWERS:
-                self._raw_answers.clear()
-            json = self._raw_answers[key] = self._answer(call, outputs)
-        return json
 
     def _answer(self, call: Call, outputs: list[Array]) -> bytes:
         context: _Context = call.context
@@ -180,7 +163,8 @@ def _array(entry: dict[str, Any], tensor: Tensor, where: str, tail: RawTail | No
     where = f"{where} {tensor.name!r}"
     oip.check_datatype(entry.get("datatype"), tensor, where)
     parameters = _parameters(entry, where)
-    oip.check_parameters(parameters, where)
+    if parameters:
+        oip.check_parameters(parameters, where)
     shape = oip.shape_of(entry.get("shape"), where)
     if "binary_data_size" in parameters:
         return array_of_raw(_raw(entry, parameters["binary_data_size"], where, tail), shape, tensor, where)

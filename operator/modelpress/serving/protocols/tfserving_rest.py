@@ -10,8 +10,8 @@ from typing import Any
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
 from modelpress.serving.protocols.base import Body, Call, Encoded, Model
+from modelpress.serving.protocols.json_bounds import SHORT, JsonBounds
 from modelpress.serving.protocols.json_numbers import Numbers
-from modelpress.serving.protocols.json_repeats import Repeats
 from modelpress.serving.protocols.json_tensors import (
     array_of,
     decode_object,
@@ -83,19 +83,15 @@ class TfServingRest:
         self._inputs = model.signature.inputs
         self._outputs = model.signature.outputs
         self._floats = floats_only(model.signature.inputs)
-        self._repeats = Repeats(
-            model.signature.inputs,
-            "instances|inputs",
-            lambda request: request.get("instances", request.get("inputs")),
-        )
+        self._bounds = JsonBounds(model)
 
     def decode(self, body: Body, json_length: int | None = None) -> Call:
         """Return the call in a body. Raises BadRequest."""
         if json_length is not None:
             raise BadRequest("the binary tensor extension is not supported; send JSON tensors")
-        return self._repeats.decode(body) or self._repeats.learn(
-            body, decode_object(body, self._decode, self._floats)
-        )
+        if len(body) > SHORT:
+            self._bounds.check(body)
+        return decode_object(body, self._decode, self._floats)
 
     def _decode(self, request: dict[str, Any]) -> Call:
         signature = request.get("signature_name")

@@ -18,6 +18,12 @@ _ZLIB_METHOD = 8
 _PIECE = 2**16  # bytes that zlib is given at a time
 _FIRST_PIECE = 2**6  # of a further member of gzip; each is twice as large as the one before
 _STEP = 2**18  # bytes that it expands at a time
+_EXPANSION = 100
+_LEAST_EXPANDED = 2**16  # bytes that are accepted however little came
+
+
+class _TooMuch(Exception):
+    """More was expanded than is accepted."""
 
 
 def request_encoding(header: str) -> str | None:
@@ -48,16 +54,25 @@ def answer_encoding(accept: str) -> str | None:
 
 
 def inflate(body: bytes | bytearray, encoding: str, max_bytes: int) -> bytes:
-    """Return the plain body. Raises TooLarge before more than `max_bytes` are expanded, or BadRequest.
+    """Return the plain body. Raises TooLarge before more than is accepted is expanded, or BadRequest.
+
+    Accepted are `max_bytes`, and a hundred times what came: numbers do not shrink to less.
 
     gzip may come in several members one after another (RFC 1952, section 2.2).
     """
     plain = bytearray()
+    most = min(max_bytes, max(_LEAST_EXPANDED, _EXPANSION * len(body)))
     gzip = encoding == "gzip"
     try:
-        end = _expand(body, 0, _GZIP if gzip else _zlib_bits(body), plain, max_bytes)
+        end = _expand(body, 0, _GZIP if gzip else _zlib_bits(body), plain, most)
         while gzip and body.startswith(_GZIP_MAGIC, end):
-            end = _expand(body, end, _GZIP, plain, max_bytes)
+            end = _expand(body, end, _GZIP, plain, most)
+    except _TooMuch as error:
+        if most == max_bytes:
+            text = f"the decompressed body is larger than maxRequestBytes, which is {max_bytes}"
+        else:
+            text = f"the body expands more than {_EXPANSION} times; send it with less compression, or plain"
+        raise TooLarge(text) from error
     except EOFError as error:
         raise BadRequest(f"the body is not valid {encoding}: it ends too early") from error
     except zlib.error as error:
@@ -67,10 +82,10 @@ def inflate(body: bytes | bytearray, encoding: str, max_bytes: int) -> bytes:
     return bytes(plain)
 
 
-def _expand(body: bytes | bytearray, start: int, bits: int, plain: bytearray, max_bytes: int) -> int:
+def _expand(body: bytes | bytearray, start: int, bits: int, plain: bytearray, most: int) -> int:
     """Append to `plain` what the stream at `start` holds; return where it ends.
 
-    Raises TooLarge, zlib.error, or EOFError where the body ends before it. It goes in pieces: zlib copies
+    Raises _TooMuch, zlib.error, or EOFError where the body ends before it. It goes in pieces: zlib copies
     what it has not consumed, which would take quadratic time for a whole body. Those of a further member are
     small at first, for there may be as many members as fit into the body.
     """
@@ -82,8 +97,8 @@ def _expand(body: bytes | bytearray, start: int, bits: int, plain: bytearray, ma
         size = min(2 * size, _PIECE)
         while True:
             plain += stream.decompress(piece, _STEP)
-            if len(plain) > max_bytes:
-                raise _too_large(max_bytes)
+            if len(plain) > most:
+                raise _TooMuch
             if stream.eof or not stream.unconsumed_tail:
                 break
             piece = stream.unconsumed_tail
@@ -92,8 +107,8 @@ def _expand(body: bytes | bytearray, start: int, bits: int, plain: bytearray, ma
         if not rest:
             raise EOFError
         plain += rest
-        if len(plain) > max_bytes:
-            raise _too_large(max_bytes)
+        if len(plain) > most:
+            raise _TooMuch
     return place - len(stream.unused_data)
 
 
@@ -121,10 +136,6 @@ def _number(text: str) -> float:
     except ValueError:
         return 0.0
     return value if 0 <= value <= 1 else 0.0
-
-
-def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(f"the decompressed body is larger than maxRequestBytes, which is {max_bytes}")
 
 
 def _zlib_bits(body: bytes | bytearray) -> int:

@@ -1,27 +1,24 @@
-"""A server with the fast path over an application of one model, for its tests; on real sockets.
-
-A query makes the fast path decline, and the application ignores it: so both can be asked the same.
-"""
+"""A real HTTP server over a model that doubles, in the test's event loop, and its clients."""
 
 import asyncio
 import json
 import re
+import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import numpy as np
-import uvicorn
 import uvloop
 
 from modelpress.serving.batching import Batcher, Limits
-from modelpress.serving.connection import sweep
 from modelpress.serving.devices import InLoop
+from modelpress.serving.drain import Drain
+from modelpress.serving.exchange import Budget
 from modelpress.serving.executors.base import Array, Arrays
-from modelpress.serving.fast_path import fast_connections
+from modelpress.serving.http.connections import ConnectionLimits, sweep
+from modelpress.serving.http.server import LIMITS, HttpServer
 from modelpress.serving.parallelism import Done
-from modelpress.serving.protocols.app import App
 from modelpress.serving.protocols.base import Model
-from modelpress.serving.protocols.http import BodyReader
 from modelpress.serving.protocols.metrics import Metrics
 from modelpress.serving.service import Service
 from modelpress.serving.signature import Signature, Tensor
@@ -38,13 +35,16 @@ TIMEOUT = 5.0
 
 def post(path: str, body: bytes, headers: str = "", version: str = "1.1") -> bytes:
     length = f"Content-Length: {len(body)}\r\n"
-    return f"POST {path} HTTP/{version}\r\nHost: x\r\n{length}{headers}\r\n".encode() + body
+    return f"POST {path} HTTP/{version}\r\nHost: localhost\r\n{length}{headers}\r\n".encode() + body
 
 
 def raw_request(path: str, values: Array) -> bytes:
     """Return a request of the binary extension that wants raw outputs."""
     body, header = raw_body(values)
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n{header}\r\n".encode() + body
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n{header}\r\n".encode()
+        + body
+    )
 
 
 def raw_body(values: Array) -> tuple[bytes, str]:
@@ -106,7 +106,7 @@ class Stand:
         self.device = Gated(self.executor)
         self.metrics = Metrics()
         self.service = Service("double", self.metrics)
-        self.bodies = BodyReader(MAX_BODY, budget, timeout)
+        self.bodies = Budget(MAX_BODY, budget, timeout)
         self.batcher = Batcher(self.device, Limits(32, 0, timeout, 10_000, 2**26), self.metrics)
         self.service.serve(MODEL, self.batcher)
 
@@ -118,33 +118,51 @@ class Stand:
 
 
 class Site(Stand):
-    """A server, and the requests that its application saw."""
+    """A server."""
 
-    def __init__(self, budget: int = 4 * MAX_BODY, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self,
+        budget: int = 4 * MAX_BODY,
+        timeout: float = TIMEOUT,
+        limits: ConnectionLimits = LIMITS,
+        host: str = "127.0.0.1",
+    ) -> None:
         super().__init__(budget, timeout)
-        self.app = App(self.service, self.bodies)
-        self.app.add_model(MODEL)
-        self.seen: list[str] = []
-        self.port = 0
-        self.server = uvicorn.Server(
-            uvicorn.Config(
-                self,
-                http=fast_connections(self.app),
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                server_header=False,
-                port=0,
-            )
-        )
+        listener = socket.create_server((host, 0))
+        self.port = listener.getsockname()[1]
+        self.server = HttpServer(self.service, self.bodies, listener, limits)
+        self.server.routes.add_model(MODEL)
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.seen.append(scope["path"])
-        await self.app(scope, receive, send)
+    @property
+    def connections(self) -> list[Any]:
+        return list(self.server.connections.open)
 
     def later(self, seconds: float) -> None:
         """Let the connections look at a clock that is that much later."""
-        sweep(self.server.server_state.connections, asyncio.get_running_loop().time() + seconds)
+        sweep(self.connections, asyncio.get_running_loop().time() + seconds)
+
+    async def later_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for what the connections find out when they look at the clock."""
+        while not condition():
+            self.later(2)
+            await asyncio.sleep(0.005)
+
+    async def connect(self, data: bytes = b"") -> "Peer":
+        """Return a client that the server knows of."""
+        before = set(self.connections)
+        peer = Peer(*await asyncio.open_connection("127.0.0.1", self.port))
+        while before.issuperset(self.connections):
+            await asyncio.sleep(0.001)
+        if data:
+            await peer.send(data)
+        return peer
+
+    async def stop(self) -> None:
+        drain = Drain(self.service, 0)
+        drain.hurry = True
+        for connection in self.connections:
+            connection.transport.abort()
+        await self.server.stop(drain, 5)
 
 
 class Peer:
@@ -163,8 +181,21 @@ class Peer:
         length = int(re.search(rb"content-length: (\d+)", head)[1])  # type: ignore[index]
         return re.sub(rb"date: [^\r]*\r\n", b"", head), await self.reader.readexactly(length)
 
+    async def status(self) -> tuple[int, bytes]:
+        """Return code and body of the next answer."""
+        head, body = await asyncio.wait_for(self.answer(), 20)
+        return int(head[9:12]), body
+
+    async def error(self) -> tuple[int, str]:
+        """Return code and message of the next answer, an error."""
+        status, body = await self.status()
+        return status, json.loads(body)["error"]
+
     async def ended(self) -> bool:
-        return await self.reader.read() == b""
+        try:
+            return await asyncio.wait_for(self.reader.read(), 20) == b""
+        except ConnectionResetError:
+            return True
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -173,29 +204,19 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-def serve(
-    test: Callable[[Site, Callable[[], Coroutine[Any, Any, Peer]]], Coroutine[Any, Any, None]], **options: Any
-) -> None:
-    """Run `test` with a site and a way to connect to it."""
+def serve(test: Callable[[Site, Any], Coroutine[Any, Any, None]], **options: Any) -> None:
+    """Run `test` with a server and a way to connect to it."""
 
     async def run() -> None:
         site = Site(**options)
-        serving = asyncio.create_task(site.server.serve())
-        while not site.server.started:
-            await asyncio.sleep(0.005)
-        site.port = site.server.servers[0].sockets[0].getsockname()[1]
-
-        async def connect() -> Peer:
-            return Peer(*await asyncio.open_connection("127.0.0.1", site.port))
-
+        await site.server.start()
         try:
             async with asyncio.timeout(60):
-                await test(site, connect)
-                while site.service.in_flight:  # refused senders are listened to for a while
+                await test(site, site.connect)
+                while site.service.in_flight:
                     await asyncio.sleep(0.01)
                 assert site.bodies.held == 0
         finally:
-            site.server.force_exit = site.server.should_exit = True
-            await serving
+            await site.stop()
 
     uvloop.run(run())
