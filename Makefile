@@ -11,11 +11,12 @@ BIN := $(VENV)/bin
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# uv resolves the dependencies in seconds; it is itself an ordinary package.
-$(VENV)/installed: pyproject.toml
+# uv installs the locked packages in seconds; it is itself an ordinary package.
+$(VENV)/installed: pyproject.toml tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'uv>=0.5'
-	$(BIN)/uv pip install --python $(BIN)/python --quiet --editable '.[dev]'
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --require-hashes --requirement tests/requirements.txt
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --editable .
 	touch $@
 
 .PHONY: setup
@@ -74,19 +75,21 @@ lint: setup ## Format check, lint, types, layers, freshness of the CRD and of th
 	$(BIN)/modelpress crd | diff -u crds/modelpress.dev_modeldeployments.yaml -
 	$(PYTEST) -q tests/integration/serving/test_grpc_messages.py
 
-# What the images install, with hashes, for all platforms. `make lock LOCK_OPTIONS=--upgrade` takes newer versions.
-# Left out is what only builds or shows: the images hold no installer, and nothing imports the rest.
-LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: \
+# What `make setup` and the images install, with hashes, for all platforms. `make lock LOCK_OPTIONS=--upgrade` takes
+# newer versions. Images leave out what only builds or shows: they hold no installer, and nothing imports the rest.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-emit-build-options --custom-compile-command 'make lock' \
   --constraints operator/images/requirements/constraints.in $(LOCK_OPTIONS)
+WHEELS := --only-binary :all:
 LEFT_OUT := $(foreach name,setuptools wheel libclang,--no-emit-package $(name))
 .PHONY: lock
-lock: setup ## Write operator/images/requirements/*.txt, the packages of the images, from pyproject.toml.
-	$(LOCK) $(LEFT_OUT) pyproject.toml --extra operator -o operator/images/requirements/operator.txt
-	$(LOCK) $(LEFT_OUT) pyproject.toml --extra compression -o operator/images/requirements/compressor.txt
-	$(LOCK) $(LEFT_OUT) pyproject.toml --extra serving -o operator/images/requirements/worker.txt
-	$(LOCK) $(LEFT_OUT) pyproject.toml --extra serving --extra gpu -o operator/images/requirements/worker-gpu.txt
-	$(LOCK) operator/images/requirements/build.in -o operator/images/requirements/build.txt
+lock: setup ## Write tests/requirements.txt and operator/images/requirements/*.txt from pyproject.toml.
+	$(LOCK) pyproject.toml --extra dev -o tests/requirements.txt
+	$(LOCK) $(WHEELS) $(LEFT_OUT) pyproject.toml --extra operator -o operator/images/requirements/operator.txt
+	$(LOCK) $(WHEELS) $(LEFT_OUT) pyproject.toml --extra compression -o operator/images/requirements/compressor.txt
+	$(LOCK) $(WHEELS) $(LEFT_OUT) pyproject.toml --extra serving -o operator/images/requirements/worker.txt
+	$(LOCK) $(WHEELS) $(LEFT_OUT) pyproject.toml --extra serving --extra gpu -o operator/images/requirements/worker-gpu.txt
+	$(LOCK) $(WHEELS) operator/images/requirements/build.in -o operator/images/requirements/build.txt
 
 IMAGES ?= operator compressor worker worker-gpu
 export BASE REGISTRY TAG SOURCE PLAIN_HTTP

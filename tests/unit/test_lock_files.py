@@ -1,4 +1,4 @@
-"""The lock files of the images fit pyproject.toml, without a network. tests/e2e/images resolves them."""
+"""The lock files fit pyproject.toml, without a network. tests/e2e/images resolves those of the images."""
 
 import re
 import tomllib
@@ -14,6 +14,9 @@ EXTRAS = {
     "compressor": ("compression",),
     "worker": ("serving",),
     "worker-gpu": ("serving", "gpu"),
+}
+LOCKS = {name: FOLDER / f"{name}.txt" for name in (*EXTRAS, "build")} | {
+    "dev": PROJECT / "tests/requirements.txt"
 }
 INSTALLERS = {"pip", "setuptools", "wheel", "uv", "build"}
 
@@ -34,17 +37,17 @@ def needed(extras: tuple[str, ...]) -> list[Requirement]:
 def locked(name: str) -> dict[str, list[Requirement]]:
     """Return the entries of a lock file by package; a package may have one for each kind of Python."""
     found: dict[str, list[Requirement]] = {}
-    for line in re.findall(r"^[^\s#].*", (FOLDER / f"{name}.txt").read_text(), re.MULTILINE):
+    for line in re.findall(r"^[^\s#].*", LOCKS[name].read_text(), re.MULTILINE):
         requirement = Requirement(line.removesuffix(" \\"))
         found.setdefault(requirement.name, []).append(requirement)
     return found
 
 
-@pytest.mark.parametrize(("image", "extras"), EXTRAS.items())
+@pytest.mark.parametrize(("name", "extras"), [*EXTRAS.items(), ("dev", ("dev",))])
 def test_a_lock_file_has_each_direct_requirement_in_a_version_that_it_allows(
-    image: str, extras: tuple[str, ...]
+    name: str, extras: tuple[str, ...]
 ) -> None:
-    lock = locked(image)
+    lock = locked(name)
     for requirement in needed(extras):
         versions = [str(entry.specifier).removeprefix("==") for entry in lock.get(requirement.name, [])]
         fitting = [version for version in versions if requirement.specifier.contains(version)]
@@ -52,9 +55,9 @@ def test_a_lock_file_has_each_direct_requirement_in_a_version_that_it_allows(
         assert versions == fitting, f"{requirement}: make lock"
 
 
-@pytest.mark.parametrize("image", [*EXTRAS, "build"])
-def test_a_lock_file_pins_versions_with_hashes_and_names_no_registry(image: str) -> None:
-    text = (FOLDER / f"{image}.txt").read_text()
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_file_pins_versions_with_hashes_and_names_no_registry(name: str) -> None:
+    text = LOCKS[name].read_text()
     assert "://" not in text
     assert re.search(r"^\s*(-i|--index-url|--extra-index-url|--find-links|-f)\b", text, re.MULTILINE) is None
     entries = re.split(r"^(?=[^\s#])", text, flags=re.MULTILINE)[1:]
