@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.unit.serving.test_batching import Sizes, limits
 
 from modelpress.serving.batching import Batcher
 from modelpress.serving.devices import InLoop, OnThreads
@@ -17,6 +16,7 @@ from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
 from modelpress.serving.requests import Answer
 from tests.support.serving.artifacts import equal, examples, worker
 from tests.support.serving.oip_requests import output, tensor
+from tests.unit.serving.test_batching import Sizes, limits
 
 
 @pytest.mark.parametrize("threads", [False, True])

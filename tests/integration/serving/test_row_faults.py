@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.serving.test_batching import Sizes, limits
 
 from modelpress.api.conditions import Reason
 from modelpress.serving import batching
@@ -21,6 +20,7 @@ from modelpress.serving.parallelism import DataParallel, Pipeline, Result, Stage
 from modelpress.serving.requests import Answer
 from tests.support.serving.artifacts import failure, start, worker
 from tests.support.serving.oip_requests import output, tensor
+from tests.unit.serving.test_batching import Sizes, limits
 
 Compute = Callable[[Any], Any]
 

@@ -3,9 +3,8 @@
 import asyncio
 import gc
 
-from tests.unit.serving.test_batching import Client, HeldDevice, shapes, turn, with_device
-
 from modelpress.serving.requests import Request
+from tests.unit.serving.test_batching import Client, HeldDevice, shapes, turn, with_device
 
 
 def test_a_delay_waits_for_more_rows_and_a_full_batch_does_not_wait() -> None:
