@@ -23,9 +23,8 @@ import psutil
 
 from modelpress.compression import edge_quantizer
 from modelpress.serving.executors.litert import LiteRTExecutor
-from modelpress.serving.layout import Layout
 from modelpress.serving.loading import load
-from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
+from modelpress.serving.placement.parallelism import DataParallel, Layout, Pipeline, Stage
 from tests.support.serving.artifacts import Worker, convert, examples, make_artifact, worker
 
 ROUNDS = 5

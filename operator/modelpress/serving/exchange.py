@@ -9,10 +9,10 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from modelpress.serving.access import Caller, facts
+from modelpress.serving.batching.request import Answer, Request
 from modelpress.serving.errors import CLIENT_CLOSED_REQUEST, InternalError, RequestError
+from modelpress.serving.observability.access_log import Caller, facts
 from modelpress.serving.protocols.base import Body, Call, Encoded, InferenceProtocol
-from modelpress.serving.requests import Answer, Request
 from modelpress.serving.service import Service
 
 Reply = Callable[[Encoded | RequestError], None]

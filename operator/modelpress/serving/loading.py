@@ -13,7 +13,9 @@ from modelpress import logs
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.artifacts.manifest import ArtifactManifest, Form, load_verified
-from modelpress.serving.devices import (
+from modelpress.serving.executors.base import Arrays, Executor, InputError
+from modelpress.serving.executors.litert import LiteRTExecutor, check_signature
+from modelpress.serving.placement.devices import (
     Device,
     InLoopUpTo,
     OnThreads,
@@ -23,10 +25,7 @@ from modelpress.serving.devices import (
     hop_seconds,
     rows_in_loop,
 )
-from modelpress.serving.executors.base import Arrays, Executor, InputError
-from modelpress.serving.executors.litert import LiteRTExecutor, check_signature
-from modelpress.serving.layout import Layout
-from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
+from modelpress.serving.placement.parallelism import DataParallel, Layout, Pipeline, Stage
 from modelpress.serving.signature import Signature
 
 _MEASURED_ROWS = 8  # a full tile of XNNPACK

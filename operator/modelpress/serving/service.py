@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
-from modelpress.serving.access import OBSERVED, AccessLog, Caller
-from modelpress.serving.batching import Batcher
+from modelpress.serving.batching.queue import Batcher
+from modelpress.serving.observability.access_log import OBSERVED, AccessLog, Caller
+from modelpress.serving.observability.metrics import Metrics
 from modelpress.serving.protocols.base import Model
-from modelpress.serving.protocols.metrics import Metrics
 
 
 class Phase(Enum):

@@ -23,17 +23,17 @@ from modelpress.api.contract import ARTIFACT_DIGEST
 from modelpress.api.errors import DataError, ModelPressError, UnavailableError
 from modelpress.artifacts.manifest import ArtifactManifest, Form
 from modelpress.artifacts.termination import run_reporting
-from modelpress.serving.access import AccessLog
-from modelpress.serving.batching import Batcher, Limits
+from modelpress.serving.batching.queue import Batcher, Limits
 from modelpress.serving.drain import Drain
 from modelpress.serving.exchange import Budget
 from modelpress.serving.http import server as http_server
 from modelpress.serving.http.routes import Routes
 from modelpress.serving.http.server import HttpServer
-from modelpress.serving.layout import Layout
 from modelpress.serving.loading import load, place
+from modelpress.serving.observability.access_log import AccessLog
+from modelpress.serving.observability.metrics import Metrics
+from modelpress.serving.placement.parallelism import Layout
 from modelpress.serving.protocols.base import Model
-from modelpress.serving.protocols.metrics import Metrics
 from modelpress.serving.service import Service
 
 if TYPE_CHECKING:

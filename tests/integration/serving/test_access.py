@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from modelpress.serving.access import AccessLog, Caller
+from modelpress.serving.observability.access_log import AccessLog, Caller
 from tests.support.serving.artifacts import Worker, worker
 from tests.support.serving.oip_requests import images, request
 from tests.support.serving.trace_context import PARENT, TRACE

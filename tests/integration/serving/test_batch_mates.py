@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
-from modelpress.serving.batching import Batcher
-from modelpress.serving.devices import InLoop, OnThreads
+from modelpress.serving.batching.queue import Batcher
+from modelpress.serving.batching.request import Answer
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.litert import LiteRTExecutor
-from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
-from modelpress.serving.requests import Answer
+from modelpress.serving.placement.devices import InLoop, OnThreads
+from modelpress.serving.placement.parallelism import DataParallel, Pipeline, Stage
 from tests.support.serving.artifacts import equal, examples, worker
 from tests.support.serving.oip_requests import output, tensor
 from tests.unit.serving.test_batching import Sizes, limits

@@ -10,8 +10,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from modelpress.serving.access import AccessLog
 from modelpress.serving.grpc import messages as pb
+from modelpress.serving.observability.access_log import AccessLog
 from modelpress.serving.service import Phase
 from tests.support.serving import grpc_frames as frames
 from tests.support.serving.grpc_site import INFER, LIVE, PREDICT, WATCH, Caller, Site, message, serve, values

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from modelpress.serving.access import AccessLog
 from modelpress.serving.http.connections import ConnectionLimits
+from modelpress.serving.observability.access_log import AccessLog
 from modelpress.serving.service import Phase
 from tests.support.serving.http_site import OIP, PREDICT, ROW, Site, post, serve, until
 

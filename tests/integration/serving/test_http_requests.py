@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelpress.serving.access import AccessLog
-from modelpress.serving.batching import Batcher
+from modelpress.serving.batching.queue import Batcher
+from modelpress.serving.observability.access_log import AccessLog
 from modelpress.serving.service import Phase
 from tests.support.serving.http_site import FLOAT, OIP, PREDICT, ROW, Site, post, raw_body, serve, until
 

@@ -12,8 +12,8 @@ from modelpress.artifacts import manifest
 from modelpress.artifacts.manifest import Form
 from modelpress.serving.executors.base import Array, Arrays
 from modelpress.serving.executors.litert import LiteRTExecutor
-from modelpress.serving.layout import Layout
 from modelpress.serving.loading import load
+from modelpress.serving.placement.parallelism import Layout
 from tests.support.serving.artifacts import equal, examples, failure, start
 
 

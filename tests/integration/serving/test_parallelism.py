@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from modelpress.serving.executors.litert import LiteRTExecutor
-from modelpress.serving.layout import Layout
 from modelpress.serving.loading import load
-from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
+from modelpress.serving.placement.parallelism import DataParallel, Layout, Pipeline, Stage
 from tests.support.serving.artifacts import equal, examples
 
 

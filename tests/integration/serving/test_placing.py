@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelpress.serving.devices import Device, InLoopUpTo, OnThreads
 from modelpress.serving.executors import stages
 from modelpress.serving.executors.base import Arrays
 from modelpress.serving.executors.partition import Costs
-from modelpress.serving.layout import Layout
 from modelpress.serving.loading import Loaded, load, place
+from modelpress.serving.placement.devices import Device, InLoopUpTo, OnThreads
+from modelpress.serving.placement.parallelism import Layout
 from modelpress.serving.signature import Signature, Tensor
 
 

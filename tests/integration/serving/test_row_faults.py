@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from modelpress.api.conditions import Reason
-from modelpress.serving import batching
-from modelpress.serving.batching import Batcher
-from modelpress.serving.devices import InLoop, OnThreads
+from modelpress.serving.batching import queue
+from modelpress.serving.batching.queue import Batcher
+from modelpress.serving.batching.request import Answer
 from modelpress.serving.errors import ModelFault
 from modelpress.serving.executors.base import Arrays, RowError
-from modelpress.serving.parallelism import DataParallel, Pipeline, Result, Stage
-from modelpress.serving.requests import Answer
+from modelpress.serving.placement.devices import InLoop, OnThreads
+from modelpress.serving.placement.parallelism import DataParallel, Pipeline, Result, Stage
 from tests.support.serving.artifacts import failure, start, worker
 from tests.support.serving.oip_requests import output, tensor
 from tests.unit.serving.test_batching import Sizes, limits
@@ -143,7 +143,7 @@ def test_a_batch_that_cannot_be_formed_leaves_the_device_free(monkeypatch: pytes
             raise MemoryError
         return list(parts[0])
 
-    monkeypatch.setattr(batching, "concatenate", no_memory)
+    monkeypatch.setattr(queue, "concatenate", no_memory)
     found = ask(np.array, False, column(1), column(2))
     assert [answer[0].tolist() for answer in found if isinstance(answer, list)] == [[[1]], [[2]]]
 

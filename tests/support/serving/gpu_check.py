@@ -109,9 +109,8 @@ class Traces:
 def check(folder: Path, case: dict[str, Any], lines: Lines, traces: Traces) -> dict[str, Any]:
     import numpy as np
 
-    from modelpress.serving.layout import Layout
     from modelpress.serving.loading import load
-    from modelpress.serving.parallelism import DataParallel, Pipeline, Stage
+    from modelpress.serving.placement.parallelism import DataParallel, Layout, Pipeline, Stage
 
     before = lines.settle(), traces.count
     layout = Layout(**{name: case.get(name, 1) for name in ("data", "pipeline", "tensor")})

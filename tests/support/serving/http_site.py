@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import uvloop
 
-from modelpress.serving.batching import Batcher, Limits
-from modelpress.serving.devices import InLoop
+from modelpress.serving.batching.queue import Batcher, Limits
 from modelpress.serving.drain import Drain
 from modelpress.serving.exchange import Budget
 from modelpress.serving.executors.base import Array, Arrays
 from modelpress.serving.http.connections import ConnectionLimits, sweep
 from modelpress.serving.http.server import LIMITS, HttpServer
-from modelpress.serving.parallelism import Done
+from modelpress.serving.observability.metrics import Metrics
+from modelpress.serving.placement.devices import InLoop
+from modelpress.serving.placement.parallelism import Done
 from modelpress.serving.protocols.base import Model
-from modelpress.serving.protocols.metrics import Metrics
 from modelpress.serving.service import Service
 from modelpress.serving.signature import Signature, Tensor
 

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 
-from modelpress.serving.requests import Request
+from modelpress.serving.batching.request import Request
 from tests.unit.serving.test_batching import Client, HeldDevice, shapes, turn, with_device
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelpress.serving.batching import Batcher, Limits
+from modelpress.serving.batching.queue import Batcher, Limits
+from modelpress.serving.batching.request import Answer, Request
 from modelpress.serving.errors import DeadlineExceeded, Overloaded, TooLarge
 from modelpress.serving.executors.base import Arrays
-from modelpress.serving.parallelism import Done
-from modelpress.serving.requests import Answer, Request
+from modelpress.serving.placement.parallelism import Done
 
 
 class HeldDevice:

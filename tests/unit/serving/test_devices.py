@@ -5,13 +5,13 @@ import time
 import numpy as np
 import pytest
 
-from modelpress.serving.batching import Batcher, Limits
-from modelpress.serving.devices import InLoopRows, InLoopUpTo, OnThreads, batch_sizes, rows_in_loop
+from modelpress.serving.batching.queue import Batcher, Limits
+from modelpress.serving.batching.request import Answer
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array, Arrays, Executor, InputError
-from modelpress.serving.parallelism import DataParallel, Pipeline, Result, Stage
-from modelpress.serving.protocols.metrics import Metrics
-from modelpress.serving.requests import Answer
+from modelpress.serving.observability.metrics import Metrics
+from modelpress.serving.placement.devices import InLoopRows, InLoopUpTo, OnThreads, batch_sizes, rows_in_loop
+from modelpress.serving.placement.parallelism import DataParallel, Pipeline, Result, Stage
 
 
 class Names:

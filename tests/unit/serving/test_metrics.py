@@ -6,7 +6,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from modelpress.serving.protocols.metrics import Metrics
+from modelpress.serving.observability.metrics import Metrics
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 

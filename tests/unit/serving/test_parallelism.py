@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from modelpress.serving.executors.base import Arrays, InputError
-from modelpress.serving.parallelism import DataParallel, Pipeline, Result, Stage, micro_batches, split
+from modelpress.serving.placement.parallelism import (
+    DataParallel,
+    Pipeline,
+    Result,
+    Stage,
+    micro_batches,
+    split,
+)
 
 
 class Echo:

@@ -18,7 +18,6 @@ from urllib.parse import unquote
 
 import grpc
 
-from modelpress.serving.access import Caller, facts
 from modelpress.serving.errors import (
     CLIENT_CLOSED_REQUEST,
     DeadlineExceeded,
@@ -30,6 +29,7 @@ from modelpress.serving.errors import (
 )
 from modelpress.serving.exchange import RequestContext
 from modelpress.serving.grpc.status import MAX_DETAILS, code_of
+from modelpress.serving.observability.access_log import Caller, facts
 from modelpress.serving.protocols.base import Call, Encoded, InferenceProtocol
 from modelpress.serving.protocols.json_tensors import echo
 from modelpress.serving.service import Service

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from functools import partial
 from time import perf_counter
 
-from modelpress.serving.access import Caller, facts
 from modelpress.serving.errors import BadRequest, InternalError, RequestError
 from modelpress.serving.exchange import Budget, Reply, RequestContext
 from modelpress.serving.http.bodies import ArrivingBody, too_large
@@ -13,6 +12,7 @@ from modelpress.serving.http.encodings import inflate, request_encoding
 from modelpress.serving.http.parser import Head
 from modelpress.serving.http.responses import JSON_LENGTH, Response, failure
 from modelpress.serving.http.routes import Handler, Routes, path_of
+from modelpress.serving.observability.access_log import Caller, facts
 from modelpress.serving.service import Service
 
 _SELDOM = frozenset([b"accept", b"accept-encoding", b"content-encoding", b"expect", JSON_LENGTH])

@@ -5,15 +5,16 @@ answered, and the server ends.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
+from collections.abc import Callable
 
 from modelpress.serving.drain import Drain
 from modelpress.serving.exchange import Budget
 from modelpress.serving.http.connection import Connection
 from modelpress.serving.http.connections import ConnectionLimits, Connections, sweep
 from modelpress.serving.http.routes import Routes
-from modelpress.serving.listening import take_queued
 from modelpress.serving.service import Service
 
 LIMITS = ConnectionLimits()
@@ -55,7 +56,7 @@ class HttpServer:
         """
         if self._server is not None:
             self._server.close()
-        await take_queued(self._listener, self._connect)
+        await _take_queued(self._listener, self._connect)
         if not drain.hurry:
             await self._wait(_LAST_CONNECTIONS_SECONDS, drain)
         self.connections.end()
@@ -89,3 +90,17 @@ def _is_loopback(listener: socket.socket) -> bool:
     """Whether only this machine reaches a socket."""
     address = ipaddress.ip_address(listener.getsockname()[0].partition("%")[0])
     return address.is_loopback
+
+
+async def _take_queued(listener: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+    """Close a listening socket, after taking the connections that the kernel has queued for it.
+
+    Closing alone would reset them, and their callers have been told that they are connected.
+    """
+    queued = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            queued.append(listener.accept()[0])
+    listener.close()
+    for connection in queued:
+        await asyncio.get_running_loop().connect_accepted_socket(protocol, connection)

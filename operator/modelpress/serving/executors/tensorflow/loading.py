@@ -24,8 +24,7 @@ from modelpress.serving.executors.tensorflow.mesh import MeshProgram
 from modelpress.serving.executors.tensorflow.program import Program
 from modelpress.serving.executors.tensorflow.sizes import padded_sizes
 from modelpress.serving.executors.tensorflow.staging import StagedLayers
-from modelpress.serving.layout import Layout
-from modelpress.serving.parallelism import split
+from modelpress.serving.placement.parallelism import Layout, split
 from modelpress.serving.signature import Signature
 
 _TRIAL_ROWS = 2  # with which loading sees that outputs have as many rows as inputs

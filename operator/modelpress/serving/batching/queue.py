@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from modelpress.serving.devices import Device
+from modelpress.serving.batching.request import Answer, Part, Request, to_nobody
 from modelpress.serving.errors import (
     BadRequest,
     DeadlineExceeded,
@@ -30,8 +30,8 @@ from modelpress.serving.executors.base import (
     check_rows,
     concatenate,
 )
-from modelpress.serving.parallelism import Result
-from modelpress.serving.requests import Answer, Part, Request, to_nobody
+from modelpress.serving.placement.devices import Device
+from modelpress.serving.placement.parallelism import Result
 
 Shapes = tuple[tuple[int, ...], ...]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from modelpress.serving.executors.base import Array, Arrays, Executor, rows
-from modelpress.serving.parallelism import DataParallel, Done, Pipeline, Result, Stage
+from modelpress.serving.placement.parallelism import DataParallel, Done, Pipeline, Result, Stage
 
 _HOPS = 41
 # A lone request may hold up the loop for so many changes of threads, and no longer than that.

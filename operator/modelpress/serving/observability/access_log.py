@@ -16,7 +16,7 @@ from typing import BinaryIO
 import orjson
 
 from modelpress.api.text import printable_json
-from modelpress.serving.tracing import B3, TRACEPARENT, Trace, accept
+from modelpress.serving.observability.trace import B3, TRACEPARENT, Trace, accept
 
 REQUEST_ID = b"x-request-id"
 # Headers because of which `Caller.of` is worth a call where the log is off.

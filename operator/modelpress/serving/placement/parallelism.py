@@ -22,7 +22,17 @@ Done = Callable[[Result], None]
 MICRO_BATCH_ROWS = 8
 _QUEUE_LENGTH = 2  # batches or micro-batches that wait before a later stage; more would only add memory
 
+
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`data` copies of `pipeline` stages, each weight on `tensor` devices: their product is the devices."""
+
+    data: int = 1
+    pipeline: int = 1
+    tensor: int = 1
 
 
 @dataclass(frozen=True, slots=True)
