@@ -50,7 +50,10 @@ def test_a_lock_file_has_each_direct_requirement_in_a_version_that_it_allows(
 ) -> None:
     lock = locked(name)
     for requirement in needed(extras):
-        versions = [str(entry.specifier).removeprefix("==") for entry in lock.get(canonicalize_name(requirement.name), [])]
+        versions = [
+            str(entry.specifier).removeprefix("==")
+            for entry in lock.get(canonicalize_name(requirement.name), [])
+        ]
         fitting = [version for version in versions if requirement.specifier.contains(version)]
         assert versions, f"{requirement} is not locked: make lock"
         assert versions == fitting, f"{requirement}: make lock"
