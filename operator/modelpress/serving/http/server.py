@@ -55,6 +55,8 @@ class HttpServer:
         """
         if self._server is not None:
             self._server.close()
+            # The loop closes its copy of the socket a turn later: what the kernel takes until then waits here.
+            await asyncio.sleep(_STEP_SECONDS)
         await take_queued(self._listener, self._connect)
         if not drain.hurry:
             await self._wait(_LAST_CONNECTIONS_SECONDS, drain)
