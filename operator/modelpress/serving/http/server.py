@@ -55,7 +55,7 @@ class HttpServer:
         """
         if self._server is not None:
             self._server.close()
-            # The loop closes its copy of the socket a turn later: what the kernel takes until then waits here.
+            # The loop closes its copy of the socket a turn later: what comes until then waits here.
             await asyncio.sleep(_STEP_SECONDS)
         await take_queued(self._listener, self._connect)
         if not drain.hurry:
