@@ -204,7 +204,7 @@ def test_what_floods_leave_is_little(besieged: Worker) -> None:
         writer.transport.abort()
 
     def settled(floods: int) -> int:
-        """Return the bytes that the worker holds after floods and a call, tried again where that is refused."""
+        """Return the bytes that the worker holds after floods and a call, tried again if refused."""
         for _ in range(floods):
             asyncio.run(attack())
         client = Client(besieged.grpc)
