@@ -56,6 +56,8 @@ class HttpServer:
         """
         if self._server is not None:
             self._server.close()
+            # The loop closes its copy of the socket a turn later: what comes until then waits here.
+            await asyncio.sleep(_STEP_SECONDS)
         await _take_queued(self._listener, self._connect)
         if not drain.hurry:
             await self._wait(_LAST_CONNECTIONS_SECONDS, drain)
@@ -82,7 +84,6 @@ class HttpServer:
             sweep(self.connections.open, loop.time())
 
     def _connect(self) -> Connection:
-
         return Connection(self.connections, self.routes, self._service, self._budget)
 
 
