@@ -47,7 +47,8 @@ def copy(module: str, folder: Path, *name: str) -> None:
             if done.returncode:
                 raise RuntimeError(f"cannot make {label}: {done.stderr[-4000:]}")
             fresh.rename(made)
-    shutil.copytree(made, folder, dirs_exist_ok=True)
+    # what was only needed to make them may be links to where that happened
+    shutil.copytree(made, folder, symlinks=True, dirs_exist_ok=True)
 
 
 def _key(module: str) -> str:
