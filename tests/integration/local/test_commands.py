@@ -4,25 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from click.testing import CliRunner, Result
-
-from modelpress import cli
-from tests.support import manifest_table
-
-GOOD = manifest_table.manifest()
-
-
-TWO_PODS = "  parallelism: {pipeline: 2, podsPerReplica: 2}\n"  # not supported yet
-
-
-def modelpress(*arguments: str, env: dict[str, str] | None = None) -> Result:
-    return CliRunner().invoke(cli.main, arguments, prog_name="modelpress", env=env)
-
-
-def write(folder: Path, text: str) -> str:
-    path = folder / "manifest.yaml"
-    path.write_text(text)
-    return str(path)
+from tests.support.command_line import GOOD, TWO_PODS, modelpress, write
 
 
 def test_run_refuses_what_is_not_supported_yet(tmp_path: Path) -> None:

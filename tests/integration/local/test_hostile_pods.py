@@ -1,39 +1,15 @@
 """What a manifest may do to the folders and processes of a run."""
 
-import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from modelpress import cli
 from tests.integration.local.pod_harness import Harness, python
-from tests.support import manifest_table
-
-GOOD = manifest_table.manifest()
-
-
-WITH_SECRET = GOOD.replace('digits.keras"', 'digits.keras", secretRef: {name: keys}')
-
-
-def command(name: str, folder: Path) -> list[str]:
-    more = {"run": ["--state", str(folder / "state")], "compress": ["-o", str(folder / "out")]}
-    return [name, "-f", str(folder / "manifest.yaml"), *more.get(name, ())]
-
-
-def run(name: str, content: str | bytes, folder: Path) -> Result:
-    (folder / "manifest.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
-    result = CliRunner().invoke(cli.main, command(name, folder))
-    assert sorted(path.name for path in folder.iterdir()) == ["manifest.yaml"], "nothing was begun"
-    return result
-
-
-def secret(name: Any = "keys", **fields: Any) -> str:
-    body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, **fields}
-    return f"{json.dumps(body)}\n---\n{WITH_SECRET}"
+from tests.support.command_line import GOOD, command
 
 
 def test_files_of_secrets_are_for_the_user_alone(harness: Harness) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from modelpress import cli
 from modelpress.api import manifest, support
@@ -15,21 +15,10 @@ from modelpress.api.errors import UsageError
 from modelpress.api.spec import Spec
 from modelpress.local import documents
 from tests.support import manifest_table
+from tests.support.command_line import GOOD, TWO_PODS, modelpress, write
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = ("run", "plan", "compress", "serve", "report", "crd", "operator", "job", "fetch")
-GOOD = manifest_table.manifest()
-TWO_PODS = "  parallelism: {pipeline: 2, podsPerReplica: 2}\n"  # not supported yet
-
-
-def modelpress(*arguments: str, env: dict[str, str] | None = None) -> Result:
-    return CliRunner().invoke(cli.main, arguments, prog_name="modelpress", env=env)
-
-
-def write(folder: Path, text: str) -> str:
-    path = folder / "manifest.yaml"
-    path.write_text(text)
-    return str(path)
 
 
 def test_there_are_no_other_commands() -> None:

@@ -17,23 +17,9 @@ from modelpress.api.spec import Spec
 from modelpress.local import documents, secrets, variables
 from modelpress.local.run import _own_folder
 from modelpress.local.variables import ACCEPTED
-from tests.support import manifest_table
+from tests.support.command_line import GOOD, refused, with_secret
 
 ROOT = Path(__file__).resolve().parents[3]
-GOOD = manifest_table.manifest()
-WITH_SECRET = GOOD.replace('digits.keras"', 'digits.keras", secretRef: {name: keys}')
-
-
-def command(name: str, folder: Path) -> list[str]:
-    more = {"run": ["--state", str(folder / "state")], "compress": ["-o", str(folder / "out")]}
-    return [name, "-f", str(folder / "manifest.yaml"), *more.get(name, ())]
-
-
-def run(name: str, content: str | bytes, folder: Path) -> Result:
-    (folder / "manifest.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
-    result = CliRunner().invoke(cli.main, command(name, folder))
-    assert sorted(path.name for path in folder.iterdir()) == ["manifest.yaml"], "nothing was begun"
-    return result
 
 
 def only_error(result: Result, folder: Path) -> str:
@@ -46,11 +32,6 @@ def only_error(result: Result, folder: Path) -> str:
 
 
 # Secrets
-
-
-def secret(name: Any = "keys", **fields: Any) -> str:
-    body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, **fields}
-    return f"{json.dumps(body)}\n---\n{WITH_SECRET}"
 
 
 KEYS = ("../../x", "/etc/x", "..", ".", "..x", "a/b", "a\\b", "", "a b", "x\n", "é", "a" * 254, "\x1b", "~/x")
@@ -66,7 +47,7 @@ def test_a_key_of_a_secret_is_the_name_of_one_file(field: str, key: str) -> None
 
 @pytest.mark.parametrize("name", ["run", "compress", "plan"])
 def test_a_key_that_leaves_the_folder_is_one_line(name: str, tmp_path: Path) -> None:
-    result = run(name, secret(stringData={"../../../escaped": "x"}), tmp_path)
+    result = refused(name, with_secret(stringData={"../../../escaped": "x"}), tmp_path)
     assert result.exit_code == 64
     assert only_error(result, tmp_path).startswith("Secret keys: stringData: the key '../../../escaped': ")
 
@@ -102,7 +83,7 @@ def test_keys_that_an_api_server_accepts(key: str) -> None:
     ],
 )
 def test_secrets_that_an_api_server_refuses(fields: dict[str, Any], said: str, tmp_path: Path) -> None:
-    result = run("compress", secret(**fields), tmp_path)
+    result = refused("compress", with_secret(**fields), tmp_path)
     assert result.exit_code == 64
     assert only_error(result, tmp_path).startswith(said)
 
@@ -121,7 +102,7 @@ def test_credentials_of_the_user_do_not_go_where_a_manifest_says(
     endpoint: str, credential: str, empty: str, tmp_path: Path
 ) -> None:
     values = {endpoint: "https://elsewhere.example", credential: empty}
-    result = run("compress", secret(stringData=values), tmp_path)
+    result = refused("compress", with_secret(stringData=values), tmp_path)
     assert result.exit_code == 64
     said = only_error(result, tmp_path)
     assert said.startswith(f"spec.model.secretRef: the Secret keys has {endpoint} and no ")
@@ -137,15 +118,15 @@ LONG = "a" * 2**20
         f"a: !{LONG} b",
         GOOD.replace("spec:", f"spec:\n  {LONG}: 1", 1),
         GOOD.replace("spec:", f"{LONG}: 1\nspec:", 1),
-        secret(LONG),
-        secret("x" + "a" * 2**10, stringData={LONG: "x"}),
+        with_secret(LONG),
+        with_secret("x" + "a" * 2**10, stringData={LONG: "x"}),
         f"apiVersion: v1\nkind: {LONG}\n",
     ],
     ids=["alias", "tag", "field", "field of the root", "name of a Secret", "key of a Secret", "kind"],
 )
 @pytest.mark.parametrize("name", ["compress", "plan"])
 def test_an_error_quotes_no_more_than_a_person_reads(name: str, content: str, tmp_path: Path) -> None:
-    result = run(name, content, tmp_path)
+    result = refused(name, content, tmp_path)
     assert result.exit_code == 64
     assert result.stdout == ""
     assert max(map(len, result.stderr.splitlines())) <= 2200
@@ -173,7 +154,7 @@ def test_names_that_would_be_folders_are_refused(name: str, field: str, tmp_path
     text = GOOD.replace("metadata:\n  name: digits\n", f"metadata: {json.dumps(metadata)}\n")
     if field == "namespace" and name in ("", "a" * 41):
         return  # which are namespaces
-    result = run("run", text, tmp_path)
+    result = refused("run", text, tmp_path)
     assert result.exit_code == 64
     assert all(line.count("metadata") for line in result.stderr.splitlines())
 
@@ -182,12 +163,12 @@ def test_names_that_would_be_folders_are_refused(name: str, field: str, tmp_path
 @pytest.mark.parametrize("command", ["run", "compress"])
 def test_a_reference_to_a_secret_is_a_name(command: str, name: str, tmp_path: Path) -> None:
     text = GOOD.replace('digits.keras"', f'digits.keras", secretRef: {{name: {json.dumps(name)}}}')
-    assert run(command, text, tmp_path).exit_code in (64, 66)
+    assert refused(command, text, tmp_path).exit_code in (64, 66)
 
 
 @pytest.mark.parametrize("uri", ["~nobody-of-that-name/x", "a\\0b"])
 def test_what_cannot_be_a_path_is_one_line(uri: str, tmp_path: Path) -> None:
-    result = run("compress", GOOD.replace("s3://models/digits.keras", uri), tmp_path)
+    result = refused("compress", GOOD.replace("s3://models/digits.keras", uri), tmp_path)
     assert result.exit_code == 64
     assert result.stderr.startswith("error: ")
     assert "spec.model.uri" in result.stderr
@@ -269,7 +250,7 @@ def test_the_command_that_two_variables_ran(tmp_path: Path) -> None:
         {"name": "BROWSER", "value": shell},
     ]
     for name in ("run", "compress"):
-        result = run(name, f"{GOOD}  job: {json.dumps({'env': env})}\n", tmp_path)
+        result = refused(name, f"{GOOD}  job: {json.dumps({'env': env})}\n", tmp_path)
         assert result.exit_code == 64
         assert result.stderr.count("\n") == 2
         assert not (tmp_path / "ran").exists()
@@ -322,7 +303,7 @@ def test_variables_of_the_list_are_taken(tmp_path: Path) -> None:
 def test_other_sources_of_a_variable_are_refused(source: Any, said: str, tmp_path: Path) -> None:
     text = f"{GOOD}  worker: {json.dumps({'env': [{'name': 'OMP_NUM_THREADS', 'valueFrom': source}]})}\n"
     body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"a": "1"}}
-    result = run("run", f"{json.dumps(body)}\n---\n{text}", tmp_path)
+    result = refused("run", f"{json.dumps(body)}\n---\n{text}", tmp_path)
     assert result.exit_code == 64
     assert said in only_error(result, tmp_path)
 
@@ -360,25 +341,25 @@ FILES: dict[str, tuple[str | bytes, str]] = {
 @pytest.mark.parametrize("title", FILES)
 def test_a_file_that_is_no_manifest_is_one_line(title: str, name: str, tmp_path: Path) -> None:
     content, said = FILES[title]
-    result = run(name, content, tmp_path)
+    result = refused(name, content, tmp_path)
     assert result.exit_code == 64
     assert only_error(result, tmp_path).startswith(said)
 
 
 def test_a_manifest_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
-    result = run("run", ("\ufeff" + GOOD + "  replica: 1\n").encode(), tmp_path)
+    result = refused("run", ("\ufeff" + GOOD + "  replica: 1\n").encode(), tmp_path)
     assert only_error(result, tmp_path) == 'unknown field "spec.replica"'
 
 
 @pytest.mark.parametrize("name", ["run", "plan", "compress"])
 def test_what_is_said_of_a_manifest_has_an_end(name: str, tmp_path: Path) -> None:
     many = "".join(f"  replica{number}: 1\n" for number in range(1_000))
-    result = run(name, GOOD + many, tmp_path)
+    result = refused(name, GOOD + many, tmp_path)
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert result.exit_code == 64
     assert len(errors) == 51
     assert errors[-1].endswith(": and 950 more")
-    long = run(name, f"{GOOD}  ? {'x' * 100_000}\n  : 1\n", tmp_path)
+    long = refused(name, f"{GOOD}  ? {'x' * 100_000}\n  : 1\n", tmp_path)
     assert long.exit_code == 64
     assert len(only_error(long, tmp_path)) == 2_000
 
