@@ -4,6 +4,7 @@ docker.io may be out of reach, so the base is Debian's own, made by debootstrap 
 this machine trusts, as the base of a company behind a proxy would.
 """
 
+import contextlib
 import os
 import shutil
 import ssl
@@ -18,6 +19,10 @@ from tests.support.binaries import cache
 PACKAGES = ("python3", "python3-venv", "ca-certificates")
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
 _EPOCH = "315532800"  # as operator/images/images.sh
+# What buildah may say on a busy machine before it has begun: it runs from a sealed copy of itself.
+_NOT_BEGUN = "sealing memfd copy: Device or resource busy"
+_ATTEMPTS = 5
+_BEGUN_SECONDS = 2.0
 
 
 def missing() -> str | None:
@@ -46,8 +51,7 @@ def build(context: Path, target: str, tag: str, base: str) -> None:
 
 def exists(name: str) -> bool:
     """Return whether the storage has an image."""
-    command = ["buildah", "inspect", "--type", "image", name]
-    return subprocess.run(command, env=environment(), capture_output=True, check=False).returncode == 0
+    return run(["buildah", "inspect", "--type", "image", name]).returncode == 0
 
 
 def push(name: str) -> None:
@@ -78,11 +82,34 @@ def unpacked_bytes(name: str) -> int:
 def buildah(*arguments: str) -> str:
     """Run buildah on the tests' storage; return its output. An error shows the last lines of what it said."""
     command = ["nice", "buildah", *arguments]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    done = run(command)
     if done.returncode:
         said = (done.stdout + done.stderr)[-4000:]
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {said}")
     return done.stdout
+
+
+def run(command: list[str], seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command of buildah within a time; return what came of it."""
+    for _ in range(_ATTEMPTS):
+        done = subprocess.run(
+            command, env=environment(), capture_output=True, text=True, check=False, timeout=seconds
+        )
+        if _NOT_BEGUN not in done.stderr:
+            break
+    return done
+
+
+def start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a command of buildah in the background; what it says goes to `log`."""
+    for _ in range(_ATTEMPTS):
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, env=environment(), stdout=output, stderr=subprocess.STDOUT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_BEGUN_SECONDS)
+        if process.returncode is None or _NOT_BEGUN not in log.read_text():
+            break
+    return process
 
 
 def environment() -> dict[str, str]:

@@ -64,10 +64,7 @@ class Container:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command; return its output."""
         settings = [f"--env={key}={value}" for key, value in variables.items()]
-        whole = ["buildah", "run", *settings, *options, self.identifier, "--", *command]
-        return subprocess.run(
-            whole, env=images.environment(), capture_output=True, text=True, check=False, timeout=600
-        )
+        return images.run(["buildah", "run", *settings, *options, self.identifier, "--", *command], 600)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,8 +56,7 @@ def test_a_job_and_a_worker_do_their_work(
     port = free_port()
     serve = ["modelpress", "serve", "/work/store/layout", f"--port={port}"]
     command = ["buildah", "run", volume, container("worker").identifier, "--", *serve]
-    log = (tmp_path / "worker.log").open("w+")
-    worker = subprocess.Popen(command, env=images.environment(), stdout=log, stderr=subprocess.STDOUT)
+    worker = images.start(command, tmp_path / "worker.log")
     try:
         url = f"http://127.0.0.1:{port}/v1/models/model:predict"
         with np.load(digits_models.image_data) as data:
@@ -82,4 +80,3 @@ def test_a_job_and_a_worker_do_their_work(
                 process.terminate()
             worker.terminate()
         worker.wait(60)
-        log.close()
