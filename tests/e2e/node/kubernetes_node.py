@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import httpx
 import yaml
 
 from tests.e2e.node.machines import Machine
@@ -15,6 +16,7 @@ from tests.support.cluster.controlplane import ControlPlane, wait_until
 SERVICES = "10.96.0.0/16"
 DNS_SERVICE = "10.96.0.10"
 DOMAIN = "cluster.local"
+HEALTH = 10248  # port of the kubelet
 PLUGINS = "/usr/lib/cni"  # of Debian's package containernetworking-plugins
 
 
@@ -54,7 +56,12 @@ class KubernetesNode:
         self._control_plane.kubectl("wait", "--for=condition=Ready", f"node/{self.name}", "--timeout=90s")
 
     def start_kubelet(self) -> None:
-        """Start the kubelet, and wait until the API server knows the node."""
+        """Start the kubelet, and wait until it answers and the API server knows the node."""
+        self._run_kubelet()
+        wait_until("kubelet answers", self._kubelet_answers)
+        wait_until("node registered", lambda: self._control_plane.admin.find("nodes", None, self.name))
+
+    def _run_kubelet(self) -> None:
         self.machine.run(
             "kubelet",
             *binaries.kubernetes("kubelet"),
@@ -66,7 +73,20 @@ class KubernetesNode:
             f"--node-ip={self.machine.address}",
             "--v=1",
         )
-        wait_until("node registered", lambda: self._control_plane.admin.find("nodes", None, self.name))
+
+    def _kubelet_answers(self) -> bool:
+        """Whether the kubelet is up; one that ended is started again, as systemd does.
+
+        All kubelets of a computer share one folder for device plugins, which no flag moves: two that start at
+        once may end each other.
+        """
+        if not self.machine.runs("kubelet"):
+            self._run_kubelet()
+            return False
+        try:
+            return httpx.get(f"http://{self.machine.address}:{HEALTH}/healthz", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
 
     def restart_kubelet(self) -> None:
         """Kill the kubelet and start it again, as an update of the node does; pods go on."""
@@ -148,6 +168,8 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
         certificate, key = authority.server(f"kubelet-{self.name}", [self.machine.address, self.name])
         return {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "healthzBindAddress": self.machine.address,
+            "healthzPort": HEALTH,
             "kind": "KubeletConfiguration",
             "authentication": {
                 "anonymous": {"enabled": False},

@@ -92,6 +92,10 @@ class Machine:
                 start_new_session=True,
             )
 
+    def runs(self, name: str) -> bool:
+        """Whether a program that was started there goes on."""
+        return self._processes[name].poll() is None
+
     def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
         """End one program; one that was not started is fine."""
         process = self._processes.pop(name, None)
