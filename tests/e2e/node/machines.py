@@ -55,6 +55,8 @@ class Machine:
         self.folder.mkdir(parents=True)
         self.runtime.mkdir(parents=True)
         outside, inside = f"mp-out-{self.number}", "eth0"
+        if Path("/sys/class/net", outside).exists():  # of a run that was killed: the kernel takes its time
+            _call("ip", "link", "delete", outside)
         _call("ip", "netns", "add", self.name)
         _call("ip", "link", "add", outside, "type", "veth", "peer", "name", inside, "netns", self.name)
         _call("ip", "link", "set", outside, "master", BRIDGE, "up")
