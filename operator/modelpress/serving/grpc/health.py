@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import HealthServicer
 
-from modelpress.serving.errors import BadRequest, NotFound
+from modelpress.serving.errors import NotFound
+from modelpress.serving.grpc.messages import parsed
 from modelpress.serving.service import Service
 
 SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -62,7 +62,4 @@ class Health:
 
 
 def _request(message: bytes) -> Any:
-    try:
-        return health_pb2.HealthCheckRequest.FromString(message)
-    except DecodeError as error:
-        raise BadRequest("the request is not a valid HealthCheckRequest") from error
+    return parsed(health_pb2.HealthCheckRequest, message)

@@ -9,9 +9,12 @@ from typing import Any
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
+
+from modelpress.serving.errors import BadRequest
 
 
 def _pool() -> DescriptorPool:
@@ -30,6 +33,14 @@ POOL = _pool()
 def message(name: str) -> Any:
     """Return the class of the message with a full name."""
     return GetMessageClass(POOL.FindMessageTypeByName(name))
+
+
+def parsed(kind: Any, serialized: bytes) -> Any:
+    """Return a message of a class. Raises BadRequest where it is none."""
+    try:
+        return kind.FromString(serialized)
+    except DecodeError as error:
+        raise BadRequest(f"the request is not a valid {kind.DESCRIPTOR.name}") from error
 
 
 InferTensorContents = message("inference.InferTensorContents")

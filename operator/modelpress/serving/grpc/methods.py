@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from google.protobuf.message import DecodeError
-
 from modelpress.serving.errors import BadRequest, TooLarge, Unavailable
 from modelpress.serving.grpc import messages as pb
 from modelpress.serving.grpc import oip as oip_grpc
@@ -79,10 +77,6 @@ def _page(answer: Callable[[Any], Any], kind: Any) -> Page:
     def page(message: bytes) -> bytes:
         if len(message) > _MAX_BYTES:
             raise TooLarge(f"a {kind.DESCRIPTOR.name} may have {_MAX_BYTES} bytes; this has {len(message)}")
-        try:
-            request = kind.FromString(message)
-        except DecodeError as error:
-            raise BadRequest(f"the request is not a valid {kind.DESCRIPTOR.name}") from error
-        return bytes(answer(request).SerializeToString())
+        return bytes(answer(pb.parsed(kind, message)).SerializeToString())
 
     return page

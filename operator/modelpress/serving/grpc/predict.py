@@ -19,7 +19,7 @@ from modelpress.serving.protocols import oip
 from modelpress.serving.protocols.base import Body, Call, Encoded, Model
 from modelpress.serving.protocols.json_tensors import echo, fit, shown
 from modelpress.serving.protocols.raw_tensors import array_of_raw
-from modelpress.serving.protocols.tfserving_rest import DEFAULT_SIGNATURE, SIGNATURE, VERSION
+from modelpress.serving.protocols.tfserving_rest import DEFAULT_SIGNATURE, DTYPES, SIGNATURE, VERSION
 from modelpress.serving.signature import Tensor
 
 _SPEC, _INPUTS, _FILTER = map(tag, (1, 2, 3))
@@ -29,25 +29,22 @@ _KEY, _VALUE = map(tag, (1, 2))
 _DTYPE, _TENSOR_SHAPE, _CONTENT = tag(1, VARINT), tag(2), tag(4)
 _DIM, _UNKNOWN_RANK, _SIZE = tag(2), tag(3, VARINT), tag(1, VARINT)
 
-# TensorFlow's name of each dtype, and the field of TensorProto for it with the type of its numbers.
-_DTYPES = {
-    "bool": ("DT_BOOL", "bool_val", "bool"),
-    "int8": ("DT_INT8", "int_val", "int32"),
-    "int16": ("DT_INT16", "int_val", "int32"),
-    "int32": ("DT_INT32", "int_val", "int32"),
-    "int64": ("DT_INT64", "int64_val", "int64"),
-    "uint8": ("DT_UINT8", "int_val", "int32"),
-    "uint16": ("DT_UINT16", "int_val", "int32"),
-    "uint32": ("DT_UINT32", "uint32_val", "uint32"),
-    "uint64": ("DT_UINT64", "uint64_val", "uint64"),
-    "float16": ("DT_HALF", "half_val", "int32"),  # the bits of each
-    "float32": ("DT_FLOAT", "float_val", "float32"),
-    "float64": ("DT_DOUBLE", "double_val", "float64"),
+# The field of TensorProto for each dtype, and the type of its numbers.
+_FIELDS = {
+    "bool": ("bool_val", "bool"),
+    **dict.fromkeys(("int8", "int16", "int32", "uint8", "uint16"), ("int_val", "int32")),
+    "int64": ("int64_val", "int64"),
+    "uint32": ("uint32_val", "uint32"),
+    "uint64": ("uint64_val", "uint64"),
+    "float16": ("half_val", "int32"),  # the bits of each
+    "float32": ("float_val", "float32"),
+    "float64": ("double_val", "float64"),
 }
 _NAMES = {
     field.number: field.name for field in pb.TensorProto.DESCRIPTOR.fields if field.name.endswith("_val")
 }
 _ENUM = pb.TensorProto.DESCRIPTOR.fields_by_name["dtype"].enum_type
+_ENUM_NUMBERS = {dtype: _ENUM.values_by_name[name].number for dtype, name in DTYPES.items()}
 _BITS = Tensor("", (), np.dtype("uint16"))  # of a half
 
 
@@ -136,8 +133,8 @@ class PredictGrpc:
         for place in call.context:
             tensor, array = self._model.signature.outputs[place], outputs[place]
             proto = response.outputs[tensor.name]
-            dtype, name, kind = _DTYPES[tensor.dtype.name]
-            proto.dtype = _ENUM.values_by_name[dtype].number
+            name, kind = _FIELDS[tensor.dtype.name]
+            proto.dtype = _ENUM_NUMBERS[tensor.dtype.name]
             for size in array.shape:
                 proto.tensor_shape.dim.add(size=size)
             values = np.ascontiguousarray(array).view(_BITS.dtype) if name == "half_val" else array
@@ -154,9 +151,9 @@ class PredictGrpc:
 
     def _array(self, proto: _TensorProto, tensor: Tensor, where: str) -> Array:
         """Return the array in a TensorProto. Raises BadRequest or TooLarge."""
-        dtype, name, kind = _DTYPES[tensor.dtype.name]
-        if proto.dtype != _ENUM.values_by_name[dtype].number:
-            given = _ENUM.values_by_number.get(proto.dtype)
+        name, kind = _FIELDS[tensor.dtype.name]
+        if proto.dtype != _ENUM_NUMBERS[tensor.dtype.name]:
+            given, dtype = _ENUM.values_by_number.get(proto.dtype), DTYPES[tensor.dtype.name]
             raise BadRequest(f"{where}: dtype must be {dtype}, not {given.name if given else proto.dtype}")
         shape = oip.shape_of(proto.shape, where)
         other = next((other for other in proto.values if other != name), None)
@@ -202,7 +199,7 @@ def model_metadata(model: Model) -> Any:
     ):
         for tensor in tensors:
             info = described[tensor.name]
-            info.name, info.dtype = tensor.name, _ENUM.values_by_name[_DTYPES[tensor.dtype.name][0]].number
+            info.name, info.dtype = tensor.name, _ENUM_NUMBERS[tensor.dtype.name]
             for size in tensor.shape:
                 info.tensor_shape.dim.add(size=size)
     signatures = pb.SignatureDefMap()

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from modelpress.serving.errors import BadRequest, RequestError
+from modelpress.serving.errors import RequestError
 from modelpress.serving.grpc.calls import Calls, Context, Requests, abort
 from modelpress.serving.grpc.health import SERVICE as HEALTH
 from modelpress.serving.grpc.health import Health
-from modelpress.serving.grpc.messages import POOL
+from modelpress.serving.grpc.messages import POOL, parsed
 
 _WATCH = f"/{HEALTH}/Watch"
 _REFLECT = f"/{reflection.SERVICE_NAME}/ServerReflectionInfo"
@@ -55,7 +54,4 @@ def _handler(behaviour: Any, answer: Any) -> grpc.RpcMethodHandler:
 def _asked(calls: Calls, requests: Requests, context: Context) -> Iterator[Any]:
     """Yield what is asked of reflection. Raises BadRequest or TooSlow."""
     while (message := calls.message(requests, context, calls.streams)) is not None:
-        try:
-            yield reflection_pb2.ServerReflectionRequest.FromString(message)
-        except DecodeError as error:
-            raise BadRequest("the request is not a valid ServerReflectionRequest") from error
+        yield parsed(reflection_pb2.ServerReflectionRequest, message)

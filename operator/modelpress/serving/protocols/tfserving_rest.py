@@ -30,7 +30,7 @@ from modelpress.serving.signature import Tensor
 VERSION = "1"
 SIGNATURE = "serving_default"
 DEFAULT_SIGNATURE = (None, "", SIGNATURE)  # what a request may call it
-_DTYPES = {
+DTYPES = {  # TensorFlow's names
     "bool": "DT_BOOL",
     "uint8": "DT_UINT8",
     "uint16": "DT_UINT16",
@@ -166,7 +166,7 @@ def _array(value: Any, tensor: Tensor, where: str) -> Array:
 
 def _describe(tensor: Tensor) -> dict[str, Any]:
     return {
-        "dtype": _DTYPES[tensor.dtype.name],
+        "dtype": DTYPES[tensor.dtype.name],
         "tensor_shape": {
             "dim": [{"size": str(size), "name": ""} for size in tensor.shape],
             "unknown_rank": False,
