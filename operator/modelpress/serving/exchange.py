@@ -71,46 +71,32 @@ class RequestContext:
 
         Raw tensors follow the first `json_length` bytes of what `unpack` makes of it, if they are given.
         """
-        if unpack is not None or (json_length or len(body)) > _DECODE_IN_LOOP_BYTES:
-            self._receive_long(lambda: body if unpack is None else unpack(body), json_length, freed)
+        if unpack is None and (json_length or len(body)) <= _DECODE_IN_LOOP_BYTES:
+            self._take(self._decode(body, json_length, unpack), freed)
             return
-        try:
-            decoded = self.protocol.decode(body, json_length)
-        except RequestError as error:
-            freed()
-            self._answer(error)
-        except Exception:
-            freed()
-            self._answer(self._fault())
-        else:
-            freed()
-            self.submit(decoded)
-
-    def _receive_long(
-        self, unpacked: Callable[[], Body], json_length: int | None, freed: Callable[[], None]
-    ) -> None:
-        """Decode on a thread."""
         loop = asyncio.get_running_loop()
 
-        def decode() -> Call | Exception:
-            try:
-                return self.protocol.decode(unpacked(), json_length)
-            except Exception as error:
-                return error
+        def decoded(done: Future[Call | Exception]) -> None:
+            loop.call_soon_threadsafe(self._take, done.result(), freed)
 
-        def take(decoded: Call | Exception) -> None:
-            freed()
-            if self.ended:
-                return
-            if isinstance(decoded, Exception):
-                self._answer(decoded if isinstance(decoded, RequestError) else self._fault(decoded))
-            else:
-                self.submit(decoded)
+        self._service.decoder.submit(self._decode, body, json_length, unpack).add_done_callback(decoded)
 
-        def taken(done: Future[Call | Exception]) -> None:
-            loop.call_soon_threadsafe(take, done.result())
+    def _decode(self, body: Body, json_length: int | None, unpack: Unpack | None) -> Call | Exception:
+        """Return what a body holds, or what is wrong with it. On any thread."""
+        try:
+            return self.protocol.decode(body if unpack is None else unpack(body), json_length)
+        except Exception as error:
+            return error
 
-        self._service.decoder.submit(decode).add_done_callback(taken)
+    def _take(self, decoded: Call | Exception, freed: Callable[[], None]) -> None:
+        """Queue what a body held."""
+        freed()
+        if self.ended:
+            return
+        if isinstance(decoded, Exception):
+            self._answer(decoded if isinstance(decoded, RequestError) else self._fault(decoded))
+        else:
+            self.submit(decoded)
 
     def submit(self, decoded: Call) -> None:
         """Queue the rows of a decoded request."""
@@ -153,8 +139,8 @@ class RequestContext:
             encoded = self.protocol.encode(self._decoded, answer)
         except RequestError as error:
             self._answer(error)
-        except Exception:
-            self._answer(self._fault())
+        except Exception as error:
+            self._answer(self._fault(error))
         else:
             self._answer(encoded)
 
@@ -162,9 +148,9 @@ class RequestContext:
         if not self.ended:
             self._reply(answer)
 
-    def _fault(self, error: Exception | None = None) -> InternalError:
-        """Log an error, or the one being handled; return what the caller is told of a fault of ours."""
-        logger.error("A request failed.", exc_info=error or True, extra=facts(self.client))
+    def _fault(self, error: Exception) -> InternalError:
+        """Log an error; return what the caller is told of a fault of ours."""
+        logger.error("A request failed.", exc_info=error, extra=facts(self.client))
         return InternalError("internal error")
 
 

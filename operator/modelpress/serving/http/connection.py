@@ -179,13 +179,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _await_rest(self, request: HttpRequest) -> None:
         """Count what has come of a body, and see how the rest shall come."""
-        try:
-            request.body.hold()
-        except RequestError as error:
-            request.fail(error)
-        if request.error is not None:
-            self._give_up(request)
-        elif request.body.buffer(request.length, request.json_length or 0):
+        self._hold(request)
+        if request.error is None and request.body.buffer(request.length, request.json_length or 0):
             self._buffered = request.body
         self._advance()
 
@@ -193,18 +188,23 @@ class Connection(asyncio.BufferedProtocol):
         """Note that more of a large body has come."""
         if not body.grow(count):
             assert self._newest is not None
-            try:
-                body.hold()
-            except RequestError as error:
-                self._newest.fail(error)
-                self._give_up(self._newest)
-                self._advance()
+            self._hold(self._newest)
+            self._advance()
             return
         self._buffered = None
         self._parser.skip_body()
         self.message_ended()
 
-    def _give_up(self, request: HttpRequest) -> None:
+    def _hold(self, request: HttpRequest) -> None:
+        """Count what has come of a body, or give up its request."""
+        try:
+            request.body.hold()
+        except RequestError as error:
+            request.fail(error)
+        if request.error is not None:
+            self._give_up()
+
+    def _give_up(self) -> None:
         """Read no more of a request that was refused before its end: what follows is none."""
         self._discarding = True
         self._newest = self._buffered = None
@@ -219,12 +219,12 @@ class Connection(asyncio.BufferedProtocol):
             self._requests.append(request)
             request.take_broken_head(*self._parser.broken_head())
         request.fail(error)
-        self._give_up(request)
+        self._give_up()
         self._advance()
 
     def _drop(self, request: HttpRequest) -> None:
         """Forget a request of which the rest will not come."""
-        self._give_up(request)
+        self._give_up()
         self._requests.remove(request)
         request.end(CLIENT_CLOSED_REQUEST)
 
@@ -268,11 +268,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _reply(self, request: HttpRequest, answer: Encoded | RequestError) -> None:
         """Send what an inference request came to."""
-        response = failure(answer) if isinstance(answer, RequestError) else success(answer)
-        if request.accept_encoding:
-            self._respond(request, response)
-        else:
-            self._send(request, response)
+        self._respond(request, failure(answer) if isinstance(answer, RequestError) else success(answer))
 
     def _respond(self, request: HttpRequest, response: Response) -> None:
         """Send an answer, compressed where its caller wants that and it is worth it."""
