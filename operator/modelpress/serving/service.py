@@ -71,6 +71,10 @@ class Service:
     def end(self, protocol: str, code: int, begun: float, caller: Caller | None = None) -> None:
         """Note that it was answered with `code`."""
         self.in_flight -= 1
+        self.count(protocol, code, begun, caller)
+
+    def count(self, protocol: str, code: int, begun: float, caller: Caller | None) -> None:
+        """Note an answer of a protocol in the metrics and the log."""
         self.metrics.request(protocol, code, time.perf_counter() - begun)
         if caller is not None:
             self.log(caller, protocol, code, begun)

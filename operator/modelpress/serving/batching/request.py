@@ -50,7 +50,7 @@ class Request:
     def take(self, count: int) -> "Part":
         """Return the next rows as a part; the others, if any are left, queue again."""
         start = self.rows - self.waiting
-        part = Part(self, start, count, self.requeued or self.arrived)
+        part = Part(self, start, count, self.since)
         self.waiting -= count
         if self.waiting:
             self.requeued = time.perf_counter()

@@ -66,7 +66,7 @@ class Threads(ThreadPoolExecutor):
 class _Pending:
     """An inference between its thread, which waits, and the loop."""
 
-    __slots__ = ("_begun", "_caller", "_context", "_decoded", "_done", "_protocol", "_request", "answer")
+    __slots__ = ("_begun", "_caller", "_decoded", "_done", "_protocol", "_request", "answer")
 
     def __init__(
         self, protocol: InferenceProtocol, caller: Caller | None, begun: float, decoded: Call
@@ -124,6 +124,7 @@ class Calls:
         self.inferences = Threads(_INFERENCES, "grpc")
         self.pages = Threads(_PAGES, "grpc-pages")  # health answers while all inferences wait
         self.streams = Threads(_STREAMS, "grpc-streams")
+        self._kinds = (self.inferences, self.pages, self.streams)
         self._late: set[Context] = set()
         self._open: set[Context] = set()  # that stream answers
 
@@ -150,14 +151,14 @@ class Calls:
 
     def check(self, now: float) -> None:
         """End calls whose message takes too long; `now` is time.monotonic(). In the loop."""
-        for threads in (self.inferences, self.pages, self.streams):
+        for threads in self._kinds:
             for context in threads.late(now, self._timeout_seconds):
                 self._late.add(context)
                 context.cancel()
 
     def end_unanswerable(self) -> None:
         """End the calls that would not end by themselves: streams, and those whose message is waited for."""
-        for threads in (self.inferences, self.pages, self.streams):
+        for threads in self._kinds:
             for context in threads.late(math.inf, 0):
                 context.cancel()
         for context in list(self._open):
@@ -165,7 +166,7 @@ class Calls:
 
     def close(self) -> None:
         """Let the threads end."""
-        for threads in (self.inferences, self.pages, self.streams):
+        for threads in self._kinds:
             threads.shutdown(wait=False)
 
     def message(self, requests: Requests, context: Context, threads: Threads) -> bytes | None:
@@ -190,7 +191,7 @@ class Calls:
 
         def over() -> None:
             self._open.discard(context)
-            self._later(self._count, NAME, 200 if context.code() is None else 400, caller, begun)
+            self._count(NAME, 200 if context.code() is None else 400, caller, begun)
 
         self._open.add(context)
         if not context.add_callback(over):
@@ -208,7 +209,7 @@ class Calls:
         except RequestError as error:
             self._refuse(error, name, caller, begun, context)
         except grpc.RpcError:
-            self._later(self._count, name, CLIENT_CLOSED_REQUEST, caller, begun)
+            self._count(name, CLIENT_CLOSED_REQUEST, caller, begun)
             raise
         except Exception:
             self._refuse(_fault(caller), name, caller, begun, context)
@@ -246,13 +247,13 @@ class Calls:
         except RequestError as error:
             self._refuse(error, NAME, caller, begun, context)
         except grpc.RpcError:
-            self._later(self._count, NAME, CLIENT_CLOSED_REQUEST, caller, begun)
+            self._count(NAME, CLIENT_CLOSED_REQUEST, caller, begun)
             raise
         except Exception:
             self._refuse(_fault(caller), NAME, caller, begun, context)
         if caller is not None:
             caller.sent = len(answer)
-        self._later(self._count, NAME, 200, caller, begun)
+        self._count(NAME, 200, caller, begun)
         _trace(caller, context)
         return answer
 
@@ -260,14 +261,13 @@ class Calls:
         self, error: RequestError, name: str, caller: Caller | None, begun: float, context: Context
     ) -> NoReturn:
         """Count a call, and end it by an exception that grpcio knows."""
-        self._later(self._count, name, error.status, caller, begun)
+        self._count(name, error.status, caller, begun)
         _trace(caller, context)
         abort(error, context)
 
     def _count(self, name: str, status: int, caller: Caller | None, begun: float) -> None:
-        self._service.metrics.request(name, status, time.perf_counter() - begun)
-        if caller is not None:
-            self._service.log(caller, name, status, begun)
+        """Count a call that the queue never saw; it ended on another thread."""
+        self._later(self._service.count, name, status, begun, caller)
 
     def _caller(self, path: str, context: Context) -> Caller | None:
         fields: dict[bytes, bytes] = {}
