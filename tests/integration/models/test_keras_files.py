@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from modelpress.api.conditions import Reason
-from modelpress.api.errors import DataError
 from modelpress.models.load import load
 from modelpress.models.types import Kind, Role, original_bytes
 from tests.support.models import DigitsModels
+from tests.support.refused_models import refused
 
 Edit = Callable[[dict[str, Any]], None]
 
@@ -30,15 +30,6 @@ def rewritten(source: Path, target: Path, edit: Edit) -> Path:
                 content = json.dumps(config).encode()
             new.writestr(name, content)
     return target
-
-
-def refused(path: Path, work_dir: Path, reason: Reason = Reason.INVALID_MODEL) -> str:
-    with pytest.raises(DataError) as caught:
-        load(path, work_dir)
-    assert caught.value.reason is reason
-    assert "\n" not in caught.value.message
-    assert caught.value.message.startswith(path.name)
-    return caught.value.message
 
 
 def layers(config: dict[str, Any]) -> list[dict[str, Any]]:

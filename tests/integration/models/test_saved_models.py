@@ -13,6 +13,7 @@ from modelpress.api.errors import DataError
 from modelpress.models.load import load
 from modelpress.models.types import Kind, Role
 from tests.support.models import DigitsModels
+from tests.support.refused_models import refused
 
 
 @pytest.fixture(scope="module")
@@ -20,15 +21,6 @@ def tf() -> Any:
     import tensorflow
 
     return tensorflow
-
-
-def refused(path: Path, work_dir: Path, reason: Reason = Reason.INVALID_MODEL) -> str:
-    with pytest.raises(DataError) as caught:
-        load(path, work_dir)
-    assert caught.value.reason is reason
-    assert "\n" not in caught.value.message
-    assert caught.value.message.startswith(path.name)
-    return caught.value.message
 
 
 def saved(tf: Any, folder: Path, compute: Callable[[Any, Any], Any]) -> Path:
