@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 import psutil
 
+from modelpress.api.spec import Parallelism
 from modelpress.compression import edge_quantizer
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.loading import load
-from modelpress.serving.placement.parallelism import DataParallel, Layout, Pipeline, Stage
+from modelpress.serving.placement.parallelism import DataParallel, Pipeline, Stage
 from tests.support.serving.artifacts import Worker, convert, examples, make_artifact, worker
 
 ROUNDS = 5
@@ -77,7 +78,7 @@ def copies(folder: Path) -> None:
     layouts = {(1, 1): 0.0, (2, 1): 0.0, (1, 2): 0.0}
     runs = {}
     for data, pipeline in layouts:
-        chains = load(artifact, Layout(data, pipeline), 32).copies
+        chains = load(artifact, Parallelism(data=data, pipeline=pipeline)).copies
         runs[data, pipeline] = DataParallel(
             [Pipeline([Stage(executor, "stage") for executor in chain]) for chain in chains]
         )

@@ -24,6 +24,7 @@ from modelpress.api.values import (
     Sparsity,
     StringMap,
     Uri,
+    parse_bytes,
     rule,
 )
 
@@ -254,6 +255,11 @@ class Serving(ApiModel):
         description="How long a pod that ends still takes new requests, so that load balancers can move on. "
         "Its grace period is this, requestTimeoutSeconds and 5 more seconds.",
     )
+
+    @property
+    def request_bytes(self) -> int:
+        """Return maxRequestBytes as a number. Raises ValueError where it is no quantity of bytes."""
+        return parse_bytes(self.max_request_bytes)
 
 
 class RollingUpdate(ApiModel):

@@ -13,8 +13,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.artifacts.manifest import TensorSpec
-from modelpress.serving.executors.base import Array, Arrays, InputError
+from modelpress.api.spec import Parallelism, Serving
+from modelpress.artifacts.manifest import ArtifactManifest, TensorSpec
+from modelpress.serving.executors.base import Array, Arrays, Executor, InputError
+from modelpress.serving.signature import Signature
 
 
 class LiteRTExecutor:
@@ -56,6 +58,35 @@ class LiteRTExecutor:
     def close(self) -> None:
         """Free the interpreter."""
         del self._interpreter
+
+
+def load_copies(
+    folder: Path, manifest: ArtifactManifest, parallelism: Parallelism, serving: Serving
+) -> list[list[Executor]]:
+    """Return one chain of executors for each copy: one interpreter, or one for each stage.
+
+    Batches of any size need nothing before. Raises DataError: ModelLoadFailed or UnsupportedModel.
+    """
+    if parallelism.tensor > 1:
+        raise DataError(
+            Reason.UNSUPPORTED_MODEL,
+            f"the artifact is of form {manifest.form}, for CPU devices: parallelism.tensor needs GPU devices",
+        )
+    path = folder / manifest.model_file
+    if parallelism.pipeline == 1:
+        return [[_checked(path, manifest)] for _ in range(parallelism.data)]
+    _checked(path, manifest)
+    # the reader of .tflite files costs 15 MB, which only pipelines need
+    from modelpress.serving.executors.stages import PieceExecutor, cut  # noqa: PLC0415
+
+    pieces = cut(path, Signature.of(manifest), parallelism.pipeline)
+    return [[PieceExecutor(piece) for piece in pieces] for _ in range(parallelism.data)]
+
+
+def _checked(path: Path, manifest: ArtifactManifest) -> LiteRTExecutor:
+    executor = LiteRTExecutor(path)
+    check_signature(executor, manifest.inputs, manifest.outputs)
+    return executor
 
 
 def check_signature(

@@ -1,8 +1,10 @@
 """Measures the operators of a .tflite model, and makes stages of it. Must not import TensorFlow."""
 
+import logging
 import time
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
@@ -11,9 +13,13 @@ from modelpress.api.errors import DataError
 from modelpress.serving.executors.base import Array, Arrays, InputError
 from modelpress.serving.executors.cut import Graph, Piece
 from modelpress.serving.executors.litert import LiteRTExecutor
-from modelpress.serving.executors.partition import Costs
+from modelpress.serving.executors.partition import Costs, choose_cuts
+from modelpress.serving.signature import Signature
 
 _REPEATS = 5
+_MEASURED_ROWS = 8  # a full tile of XNNPACK
+
+logger = logging.getLogger(__name__)
 
 
 class PieceExecutor:
@@ -33,6 +39,22 @@ class PieceExecutor:
     def close(self) -> None:
         """Free the interpreter."""
         self._executor.close()
+
+
+def cut(path: Path, signature: Signature, stages: int) -> list[Piece]:
+    """Return the stages of a .tflite file, cut where its measured operators say.
+
+    Raises DataError (UnsupportedModel) where it has fewer operators, or cannot be cut.
+    """
+    graph = Graph(path.read_bytes())
+    costs = measure(graph, signature.example(_MEASURED_ROWS))
+    cuts = choose_cuts(costs, stages)
+    logger.info(
+        "Cut the model before operators %s.",
+        ", ".join(map(str, cuts)),
+        extra={"microseconds": costs.microseconds.round(1).tolist()},
+    )
+    return pieces(graph, cuts)
 
 
 def measure(graph: Graph, inputs: Arrays) -> Costs:

@@ -26,15 +26,6 @@ _QUEUE_LENGTH = 2  # batches or micro-batches that wait before a later stage; mo
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """`data` copies of `pipeline` stages, each weight on `tensor` devices: their product is the devices."""
-
-    data: int = 1
-    pipeline: int = 1
-    tensor: int = 1
-
-
 @dataclass(frozen=True, slots=True)
 class _Work:
     values: Arrays
