@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
 
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import WorkerConfig, first_error
@@ -24,7 +25,7 @@ _SHORT_NAMES = {
     "max_batch_delay_milliseconds": "--max-batch-delay",
     "request_timeout_seconds": "--request-timeout",
 }
-_CLICK_TYPES = {"string": click.STRING, "number": click.FLOAT, "boolean": click.BOOL}
+_CLICK_TYPES: dict[str, click.ParamType[Any]] = {"number": click.FLOAT, "boolean": click.BOOL}
 
 
 def config_options(command: Command) -> Command:
@@ -51,11 +52,14 @@ def _option(name: str, schema: Mapping[str, Any]) -> Callable[[Command], Command
 
 
 def _click_type(schema: Mapping[str, Any]) -> click.ParamType[Any]:
-    """Return what an option of a JSON schema takes; a field that may be unset has the schema beside null."""
-    schema = next((entry for entry in schema.get("anyOf", ()) if entry["type"] != "null"), schema)
-    if schema["type"] == "integer":
+    """Return what an option of a JSON schema takes; what click does not check, the types do.
+
+    A field that may be unset has its schema beside that of null.
+    """
+    schema = next((entry for entry in schema.get("anyOf", ()) if entry.get("type") != "null"), schema)
+    if schema.get("type") == "integer":
         return click.IntRange(schema.get("minimum"), schema.get("maximum"))
-    return _CLICK_TYPES[schema["type"]]
+    return _CLICK_TYPES.get(schema.get("type", ""), click.STRING)
 
 
 def worker_config(context: click.Context, text: str | None) -> WorkerConfig:
@@ -63,9 +67,9 @@ def worker_config(context: click.Context, text: str | None) -> WorkerConfig:
 
     Raises UsageError (InvalidSpec) where one of them is wrong.
     """
-    fields = WorkerConfig.from_json(text or "{}").model_dump()
+    fields = WorkerConfig.from_json(text or "{}").model_dump(by_alias=True)
     for part, names in ((fields, _OWN), (fields["parallelism"], _PARALLELISM), (fields["serving"], _SERVING)):
-        part.update({name: context.params[name] for name in names if _is_given(context, name)})
+        part.update({to_camel(name): context.params[name] for name in names if _is_given(context, name)})
     try:
         return WorkerConfig.model_validate(fields)
     except ValidationError as error:

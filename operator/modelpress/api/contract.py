@@ -5,9 +5,9 @@ processes with private folders and free ports (local mode and the test node).
 """
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 
 from modelpress.api.base import ApiModel
 from modelpress.api.conditions import Reason
@@ -88,13 +88,6 @@ class WorkerConfig(ApiModel):
     parallelism: Parallelism = Field(Parallelism(), description="As in the spec.")
     serving: Serving = Field(Serving(), description="As in the spec.")
 
-    @field_validator("serving")
-    @classmethod
-    def _check_bytes(cls, serving: Serving) -> Serving:
-        if serving.request_bytes < 1:
-            raise ValueError("maxRequestBytes must be at least 1")
-        return serving
-
     def to_json(self) -> str:
         """Return the text of WORKER_CONFIG: what differs from the defaults, the same bytes each time."""
         return json.dumps(self.to_wire(), separators=(",", ":"))
@@ -114,15 +107,14 @@ class WorkerConfig(ApiModel):
 def first_error(error: ValidationError) -> str:
     """Return `field: value: what is accepted` of the first thing that is wrong."""
     first = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in first["loc"])
+    path = [".".join(map(str, first["loc"]))] if first["loc"] else []
     if first["type"] == "extra_forbidden":
-        return f"{path}: this release knows no such field"
-    value = "" if isinstance(first["input"], ApiModel) else f"{_quoted(first['input'])}: "
-    return f"{path}: {value}{first['msg']}" if path else f"{value}{first['msg']}"
-
-
-def _quoted(value: Any) -> str:
-    return json.dumps(value, default=str)[:_QUOTED]
+        what = ["this release knows no such field"]
+    elif first["type"] == "value_error":  # from a check of ours, which quotes the value
+        what = [str(first["ctx"]["error"])]
+    else:
+        what = [json.dumps(first["input"])[:_QUOTED], first["msg"]]
+    return ": ".join([*path, *what])
 
 
 class Scores(ApiModel):

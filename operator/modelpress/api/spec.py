@@ -6,7 +6,7 @@ schema: the API server and `modelpress plan` enforce them; these types only read
 
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from modelpress.api.base import ApiModel, LocalReference
 from modelpress.api.pod_settings import JobSettings, PodSettings
@@ -256,9 +256,15 @@ class Serving(ApiModel):
         "Its grace period is this, requestTimeoutSeconds and 5 more seconds.",
     )
 
+    @field_validator("max_request_bytes")
+    @classmethod
+    def _check_bytes(cls, value: str) -> str:
+        parse_bytes(value)
+        return value
+
     @property
     def request_bytes(self) -> int:
-        """Return maxRequestBytes as a number. Raises ValueError where it is no quantity of bytes."""
+        """Return maxRequestBytes as a number."""
         return parse_bytes(self.max_request_bytes)
 
 
