@@ -1,6 +1,6 @@
-"""The worker's program: loads an artifact, answers requests, and drains when told to end.
+"""The worker's program: loads an artifact, answers requests, and drains on a signal to end.
 
-The health endpoints answer while the model is loaded. Must not import TensorFlow by itself.
+The health endpoints answer while the model is loaded.
 """
 
 import asyncio
@@ -38,8 +38,8 @@ from modelpress.serving.service import Service
 if TYPE_CHECKING:
     from modelpress.serving.grpc.server import GrpcServer
 
-_GRPC_CONNECTIONS = 1024
-_OTHER_FILES = 1024  # of the runtime and what is refused
+_GRPC_CONNECTIONS = 1024  # grpc.max_allowed_incoming_connections of its server
+_OTHER_FILES = 1024  # files of the runtime, and connections that are refused
 
 # After the drain, beside the longest request: for its caller to read the answer. With the second for the last
 # connections it leaves two of the five that the grace period has for the process to end.
@@ -75,9 +75,9 @@ def main(config: WorkerConfig, options: ProcessOptions) -> None:
 def _allow_files(count: int) -> None:
     """Raise the process's limit of open files, as far as it may: each connection is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    desired = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < desired:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (desired, hard))
 
 
 async def _run(config: WorkerConfig, options: ProcessOptions) -> None:
@@ -118,7 +118,7 @@ async def _run(config: WorkerConfig, options: ProcessOptions) -> None:
 
 
 def _leave() -> NoReturn:
-    """End the process at once: a thread that loads cannot be told to stop, and a usual end waits for it."""
+    """End the process at once: a thread that loads cannot be stopped, and a usual end waits for it."""
     logging.shutdown()
     os._exit(0)
 

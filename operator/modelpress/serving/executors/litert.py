@@ -1,4 +1,4 @@
-"""The CPU executor: one LiteRT interpreter with XNNPACK and one thread. Must not import TensorFlow.
+"""The CPU executor: one LiteRT interpreter with XNNPACK and one thread.
 
 Facts that shaped it, measured: resizing to the exact batch costs microseconds, so batches are never padded;
 results of a row do not depend on the rows beside it; a held view of a tensor breaks the next call, so
@@ -34,7 +34,7 @@ class LiteRTExecutor:
         self.output_details: list[dict[str, Any]] = self._interpreter.get_output_details()
         self._inputs = [int(detail["index"]) for detail in details]
         self._outputs = [int(detail["index"]) for detail in self.output_details]
-        self._shapes: list[tuple[int, ...]] | None = None  # of the last run; a piece may have no inputs
+        self._shapes: list[tuple[int, ...]] | None = None  # inputs of the last run; a piece may have none
 
     def run(self, inputs: Arrays) -> list[Array]:
         """Compute the outputs of `inputs`; a change of any shape resizes the interpreter first."""
@@ -92,7 +92,7 @@ def _checked(path: Path, manifest: ArtifactManifest) -> LiteRTExecutor:
 def check_signature(
     executor: LiteRTExecutor, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> None:
-    """Compare the model with the manifest's inputs and outputs, place by place: names are the manifest's.
+    """Compare the model with the manifest's inputs and outputs, one by one: names are the manifest's.
 
     Raises DataError (ModelLoadFailed) where count, dtype or sizes differ, or the batch axis is not free.
     """
@@ -102,8 +102,8 @@ def check_signature(
     ):
         if len(details) != len(specs):
             raise _load_failed(f"the model has {len(details)} {what}, manifest.json lists {len(specs)}")
-        for place, (detail, spec) in enumerate(zip(details, specs, strict=True)):
-            where = f"{what}[{place}] {spec.name!r}"
+        for index, (detail, spec) in enumerate(zip(details, specs, strict=True)):
+            where = f"{what}[{index}] {spec.name!r}"
             dtype = detail["dtype"].__name__
             shape = tuple(int(size) for size in detail["shape_signature"])
             if dtype != spec.dtype:
@@ -117,7 +117,7 @@ def check_signature(
 
 
 def one_line(error: Exception) -> str:
-    """Return the first line of a runtime's message, without the place in its sources."""
+    """Return the first line of a runtime's message, without file and line of its sources."""
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__
 

@@ -1,4 +1,4 @@
-"""Measures the operators of a .tflite model, and makes stages of it. Must not import TensorFlow."""
+"""Measures the operators of a .tflite model, and makes stages of it."""
 
 import logging
 import time
@@ -64,19 +64,19 @@ def measure(graph: Graph, inputs: Arrays) -> Costs:
     Raises DataError (UnsupportedModel) where an operator shares state with another one, or cannot be computed
     apart from the others: LiteRT moves no empty tensor into an interpreter or out of one.
     """
-    overhead, _ = _time(PieceExecutor(graph.piece(0, 0)), inputs)  # of a call that computes nothing
+    overhead, _ = _time(PieceExecutor(graph.piece(0, 0)), inputs)  # a call that computes nothing
     times = []
     crossing = []
     values: list[Array] = list(inputs)
-    for place in range(len(graph)):
-        if not graph.can_cut(place):
-            raise _uncut(f"{graph.describe(place)} shares state with an earlier one")
+    for index in range(len(graph)):
+        if not graph.can_cut(index):
+            raise _uncut(f"{graph.describe(index)} shares state with an earlier one")
         crossing.append(sum(value.nbytes for value in values))
         try:
-            seconds, values = _time(PieceExecutor(graph.piece(place, place + 1)), values)
+            seconds, values = _time(PieceExecutor(graph.piece(index, index + 1)), values)
         except InputError as error:
             raise _uncut(
-                f"{graph.describe(place)} cannot be computed apart from the others on rows of zeros ({error})"
+                f"{graph.describe(index)} cannot be computed apart from the others on rows of zeros ({error})"
             ) from error
         times.append(max(seconds - overhead, 0.0) * 1e6)
     return Costs(np.array(times), np.array(crossing, dtype=np.float64))

@@ -28,7 +28,7 @@ from modelpress.serving.executors.tensorflow.staging import StagedLayers
 from modelpress.serving.placement.parallelism import split
 from modelpress.serving.signature import Signature
 
-_TRIAL_ROWS = 2  # with which loading sees that outputs have as many rows as inputs
+_TRIAL_ROWS = 2  # more than one: loading checks that outputs have as many rows as inputs
 
 logger = logging.getLogger(__name__)
 
