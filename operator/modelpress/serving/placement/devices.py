@@ -1,8 +1,8 @@
 """Where batches are computed: in the event loop's own turn, or on threads beside it.
 
 A call that is cheaper than handing it to a thread and back runs in the loop; so does one of up to 64 times
-that where no other request waits. `hop_seconds` measures the way to a thread and back, `call_seconds` calls of
-several sizes, so that the choice follows the machine and the model.
+that where no other request waits. `hop_seconds` measures the way to a thread and back, `call_seconds` calls
+of several sizes, so that the choice follows the machine and the model.
 """
 
 import asyncio
