@@ -111,7 +111,7 @@ crd: setup ## Write crds/ from the Python types.
 
 .PHONY: schema
 schema: setup ## Write docs/report.schema.json from the Python types.
-	$(BIN)/python -c 'from modelpress.compression.report import schema; print(schema(), end="")' > docs/report.schema.json
+	$(BIN)/python -c 'from modelpress.compression.report.document import schema; print(schema(), end="")' > docs/report.schema.json
 
 PROTO := operator/modelpress/serving/grpc
 .PHONY: proto

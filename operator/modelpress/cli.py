@@ -241,7 +241,7 @@ def serve(directory: Path, **options: Any) -> None:
 
     DIRECTORY is an OCI image layout or a folder with an artifact's files; unset it is MODELPRESS_MODEL_DIR.
     """
-    from modelpress.local.folders import artifact_files  # noqa: PLC0415
+    from modelpress.local.artifact_files import artifact_files  # noqa: PLC0415
     from modelpress.serving.worker import WorkerOptions  # noqa: PLC0415
     from modelpress.serving.worker import main as serve_folder  # noqa: PLC0415
 

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from modelpress.compression.report import Candidate
+from modelpress.compression.report.document import Candidate
 from tests.support import auto_acceptance, twelve_models
 from tests.support.auto_acceptance import Outcome
 

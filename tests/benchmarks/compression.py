@@ -12,10 +12,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from modelpress.compression import dataset, latency
-from modelpress.compression.forms.litert_model import LiteRTModel
-from modelpress.compression.latency import Timing
-from modelpress.compression.passes import quantize
+from modelpress.compression.evaluation import dataset, latency
+from modelpress.compression.evaluation.latency import Timing
+from modelpress.compression.formats.litert import quantize
+from modelpress.compression.formats.litert.model import LiteRTModel
 from modelpress.models.load import load
 from tests.support import twelve_models
 from tests.support.compressed import Made, compress

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from modelpress.api.spec import FineTuning
-from modelpress.compression import training_data
 from modelpress.compression.passes.finetune import MaskedFineTuning
 from modelpress.compression.passes.l0 import L0Penalty
 from modelpress.compression.passes.prune import prune
+from modelpress.compression.passes.training import training_data
 from modelpress.compression.passes.weights import EDITABLE
-from modelpress.compression.report import PassReport
+from modelpress.compression.report.document import PassReport
 from modelpress.models.load import load
 from modelpress.models.types import LoadedModel
 from tests.benchmarks.channels import mnist

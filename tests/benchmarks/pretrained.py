@@ -16,8 +16,8 @@ import numpy as np
 
 from modelpress import logs
 from modelpress.artifacts.manifest import TensorSpec
-from modelpress.compression.forms.litert_model import LiteRTModel
-from modelpress.compression.passes import quantize
+from modelpress.compression.formats.litert import quantize
+from modelpress.compression.formats.litert.model import LiteRTModel
 from modelpress.models import types
 from modelpress.models.load import load
 from modelpress.models.types import Array

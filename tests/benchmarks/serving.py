@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from modelpress.compression import edge_quantizer
+from modelpress.compression.formats.litert import edge_quantizer
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.loading import load
 from modelpress.serving.placement.parallelism import DataParallel, Layout, Pipeline, Stage

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from modelpress.api.spec import Metric, Scheme
-from modelpress.compression import halves
-from modelpress.compression.report import EvaluationReport, SearchReport
+from modelpress.compression.evaluation import holdout
+from modelpress.compression.report.document import EvaluationReport, SearchReport
 from tests.support.compressed import Made, compress
 from tests.support.small_models import TrainedModel
 
@@ -55,7 +55,7 @@ def run(model: TrainedModel, metric: Metric, folder: Path) -> Outcome:
     """Compress with Auto, then with Int8Dynamic on the rows that judged."""
     with np.load(model.evaluation) as file:
         arrays = dict(file)
-    judging = halves.places(len(arrays["y"]))[1]
+    judging = holdout.places(len(arrays["y"]))[1]
     folder.mkdir(parents=True, exist_ok=True)
     judged = folder / "judging.npz"
     rows = {name: array[judging] for name, array in arrays.items()}

@@ -9,7 +9,8 @@ import pytest
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.artifacts import manifest as manifests
-from modelpress.compression import pipeline, recipe, report
+from modelpress.compression import pipeline, recipe
+from modelpress.compression.report import document as report
 from modelpress.models.types import Kind
 from tests.support.combinations import CHANNELS, Combination
 from tests.support.models import DigitsModels

@@ -11,7 +11,7 @@ from typing import Any
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobRequest
 from modelpress.api.spec import DeviceType, Granularity, Scheme, Spec
-from modelpress.api.support import unsupported
+from modelpress.api.validation.support import unsupported
 from modelpress.models.types import Kind
 
 SCHEMES = (None, *Scheme)

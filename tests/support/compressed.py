@@ -7,8 +7,9 @@ from typing import Any
 from modelpress.api.contract import JobRequest
 from modelpress.api.spec import Scheme
 from modelpress.artifacts.manifest import MODEL_FILE, ArtifactManifest
-from modelpress.compression import pipeline, recipe, report
-from modelpress.compression.report import PassReport, Report
+from modelpress.compression import pipeline, recipe
+from modelpress.compression.report import document as report
+from modelpress.compression.report.document import PassReport, Report
 from tests.support.small_models import TrainedModel
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from modelpress.models import limits
+from modelpress.models.safety import limits
 from tests.support.hostile import Bench, Row
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from modelpress.api.errors import ModelPressError
-from modelpress.compression import dataset
+from modelpress.compression.evaluation import dataset
 from modelpress.models.load import load
 from modelpress.models.types import TensorSpec
 

@@ -23,7 +23,9 @@ _SOURCES: dict[str, tuple[str, ...]] = {
     "tests.support.models": (),
     "tests.support.small_models": ("tests/support/models.py",),
     "tests.support.twelve_models": (),
-    "tests.support.serving.convert_models": ("operator/modelpress/compression/edge_quantizer.py",),
+    "tests.support.serving.convert_models": (
+        "operator/modelpress/compression/formats/litert/edge_quantizer.py",
+    ),
     "tests.support.serving.gpu_models": PRODUCT,
 }
 _PACKAGES = (

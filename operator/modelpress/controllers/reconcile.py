@@ -8,7 +8,7 @@ from functools import partial
 from modelpress.api import names
 from modelpress.api.conditions import Reason
 from modelpress.controllers.cluster import Cluster, Stale, TemplateRefused
-from modelpress.planning import objects
+from modelpress.planning.children import objects
 from modelpress.planning.explanation import Explanation
 from modelpress.planning.plan import decide
 from modelpress.planning.status import refused

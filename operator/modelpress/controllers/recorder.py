@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from modelpress.api.names import FIELD_MANAGER
-from modelpress.planning.objects import format_time
+from modelpress.planning.children.objects import format_time
 from modelpress.planning.types import Body, EventNote
 
 _MESSAGE_LIMIT = 1024  # characters of an Event's message

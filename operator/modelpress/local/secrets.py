@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from modelpress.api import metadata
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
+from modelpress.api.validation import metadata
 from modelpress.artifacts.credentials import plain
 
 MAX_BYTES = 2**20  # of all values of one Secret

@@ -19,9 +19,11 @@ import numpy as np
 import tensorflow as tf
 
 from modelpress.api.errors import ModelPressError
-from modelpress.models import keras_config, precision, saved_model_check
-from modelpress.models.layers_model import LayersModel
-from modelpress.models.limits import MAX_CONFIG_BYTES
+from modelpress.models.keras import config as keras_config
+from modelpress.models.keras import precision
+from modelpress.models.keras.layers_model import LayersModel
+from modelpress.models.safety.limits import MAX_CONFIG_BYTES
+from modelpress.models.saved_model import check as saved_model_check
 from modelpress.models.types import LoadedModel, first_line, invalid, unsupported
 
 LAYERS_FILE = "structure.json"

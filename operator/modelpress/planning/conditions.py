@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from modelpress.api.conditions import ConditionType, Reason
 from modelpress.api.status import Condition, Failure, RevisionReference
-from modelpress.planning.artifact import Artifact
+from modelpress.planning.artifacts.artifact import Artifact
+from modelpress.planning.children.objects import format_time
 from modelpress.planning.explanation import Explanation
-from modelpress.planning.objects import format_time
 from modelpress.planning.view import Facts
 
 _Verdict = tuple[bool, Explanation]

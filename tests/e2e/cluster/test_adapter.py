@@ -18,7 +18,7 @@ from modelpress.controllers.resources import WATCHED
 from modelpress.controllers.rest import Rest
 from modelpress.controllers.resync import GhostFound, Resync
 from modelpress.controllers.store import Entry, Store, owner_key, pack
-from modelpress.planning.drift import differs
+from modelpress.planning.children.drift import differs
 from modelpress.planning.types import EventNote, Key, Observed, Ref
 from tests.support.cluster.controlplane import ControlPlane, wait_until
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from modelpress.api import manifest
 from modelpress.api.crd import root_schema
+from modelpress.api.validation import manifest
 from tests.support import random_manifests
 from tests.support.bounds import breaches
 from tests.support.cluster.api import Api, ApiError, path

@@ -23,8 +23,8 @@ import pytest
 from modelpress.api.conditions import Reason
 from modelpress.api.defaults import CaBundle, Defaults, Proxy
 from modelpress.api.spec import Model, Spec
-from modelpress.artifacts import gs_source
-from modelpress.artifacts.transfer import Transfer
+from modelpress.artifacts.sources import gs as gs_source
+from modelpress.artifacts.sources.transfer import Transfer
 from modelpress.planning.render import connection
 from modelpress.planning.types import Observed, Settings
 from modelpress.planning.view import View

@@ -18,13 +18,18 @@ import pytest
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import MissingError, UnavailableError
 from modelpress.api.spec import Source
-from modelpress.artifacts import client, gs_source, http_source, patience, s3_source, sources
-from modelpress.artifacts.client import RegistryClient
+from modelpress.artifacts import patience
 from modelpress.artifacts.image import pack
 from modelpress.artifacts.patience import attempts, patiently, reset, unreached
-from modelpress.artifacts.sources import fetch
-from modelpress.artifacts.stores import open_store
-from modelpress.artifacts.transfer import Transfer
+from modelpress.artifacts.sources import base as sources
+from modelpress.artifacts.sources import gs as gs_source
+from modelpress.artifacts.sources import http as http_source
+from modelpress.artifacts.sources import s3 as s3_source
+from modelpress.artifacts.sources.base import fetch
+from modelpress.artifacts.sources.transfer import Transfer
+from modelpress.artifacts.stores import client
+from modelpress.artifacts.stores.base import open_store
+from modelpress.artifacts.stores.client import RegistryClient
 from tests.support.artifact_folders import KEY, contents, make
 from tests.support.gate import Gate, gate
 from tests.support.hub import Hub

@@ -9,7 +9,8 @@ from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobRequest
 from modelpress.api.errors import DataError, UsageError
 from modelpress.api.spec import Scheme
-from modelpress.compression import calibration, recipe
+from modelpress.compression import recipe
+from modelpress.compression.formats import calibration
 from tests.support.compressed import compress
 from tests.support.models import DigitsModels
 from tests.support.small_models import TrainedModel

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from modelpress.api.spec import Scheme
-from modelpress.compression import tflite_file
-from modelpress.compression.converter import Converter
-from modelpress.compression.forms.base import Mixture, Operator, example
-from modelpress.compression.forms.litert import LiteRTForms
+from modelpress.compression.formats.base import Mixture, Operator, example
+from modelpress.compression.formats.litert import tflite_file
+from modelpress.compression.formats.litert.backend import LiteRTForms
+from modelpress.compression.formats.litert.converter import Converter
 from modelpress.models.load import load
 from tests.support import format_models
 from tests.support.models import DigitsModels

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from modelpress.compression.converter import FLOAT32, Converter
+from modelpress.compression.formats.litert.converter import FLOAT32, Converter
 from modelpress.models.load import load
 from tests.support.serving.artifacts import make_artifact, worker
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from modelpress.api import manifest
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import ModelPressError
 from modelpress.api.spec import Scheme, Spec
-from modelpress.api.support import unsupported
+from modelpress.api.validation import manifest
+from modelpress.api.validation.support import unsupported
 from modelpress.compression import recipe
 from modelpress.models.load import load
 from modelpress.models.types import Kind, LoadedModel

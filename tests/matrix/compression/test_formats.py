@@ -12,14 +12,17 @@ import pytest
 
 from modelpress.api.errors import DataError
 from modelpress.api.spec import FineTuning, Scheme
-from modelpress.compression import calibration, dataset, tflite_file, training_data
-from modelpress.compression.channels.pruning import ChannelPruning
-from modelpress.compression.converter import Converter
-from modelpress.compression.forms.base import Form, Quantization
-from modelpress.compression.forms.litert import LiteRTForms
+from modelpress.compression.evaluation import dataset
+from modelpress.compression.formats import calibration
+from modelpress.compression.formats.base import Form, Quantization
+from modelpress.compression.formats.litert import tflite_file
+from modelpress.compression.formats.litert.backend import LiteRTForms
+from modelpress.compression.formats.litert.converter import Converter
+from modelpress.compression.passes.channels.pruning import ChannelPruning
 from modelpress.compression.passes.clip import WeightClipping
 from modelpress.compression.passes.finetune import MaskedFineTuning
 from modelpress.compression.passes.prune import ElementPruning
+from modelpress.compression.passes.training import training_data
 from modelpress.compression.passes.weights import EDITABLE
 from modelpress.models.load import load
 from modelpress.models.types import Array, Arrays, LoadedModel

@@ -12,12 +12,12 @@ import pytest
 from modelpress.api.spec import Metric, Scheme
 from modelpress.artifacts import weights
 from modelpress.artifacts.manifest import ComputeDtype
-from modelpress.compression import dataset, evaluation
-from modelpress.compression.forms.base import Form, Quantization
-from modelpress.compression.forms.tensorflow import TensorFlowForms
-from modelpress.compression.formula import TOLERANCE
-from modelpress.compression.passes import stored_weights
-from modelpress.compression.report import EvaluationReport, PassReport
+from modelpress.compression.evaluation import dataset, evaluation
+from modelpress.compression.formats.base import Form, Quantization
+from modelpress.compression.formats.formula import TOLERANCE
+from modelpress.compression.formats.tensorflow import stored_weights
+from modelpress.compression.formats.tensorflow.backend import TensorFlowForms
+from modelpress.compression.report.document import EvaluationReport, PassReport
 from modelpress.models.load import load
 from modelpress.models.types import Array, Kind, Role, original_bytes
 from tests.support import small_models

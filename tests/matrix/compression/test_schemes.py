@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from modelpress.api.spec import Metric, Scheme
-from modelpress.compression import calibration, dataset, evaluation, tflite_file
-from modelpress.compression.converter import Converter
-from modelpress.compression.forms.base import Form, Quantization
-from modelpress.compression.forms.litert import LiteRTForms
-from modelpress.compression.formula import TOLERANCE
-from modelpress.compression.passes import quantize
-from modelpress.compression.report import EvaluationReport, PassReport
+from modelpress.compression.evaluation import dataset, evaluation
+from modelpress.compression.formats import calibration
+from modelpress.compression.formats.base import Form, Quantization
+from modelpress.compression.formats.formula import TOLERANCE
+from modelpress.compression.formats.litert import quantize, tflite_file
+from modelpress.compression.formats.litert.backend import LiteRTForms
+from modelpress.compression.formats.litert.converter import Converter
+from modelpress.compression.report.document import EvaluationReport, PassReport
 from modelpress.models.load import load
 from modelpress.models.types import Array, original_bytes
 from tests.support import small_models

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from modelpress.artifacts.manifest import load_verified
-from modelpress.compression.candidates import BUDGET
+from modelpress.compression.auto.candidates import BUDGET
 from tests.support import auto_acceptance, twelve_models
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.compression import tflite_file
-from modelpress.compression.calibration import Calibration
-from modelpress.compression.converter import FLOAT32, Converter, Material
-from modelpress.compression.forms.base import example
-from modelpress.compression.forms.litert_model import LiteRTModel
+from modelpress.compression.formats.base import example
+from modelpress.compression.formats.calibration import Calibration
+from modelpress.compression.formats.litert import tflite_file
+from modelpress.compression.formats.litert.converter import FLOAT32, Converter, Material
+from modelpress.compression.formats.litert.model import LiteRTModel
 from modelpress.models import graph_model
 from modelpress.models.load import load
 from modelpress.models.types import Arrays, LoadedModel

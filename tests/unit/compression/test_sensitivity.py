@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from modelpress.compression import mixtures, sensitivity
-from modelpress.compression.forms.base import Operator
+from modelpress.compression.auto import mixtures, sensitivity
+from modelpress.compression.formats.base import Operator
 
 
 def operators(*sizes: int) -> list[Operator]:

@@ -9,8 +9,8 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.compression import training_data
-from modelpress.compression.training_data import Loss, TrainingData
+from modelpress.compression.passes.training import training_data
+from modelpress.compression.passes.training.training_data import Loss, TrainingData
 from modelpress.models.types import Array, Arrays, LoadedModel, TensorSpec
 
 ROWS = 20

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from modelpress import cli
-from modelpress.api import manifest
+from modelpress.api.validation import manifest
 from modelpress.local.plan import SETTINGS
-from modelpress.planning import objects
+from modelpress.planning.children import objects
 from modelpress.planning.plan import decide
 from modelpress.planning.preview import preview
 from modelpress.planning.types import Observed

@@ -9,7 +9,7 @@ from typing import Any
 
 from modelpress.api import identity, names
 from modelpress.api.spec import Spec
-from modelpress.planning.objects import format_time
+from modelpress.planning.children.objects import format_time
 from modelpress.planning.plan import decide
 from modelpress.planning.types import Body, EventNote, Observed, Plan, Settings
 

@@ -10,14 +10,14 @@ from keras import layers as kl
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.compression.channels import ids, slicing
-from modelpress.compression.channels.description import Effect, Side
-from modelpress.compression.channels.pruning import ChannelPruning
-from modelpress.compression.channels.rebuild import rebuild
-from modelpress.compression.channels.trace import trace
-from modelpress.compression.report import PassReport
+from modelpress.compression.passes.channels import ids, slicing
+from modelpress.compression.passes.channels.description import Effect, Side
+from modelpress.compression.passes.channels.pruning import ChannelPruning
+from modelpress.compression.passes.channels.rebuild import rebuild
+from modelpress.compression.passes.channels.trace import trace
+from modelpress.compression.report.document import PassReport
 from modelpress.models.graph_model import Signature
-from modelpress.models.layers_model import LayersModel
+from modelpress.models.keras.layers_model import LayersModel
 from modelpress.models.load import load
 from modelpress.models.types import TensorSpec
 from tests.support.models import DigitsModels
