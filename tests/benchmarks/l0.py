@@ -26,7 +26,7 @@ from modelpress.compression.report.document import PassReport
 from modelpress.models.load import load
 from modelpress.models.types import LoadedModel
 from tests.benchmarks.channels import mnist
-from tests.support.models import load_digits
+from tests.support.models.trained import load_digits
 
 SETTINGS = FineTuning(epochs=10, learning_rate="0.002")
 PENALTIES = ("1e-3", "1e-2", "1e-1", "1")

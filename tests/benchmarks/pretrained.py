@@ -23,7 +23,7 @@ from modelpress.models.load import load
 from modelpress.models.types import Array
 from tests.benchmarks import pretrained_models
 from tests.benchmarks.pretrained_models import Known, Predict, Pretrained
-from tests.support.compressed import Made, compress
+from tests.support.models.compressed import Made, compress
 
 _BATCH = 16
 

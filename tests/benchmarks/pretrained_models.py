@@ -26,7 +26,7 @@ from tests.benchmarks.pretrained_packages import (
     Package,
     unpacked,
 )
-from tests.support.small_models import TrainedModel
+from tests.support.models.small import TrainedModel
 
 Predict = Callable[[Mapping[str, Array]], dict[str, Array]]
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # fer's order

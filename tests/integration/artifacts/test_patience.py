@@ -31,10 +31,10 @@ from modelpress.artifacts.stores import client
 from modelpress.artifacts.stores.base import open_store
 from modelpress.artifacts.stores.client import RegistryClient
 from tests.support.artifact_folders import KEY, contents, make
-from tests.support.gate import Gate, gate
-from tests.support.hub import Hub
-from tests.support.object_stores import Azure, Gcs
-from tests.support.servers import S3, Registry, Web, free_port, write_secret
+from tests.support.servers.gate import Gate, gate
+from tests.support.servers.hub import Hub
+from tests.support.servers.object_stores import Azure, Gcs
+from tests.support.servers.servers import S3, Registry, Web, free_port, write_secret
 
 CONTENT = b"a model\n" * 1000
 BUDGET = patience.BUDGET_SECONDS

@@ -17,12 +17,12 @@ from modelpress.api.errors import DataError, MissingError, PermissionDenied, Una
 from modelpress.artifacts.image import pack
 from modelpress.artifacts.manifest import load_verified
 from modelpress.artifacts.stores.base import Store, open_store, renew_in_layout, unpack_layout
-from tests.support import needs
 from tests.support.artifact_folders import KEY, contents, make
-from tests.support.binaries import binary
-from tests.support.gate import gate
-from tests.support.servers import Registry, docker_secret, free_port, run_registry
-from tests.support.token_server import run_token_server
+from tests.support.servers import needs
+from tests.support.servers.binaries import binary
+from tests.support.servers.gate import gate
+from tests.support.servers.servers import Registry, docker_secret, free_port, run_registry
+from tests.support.servers.token_server import run_token_server
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from modelpress.artifacts import termination
 from modelpress.artifacts.stores.base import open_store
 from modelpress.compression import job
 from modelpress.compression.report import document as report
-from tests.support.models import DigitsModels
+from tests.support.models.trained import DigitsModels
 from tests.support.serving.artifacts import worker
 
 

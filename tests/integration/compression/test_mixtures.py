@@ -12,8 +12,8 @@ from modelpress.compression.formats.litert import tflite_file
 from modelpress.compression.formats.litert.backend import LiteRTForms
 from modelpress.compression.formats.litert.converter import Converter
 from modelpress.models.load import load
-from tests.support import format_models
-from tests.support.models import DigitsModels
+from tests.support.models import of_formats as format_models
+from tests.support.models.trained import DigitsModels
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from modelpress.compression.formats.litert.converter import Converter
 from modelpress.compression.formats.tensorflow.backend import TensorFlowForms
 from modelpress.models.load import load
 from modelpress.models.types import LoadedModel, original_bytes
-from tests.support.models import DigitsModels
+from tests.support.models.trained import DigitsModels
 
 RATIO = 1.5  # of the weights in float32 to the file, at least; files have some KB besides
 SCORE = 93  # percent

@@ -21,8 +21,8 @@ from modelpress.compression.report import document as report
 from modelpress.compression.report import terminal
 from modelpress.compression.report.document import Report
 from modelpress.models.types import TensorSpec
-from tests.support.compressed import job_request
-from tests.support.models import DigitsModels
+from tests.support.models.compressed import job_request
+from tests.support.models.trained import DigitsModels
 
 PRUNE_AND_CLIP = {
     "compression": {"pruning": {"sparsity": "50%"}, "quantization": {"scheme": "Int8Dynamic"}},

@@ -25,7 +25,7 @@ from modelpress.compression.report import document as report
 from modelpress.compression.report.document import PassReport, TrainingReport
 from modelpress.models.load import load
 from modelpress.models.types import Array, LoadedModel, Role
-from tests.support.models import Digits, DigitsModels
+from tests.support.models.trained import Digits, DigitsModels
 
 EPOCHS = FineTuning(epochs=4)
 

@@ -12,8 +12,8 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.models.load import load
 from modelpress.models.types import Kind, Role
-from tests.support.models import DigitsModels
-from tests.support.refused_models import refused
+from tests.support.hostile.refused_models import refused
+from tests.support.models.trained import DigitsModels
 
 
 @pytest.fixture(scope="module")

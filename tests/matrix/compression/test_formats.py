@@ -1,6 +1,6 @@
 """Every format and layer kind that is promised, with every step: what works, and what is refused and why.
 
-The expectations are those of `tests.support.formats`, from which the table in docs/compression.md comes.
+The expectations are `tests.support.models.formats`, from which the table in docs/compression.md comes too.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,8 +26,8 @@ from modelpress.compression.passes.training import training_data
 from modelpress.compression.passes.weights import EDITABLE
 from modelpress.models.load import load
 from modelpress.models.types import Array, Arrays, LoadedModel
-from tests.support import format_models
-from tests.support.formats import CASES, Case, Step
+from tests.support.models import of_formats as format_models
+from tests.support.models.formats import CASES, Case, Step
 
 ROWS = 64
 EQUAL = 1e-4  # of the largest output, at least of 1: float32 sums in another order

@@ -20,10 +20,10 @@ from modelpress.compression.formats.tensorflow.stored_weights import SCHEMES
 from modelpress.compression.report import document as report
 from modelpress.compression.report.document import Report
 from modelpress.models.load import load
-from tests.support import small_models
-from tests.support.compressed import job_request
-from tests.support.models import DigitsModels
-from tests.support.small_models import TrainedModel
+from tests.support.models import small as small_models
+from tests.support.models.compressed import job_request
+from tests.support.models.small import TrainedModel
+from tests.support.models.trained import DigitsModels
 
 
 @pytest.fixture(scope="module")

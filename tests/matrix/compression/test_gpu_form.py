@@ -20,10 +20,10 @@ from modelpress.compression.formats.tensorflow.backend import TensorFlowForms
 from modelpress.compression.report.document import EvaluationReport, PassReport
 from modelpress.models.load import load
 from modelpress.models.types import Array, Kind, Role, original_bytes
-from tests.support import small_models
-from tests.support.models import DigitsModels
-from tests.support.small_models import TrainedModel
-from tests.support.variables import Variable
+from tests.support.models import small as small_models
+from tests.support.models.small import TrainedModel
+from tests.support.models.trained import DigitsModels
+from tests.support.models.variables import Variable
 
 MODELS = ("cnn", "wide", "text", "attention", "depthwise", "seed")
 SCHEMES = stored_weights.SCHEMES

@@ -18,9 +18,9 @@ from modelpress.compression.formats.litert.converter import Converter
 from modelpress.compression.report.document import EvaluationReport, PassReport
 from modelpress.models.load import load
 from modelpress.models.types import Array, original_bytes
-from tests.support import small_models
-from tests.support.models import DigitsModels
-from tests.support.small_models import TrainedModel
+from tests.support.models import small as small_models
+from tests.support.models.small import TrainedModel
+from tests.support.models.trained import DigitsModels
 
 MODELS = ("mlp", "cnn", "depthwise", "text")
 SCHEMES = quantize.SCHEMES

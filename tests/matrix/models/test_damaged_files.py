@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.damage import damaged
-from tests.support.hostile_process import load_all
+from tests.support.hostile.damage import damaged
+from tests.support.hostile.process import load_all
 
 COUNT = 500  # damaged copies of each kind of file
 

@@ -17,7 +17,7 @@ from modelpress.compression.formats.litert.model import LiteRTModel
 from modelpress.models import graph_model
 from modelpress.models.load import load
 from modelpress.models.types import Arrays, LoadedModel
-from tests.support import format_models as made
+from tests.support.models import of_formats as made
 
 KINDS = (
     made.functional,

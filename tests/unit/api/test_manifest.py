@@ -7,7 +7,7 @@ import pytest
 from modelpress.api.crd import RULES, root_schema
 from modelpress.api.spec import Spec
 from modelpress.api.validation import manifest
-from tests.support.bounds import Breach, breaches
+from tests.support.hostile.bounds import Breach, breaches
 from tests.support.manifest_table import GPU, Row, rows
 from tests.support.manifest_table import manifest as text_of
 

@@ -6,7 +6,7 @@ import pytest
 from modelpress.compression.evaluation import weight_stats
 from modelpress.compression.formats.litert.tflite_file import Constant
 from modelpress.models.types import Array, Role
-from tests.support.variables import Variable
+from tests.support.models.variables import Variable
 
 random = np.random.default_rng(2)
 

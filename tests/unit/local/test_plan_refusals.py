@@ -16,7 +16,8 @@ from modelpress.planning.children import objects
 from modelpress.planning.plan import decide
 from modelpress.planning.preview import preview
 from modelpress.planning.types import Observed
-from tests.support import manifest_table, random_manifests
+from tests.support import manifest_table
+from tests.support.hostile import random_manifests
 
 ACCEPTED = (
     "",

@@ -24,7 +24,7 @@ from modelpress.compression.passes.training.training_data import TrainingData
 from modelpress.compression.report.document import EpochReport, PassReport
 from modelpress.models.load import load
 from modelpress.models.types import LoadedModel
-from tests.support.models import Digits, DigitsModels
+from tests.support.models.trained import Digits, DigitsModels
 
 Loaded = tuple[LoadedModel, TrainingData]
 Opener = Callable[[Path], Loaded]

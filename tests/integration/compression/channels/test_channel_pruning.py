@@ -20,7 +20,7 @@ from modelpress.models.graph_model import Signature
 from modelpress.models.keras.layers_model import LayersModel
 from modelpress.models.load import load
 from modelpress.models.types import TensorSpec
-from tests.support.models import DigitsModels
+from tests.support.models.trained import DigitsModels
 
 Block = Callable[[Any], Any]  # a tensor of 8 or 16 channels to one
 IMAGE, SEQUENCE, VECTOR = (8, 8, 3), (8, 3), (12,)

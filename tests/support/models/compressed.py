@@ -10,7 +10,7 @@ from modelpress.artifacts.manifest import MODEL_FILE, ArtifactManifest
 from modelpress.compression import pipeline, recipe
 from modelpress.compression.report import document as report
 from modelpress.compression.report.document import PassReport, Report
-from tests.support.small_models import TrainedModel
+from tests.support.models.small import TrainedModel
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """The table of models and formats in docs/compression.md.
 
-`make formats` or `python -m tests.support.formats_table` writes it.
+`make formats` or `python -m tests.support.models.formats_table` writes it.
 """
 
 from collections.abc import Iterator
 
-from tests.support import page_tables
-from tests.support.formats import CASES, Case, Refusal, Step
-from tests.support.page_tables import PAGE, row
+from tests.support.models import page_tables
+from tests.support.models.formats import CASES, Case, Refusal, Step
+from tests.support.models.page_tables import PAGE, row
 
 
 def main() -> None:

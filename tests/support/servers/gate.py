@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from tests.support.servers import free_port
+from tests.support.servers.servers import free_port
 
 
 class Gate:

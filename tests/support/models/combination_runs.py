@@ -12,8 +12,8 @@ from modelpress.artifacts import manifest as manifests
 from modelpress.compression import pipeline, recipe
 from modelpress.compression.report import document as report
 from modelpress.models.types import Kind
-from tests.support.combinations import CHANNELS, Combination
-from tests.support.models import DigitsModels
+from tests.support.models.combinations import CHANNELS, Combination
+from tests.support.models.trained import DigitsModels
 
 ROWS = 256  # of each data set
 

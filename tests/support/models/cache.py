@@ -14,15 +14,15 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tests.support.binaries import cache
+from tests.support.servers.binaries import cache
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 PRODUCT = tuple(f"operator/modelpress/{name}" for name in ("api", "artifacts", "compression", "models"))
 # the files and folders, beside the program's own file, that decide what it makes
 _SOURCES: dict[str, tuple[str, ...]] = {
-    "tests.support.models": (),
-    "tests.support.small_models": ("tests/support/models.py",),
-    "tests.support.twelve_models": (),
+    "tests.support.models.trained": (),
+    "tests.support.models.small": ("tests/support/models/trained.py",),
+    "tests.support.models.twelve": (),
     "tests.support.serving.convert_models": (
         "operator/modelpress/compression/formats/litert/edge_quantizer.py",
     ),

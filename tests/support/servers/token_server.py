@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from tests.support.servers import PASSWORD, USER
+from tests.support.servers.servers import PASSWORD, USER
 
 SERVICE, ISSUER, KEY_ID = "test-registry", "test-issuer", "test-key"
 

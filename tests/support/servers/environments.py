@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tests.support.binaries import cache
+from tests.support.servers.binaries import cache
 
 TFSERVING = ("tensorflow-serving-api==2.21.0",)
 TRITON = ("tritonclient[http,grpc]==2.73.0",)  # without the extras it has no client at all

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from modelpress.api.conditions import Reason
-from tests.support.hostile import Bench, Row
+from tests.support.hostile.files import Bench, Row
 
 Config = dict[str, Any]
 _CODE = "not in the file"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from modelpress.api.conditions import Reason
-from tests.support.hostile import Bench, Row
+from tests.support.hostile.files import Bench, Row
 
 Compute = Callable[[Any, Bench, Any, Any], Any]  # TensorFlow, the bench, a 4 x 4 variable, rows of 4
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modelpress.api.spec import Metric
-from tests.support import model_cache
-from tests.support.small_models import TrainedModel
+from tests.support.models import cache as model_cache
+from tests.support.models.small import TrainedModel
 
 SHADES = 8
 TOKENS = 49 * SHADES
@@ -41,7 +41,7 @@ class Kind:
 
 def train(name: str, folder: Path) -> TrainedModel:
     """Write the model `name` of KINDS, trained once, into a folder."""
-    model_cache.copy("tests.support.twelve_models", folder, name)
+    model_cache.copy("tests.support.models.twelve", folder, name)
     return _below(folder, name)
 
 

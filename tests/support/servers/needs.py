@@ -1,10 +1,10 @@
-"""What a test needs of the programs in `tests.support.binaries`."""
+"""What a test needs of the programs in `tests.support.servers.binaries`."""
 
 import os
 
 import pytest
 
-from tests.support import binaries
+from tests.support.servers import binaries
 
 
 def program(name: str) -> None:

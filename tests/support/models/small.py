@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tests.support import model_cache
-from tests.support.models import load_digits
+from tests.support.models import cache as model_cache
+from tests.support.models.trained import load_digits
 
 SHADES = 8
 TOKENS = 64 * SHADES
@@ -45,7 +45,7 @@ def tokens(images: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
 
 
 def _copied(name: str, folder: Path) -> TrainedModel:
-    model_cache.copy("tests.support.small_models", folder, name)
+    model_cache.copy("tests.support.models.small", folder, name)
     return _below(folder, name)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.support.hostile import Bench, Row
+from tests.support.hostile.files import Bench, Row
 
 Edit = Callable[[Any, Bench], None]  # of the MetaGraphDef
 

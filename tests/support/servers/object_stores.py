@@ -1,7 +1,7 @@
 """Object stores beside S3, each on a free loopback port: fake-gcs-server, Azurite, and a mock of the Hub.
 
 Functions are context managers. A conftest.py turns them into fixtures with
-`from tests.support.object_stores import *`: `gcs`, `azure`, `hub`.
+`from tests.support.servers.object_stores import *`: `gcs`, `azure`, `hub`.
 """
 
 import base64
@@ -17,11 +17,11 @@ import httpx
 import pytest
 from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, generate_container_sas
 
-from tests.support import needs
-from tests.support.binaries import binary, cache
-from tests.support.hub import Hub, run_hub
-from tests.support.node_programs import azurite
-from tests.support.servers import free_port, running, wait, write_secret
+from tests.support.servers import needs
+from tests.support.servers.binaries import binary, cache
+from tests.support.servers.hub import Hub, run_hub
+from tests.support.servers.node_programs import azurite
+from tests.support.servers.servers import free_port, running, wait, write_secret
 
 __all__ = ["azure", "gcs", "hub"]
 

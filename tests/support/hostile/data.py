@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from modelpress.api.conditions import Reason
-from tests.support.hostile import Bench, Row
-from tests.support.hostile_keras import _Payload, _touch
+from tests.support.hostile.files import Bench, Row
+from tests.support.hostile.keras import _Payload, _touch
 
 _X = np.zeros((4, 64), np.float32)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "compression.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "compression.md"
 
 
 def rewritten(text: str, name: str, lines: Iterable[str]) -> str:

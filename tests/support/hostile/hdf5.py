@@ -10,8 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tests.support.hostile import Bench, Row
-from tests.support.hostile_keras import _lambda as keras_lambda
+from tests.support.hostile.files import Bench, Row
+from tests.support.hostile.keras import _lambda as keras_lambda
 
 Edit = Callable[[h5py.File, Bench], None]
 

@@ -1,7 +1,7 @@
 """Real servers for tests: an OCI registry, an S3 server and a web server, each on a free loopback port.
 
 Functions are context managers. A conftest.py turns them into fixtures with
-`from tests.support.servers import *`: `registry`, `protected_registry`, `s3`, `web`.
+`from tests.support.servers.servers import *`: `registry`, `protected_registry`, `s3`, `web`.
 """
 
 import base64
@@ -23,8 +23,8 @@ import pytest
 import s3fs
 import yaml
 
-from tests.support import needs
-from tests.support.binaries import binary
+from tests.support.servers import needs
+from tests.support.servers.binaries import binary
 
 __all__ = ["protected_registry", "registry", "s3", "web"]
 

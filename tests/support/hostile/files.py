@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelpress.api.conditions import Reason
-from tests.support.models import DigitsModels
+from tests.support.models.trained import DigitsModels
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,12 @@ class Row:
 
 def table() -> list[Row]:
     """Return all hostile files."""
-    from tests.support import (
-        hostile_archives,
-        hostile_data,
-        hostile_graphs,
-        hostile_hdf5,
-        hostile_keras,
-        hostile_saved_models,
-    )
+    from tests.support.hostile import archives as hostile_archives
+    from tests.support.hostile import data as hostile_data
+    from tests.support.hostile import graphs as hostile_graphs
+    from tests.support.hostile import hdf5 as hostile_hdf5
+    from tests.support.hostile import keras as hostile_keras
+    from tests.support.hostile import saved_models as hostile_saved_models
 
     modules = (
         hostile_keras,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelpress import logs
-from tests.support import model_cache
+from tests.support.models import cache as model_cache
 
 logs.quiet_tensorflow()
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -60,7 +60,7 @@ def load_digits() -> Digits:
 
 def build(folder: Path) -> DigitsModels:
     """Write the models and the data, trained once, into a folder."""
-    model_cache.copy("tests.support.models", folder)
+    model_cache.copy("tests.support.models.trained", folder)
     return _below(folder)
 
 

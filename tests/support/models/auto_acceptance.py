@@ -10,8 +10,8 @@ import numpy as np
 from modelpress.api.spec import Metric, Scheme
 from modelpress.compression.evaluation import holdout
 from modelpress.compression.report.document import EvaluationReport, SearchReport
-from tests.support.compressed import Made, compress
-from tests.support.small_models import TrainedModel
+from tests.support.models.compressed import Made, compress
+from tests.support.models.small import TrainedModel
 
 MAX_DROP = 0.5  # percentage points
 SMALL = 3.5  # times

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-KERAS_2 = Path(__file__).parent / "data" / "keras2_recurrent.h5"
+KERAS_2 = Path(__file__).parents[1] / "data" / "keras2_recurrent.h5"
 WORDS = 64  # of the embeddings
 _WIDTH = 32
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def load_all(files: Sequence[tuple[Path, bool]], warm: Sequence[Path], work: Pat
             "files": [[str(path), is_data] for path, is_data in waiting],
         }
         done = subprocess.run(
-            [sys.executable, "-m", "tests.support.load_hostile"],
+            [sys.executable, "-m", "tests.support.hostile.load"],
             input=json.dumps(request),
             env=environment(home),
             cwd=home,

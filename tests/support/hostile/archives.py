@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from modelpress.models.safety import limits
-from tests.support.hostile import Bench, Row
+from tests.support.hostile.files import Bench, Row
 
 
 def _zip(

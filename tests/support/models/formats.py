@@ -1,7 +1,7 @@
 """What works on models of which format, and what is refused and why.
 
 `tests/matrix/compression/test_formats.py` runs every cell for real and asserts what stands here;
-`tests/support/formats_table.py` renders the same as the table of docs/compression.md.
+`tests/support/models/formats_table.py` renders the same as the table of docs/compression.md.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from tests.support import format_models as models
+from tests.support.models import of_formats as models
 
 
 class Step(StrEnum):

@@ -1,6 +1,6 @@
 """The tables of combinations in docs/compression.md.
 
-`make formats` or `python -m tests.support.combinations_table` writes them.
+`make formats` or `python -m tests.support.models.combinations_table` writes them.
 """
 
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from modelpress.api.spec import DeviceType
 from modelpress.models.types import Kind
-from tests.support import page_tables
-from tests.support.combinations import PRUNINGS, SCHEMES, Combination, every, expected
-from tests.support.page_tables import PAGE, row
+from tests.support.models import page_tables
+from tests.support.models.combinations import PRUNINGS, SCHEMES, Combination, every, expected
+from tests.support.models.page_tables import PAGE, row
 
 BASE = Combination(None, "none", clipping=False, tuning=False, device=DeviceType.CPU, kind=Kind.LAYERS)
 
