@@ -1,4 +1,4 @@
-"""How far a transfer has come, told a few times and not for every piece."""
+"""How far a transfer has come, reported a few times and not for every piece."""
 
 import logging
 

@@ -100,8 +100,8 @@ class Forms:
         if name not in self._originals:
             self._originals[name] = _Original(self._models[name], self._converter, self._folder / name)
         original = self._originals[name]
-        wanted = Quantization(scheme, original.calibration if scheme is Scheme.INT8_STATIC else None)
-        form, step = original.forms.quantized(wanted, self._folder / name / f"{scheme.value} form")
+        expected = Quantization(scheme, original.calibration if scheme is Scheme.INT8_STATIC else None)
+        form, step = original.forms.quantized(expected, self._folder / name / f"{scheme.value} form")
         found = original.predict(form, self._folder / name / scheme.value)
         scores = evaluation.score(Metric.ACCURACY, original.data.labels, original.outputs, found)
         return Quantized(form, step, scores, original_bytes(original.model) / form.bytes)

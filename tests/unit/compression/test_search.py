@@ -54,8 +54,8 @@ class ArrayForms:
     def float32(self) -> Form:
         return Form(Path(), (), Classes())
 
-    def quantized(self, wanted: Quantization, folder: Path) -> tuple[Form, PassReport]:
-        found = self.made[wanted.scheme]
+    def quantized(self, expected: Quantization, folder: Path) -> tuple[Form, PassReport]:
+        found = self.made[expected.scheme]
         if isinstance(found, str):
             raise unsupported(found)
         return self._write(folder, *found)

@@ -48,7 +48,7 @@ def _last(model: dict[str, Any]) -> Iterator[dict[str, Any]]:
         names = set(_names(settings["output_layers"]))
         layers = [layer for layer in layers if layer["config"].get("name") in names]
     else:
-        layers = layers[-1:]  # of a sequential model
+        layers = layers[-1:]  # a sequential model's last layer
     for layer in layers:
         if "layers" in layer["config"]:
             yield layer

@@ -60,9 +60,9 @@ class _BoundedFile(io.FileIO):
         return super().read(size) or b""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move to a place; one before the start of the file is what a broken list of entries names."""
+        """Move to a position; one before the start of the file is what a broken list of entries names."""
         if whence == 0 and offset < 0:
-            raise zipfile.BadZipFile("its list of entries names a place before its start")
+            raise zipfile.BadZipFile("its list of entries names a position before its start")
         return super().seek(offset, whence)
 
 
