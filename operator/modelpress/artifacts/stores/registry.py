@@ -13,11 +13,18 @@ import urllib3
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError, MissingError, UnavailableError
 from modelpress.artifacts.credentials import registry_login
-from modelpress.artifacts.image import KEY_ANNOTATION, MANIFEST_TYPE, Blob, Descriptor, Image, sha256_digest
+from modelpress.artifacts.image import (
+    KEY_ANNOTATION,
+    MANIFEST_TYPE,
+    Blob,
+    Descriptor,
+    Image,
+    key_tag,
+    sha256_digest,
+)
 from modelpress.artifacts.meter import Meter
 from modelpress.artifacts.stores.client import RegistryClient, speaks_plain_http
 from modelpress.artifacts.stores.unpack import DIGEST, MAX_DOCUMENT, copy_verified, corrupt, parse, unpack
-from modelpress.artifacts.tags import key_tag
 
 _ACCEPT = {"Accept": MANIFEST_TYPE}  # without it a registry may say that there is no such manifest
 _PIECE = 2**20
