@@ -8,7 +8,7 @@ a byte (`int4`), in a tensor of one dimension. The metadata entry `modelpress` i
 shape and the axis of each variable, in the model's order.
 
 The format is https://github.com/huggingface/safetensors: a header of sizes, which must fill the file exactly,
-and plain numbers. Files are mapped, and read one tensor at a time. Must not import TensorFlow.
+and plain numbers. Files are mapped, and read one tensor at a time.
 """
 
 from collections.abc import Container, Iterable, Iterator

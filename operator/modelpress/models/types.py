@@ -1,7 +1,4 @@
-"""What a loaded model is: named inputs and outputs, and weights that passes can read and write.
-
-Must not import TensorFlow: passes and metrics are plain numpy and are tested without it.
-"""
+"""What a loaded model is: named inputs and outputs, and weights that passes can read and write."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

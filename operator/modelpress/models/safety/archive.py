@@ -3,7 +3,7 @@
 Checked before a byte is written: every name stays inside the target, entries are plain files and folders (no
 symbolic or hard links, no devices), their number, their total size and the ratio of unpacked to packed size
 are bounded. The sizes that an archive declares are enforced while it is unpacked, and no list of entries is
-read that would not fit in memory. Must not import TensorFlow.
+read that would not fit in memory.
 """
 
 import gzip

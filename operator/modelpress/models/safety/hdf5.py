@@ -3,7 +3,6 @@
 Refused: links other than hard links, external and virtual storage, compressed and otherwise filtered arrays
 (a filter can be a plug-in, and a chunk unpacks to any size; Keras writes none), references and text as data,
 attributes other than numbers and text, arrays that together are larger than the file.
-Must not import TensorFlow.
 """
 
 from collections.abc import Iterator

@@ -3,7 +3,7 @@
 A list holds references into global heaps, and each can name the same long text, which the file holds once:
 64 KiB of references would become gigabytes. HDF5 shows a length only by reading, so the heaps are read here
 (HDF5 File Format Specification 3.0, section III.E): a text above LONG must be referred to once. Newer h5py
-writes the names of layers as such lists. Must not import TensorFlow.
+writes the names of layers as such lists.
 """
 
 import mmap

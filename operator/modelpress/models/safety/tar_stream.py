@@ -3,7 +3,7 @@
 The `tarfile` module reads extended headers and maps of sparse files whole, however long they say that they
 are, and keeps all of them: a small compressed file can fill the memory. Here every read is bounded and
 nothing is kept. Formats: POSIX ustar and pax (IEEE Std 1003.1, "pax - portable archive interchange"), and
-the long names of GNU tar. Must not import TensorFlow.
+the long names of GNU tar.
 """
 
 import tarfile

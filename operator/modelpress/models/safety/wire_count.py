@@ -1,7 +1,7 @@
 """Counting the parts of a serialized SavedModel before it is parsed.
 
 A node of two bytes takes a hundred once it is parsed, so their number is bounded first. Only lengths are read
-(Protocol Buffers, "Encoding"). Must not import TensorFlow.
+(Protocol Buffers, "Encoding").
 """
 
 from typing import Any
