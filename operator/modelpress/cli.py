@@ -197,7 +197,7 @@ def serve(context: click.Context, /, directory: Path, **options: Any) -> None:
     is given replaces its field.
     """
     from modelpress.artifacts.termination import report as report_end  # noqa: PLC0415
-    from modelpress.local.folders import artifact_files  # noqa: PLC0415
+    from modelpress.local.artifact_files import artifact_files  # noqa: PLC0415
     from modelpress.serving.worker import ProcessOptions  # noqa: PLC0415
     from modelpress.serving.worker import main as serve_folder  # noqa: PLC0415
 

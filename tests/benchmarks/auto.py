@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from modelpress.compression.report import Candidate
-from tests.support import auto_acceptance, twelve_models
-from tests.support.auto_acceptance import Outcome
+from modelpress.compression.report.document import Candidate
+from tests.support.models import auto_acceptance
+from tests.support.models import twelve as twelve_models
+from tests.support.models.auto_acceptance import Outcome
 
 _NUMBERS = f"{'bytes':>7}{'file':>7}{'score':>8}{'drop':>7}{'batch 1':>9}{'batch 32':>9}"
 

@@ -12,14 +12,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from modelpress.compression import dataset, latency
-from modelpress.compression.forms.litert_model import LiteRTModel
-from modelpress.compression.latency import Timing
-from modelpress.compression.passes import quantize
+from modelpress.compression.evaluation import dataset, latency
+from modelpress.compression.evaluation.latency import Timing
+from modelpress.compression.formats.litert import quantize
+from modelpress.compression.formats.litert.model import LiteRTModel
 from modelpress.models.load import load
-from tests.support import twelve_models
-from tests.support.compressed import Made, compress
-from tests.support.small_models import TrainedModel
+from tests.support.models import twelve as twelve_models
+from tests.support.models.compressed import Made, compress
+from tests.support.models.small import TrainedModel
 
 KINDS = ("MLP", "wide MLP", "CNN", "MNIST CNN", "residual", "ViT", "text", "LSTM")
 _SPEEDS = f"{'LiteRT 1':>10}{'32':>8}{'TF 1':>9}{'32':>8}"

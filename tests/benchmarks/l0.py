@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 
 from modelpress.api.spec import FineTuning
-from modelpress.compression import training_data
 from modelpress.compression.passes.finetune import MaskedFineTuning
 from modelpress.compression.passes.l0 import L0Penalty
 from modelpress.compression.passes.prune import prune
+from modelpress.compression.passes.training import training_data
 from modelpress.compression.passes.weights import EDITABLE
-from modelpress.compression.report import PassReport
+from modelpress.compression.report.document import PassReport
 from modelpress.models.load import load
 from modelpress.models.types import LoadedModel
 from tests.benchmarks.channels import mnist
-from tests.support.models import load_digits
+from tests.support.models.trained import load_digits
 
 SETTINGS = FineTuning(epochs=10, learning_rate="0.002")
 PENALTIES = ("1e-3", "1e-2", "1e-1", "1")

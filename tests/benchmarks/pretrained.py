@@ -16,14 +16,14 @@ import numpy as np
 
 from modelpress import logs
 from modelpress.artifacts.manifest import TensorSpec
-from modelpress.compression.forms.litert_model import LiteRTModel
-from modelpress.compression.passes import quantize
+from modelpress.compression.formats.litert import quantize
+from modelpress.compression.formats.litert.model import LiteRTModel
 from modelpress.models import types
 from modelpress.models.load import load
 from modelpress.models.types import Array
 from tests.benchmarks import pretrained_models
 from tests.benchmarks.pretrained_models import Known, Predict, Pretrained
-from tests.support.compressed import Made, compress
+from tests.support.models.compressed import Made, compress
 
 _BATCH = 16
 

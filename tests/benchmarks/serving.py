@@ -22,7 +22,7 @@ import numpy as np
 import psutil
 
 from modelpress.api.spec import Parallelism
-from modelpress.compression import edge_quantizer
+from modelpress.compression.formats.litert import edge_quantizer
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.loading import load
 from modelpress.serving.placement.parallelism import DataParallel, Pipeline, Stage

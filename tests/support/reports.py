@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from modelpress.compression.report import Report
+from modelpress.compression.report.document import Report
 
 
 def metric(name: str, original: float, compressed: float, **fields: Any) -> dict[str, Any]:

@@ -10,30 +10,22 @@ from modelpress.api.contract import JobRequest
 from modelpress.api.spec import Scheme
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts.manifest import ArtifactManifest
-from modelpress.compression import (
-    calibration,
-    candidates,
-    dataset,
-    latency,
-    measurement,
-    recipe,
-    report,
-    result,
-    row_scores,
-    search,
-    training_data,
-    weight_stats,
-)
-from modelpress.compression.channels.l0 import ChannelL0Penalty
-from modelpress.compression.channels.pruning import ChannelPruning
-from modelpress.compression.dataset import Dataset
-from modelpress.compression.forms import devices
-from modelpress.compression.forms.base import Form, Forms, Quantization, check_numbers
-from modelpress.compression.latency import Timing
-from modelpress.compression.measurement import Measurement
-from modelpress.compression.report import PassReport, Report, SearchReport
+from modelpress.compression import recipe
+from modelpress.compression.auto import candidates, search
+from modelpress.compression.evaluation import dataset, latency, measurement, row_scores, weight_stats
+from modelpress.compression.evaluation.dataset import Dataset
+from modelpress.compression.evaluation.latency import Timing
+from modelpress.compression.evaluation.measurement import Measurement
+from modelpress.compression.formats import calibration, devices
+from modelpress.compression.formats.base import Form, Forms, Quantization, check_numbers
+from modelpress.compression.passes.channels.l0 import ChannelL0Penalty
+from modelpress.compression.passes.channels.pruning import ChannelPruning
+from modelpress.compression.passes.training import training_data
+from modelpress.compression.passes.training.training_data import TrainingData
+from modelpress.compression.report import assemble as result
+from modelpress.compression.report import document as report
+from modelpress.compression.report.document import PassReport, Report, SearchReport
 from modelpress.compression.steps import Steps
-from modelpress.compression.training_data import TrainingData
 from modelpress.models.load import load
 from modelpress.models.types import Array, LoadedModel, original_bytes
 

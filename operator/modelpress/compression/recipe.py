@@ -10,9 +10,10 @@ from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobRequest
 from modelpress.api.errors import UsageError
 from modelpress.api.spec import Data, DeviceType, FineTuning, Granularity, Pruning, Scheme, Source
-from modelpress.compression.channels.l0 import ChannelL0Penalty
-from modelpress.compression.channels.pruning import DISTILLATION, ChannelPruning
-from modelpress.compression.passes import quantize, stored_weights
+from modelpress.compression.formats.litert import quantize
+from modelpress.compression.formats.tensorflow import stored_weights
+from modelpress.compression.passes.channels.l0 import ChannelL0Penalty
+from modelpress.compression.passes.channels.pruning import DISTILLATION, ChannelPruning
 from modelpress.compression.passes.clip import WeightClipping
 from modelpress.compression.passes.finetune import MaskedFineTuning
 from modelpress.compression.passes.l0 import L0Penalty

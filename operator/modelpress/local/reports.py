@@ -9,11 +9,13 @@ from modelpress.api.errors import UsageError
 from modelpress.api.spec import Evaluation
 from modelpress.api.text import printable, printable_json
 from modelpress.artifacts.manifest import REPORT_FILE
-from modelpress.compression import report, report_html, report_text
-from modelpress.compression.report import Report
-from modelpress.compression.report_html import Verdict
-from modelpress.local.folders import artifact_files, stored_files
-from modelpress.planning import gate
+from modelpress.compression.report import document as report
+from modelpress.compression.report import terminal
+from modelpress.compression.report.document import Report
+from modelpress.compression.report.html import page as report_html
+from modelpress.compression.report.html.page import Verdict
+from modelpress.local.artifact_files import artifact_files, stored_files
+from modelpress.planning.artifacts import gate
 
 
 def show(directory: Path, *, as_json: bool, html: Path | None = None) -> None:
@@ -28,13 +30,13 @@ def show(directory: Path, *, as_json: bool, html: Path | None = None) -> None:
         elif as_json:
             click.echo(printable_json((folder / REPORT_FILE).read_text(encoding="utf-8")), nl=False)
         else:
-            report_text.show(found)
+            terminal.show(found)
 
 
 def show_stored(layout: Path, digest: str) -> None:
     """Print the report of an artifact in an OCI layout. Raises MissingError, DataError."""
     with stored_files(layout, digest) as folder:
-        report_text.show(report.load(folder))
+        terminal.show(report.load(folder))
 
 
 def verdict(found: Report) -> Verdict | None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from modelpress.api.errors import DataError
-from modelpress.compression.conversion_server import operations
-from modelpress.compression.converter import FLOAT32, Converter
+from modelpress.compression.formats.litert.conversion_server import operations
+from modelpress.compression.formats.litert.converter import FLOAT32, Converter
 from modelpress.models.types import ExportedModel
 
 

@@ -18,9 +18,10 @@ from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobFailure, JobRequest, JobResult
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts import termination
-from modelpress.artifacts.stores import open_store
-from modelpress.compression import job, report
-from tests.support.models import DigitsModels
+from modelpress.artifacts.stores.base import open_store
+from modelpress.compression import job
+from modelpress.compression.report import document as report
+from tests.support.models.trained import DigitsModels
 from tests.support.serving.artifacts import worker
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from modelpress.api.spec import Scheme
-from modelpress.compression import tflite_file
-from modelpress.compression.converter import Converter
-from modelpress.compression.forms.base import Mixture, Operator, example
-from modelpress.compression.forms.litert import LiteRTForms
+from modelpress.compression.formats.base import Mixture, Operator, example
+from modelpress.compression.formats.litert import tflite_file
+from modelpress.compression.formats.litert.backend import LiteRTForms
+from modelpress.compression.formats.litert.converter import Converter
 from modelpress.models.load import load
-from tests.support import format_models
-from tests.support.models import DigitsModels
+from tests.support.models import of_formats as format_models
+from tests.support.models.trained import DigitsModels
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +60,14 @@ def test_a_trial_quantizes_what_it_names_and_nothing_else(cnn: LiteRTForms, tmp_
 
 def test_weights_only_operators_are_closer_to_float32_and_as_small(cnn: LiteRTForms, tmp_path: Path) -> None:
     images = np.random.default_rng(0).random((64, 8, 8, 1), np.float32)
-    wanted = cnn.float32.model.call({"image": images})["digit"]
+    expected = cnn.float32.model.call({"image": images})["digit"]
     every: dict[Operator, Scheme] = dict.fromkeys(cnn.operators, Scheme.INT8_DYNAMIC)
     dynamic = cnn.trial(Mixture(Scheme.INT8_DYNAMIC, every), tmp_path / "dynamic")
     weights = dict.fromkeys(cnn.operators, Scheme.INT8_WEIGHTS)
     only, report = cnn.mixed(Mixture(Scheme.INT8_DYNAMIC, weights), tmp_path / "weights")
-    errors = [np.abs(form.model.call({"image": images})["digit"] - wanted).max() for form in (dynamic, only)]
+    errors = [
+        np.abs(form.model.call({"image": images})["digit"] - expected).max() for form in (dynamic, only)
+    ]
     assert errors[1] < errors[0]
     assert only.bytes < dynamic.bytes * 1.2
     assert report.parameters["scheme"] == "Int8Dynamic"

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 
 from modelpress.api.spec import Metric, Scheme
-from modelpress.compression import calibration, dataset, evaluation
-from modelpress.compression.converter import Converter
-from modelpress.compression.dataset import Dataset
-from modelpress.compression.forms.base import Form, Quantization
-from modelpress.compression.forms.litert import LiteRTForms
-from modelpress.compression.forms.tensorflow import TensorFlowForms
-from modelpress.compression.passes import quantize
+from modelpress.compression.evaluation import dataset, evaluation
+from modelpress.compression.evaluation.dataset import Dataset
+from modelpress.compression.formats import calibration
+from modelpress.compression.formats.base import Form, Quantization
+from modelpress.compression.formats.litert import quantize
+from modelpress.compression.formats.litert.backend import LiteRTForms
+from modelpress.compression.formats.litert.converter import Converter
+from modelpress.compression.formats.tensorflow.backend import TensorFlowForms
 from modelpress.models.load import load
 from modelpress.models.types import LoadedModel, original_bytes
-from tests.support.models import DigitsModels
+from tests.support.models.trained import DigitsModels
 
 RATIO = 1.5  # of the weights in float32 to the file, at least; files have some KB besides
 SCORE = 93  # percent

@@ -14,16 +14,18 @@ from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobRequest
 from modelpress.api.errors import DataError, UsageError
 from modelpress.api.spec import FineTuning
-from modelpress.compression import learning_rate, pipeline, recipe, report, training_data
+from modelpress.compression import pipeline, recipe
 from modelpress.compression.passes.finetune import INFERENCE_NOTE, MaskedFineTuning
 from modelpress.compression.passes.l0 import L0Penalty, objective
 from modelpress.compression.passes.prune import ElementPruning, prune
+from modelpress.compression.passes.training import learning_rate, training_data
+from modelpress.compression.passes.training.training_data import TrainingData
 from modelpress.compression.passes.weights import EDITABLE
-from modelpress.compression.report import PassReport, TrainingReport
-from modelpress.compression.training_data import TrainingData
+from modelpress.compression.report import document as report
+from modelpress.compression.report.document import PassReport, TrainingReport
 from modelpress.models.load import load
 from modelpress.models.types import Array, LoadedModel, Role
-from tests.support.models import Digits, DigitsModels
+from tests.support.models.trained import Digits, DigitsModels
 
 EPOCHS = FineTuning(epochs=4)
 

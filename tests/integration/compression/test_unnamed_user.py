@@ -11,7 +11,7 @@ import pytest
 from modelpress.api import contract
 from modelpress.api.contract import JobResult, WorkerConfig
 from modelpress.api.spec import Serving
-from tests.support.models import DigitsModels
+from tests.support.models.trained import DigitsModels
 from tests.support.serving.artifacts import free_port, wait_ready
 from tests.support.unnamed import UID, unnamed_user
 

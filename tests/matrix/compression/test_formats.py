@@ -1,6 +1,6 @@
 """Every format and layer kind that is promised, with every step: what works, and what is refused and why.
 
-The expectations are those of `tests.support.formats`, from which the table in docs/compression.md comes.
+The expectations are `tests.support.models.formats`, from which the table in docs/compression.md comes too.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,19 +12,22 @@ import pytest
 
 from modelpress.api.errors import DataError
 from modelpress.api.spec import FineTuning, Scheme
-from modelpress.compression import calibration, dataset, tflite_file, training_data
-from modelpress.compression.channels.pruning import ChannelPruning
-from modelpress.compression.converter import Converter
-from modelpress.compression.forms.base import Form, Quantization
-from modelpress.compression.forms.litert import LiteRTForms
+from modelpress.compression.evaluation import dataset
+from modelpress.compression.formats import calibration
+from modelpress.compression.formats.base import Form, Quantization
+from modelpress.compression.formats.litert import tflite_file
+from modelpress.compression.formats.litert.backend import LiteRTForms
+from modelpress.compression.formats.litert.converter import Converter
+from modelpress.compression.passes.channels.pruning import ChannelPruning
 from modelpress.compression.passes.clip import WeightClipping
 from modelpress.compression.passes.finetune import MaskedFineTuning
 from modelpress.compression.passes.prune import ElementPruning
+from modelpress.compression.passes.training import training_data
 from modelpress.compression.passes.weights import EDITABLE
 from modelpress.models.load import load
 from modelpress.models.types import Array, Arrays, LoadedModel
-from tests.support import format_models
-from tests.support.formats import CASES, Case, Step
+from tests.support.models import of_formats as format_models
+from tests.support.models.formats import CASES, Case, Step
 
 ROWS = 64
 EQUAL = 1e-4  # of the largest output, at least of 1: float32 sums in another order
@@ -144,9 +147,9 @@ def quantizes(opened: Opened, step: Step) -> None:
     stored = tflite_file.read(form.path).constants
     assert [item for item in stored if item.scale.size or item.dtype == "float16"]
     assert [tensor for tensor in report.tensors if tensor.bytes_after and tensor.changed]
-    for rows, wanted in zip(opened.rows, opened.outputs, strict=True):
+    for rows, expected in zip(opened.rows, opened.outputs, strict=True):
         found = form.model.call(rows)
-        for name, values in wanted.items():
+        for name, values in expected.items():
             assert found[name].shape == values.shape
             assert found[name].dtype == values.dtype
             assert cosine(values, found[name]) >= COSINES[step]
@@ -189,10 +192,10 @@ def removes_channels(opened: Opened, step: Step) -> None:
     sizes = [sum(weight.read().size for weight in model.weights) for model in (opened.model, smaller)]
     assert sizes[1] < 0.9 * sizes[0]
     form = opened.convert(step, smaller).float32
-    for rows, wanted in zip(opened.rows, opened.outputs, strict=True):
+    for rows, expected in zip(opened.rows, opened.outputs, strict=True):
         found = form.model.call(rows)
         assert {name: values.shape for name, values in found.items()} == {
-            name: values.shape for name, values in wanted.items()
+            name: values.shape for name, values in expected.items()
         }
 
 

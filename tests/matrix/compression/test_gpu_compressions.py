@@ -13,16 +13,17 @@ from modelpress.api.spec import Scheme
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts import weights
 from modelpress.artifacts.manifest import ArtifactManifest, ComputeDtype
-from modelpress.compression import pipeline, report
-from modelpress.compression.forms.base import Quantization
-from modelpress.compression.forms.tensorflow import TensorFlowMaker
-from modelpress.compression.passes.stored_weights import SCHEMES
-from modelpress.compression.report import Report
+from modelpress.compression import pipeline
+from modelpress.compression.formats.base import Quantization
+from modelpress.compression.formats.tensorflow.backend import TensorFlowMaker
+from modelpress.compression.formats.tensorflow.stored_weights import SCHEMES
+from modelpress.compression.report import document as report
+from modelpress.compression.report.document import Report
 from modelpress.models.load import load
-from tests.support import small_models
-from tests.support.compressed import job_request
-from tests.support.models import DigitsModels
-from tests.support.small_models import TrainedModel
+from tests.support.models import small as small_models
+from tests.support.models.compressed import job_request
+from tests.support.models.small import TrainedModel
+from tests.support.models.trained import DigitsModels
 
 
 @pytest.fixture(scope="module")

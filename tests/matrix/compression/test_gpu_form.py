@@ -12,18 +12,18 @@ import pytest
 from modelpress.api.spec import Metric, Scheme
 from modelpress.artifacts import weights
 from modelpress.artifacts.manifest import ComputeDtype
-from modelpress.compression import dataset, evaluation
-from modelpress.compression.forms.base import Form, Quantization
-from modelpress.compression.forms.tensorflow import TensorFlowForms
-from modelpress.compression.formula import TOLERANCE
-from modelpress.compression.passes import stored_weights
-from modelpress.compression.report import EvaluationReport, PassReport
+from modelpress.compression.evaluation import dataset, evaluation
+from modelpress.compression.formats.base import Form, Quantization
+from modelpress.compression.formats.formula import TOLERANCE
+from modelpress.compression.formats.tensorflow import stored_weights
+from modelpress.compression.formats.tensorflow.backend import TensorFlowForms
+from modelpress.compression.report.document import EvaluationReport, PassReport
 from modelpress.models.load import load
 from modelpress.models.types import Array, Kind, Role, original_bytes
-from tests.support import small_models
-from tests.support.models import DigitsModels
-from tests.support.small_models import TrainedModel
-from tests.support.variables import Variable
+from tests.support.models import small as small_models
+from tests.support.models.small import TrainedModel
+from tests.support.models.trained import DigitsModels
+from tests.support.models.variables import Variable
 
 MODELS = ("cnn", "wide", "text", "attention", "depthwise", "seed")
 SCHEMES = stored_weights.SCHEMES
@@ -128,8 +128,8 @@ def test_files_are_as_small_as_the_scheme_says(forms: Forms, scheme: Scheme) -> 
 def test_the_float32_form_is_the_model(forms: Forms, name: str) -> None:
     original = forms.original(name)
     inputs = original.data.batch(0, 64)
-    wanted, found = original.model.call(inputs), original.forms.float32.model.call(inputs)
-    for key, values in wanted.items():
+    expected, found = original.model.call(inputs), original.forms.float32.model.call(inputs)
+    for key, values in expected.items():
         assert np.allclose(values, found[key], atol=1e-6)
     assert original.forms.float32.compute_dtype is ComputeDtype.FLOAT32
 
@@ -231,8 +231,8 @@ def test_float16_cuts_what_it_cannot_hold_and_says_how_many() -> None:
 def test_bfloat16_rounds_to_nearest_ties_to_even() -> None:
     value = np.array([[1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, -1 - 2**-9, 3.4e38]], np.float32)
     stored, _ = stored_weights.store(Scheme.BFLOAT16, weight(value))
-    wanted = [1, 1 + 2**-6, 1 + 2**-7, -1, LARGEST_BFLOAT16]
-    assert stored.values().astype(np.float64).tolist() == [wanted]
+    expected = [1, 1 + 2**-6, 1 + 2**-7, -1, LARGEST_BFLOAT16]
+    assert stored.values().astype(np.float64).tolist() == [expected]
 
 
 @pytest.mark.parametrize(

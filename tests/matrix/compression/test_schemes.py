@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 
 from modelpress.api.spec import Metric, Scheme
-from modelpress.compression import calibration, dataset, evaluation, tflite_file
-from modelpress.compression.converter import Converter
-from modelpress.compression.forms.base import Form, Quantization
-from modelpress.compression.forms.litert import LiteRTForms
-from modelpress.compression.formula import TOLERANCE
-from modelpress.compression.passes import quantize
-from modelpress.compression.report import EvaluationReport, PassReport
+from modelpress.compression.evaluation import dataset, evaluation
+from modelpress.compression.formats import calibration
+from modelpress.compression.formats.base import Form, Quantization
+from modelpress.compression.formats.formula import TOLERANCE
+from modelpress.compression.formats.litert import quantize, tflite_file
+from modelpress.compression.formats.litert.backend import LiteRTForms
+from modelpress.compression.formats.litert.converter import Converter
+from modelpress.compression.report.document import EvaluationReport, PassReport
 from modelpress.models.load import load
 from modelpress.models.types import Array, original_bytes
-from tests.support import small_models
-from tests.support.models import DigitsModels
-from tests.support.small_models import TrainedModel
+from tests.support.models import small as small_models
+from tests.support.models.small import TrainedModel
+from tests.support.models.trained import DigitsModels
 
 MODELS = ("mlp", "cnn", "depthwise", "text")
 SCHEMES = quantize.SCHEMES
@@ -99,8 +100,8 @@ class Forms:
         if name not in self._originals:
             self._originals[name] = _Original(self._models[name], self._converter, self._folder / name)
         original = self._originals[name]
-        wanted = Quantization(scheme, original.calibration if scheme is Scheme.INT8_STATIC else None)
-        form, step = original.forms.quantized(wanted, self._folder / name / f"{scheme.value} form")
+        expected = Quantization(scheme, original.calibration if scheme is Scheme.INT8_STATIC else None)
+        form, step = original.forms.quantized(expected, self._folder / name / f"{scheme.value} form")
         found = original.predict(form, self._folder / name / scheme.value)
         scores = evaluation.score(Metric.ACCURACY, original.data.labels, original.outputs, found)
         return Quantized(form, step, scores, original_bytes(original.model) / form.bytes)

@@ -9,15 +9,15 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.compression import tflite_file
-from modelpress.compression.calibration import Calibration
-from modelpress.compression.converter import FLOAT32, Converter, Material
-from modelpress.compression.forms.base import example
-from modelpress.compression.forms.litert_model import LiteRTModel
+from modelpress.compression.formats.base import example
+from modelpress.compression.formats.calibration import Calibration
+from modelpress.compression.formats.litert import tflite_file
+from modelpress.compression.formats.litert.converter import FLOAT32, Converter, Material
+from modelpress.compression.formats.litert.model import LiteRTModel
 from modelpress.models import graph_model
 from modelpress.models.load import load
 from modelpress.models.types import Arrays, LoadedModel
-from tests.support import format_models as made
+from tests.support.models import of_formats as made
 
 KINDS = (
     made.functional,
@@ -60,9 +60,9 @@ def changed(path: Path, work_dir: Path) -> LoadedModel:
 
 
 def check(model: LoadedModel, path: Path, inputs: Arrays, tolerance: float = 1e-4) -> None:
-    wanted = model.call(inputs)
+    expected = model.call(inputs)
     found = LiteRTModel(path, model.inputs, model.outputs).call(inputs)
-    for name, values in wanted.items():
+    for name, values in expected.items():
         assert np.allclose(found[name], values, rtol=0, atol=tolerance * max(1, np.abs(values).max())), name
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from modelpress.serving.grpc import messages as pb
-from tests.support import model_cache
+from tests.support.models import cache as model_cache
 from tests.support.serving.artifacts import free_port, wait_ready
 
 PROJECT = Path(__file__).resolve().parents[3]

@@ -21,7 +21,7 @@ from modelpress.api.spec import Parallelism, Serving
 from modelpress.artifacts.digests import file_sha256
 from modelpress.artifacts.manifest import ArtifactManifest, Form, TensorSpec, save
 from modelpress.serving.executors.litert import LiteRTExecutor
-from tests.support import model_cache
+from tests.support.models import cache as model_cache
 
 SCHEMES = ("float32", "int8", "float16", "static", "int4", "weights")
 NAMES = ("seed", "skip", "two", "integers", "lengths", "slow")

@@ -18,7 +18,7 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from modelpress.compression import edge_quantizer
+from modelpress.compression.formats.litert import edge_quantizer
 
 SCHEMES = ("float32", "int8", "float16", "static")
 DTYPES = (

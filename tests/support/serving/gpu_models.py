@@ -19,8 +19,8 @@ from modelpress.api.spec import Scheme
 from modelpress.artifacts.digests import file_sha256
 from modelpress.artifacts.manifest import ArtifactManifest, TensorSpec, save
 from modelpress.artifacts.manifest import Form as FormKind
-from modelpress.compression.forms.base import Form, Quantization
-from modelpress.compression.forms.tensorflow import TensorFlowForms
+from modelpress.compression.formats.base import Form, Quantization
+from modelpress.compression.formats.tensorflow.backend import TensorFlowForms
 from modelpress.models.load import load
 from modelpress.models.types import Arrays, LoadedModel
 

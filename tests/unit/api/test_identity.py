@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from modelpress.api import manifest
 from modelpress.api.crd import root_schema
 from modelpress.api.identity import digest, recipe_hash, revision_hash
 from modelpress.api.spec import Spec
+from modelpress.api.validation import manifest
 
 ARTIFACT = "sha256:" + "0" * 64
 FULL: dict[str, Any] = {

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelpress.api.spec import Evaluation
-from modelpress.compression import auto
-from modelpress.compression.auto import Limits, Measured
+from modelpress.compression.auto import choice as auto
+from modelpress.compression.auto.choice import Limits, Measured
 
 DROP = Limits(max_drop=Decimal("0.5"))
 

@@ -7,8 +7,8 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.compression import halves
-from modelpress.compression.dataset import Dataset
+from modelpress.compression.evaluation import holdout
+from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.models.types import TensorSpec
 
 
@@ -20,7 +20,7 @@ def data(rows: int) -> Dataset:
 
 @pytest.mark.parametrize("rows", [64, 65, 1000])
 def test_every_row_is_in_one_half_with_its_label(tmp_path: Path, rows: int) -> None:
-    both = halves.split(data(rows), tmp_path)
+    both = holdout.split(data(rows), tmp_path)
     assert (both.choosing.rows, both.judging.rows) == (rows // 2, rows - rows // 2)
     found = [half.batch(0, half.rows)["x"][:, 0] for half in (both.choosing, both.judging)]
     assert sorted(np.concatenate(found).tolist()) == list(range(rows))
@@ -29,18 +29,18 @@ def test_every_row_is_in_one_half_with_its_label(tmp_path: Path, rows: int) -> N
 
 
 def test_the_same_rows_are_drawn_every_time() -> None:
-    first, second = (halves.places(100) for _ in range(2))
+    first, second = (holdout.places(100) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert 10 < (first[0] < 50).sum() < 40, "rows that are sorted by class are in both halves"
 
 
 def test_too_few_rows_are_refused_with_what_is_needed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"63 rows; scheme Auto needs at least 64") as caught:
-        halves.split(data(63), tmp_path)
+        holdout.split(data(63), tmp_path)
     assert caught.value.reason is Reason.INVALID_DATA
 
 
 def test_a_sample_is_at_most_all_rows(tmp_path: Path) -> None:
     whole = data(100)
-    assert halves.sample(whole, 100, tmp_path) is whole
-    assert halves.sample(whole, 10, tmp_path).rows == 10
+    assert holdout.sample(whole, 100, tmp_path) is whole
+    assert holdout.sample(whole, 10, tmp_path).rows == 10

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.metrics.pairwise import paired_cosine_distances
 
-from modelpress.compression import metrics
+from modelpress.compression.evaluation import metrics
 
 random = np.random.default_rng(3)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from modelpress.api.values import parse_decimal
 from modelpress.compression.passes.weights import edit_all
-from modelpress.compression.report import PassReport
+from modelpress.compression.report.document import PassReport
 from modelpress.models.types import Array, LoadedModel
 
 

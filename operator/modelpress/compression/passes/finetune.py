@@ -11,11 +11,11 @@ import numpy as np
 
 from modelpress.api.spec import FineTuning
 from modelpress.api.values import parse_decimal
-from modelpress.compression import learning_rate
-from modelpress.compression.learning_rate import LearningRate
+from modelpress.compression.passes.training import learning_rate
+from modelpress.compression.passes.training.learning_rate import LearningRate
+from modelpress.compression.passes.training.training_data import TrainingData
 from modelpress.compression.passes.weights import EDITABLE
-from modelpress.compression.report import EpochReport, PassReport, TensorReport, TrainingReport
-from modelpress.compression.training_data import TrainingData
+from modelpress.compression.report.document import EpochReport, PassReport, TensorReport, TrainingReport
 from modelpress.models.types import Array, LoadedModel, Role, Weight, unsupported
 
 NAME = "fineTuning"
@@ -39,7 +39,7 @@ class MaskedFineTuning:
         Raises UsageError (InvalidSpec) where the loss is no number any more, UnsupportedModel where the
         weights are not float32 or an operation has no gradient.
         """
-        from modelpress.compression.trainer import Course, Trainer  # noqa: PLC0415 - imports TensorFlow
+        from modelpress.compression.passes.training.trainer import Course, Trainer  # noqa: PLC0415 - imports TensorFlow
 
         tuning = Tuning.of(model, data, self.settings)
         before = [weight.read() for weight in model.weights]

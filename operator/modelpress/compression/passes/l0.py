@@ -23,13 +23,13 @@ import numpy as np
 from modelpress.api.spec import FineTuning
 from modelpress.api.values import parse_decimal
 from modelpress.compression.passes.finetune import Tuning
+from modelpress.compression.passes.training.training_data import TrainingData
 from modelpress.compression.passes.weights import EDITABLE
-from modelpress.compression.report import EpochReport, PassReport
-from modelpress.compression.training_data import TrainingData
+from modelpress.compression.report.document import EpochReport, PassReport
 from modelpress.models.types import LoadedModel, unsupported
 
 if TYPE_CHECKING:
-    from modelpress.compression.trainer import Tensors, Trainer
+    from modelpress.compression.passes.training.trainer import Tensors, Trainer
 
 NOTE = (
     "A weight w is kept where w^2 > 2*a*lambda; a is its own step size, learning rate / (sqrt(v) + epsilon)"
@@ -47,7 +47,7 @@ class L0Penalty:
 
     def train(self, model: LoadedModel, data: TrainingData) -> PassReport:
         """Train and threshold the weights in place. Raises as `MaskedFineTuning.train`."""
-        from modelpress.compression.trainer import Course, Trainer  # noqa: PLC0415 - imports TensorFlow
+        from modelpress.compression.passes.training.trainer import Course, Trainer  # noqa: PLC0415 - imports TensorFlow
 
         editable = [weight.role in EDITABLE for weight in model.weights]
         if not any(editable):

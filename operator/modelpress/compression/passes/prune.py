@@ -11,7 +11,7 @@ import numpy as np
 
 from modelpress.api.values import parse_percent
 from modelpress.compression.passes.weights import edit_all
-from modelpress.compression.report import PassReport
+from modelpress.compression.report.document import PassReport
 from modelpress.models.types import Array, LoadedModel
 
 NOTE = "Zeros of single elements save stored bytes only: the served size and latency stay."

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from modelpress.compression.report import PassReport, TensorReport
-from modelpress.compression.training_data import TrainingData
+from modelpress.compression.passes.training.training_data import TrainingData
+from modelpress.compression.report.document import PassReport, TensorReport
 from modelpress.models.types import Array, LoadedModel, Role, Weight, unsupported
 
 EDITABLE = (Role.KERNEL, Role.EMBEDDING)

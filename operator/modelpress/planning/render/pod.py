@@ -13,7 +13,7 @@ from modelpress.api.contract import JobRequest, WorkerConfig
 from modelpress.api.pod_settings import PodSettings
 from modelpress.api.spec import Data, Serving, Source, Spec
 from modelpress.api.values import CLAIM, parse_claim
-from modelpress.planning.artifact import Artifact
+from modelpress.planning.artifacts.artifact import Artifact
 from modelpress.planning.render import connection, resources
 from modelpress.planning.view import View
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from modelpress.api.spec import DeviceType, Scheme, Spec
 from modelpress.api.values import parse_bytes
-from modelpress.planning.artifact import Artifact
+from modelpress.planning.artifacts.artifact import Artifact
 from modelpress.planning.inheritance import completed_resources
 from modelpress.planning.view import View
 

@@ -14,17 +14,17 @@ from keras import layers as kl
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.api.spec import FineTuning
-from modelpress.compression import training_data
-from modelpress.compression.channels import members
-from modelpress.compression.channels.group_threshold import GroupThreshold
-from modelpress.compression.channels.l0 import ChannelL0Penalty
-from modelpress.compression.channels.members import Layout, Member
+from modelpress.compression.passes.channels import members
+from modelpress.compression.passes.channels.group_threshold import GroupThreshold
+from modelpress.compression.passes.channels.l0 import ChannelL0Penalty
+from modelpress.compression.passes.channels.members import Layout, Member
 from modelpress.compression.passes.l0 import objective
-from modelpress.compression.report import EpochReport, PassReport
-from modelpress.compression.training_data import TrainingData
+from modelpress.compression.passes.training import training_data
+from modelpress.compression.passes.training.training_data import TrainingData
+from modelpress.compression.report.document import EpochReport, PassReport
 from modelpress.models.load import load
 from modelpress.models.types import LoadedModel
-from tests.support.models import Digits, DigitsModels
+from tests.support.models.trained import Digits, DigitsModels
 
 Loaded = tuple[LoadedModel, TrainingData]
 Opener = Callable[[Path], Loaded]

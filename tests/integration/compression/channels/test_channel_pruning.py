@@ -10,17 +10,17 @@ from keras import layers as kl
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.compression.channels import ids, slicing
-from modelpress.compression.channels.description import Effect, Side
-from modelpress.compression.channels.pruning import ChannelPruning
-from modelpress.compression.channels.rebuild import rebuild
-from modelpress.compression.channels.trace import trace
-from modelpress.compression.report import PassReport
+from modelpress.compression.passes.channels import ids, slicing
+from modelpress.compression.passes.channels.description import Effect, Side
+from modelpress.compression.passes.channels.pruning import ChannelPruning
+from modelpress.compression.passes.channels.rebuild import rebuild
+from modelpress.compression.passes.channels.trace import trace
+from modelpress.compression.report.document import PassReport
 from modelpress.models.graph_model import Signature
-from modelpress.models.layers_model import LayersModel
+from modelpress.models.keras.layers_model import LayersModel
 from modelpress.models.load import load
 from modelpress.models.types import TensorSpec
-from tests.support.models import DigitsModels
+from tests.support.models.trained import DigitsModels
 
 Block = Callable[[Any], Any]  # a tensor of 8 or 16 channels to one
 IMAGE, SEQUENCE, VECTOR = (8, 8, 3), (8, 3), (12,)
@@ -152,9 +152,9 @@ def test_each_kind_is_bit_equal_at_0_percent_and_equal_to_zeroing_at_50(
         for weight, variable in zip(layer.weights, getattr(operation, "weights", ()), strict=True):
             if layer.effect is Effect.NEW and (number, Side.OUTPUT) in groups.sides:
                 _zero(variable, weight.axes, {side: groups.sides[number, side] for side in Side}, gone)
-    wanted = outputs(model, shape)
+    expected = outputs(model, shape)
     # float32 sums of up to thousands of terms, in another order: relative to the largest output
-    np.testing.assert_allclose(outputs(smaller, shape), wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+    np.testing.assert_allclose(outputs(smaller, shape), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def _zero(variable: Any, axes: Any, sides: Any, gone: set[int]) -> None:

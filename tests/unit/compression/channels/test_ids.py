@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelpress.compression.channels import choice, ids, slicing
-from modelpress.compression.channels.description import Call, Effect, Graph, Layer, Shape, Side, Weight
-from modelpress.compression.channels.ids import Groups
+from modelpress.compression.passes.channels import choice, ids, slicing
+from modelpress.compression.passes.channels.description import Call, Effect, Graph, Layer, Shape, Side, Weight
+from modelpress.compression.passes.channels.ids import Groups
 
 KERNEL = Weight("kernel", ((-2, Side.INPUT), (-1, Side.OUTPUT)), measured=True)
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from modelpress.models.layer_graph import LayerGraph, Step
+from modelpress.models.keras.layer_graph import LayerGraph, Step
 from modelpress.models.types import unsupported
 
 _SHARDED = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Embedding)

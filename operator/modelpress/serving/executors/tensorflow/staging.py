@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from modelpress.artifacts import weights
 from modelpress.models.graph_model import Signature as ModelSignature
-from modelpress.models.layer_graph import LayerGraph
+from modelpress.models.keras.layer_graph import LayerGraph
 from modelpress.models.stored_model import StoredLayers
 from modelpress.serving.executors.partition import Costs, choose_cuts
 from modelpress.serving.executors.tensorflow.program import Program
@@ -84,7 +84,7 @@ class StagedLayers:
 
     def stored(self, variables: Iterable[keras.Variable]) -> Iterable[weights.StoredTensor]:
         """Read what is stored for some variables."""
-        return weights.read(self._file, only=self.layers.wanted(variables))
+        return weights.read(self._file, only=self.layers.expected(variables))
 
     def compute(
         self,

@@ -1,0 +1,99 @@
+"""Candidates of `scheme: Auto` in which some operators have another scheme than the others.
+
+- Int8Dynamic with its most sensitive operators as Int8Weights, where neither Int8Dynamic nor anything smaller
+  passes clearly: about as small, and closer to the original.
+- Int4Dynamic with its most sensitive operators in 8 bits, where Int4Dynamic does not pass clearly and is
+  smaller than what would be chosen so far. Where Int8Dynamic does not pass either, they are Int8Weights.
+
+Of each kind 1, 3 and half of the operators are tried. The first mixture that passes clearly ends its series:
+more exceptions would be larger or slower. Must not import TensorFlow.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+from modelpress.api.spec import Scheme
+from modelpress.compression.auto import sensitivity
+from modelpress.compression.auto.candidates import Workbench
+from modelpress.compression.auto.choice import Limits, Measured, choose, clearly
+from modelpress.compression.auto.sensitivity import Group, Trial
+from modelpress.compression.evaluation import holdout
+from modelpress.compression.formats.base import MixableForms, Mixture, Operator
+from modelpress.compression.report.document import Sensitivity
+
+
+def add(bench: Workbench, forms: MixableForms) -> tuple[Sensitivity, ...]:
+    """Try the mixtures that can help; return what was found out about the operators."""
+    operators = forms.operators
+    found: list[Sensitivity] = []
+    if exceptions_help(Scheme.INT8_DYNAMIC, bench.measured, bench.limits) and bench.left > 0:
+        ranking = _ranked(bench, forms, operators, Scheme.INT8_DYNAMIC)
+        found.extend(_report(ranking, Scheme.INT8_DYNAMIC))
+        _series(bench, forms, (Scheme.INT8_DYNAMIC, Scheme.INT8_WEIGHTS), ranking)
+    if exceptions_help(Scheme.INT4_DYNAMIC, bench.measured, bench.limits) and bench.left > 0:
+        dynamic = _named(bench.measured, Scheme.INT8_DYNAMIC)
+        safe = dynamic is not None and clearly(dynamic, bench.limits)
+        repair = Scheme.INT8_DYNAMIC if safe else Scheme.INT8_WEIGHTS
+        sensitive = [item for item in operators if item.dense or not safe]
+        ranking = _ranked(bench, forms, sensitive, Scheme.INT4_DYNAMIC)
+        found.extend(_report(ranking, Scheme.INT4_DYNAMIC))
+        _series(bench, forms, (Scheme.INT4_DYNAMIC, repair), ranking)
+    return tuple(found)
+
+
+def exceptions_help(base: Scheme, measured: Sequence[Measured], limits: Limits) -> bool:
+    """Whether exceptions, which only add bytes and score, can make a scheme better than what was measured."""
+    plain = _named(measured, base)
+    if plain is None or clearly(plain, limits):
+        return False
+    if limits.max_size is not None and plain.bytes > limits.max_size:
+        return False
+    choice = choose(measured, limits)
+    return not (choice.clearly and measured[choice.chosen].bytes < plain.bytes)
+
+
+def counts(groups: int) -> list[int]:
+    """Return how many of `groups` groups are exceptions: 1, 3 and half of them, and never all."""
+    return sorted({count for count in (1, 3, groups // 2) if 0 < count < groups})
+
+
+def _named(measured: Sequence[Measured], scheme: Scheme) -> Measured | None:
+    return next((item for item in measured if item.name == scheme.value), None)
+
+
+def _ranked(
+    bench: Workbench, forms: MixableForms, operators: Sequence[Operator], scheme: Scheme
+) -> tuple[Group, ...]:
+    folder = bench.folder / f"sensitivity {scheme.value}"
+    choosing = bench.scale.choosing
+    rows = holdout.sample(choosing.data, sensitivity.ROWS, folder / "rows")
+    return sensitivity.ranked(forms, operators, Trial(scheme, rows, choosing.batch), folder / "trials")
+
+
+def _series(
+    bench: Workbench, forms: MixableForms, schemes: tuple[Scheme, Scheme], ranking: Sequence[Group]
+) -> None:
+    """Try a base scheme with more and more of the worst groups in the other one."""
+    base, other = schemes
+    series = counts(len(ranking))[: bench.left]
+    for place, count in enumerate(series):
+        worst = [operator for group in ranking[:count] for operator in group.operators]
+        mixture = Mixture(base, dict.fromkeys(worst, other))
+        name = f"{base.value}, {len(worst)} {other.value}"
+
+        make = partial(forms.mixed, mixture)
+        tried = bench.add((name, mixture.describe()), make, len(series) - place - 1)
+        if tried.measured and clearly(tried.measured, bench.limits):
+            return
+
+
+def _report(ranking: Sequence[Group], scheme: Scheme) -> list[Sensitivity]:
+    return [
+        Sensitivity(
+            operators=tuple(item.name for item in group.operators),
+            scheme=scheme.value,
+            bytes=sum(item.bytes for item in group.operators),
+            damage=None if group.damage == sensitivity.WORST else group.damage,
+        )
+        for group in ranking
+    ]

@@ -1,0 +1,105 @@
+"""Which operators suffer most when their numbers become smaller: each is quantized alone, and the outputs are
+compared with those of the float32 form on some rows. Must not import TensorFlow.
+"""
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from modelpress.api.conditions import Reason
+from modelpress.api.errors import DataError
+from modelpress.api.spec import Scheme
+from modelpress.compression.evaluation import evaluation, metrics
+from modelpress.compression.evaluation.dataset import Dataset
+from modelpress.compression.formats.base import MixableForms, Mixture, Operator
+from modelpress.models.types import Array
+
+_log = logging.getLogger(__name__)
+MAX_TRIALS = 16  # groups that are quantized alone
+ROWS = 256  # that a trial is measured on
+WORST = float("inf")  # of operators that cannot be quantized, or give no numbers
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neighbouring operators that are tried together, and their damage."""
+
+    operators: tuple[Operator, ...]
+    damage: float  # relative to the outputs: 0.01 is an error of 1 %
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What single operators are quantized to, and the rows that show the damage."""
+
+    scheme: Scheme
+    data: Dataset
+    batch: int
+
+
+def ranked(
+    forms: MixableForms, operators: Sequence[Operator], trial: Trial, folder: Path
+) -> tuple[Group, ...]:
+    """Return the groups of `operators`, those with most damage first; equal ones in the model's order."""
+    wanted = _outputs(forms.float32.model, trial, folder / "float32")
+    found = []
+    gathered = groups(operators, MAX_TRIALS)
+    for number, group in enumerate(gathered):
+        place = folder / str(number)
+        mixture = Mixture(None, dict.fromkeys(group, trial.scheme))
+        found.append(Group(group, _damage(forms, mixture, trial, wanted, place)))
+        shutil.rmtree(place, ignore_errors=True)
+        _log.info("operator %d/%d %s: error %.2g", number + 1, len(gathered), group[0].name, found[-1].damage)
+    shutil.rmtree(folder, ignore_errors=True)
+    return tuple(sorted(found, key=lambda item: -item.damage))
+
+
+def groups(operators: Sequence[Operator], most: int) -> list[tuple[Operator, ...]]:
+    """Return at most `most` groups of neighbours; where there are more operators, of about equal bytes."""
+    if len(operators) <= most:
+        return [(item,) for item in operators]
+    total = sum(item.bytes for item in operators) or 1
+    found: dict[int, list[Operator]] = {}
+    before = 0
+    for item in operators:
+        middle = before + item.bytes / 2
+        found.setdefault(min(most - 1, int(most * middle / total)), []).append(item)
+        before += item.bytes
+    return [tuple(group) for group in found.values()]
+
+
+def error(wanted: Mapping[str, Array], found: Mapping[str, Array]) -> float:
+    """Return the largest relative error of one output: |found - wanted| / |wanted|, in the Euclidean norm.
+
+    Outputs that are no numbers have the largest error there is.
+    """
+    errors = [0.0]
+    for name, right in wanted.items():
+        if metrics.rows_without_numbers(found[name]):
+            return WORST
+        a, b = right.astype(np.float64), found[name].astype(np.float64)
+        norm = float(np.linalg.norm(a))
+        errors.append(float(np.linalg.norm(b - a)) / (norm or 1.0))
+    return max(errors)
+
+
+def _damage(
+    forms: MixableForms, mixture: Mixture, trial: Trial, wanted: Mapping[str, Array], folder: Path
+) -> float:
+    try:
+        form = forms.trial(mixture, folder)
+        return error(wanted, _outputs(form.model, trial, folder / "outputs"))
+    except DataError as failed:
+        if failed.reason is not Reason.UNSUPPORTED_MODEL:
+            raise
+        return WORST
+    except MemoryError:  # of the converter's process
+        return WORST
+
+
+def _outputs(model: evaluation.Model, trial: Trial, folder: Path) -> dict[str, Array]:
+    return evaluation.predict(model, trial.data, folder, batch=trial.batch, step="find sensitive operators")
