@@ -109,7 +109,7 @@ async def _run(options: WorkerOptions) -> None:
     last_seconds = options.request_timeout_seconds + _LAST_ANSWER_SECONDS
     http = HttpServer(service, budget, _listen(options.host, options.port))
     with drain.on_signals():
-        grpc = _grpc(options, service)
+        grpc = await _grpc(options, service)
         await http.start()
         over = asyncio.create_task(drain.over.wait())
         loading = asyncio.create_task(_load(options, service, http.routes))
@@ -140,7 +140,7 @@ def _leave() -> NoReturn:
     os._exit(0)
 
 
-def _grpc(options: WorkerOptions, service: Service) -> "GrpcServer | None":
+async def _grpc(options: WorkerOptions, service: Service) -> "GrpcServer | None":
     """Serve gRPC where it is wanted."""
     if not options.grpc_port:
         return None
@@ -158,7 +158,7 @@ def _grpc(options: WorkerOptions, service: Service) -> "GrpcServer | None":
         server = GrpcServer(service, grpc)
     except OSError as error:
         raise _no_address(options.host, options.grpc_port, error) from error
-    server.start()
+    await server.start()
     return server
 
 
