@@ -31,7 +31,7 @@ class Arrivals:
         self._ending = False
 
     async def receive(self, context: Context) -> bytes | None:
-        """Return a call's next message, None at its end. Call `release` once a message is not needed any more.
+        """Return a call's next message, None at its end. Call `release` once it is not needed any more.
 
         Raises TooSlow where it takes too long, and Unavailable where the worker ends.
         """

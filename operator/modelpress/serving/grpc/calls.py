@@ -27,10 +27,13 @@ from modelpress.serving.protocols.json_tensors import echo
 from modelpress.serving.service import Service
 
 NAME = "grpc"  # in metrics, of calls that are no inference
-# Messages that arrive or are decoded at a time, by kind: health answers while all those of inferences are taken.
+# Messages that arrive or are decoded at a time; health answers while those of inferences take all slots
 _INFERENCES = 64
 _PAGES = 8
 _STREAMS = 4
+# grpcio takes calls one after the other, each in about so many turns of the loop: without a wait every batch
+# has one call, however many there are
+_GATHERING_TURNS = 12
 
 T = TypeVar("T")
 Page = Callable[[bytes], bytes]  # from a serialized request to a serialized answer; raises RequestError
@@ -52,6 +55,7 @@ class Calls:
         self.streams = Arrivals(_STREAMS)
         self._open: set[asyncio.Task[Any]] = set()  # of calls whose answers are a stream
         self._ending = False
+        self._arrived: list[tuple[RequestContext, bytes]] = []
 
     def infer(self, path: str, protocol: Callable[[], InferenceProtocol]) -> grpc.RpcMethodHandler:
         """Return the handler of an inference; `protocol` raises Unavailable where there is no model yet."""
@@ -95,7 +99,7 @@ class Calls:
             arrivals.check(self._loop.time(), self._timeout_seconds)
 
     def end(self) -> None:
-        """Take no more calls, and end those that would not end by themselves: what streams, or sends nothing."""
+        """Take no more calls, and end those that would not end by themselves: streams, and late messages."""
         self._ending = True
         self._inferences.end()
         self._pages.end()
@@ -112,7 +116,7 @@ class Calls:
         request = RequestContext(self._service, codec, caller, reply)
         answer: Encoded | RequestError
         try:
-            request.receive(await self._inferences.only(context), None, None, self._inferences.release)
+            self._gather(request, await self._inferences.only(context))
             answer = await answered
         except asyncio.CancelledError:
             request.end(_left(context))
@@ -129,10 +133,24 @@ class Calls:
         request.end(200)
         return message
 
+    def _gather(self, request: RequestContext, message: bytes) -> None:
+        """Decode a message some turns of the loop later, with those that come by then: they share a batch."""
+        self._arrived.append((request, message))
+        if len(self._arrived) == 1:
+            self._take_arrived(_GATHERING_TURNS)
+
+    def _take_arrived(self, turns: int) -> None:
+        if turns:
+            self._loop.call_soon(self._take_arrived, turns - 1)
+            return
+        arrived, self._arrived = self._arrived, []
+        for request, message in arrived:
+            request.receive(message, None, None, self._inferences.release)
+
     async def _answer(
         self, path: str, work: Callable[[Context], Awaitable[T]], context: Context, left: int | None = None
     ) -> T:
-        """Answer a call that is no inference, and count it; as `left` where its caller leaves, if that is given."""
+        """Answer a call that is no inference, and count it; where its caller leaves, as `left` if given."""
         begun, caller = time.perf_counter(), self._caller(path, context)
         try:
             answer = await work(context)

@@ -1,4 +1,4 @@
-"""The methods that answer more than once: Watch of health, and reflection, which tells clients of the services."""
+"""The methods that answer more than once: Watch of health, and reflection, telling what there is."""
 
 from collections.abc import AsyncIterator
 from typing import Any
