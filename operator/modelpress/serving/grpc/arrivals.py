@@ -12,6 +12,7 @@ import grpc
 from modelpress.serving.errors import RequestError, TooSlow, Unavailable, Unimplemented
 
 _SLOW_SECONDS = 0.5  # for which a message may be waited for even where other calls need its slot
+_LEAVING_SECONDS = 0.05  # within which a call is cancelled that has ended because its caller left
 
 Context = Any  # grpc.aio.ServicerContext
 
@@ -50,25 +51,27 @@ class Arrivals:
         """Return the message of a unary call, as `receive`. Raises Unimplemented where there is none."""
         message = await self.receive(context)
         if message is None:
+            await asyncio.sleep(_LEAVING_SECONDS)
             raise Unimplemented("the call has no message")
         return message
 
     async def _read(self, context: Context) -> Any:
         if self._ending:
-            raise _ends()
+            raise worker_ends()
         task = asyncio.current_task()
         assert task is not None
         self._arriving[task] = asyncio.get_running_loop().time()
         try:
             return await context.read()
         except asyncio.CancelledError:
-            error = self._given_up.pop(task, None)
+            error = self._given_up.get(task)
             if error is None:  # the caller left
                 raise
             task.uncancel()
             raise error from None
         finally:
             del self._arriving[task]
+            self._given_up.pop(task, None)
 
     def release(self) -> None:
         """Let the next message arrive in the place of one that `receive` returned."""
@@ -83,7 +86,7 @@ class Arrivals:
         """Give up all messages, and take no more: the worker ends."""
         self._ending = True
         for task in list(self._arriving):
-            self._give_up(task, _ends())
+            self._give_up(task, worker_ends())
 
     def _give_up(self, task: asyncio.Task[Any], error: RequestError) -> None:
         self._given_up[task] = error
@@ -104,5 +107,6 @@ def late(arriving: dict[Any, float], most_slow: int, now: float, seconds: float)
     ]
 
 
-def _ends() -> Unavailable:
+def worker_ends() -> Unavailable:
+    """Return what callers are told at the end."""
     return Unavailable("this worker ends; ask another one")

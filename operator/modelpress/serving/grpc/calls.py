@@ -15,11 +15,10 @@ from modelpress.serving.errors import (
     DeadlineExceeded,
     InternalError,
     RequestError,
-    Unavailable,
     Unimplemented,
 )
 from modelpress.serving.exchange import RequestContext
-from modelpress.serving.grpc.arrivals import Arrivals, Context
+from modelpress.serving.grpc.arrivals import Arrivals, Context, worker_ends
 from modelpress.serving.grpc.status import MAX_DETAILS, code_of
 from modelpress.serving.observability.access_log import Caller, facts
 from modelpress.serving.protocols.base import Encoded, InferenceProtocol
@@ -181,6 +180,8 @@ class Calls:
 
     async def _stream(self, stream: Stream, context: Context) -> None:
         """Let a stream be written until it ends, or the worker does."""
+        if self._ending:
+            raise worker_ends()
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
@@ -190,7 +191,7 @@ class Calls:
             if not self._ending:
                 raise
             task.uncancel()
-            raise Unavailable("this worker ends; ask another one") from None
+            raise worker_ends() from None
         finally:
             self._open.discard(task)
 
