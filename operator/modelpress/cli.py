@@ -231,6 +231,13 @@ def crd() -> None:
     help="A larger request body gets 413.",
 )
 @_option(
+    "--max-input-length",
+    type=click.IntRange(1),
+    show_default="what compression measured",
+    envvar=contract.MAX_INPUT_LENGTH,
+    help="A greater size of an open dimension of an input gets 400.",
+)
+@_option(
     "--access-log",
     is_flag=True,
     envvar=contract.ACCESS_LOG,

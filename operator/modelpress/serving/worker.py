@@ -73,6 +73,7 @@ class WorkerOptions:
     access_log: bool = False
     grpc_port: int = 0  # 0: no gRPC
     drain_seconds: int = 10  # for which requests are taken after SIGTERM
+    max_input_length: int | None = None  # of open dimensions; None: what compression measured
 
 
 def main(options: WorkerOptions) -> None:

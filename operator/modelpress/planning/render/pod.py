@@ -235,6 +235,8 @@ def _worker_variables(view: View, revision: str) -> dict[str, str]:
     }
     if spread.tensor > 1:
         variables[contract.TENSOR] = str(spread.tensor)
+    if serving.max_input_length is not None:
+        variables[contract.MAX_INPUT_LENGTH] = str(serving.max_input_length)
     return variables
 
 
