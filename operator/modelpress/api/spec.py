@@ -251,9 +251,9 @@ class Serving(ApiModel):
         None,
         ge=1,
         le=2**31 - 1,
-        description="Greatest size of each dimension that the model leaves open beside the batch, such as the "
-        "tokens of a text; a greater one gets 400. It can only lower the limit that compression measured, "
-        "which holds where this is unset.",
+        description="Greatest size of each dimension that the model leaves open beside the batch, such as "
+        "the tokens of a text; a greater one gets 400. It can only lower the limit that compression "
+        "measured, which holds where this is unset.",
     )
     drain_seconds: int = Field(
         10,

@@ -23,18 +23,20 @@ from modelpress.api.contract import ARTIFACT_DIGEST
 from modelpress.api.errors import DataError, ModelPressError, UnavailableError
 from modelpress.artifacts.manifest import ArtifactManifest, Form
 from modelpress.artifacts.termination import run_reporting
+from modelpress.serving import input_limits
 from modelpress.serving.batching.queue import Batcher, Limits
 from modelpress.serving.drain import Drain
 from modelpress.serving.exchange import Budget
 from modelpress.serving.http import server as http_server
 from modelpress.serving.http.routes import Routes
 from modelpress.serving.http.server import HttpServer
-from modelpress.serving.loading import load, place
+from modelpress.serving.loading import Loaded, load, place
 from modelpress.serving.observability.access_log import AccessLog
 from modelpress.serving.observability.metrics import Metrics
 from modelpress.serving.placement.parallelism import Layout
 from modelpress.serving.protocols.base import Model
 from modelpress.serving.service import Service
+from modelpress.serving.signature import Signature
 
 if TYPE_CHECKING:
     from modelpress.serving.grpc.server import GrpcServer
@@ -181,13 +183,23 @@ async def _load(options: WorkerOptions, service: Service, routes: Routes) -> Bat
     batcher = Batcher(device, limits, service.metrics)
     manifest = loaded.manifest
     platform = "litert" if manifest.form is Form.TFLITE else "tensorflow"
-    model = Model(
-        options.name, options.revision, _digest(manifest), loaded.signature, platform, limits.max_rows
-    )
+    signature = _limited(loaded, options)
+    model = Model(options.name, options.revision, _digest(manifest), signature, platform, limits.max_rows)
     routes.add_model(model)
     service.serve(model, batcher)
     logger.info("Serving %s, revision %s.", options.name, options.revision)
     return batcher
+
+
+def _limited(loaded: Loaded, options: WorkerOptions) -> Signature:
+    """Return the signature with the greatest sizes of inputs that are taken."""
+    stated = loaded.manifest.input_sizes
+    greatest = input_limits.greatest(stated, options.max_batch_size) if stated else None
+    signature = input_limits.limited(loaded.signature, greatest, options.max_input_length)
+    for tensor in signature.inputs:
+        if tensor.most is not None:
+            logger.info("Input %s takes shapes up to %s.", tensor.name, list(tensor.most))
+    return signature
 
 
 def _limits(options: WorkerOptions) -> Limits:
