@@ -101,7 +101,14 @@ def test_a_missed_limit_stands_above_everything_else() -> None:
 
 def test_a_report_without_measurements_has_no_empty_sections() -> None:
     bare = reports.report(
-        evaluation=None, inputSizes=None, latency=[], layers=[], histograms=[], passes=[], warnings=[], steps=[]
+        evaluation=None,
+        inputSizes=None,
+        latency=[],
+        layers=[],
+        histograms=[],
+        passes=[],
+        warnings=[],
+        steps=[],
     )
     text = check(render(bare))
     for heading in (
