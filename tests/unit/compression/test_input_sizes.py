@@ -41,6 +41,12 @@ def test_the_last_size_that_a_model_has_positions_for_is_found_exactly(positions
     assert max(grow(min(positions, 16), call)) == positions
 
 
+def test_a_refusal_where_memory_may_have_run_out_is_the_end() -> None:
+    tried, call = model(positions=300, cost=lambda size: size * MIB)
+    assert max(grow(16, call)) == 256
+    assert tried[-1] == 512
+
+
 def test_a_model_may_refuse_sizes_that_are_too_small_for_it() -> None:
     _, call = model(smallest=5, positions=40)
     found = grow(6, call)

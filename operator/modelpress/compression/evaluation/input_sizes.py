@@ -96,6 +96,8 @@ def grow(known: int, call: Callable[[int], Answer], seconds: float = _ALL_SECOND
             found[size] = answer.bytes
         elif isinstance(answer, TooMuch):
             break
+        elif max(found.values(), default=0) > _BATCH_BYTES // 4:
+            break  # some runtimes say so where memory runs out
         elif found or size >= known:
             refused = size
         if refused is None:
