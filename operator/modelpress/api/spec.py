@@ -248,6 +248,14 @@ class Serving(ApiModel):
     )
     request_timeout_seconds: int = Field(30, ge=1, le=3600, description="After this a request gets 504.")
     max_request_bytes: Bytes = Field("64Mi", description="A larger request body gets 413.")
+    max_input_length: int | None = Field(
+        None,
+        ge=1,
+        le=2**31 - 1,
+        description="Greatest size of each dimension that the model leaves open beside the batch, such as "
+        "the tokens of a text; a greater one gets 400. It can only lower the limit that compression "
+        "measured, which holds where this is unset.",
+    )
     drain_seconds: int = Field(
         10,
         ge=0,

@@ -12,7 +12,14 @@ from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts.manifest import ArtifactManifest
 from modelpress.compression import recipe
 from modelpress.compression.auto import candidates, search
-from modelpress.compression.evaluation import dataset, latency, measurement, row_scores, weight_stats
+from modelpress.compression.evaluation import (
+    dataset,
+    input_sizes,
+    latency,
+    measurement,
+    row_scores,
+    weight_stats,
+)
 from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.compression.evaluation.latency import Timing
 from modelpress.compression.evaluation.measurement import Measurement
@@ -118,6 +125,7 @@ def _compress(
     else:
         check_numbers(form, sample)
     times = latency.measure(before.float32.model, form.model, timing)
+    lengths = input_sizes.measure(form, model, sample, work_dir / "input sizes")
     steps.next()
     form.copy_to(out)
     sizes = result.sizes(bytes_before, before.float32, form)
@@ -134,6 +142,7 @@ def _compress(
         latency=times,
         search=served.search,
         latency_of=maker.measured_on,
+        input_sizes=lengths,
         layers=result.layers(original, model, passes, sizes),
         histograms=histograms,
         steps=steps.reports(),

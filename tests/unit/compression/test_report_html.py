@@ -86,6 +86,8 @@ def test_the_page_tells_everything_and_loads_nothing() -> None:
         "700.0 MiB",
         "61.2 s",
         "not measured",
+        "Length of inputs",
+        "image [4096]",
     ):
         assert word in text, word
 
@@ -99,13 +101,21 @@ def test_a_missed_limit_stands_above_everything_else() -> None:
 
 def test_a_report_without_measurements_has_no_empty_sections() -> None:
     bare = reports.report(
-        evaluation=None, latency=[], layers=[], histograms=[], passes=[], warnings=[], steps=[]
+        evaluation=None,
+        inputSizes=None,
+        latency=[],
+        layers=[],
+        histograms=[],
+        passes=[],
+        warnings=[],
+        steps=[],
     )
     text = check(render(bare))
     for heading in (
         "Quality",
         "Confusion",
         "Latency",
+        "Length of inputs",
         "Size by layer",
         "Weights",
         "Pass:",

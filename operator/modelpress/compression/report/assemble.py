@@ -101,6 +101,7 @@ def manifest(request: JobRequest, made: Report, form: Form, kind: manifests.Form
         files={name: file_sha256(form.folder / name) for name in files},
         inputs=made.source.inputs,
         outputs=made.source.outputs,
+        input_sizes=made.input_sizes,
         artifact_key=made.artifact_key,
         source_digest=made.source.digest,
         recipe_hash=request.recipe_hash,

@@ -14,7 +14,7 @@ from modelpress.api.contract import Scores
 from modelpress.api.errors import DataError, MissingError
 from modelpress.api.spec import Metric
 from modelpress.artifacts import documents
-from modelpress.artifacts.manifest import REPORT_FILE, TensorSpec
+from modelpress.artifacts.manifest import REPORT_FILE, InputSizes, TensorSpec
 
 SCHEMA_VERSION = 1
 
@@ -302,6 +302,9 @@ class Report(ApiModel):
     evaluation: EvaluationReport | None = Field(None, description="Unset without evaluation.")
     latency: tuple[Latency, ...] = Field((), description="For batches of 1 and 32 rows.")
     latency_of: str | None = Field(None, description="What computed while latency was measured.")
+    input_sizes: InputSizes | None = Field(
+        None, description="Of inputs with a free size beside the batch: what longer ones take."
+    )
     search: SearchReport | None = Field(None, description="With scheme Auto: all candidates.")
     layers: tuple[LayerSize, ...] = Field((), description="Where the bytes are, before and after.")
     histograms: tuple[TensorHistogram, ...] = Field(

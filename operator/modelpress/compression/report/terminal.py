@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modelpress.api.text import printable
+from modelpress.artifacts.manifest import InputSizes, TensorSpec
 from modelpress.compression.report import search as report_search
 from modelpress.compression.report.document import (
     Bounds,
@@ -18,7 +19,7 @@ from modelpress.compression.report.document import (
     TensorReport,
     TrainingReport,
 )
-from modelpress.compression.report.readable import bounds_text, percent, points, size
+from modelpress.compression.report.readable import bounds_text, percent, points, shapes_text, size
 
 
 def render(report: Report) -> RenderableType:
@@ -28,6 +29,8 @@ def render(report: Report) -> RenderableType:
         parts.append(_scores(report.evaluation))
     if report.latency:
         parts.append(_latency(report))
+    if report.input_sizes:
+        parts.append(_input_sizes(report.source.inputs, report.input_sizes))
     if report.search:
         parts.append(report_search.text(report.search))
     if report.layers:
@@ -143,6 +146,15 @@ def _latency(report: Report) -> Table:
         table.add_row(
             str(item.batch), f"{item.original:,.1f} us", f"{item.compressed:,.1f} us", f"{item.speedup:.2f}x"
         )
+    return table
+
+
+def _input_sizes(inputs: Sequence[TensorSpec], sizes: InputSizes) -> Table:
+    table = Table(title="Memory of one row by the size of its inputs", title_justify="left")
+    table.add_column("inputs")
+    table.add_column("memory", justify="right")
+    for step in sizes.memory:
+        table.add_row(shapes_text(inputs, step.shapes), size(step.bytes))
     return table
 
 

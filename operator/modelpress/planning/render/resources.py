@@ -7,6 +7,7 @@ Memory). A request is what an idle container holds. There is no limit of CPU: it
 from collections.abc import Mapping
 from typing import Any
 
+from modelpress.api import batch_memory
 from modelpress.api.spec import DeviceType, Scheme, Spec
 from modelpress.api.values import parse_bytes
 from modelpress.planning.artifacts.artifact import Artifact
@@ -39,8 +40,6 @@ _GPU_FACTORS = {
     Scheme.AUTO: 8,
 }
 _REQUEST_FACTOR = 8  # maxRequestBytes: four bodies that arrive, and as much again that waits
-# what one copy computes a batch in: of up to so many rows, more in proportion
-_BATCH_BYTES, _BATCH_ROWS = 512 * _MIB, 32
 
 
 def of_job(view: View) -> Resources:
@@ -111,10 +110,6 @@ def _device_count(spec: Spec) -> int:
     return spread.data * spread.tensor * spread.pipeline // spread.pods_per_replica
 
 
-def _batch_bytes(spec: Spec) -> int:
-    return _BATCH_BYTES * max(_BATCH_ROWS, spec.serving.max_batch_size) // _BATCH_ROWS
-
-
 def _worker_defaults(spec: Spec, size: int) -> dict[str, Any]:
     """Return the defaults for an artifact of `size` bytes."""
     gpu = spec.devices.type is DeviceType.GPU
@@ -126,12 +121,13 @@ def _worker_defaults(spec: Spec, size: int) -> dict[str, Any]:
     # TensorFlow and CUDA on the host: 0.8 GB measured without a GPU, and a context for each device
     process = 4 * _GIB + _device_count(spec) * _GIB if gpu else 256 * _MIB
     weights = size * (1 + factor * spread.data + cut)
+    batch = batch_memory.of(spec.serving.max_batch_size)
     waiting = _REQUEST_FACTOR * parse_bytes(spec.serving.max_request_bytes)
     # the fetch keeps the packed layer beside the files, and may do so beside those of an interrupted one
     stored = 3 * size + _GIB
     return {
         "limits": {
-            "memory": _mebibytes(process + weights + spread.data * _batch_bytes(spec) + waiting),
+            "memory": _mebibytes(process + weights + spread.data * batch + waiting),
             _STORAGE: _mebibytes(stored),
         },
         "requests": {

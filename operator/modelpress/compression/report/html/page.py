@@ -39,6 +39,7 @@ def render(report: Report, verdict: Verdict | None) -> str:
         sections.sizes(report) if report.layers else None,
         sections.histograms(report) if report.histograms else None,
         sections.latency(report) if report.latency else None,
+        sections.input_sizes(report.source.inputs, report.input_sizes) if report.input_sizes else None,
         report_search.section(report.search) if report.search else None,
         *(sections.passed(step) for step in report.passes),
         sections.steps(report.steps) if report.steps else None,

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from modelpress.artifacts.manifest import InputSizes, TensorSpec
 from modelpress.compression.report.document import (
     LayerSize,
     PassReport,
@@ -14,7 +15,7 @@ from modelpress.compression.report.document import (
 from modelpress.compression.report.html import charts
 from modelpress.compression.report.html.elements import Child, Element, tag
 from modelpress.compression.report.html.tables import figure, legend, row_of, table
-from modelpress.compression.report.readable import duration, size
+from modelpress.compression.report.readable import duration, shapes_text, size
 from modelpress.compression.report.terminal import describe
 
 MAX_LAYERS = 40  # that get a row; the others share one
@@ -115,6 +116,18 @@ def latency(report: Report) -> Element:
     return tag(
         "section", tag("h2", "Latency"), tag("p", hint, class_="hint"), legend(), listed, class_="keep"
     )
+
+
+def input_sizes(inputs: Sequence[TensorSpec], sizes: InputSizes) -> Element:
+    """Return what a call with longer inputs takes."""
+    body = [row_of((shapes_text(inputs, step.shapes), size(step.bytes))) for step in sizes.memory]
+    hint = (
+        "Memory of a call with one row, over that of the smallest inputs. Workers take inputs of which a full"
+        " batch fits into 512 MiB (above 32 rows in proportion), and up to those of the data:"
+        f" {shapes_text(inputs, sizes.known)}."
+    )
+    listed = table(("Inputs", "Memory"), body, right_from=1)
+    return tag("section", tag("h2", "Length of inputs"), tag("p", hint, class_="hint"), listed, class_="keep")
 
 
 def passed(step: PassReport) -> Element:
