@@ -10,15 +10,8 @@ from pydantic import Field
 
 from modelpress.api.base import ApiModel
 from modelpress.api.conditions import Reason
-from modelpress.api.spec import (
-    Compression,
-    Data,
-    DeviceType,
-    Evaluation,
-    Metric,
-    Model,
-    Optimization,
-)
+from modelpress.api.schemes import DeviceType
+from modelpress.api.spec import Compression, Data, Evaluation, Metric, Model, Optimization
 
 # both kinds of pods
 STORE = "MODELPRESS_STORE"  # oci://registry/repository, or file:///layout in local mode

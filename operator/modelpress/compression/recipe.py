@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobRequest
 from modelpress.api.errors import UsageError
-from modelpress.api.spec import Data, DeviceType, FineTuning, Granularity, Pruning, Scheme, Source
+from modelpress.api.schemes import DeviceType, Scheme
+from modelpress.api.spec import Data, FineTuning, Granularity, Pruning, Source
 from modelpress.compression.formats.litert import quantize
 from modelpress.compression.formats.tensorflow import stored_weights
 from modelpress.compression.passes.channels.l0 import ChannelL0Penalty

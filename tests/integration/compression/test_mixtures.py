@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.compression.formats.base import Mixture, Operator, example
 from modelpress.compression.formats.litert import tflite_file
 from modelpress.compression.formats.litert.backend import LiteRTForms

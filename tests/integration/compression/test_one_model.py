@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelpress.api.spec import Metric, Scheme
+from modelpress.api.schemes import Scheme
+from modelpress.api.spec import Metric
 from modelpress.compression.evaluation import dataset, evaluation
 from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.compression.formats import calibration

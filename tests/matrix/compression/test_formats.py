@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from modelpress.api.errors import DataError
-from modelpress.api.spec import FineTuning, Scheme
+from modelpress.api.schemes import Scheme
+from modelpress.api.spec import FineTuning
 from modelpress.compression.evaluation import dataset
 from modelpress.compression.formats import calibration
 from modelpress.compression.formats.base import Form, Quantization

@@ -9,7 +9,7 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts import weights
 from modelpress.artifacts.manifest import ArtifactManifest, ComputeDtype

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelpress.api.spec import Metric, Scheme
+from modelpress.api.schemes import Scheme
+from modelpress.api.spec import Metric
 from modelpress.artifacts import weights
 from modelpress.artifacts.manifest import ComputeDtype
 from modelpress.compression.evaluation import dataset, evaluation

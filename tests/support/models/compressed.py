@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from modelpress.api.contract import JobRequest
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.artifacts.manifest import MODEL_FILE, ArtifactManifest
 from modelpress.compression import pipeline, recipe
 from modelpress.compression.report import document as report

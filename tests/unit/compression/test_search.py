@@ -10,7 +10,8 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.api.spec import Evaluation, Metric, Scheme
+from modelpress.api.schemes import Scheme
+from modelpress.api.spec import Evaluation, Metric
 from modelpress.compression.auto import mixtures, search, sensitivity
 from modelpress.compression.auto.candidates import Scale
 from modelpress.compression.auto.choice import Limits, Measured

@@ -12,7 +12,7 @@ more exceptions would be larger or slower. Must not import TensorFlow.
 from collections.abc import Sequence
 from functools import partial
 
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.compression.auto import sensitivity
 from modelpress.compression.auto.candidates import Workbench
 from modelpress.compression.auto.choice import Limits, Measured, choose, clearly

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.compression.auto import mixtures
 from modelpress.compression.auto.candidates import BUDGET, Scale, Tried, Workbench
 from modelpress.compression.auto.choice import SLOWER, Choice, Verdict, choose

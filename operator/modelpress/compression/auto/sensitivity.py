@@ -12,7 +12,7 @@ import numpy as np
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.compression.evaluation import evaluation, metrics
 from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.compression.formats.base import MixableForms, Mixture, Operator

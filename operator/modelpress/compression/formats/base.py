@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.artifacts import manifest
 from modelpress.compression.evaluation import metrics
 from modelpress.compression.evaluation.evaluation import Model

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from modelpress.api.spec import DeviceType
+from modelpress.api.schemes import DeviceType
 from modelpress.compression.formats.base import Maker
 from modelpress.compression.formats.litert.backend import LiteRTMaker
 from modelpress.compression.formats.litert.converter import Converter

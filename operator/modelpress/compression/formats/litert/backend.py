@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from modelpress.api.errors import DataError
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.artifacts import manifest
 from modelpress.artifacts.manifest import MODEL_FILE
 from modelpress.compression.evaluation import weight_stats

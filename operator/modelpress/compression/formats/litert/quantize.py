@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.compression.formats import formula
 from modelpress.compression.formats.litert.tflite_file import Constant, TfliteFile
 from modelpress.compression.report.document import ActivationReport, Formula, PassReport, TensorReport

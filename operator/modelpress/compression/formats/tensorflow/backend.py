@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.artifacts import manifest, weights
 from modelpress.artifacts.manifest import ComputeDtype
 from modelpress.artifacts.weights import WEIGHTS_FILE

@@ -15,7 +15,7 @@ from dataclasses import asdict
 import ml_dtypes
 import numpy as np
 
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.artifacts import int4, weights
 from modelpress.artifacts.weights import StoredTensor
 from modelpress.compression.formats import formula
