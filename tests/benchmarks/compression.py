@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from modelpress.api.schemes import DeviceType
+from modelpress.compression import schemes
 from modelpress.compression.evaluation import dataset, latency
 from modelpress.compression.evaluation.latency import Timing
-from modelpress.compression.formats.litert import quantize
 from modelpress.compression.formats.litert.model import LiteRTModel
 from modelpress.models.load import load
 from tests.support.models import twelve as twelve_models
@@ -34,7 +35,7 @@ def main(names: Sequence[str] = ()) -> None:
             folder = Path(name) / kind.replace(" ", "-")
             folder.mkdir()
             model = twelve_models.train(kind, folder)
-            for scheme in quantize.SCHEMES:
+            for scheme in schemes.of_device(DeviceType.CPU):
                 made = compress(model, scheme, folder / scheme.value)
                 print(f"{kind:11}{scheme.value:13}{row(made, model, folder / scheme.value)}", flush=True)
 

@@ -15,8 +15,9 @@ from typing import Protocol
 import numpy as np
 
 from modelpress import logs
+from modelpress.api.schemes import DeviceType
 from modelpress.artifacts.manifest import TensorSpec
-from modelpress.compression.formats.litert import quantize
+from modelpress.compression import schemes
 from modelpress.compression.formats.litert.model import LiteRTModel
 from modelpress.models import types
 from modelpress.models.load import load
@@ -54,7 +55,7 @@ def show(model: Pretrained, folder: Path) -> None:
     known = model.known(in_batches(original, [spec.name for spec in original.inputs]))
     print(f"  the original: {known.what} {known.right} of {known.of}")
     print(f"  {'scheme':13}{'bytes':>7}{'batch 1':>9}{'batch 32':>10}  {model.metric}")
-    for scheme in quantize.SCHEMES:
+    for scheme in schemes.of_device(DeviceType.CPU):
         evaluation = {"metric": model.metric, "minScore": "50%"}
         made = compress(trained, scheme, folder / scheme.value, evaluation=evaluation)
         print(f"  {scheme.value:13}{line(made, model.known(served(made)))}", flush=True)

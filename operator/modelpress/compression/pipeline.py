@@ -1,8 +1,10 @@
-"""The way of a model through compression: load safely, measure the original, prune, clip, quantize, measure
-the form that will serve, write the artifact's folder (manifest.json, report.json, and the form).
+"""The way of a model through compression: load, measure, apply, serve, report.
+
+The model is loaded safely and measured, the passes of the recipe are applied to it, the form that will serve
+is made and measured, and the artifact's folder is written (manifest.json, report.json, and the form).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from modelpress.api.contract import JobRequest
 from modelpress.api.schemes import Scheme
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts.manifest import ArtifactManifest
-from modelpress.compression import recipe
+from modelpress.compression import recipe, schemes
 from modelpress.compression.auto import candidates, search
 from modelpress.compression.evaluation import dataset, latency, measurement, row_scores, weight_stats
 from modelpress.compression.evaluation.dataset import Dataset
@@ -18,16 +20,22 @@ from modelpress.compression.evaluation.latency import Timing
 from modelpress.compression.evaluation.measurement import Measurement
 from modelpress.compression.formats import calibration, devices
 from modelpress.compression.formats.base import Form, Forms, Quantization, check_numbers
-from modelpress.compression.passes.channels.l0 import ChannelL0Penalty
-from modelpress.compression.passes.channels.pruning import ChannelPruning
+from modelpress.compression.passes.base import PassContext
 from modelpress.compression.passes.training import training_data
-from modelpress.compression.passes.training.training_data import TrainingData
+from modelpress.compression.recipe import Recipe
 from modelpress.compression.report import assemble as result
 from modelpress.compression.report import document as report
-from modelpress.compression.report.document import PassReport, Report, SearchReport
+from modelpress.compression.report.document import (
+    EvaluationReport,
+    Latency,
+    PassReport,
+    Report,
+    SearchReport,
+    TensorHistogram,
+)
 from modelpress.compression.steps import Steps
 from modelpress.models.load import load
-from modelpress.models.types import Array, LoadedModel, original_bytes
+from modelpress.models.types import Array, Arrays, LoadedModel, original_bytes
 
 _STEPS = (
     "load",
@@ -48,8 +56,46 @@ class Inputs:
     evaluation: Path | None  # the data set; None without evaluation
     source_digest: str  # sha256:...
     artifact_key: str
-    calibration: Path | None = None  # the data set of Int8Static
-    training: Path | None = None  # the data set of fineTuning
+    calibration: Path | None = None  # the data set that ranges of activations are taken from
+    training: Path | None = None  # the data set that weights are trained on
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is to be done, and where scratch files go."""
+
+    request: JobRequest
+    recipe: Recipe
+    inputs: Inputs
+    work_dir: Path
+
+
+@dataclass(frozen=True)
+class _Original:
+    """The model as it came. Passes may change its weights in place; all else was read before."""
+
+    model: LoadedModel
+    source: report.Source
+    bytes: int  # of the weights as float32
+    histograms: Sequence[TensorHistogram]
+    data: Dataset | None  # data.evaluation
+
+
+@dataclass(frozen=True)
+class _Baseline:
+    """What the original answers, and what is called to check and time other forms of it."""
+
+    measured: Measurement | None  # None without data.evaluation
+    sample: Arrays
+    timing: Timing
+
+
+@dataclass(frozen=True)
+class _Changed:
+    """The model after the passes, which is another one where channels were pruned."""
+
+    model: LoadedModel
+    passes: tuple[PassReport, ...]
 
 
 @dataclass(frozen=True)
@@ -61,142 +107,128 @@ class _Served:
     search: SearchReport | None = None
 
 
+@dataclass(frozen=True)
+class _Comparison:
+    """The form that serves beside that of the original."""
+
+    float32: Form  # that of the original
+    scores: EvaluationReport | None  # None without data.evaluation
+    latency: tuple[Latency, ...]
+    measured_on: str
+
+
 def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> ArtifactManifest:
     """Compress a model into the folder `out`, which must be empty or missing.
 
     Scratch files go below `work_dir`. Raises DataError (InvalidModel, UnsupportedModel, InvalidData) and
     UsageError (InvalidSpec). The gate is not judged here.
     """
+    task = _Task(request, recipe.of(request), inputs, work_dir)
     with Steps(_STEPS) as steps:
-        return _compress(request, inputs, out, work_dir, steps)
-
-
-def _compress(
-    request: JobRequest, inputs: Inputs, out: Path, work_dir: Path, steps: Steps
-) -> ArtifactManifest:
-    plan = recipe.of(request)
-    out.mkdir(parents=True, exist_ok=True)
-    work_dir.mkdir(parents=True, exist_ok=True)
-    with devices.maker(request.device_type, work_dir) as maker:
-        model = load(inputs.model, work_dir / "model")
-        plan.check(model)
-        bytes_before = original_bytes(model)
-        original = result.source(model, inputs.model, inputs.source_digest)
-        histograms = weight_stats.before(model.weights)
-        data = _data(request, inputs, model, work_dir)
+        out.mkdir(parents=True, exist_ok=True)
+        work_dir.mkdir(parents=True, exist_ok=True)
+        with devices.maker(request.device_type, work_dir) as maker:
+            original = _load(task)
+            steps.next()
+            baseline = _measure(task, original)
+            steps.next()
+            before = maker.forms(original.model, baseline.sample, work_dir / "original")
+            steps.next()
+            changed = _apply(task, original.model)
+            steps.next()
+            forms = before
+            if changed.passes:
+                forms = maker.forms(changed.model, baseline.sample, work_dir / "edited")
+            compared_by_time = baseline.timing if maker.times_hold else replace(baseline.timing, batches=())
+            served = _serve(task, original, forms, _scale(task, baseline, before.float32, compared_by_time))
+            histograms = weight_stats.compared(original.histograms, _values(forms, served, changed.model))
         steps.next()
-        automatic = plan.scheme is Scheme.AUTO
-        measured = measurement.of_original(model, data, work_dir, choose=automatic) if data else None
-        sample = measurement.sample(model, measured)
-        timing = Timing(sample, latency.batches_of(model.inputs))
+        compared = _Comparison(
+            float32=before.float32,
+            scores=_score(task, baseline, served.form),
+            latency=latency.measure(before.float32.model, served.form.model, baseline.timing),
+            measured_on=maker.measured_on,
+        )
         steps.next()
-        before = edited = maker.forms(model, sample, work_dir / "original")
-        steps.next()
-        model, passes = _change(plan, model, _training(plan, inputs, model, work_dir))
-        steps.next()
-        if passes:
-            edited = maker.forms(model, sample, work_dir / "edited")
-        wanted: Quantization | search.Task | None = None
-        if plan.scheme:
-            calibrated = _calibration(inputs, model, work_dir)
-            compared = timing if maker.times_hold else replace(timing, batches=())
-            scale = _scale(request, measured, before.float32, compared)
-            wanted = (
-                search.Task(maker.schemes, calibrated, scale, bytes_before)
-                if scale
-                else Quantization(plan.scheme, calibrated)
-            )
-        served = _serve(edited, wanted, work_dir / "quantized")
-        form = served.form
-        if served.quantization:
-            passes.append(served.quantization)
-        histograms = weight_stats.compared(histograms, _values(edited, served, model))
-    steps.next()
-    scores = None
-    if measured and request.evaluation:
-        scores = measurement.score(request.evaluation, form, measured, work_dir / "results")
-    else:
-        check_numbers(form, sample)
-    times = latency.measure(before.float32.model, form.model, timing)
-    steps.next()
-    form.copy_to(out)
-    sizes = result.sizes(bytes_before, before.float32, form)
-    made = Report(
-        name=request.name,
-        recipe={**plan.describe(), **result.chosen(served.search)},
-        recipe_hash=request.recipe_hash,
-        artifact_key=inputs.artifact_key,
-        versions=result.versions(),
-        source=original,
-        sizes=sizes,
-        passes=tuple(passes),
-        evaluation=scores,
-        latency=times,
-        search=served.search,
-        latency_of=maker.measured_on,
-        layers=result.layers(original, model, passes, sizes),
-        histograms=histograms,
-        steps=steps.reports(),
-        warnings=result.warnings(passes, scores, served.search),
-    )
-    report.save(made, out)
-    manifest = result.manifest(request, made, replace(form, folder=out), maker.kind)
+        served.form.copy_to(out)
+        made = _report(task, original, changed, served, compared)
+        made = made.model_copy(update={"histograms": histograms, "steps": steps.reports()})
+        report.save(made, out)
+    manifest = result.manifest(request, made, replace(served.form, folder=out), maker.kind)
     manifests.save(manifest, out)
     return manifest
 
 
-def _data(request: JobRequest, inputs: Inputs, model: LoadedModel, work_dir: Path) -> Dataset | None:
-    if request.evaluation is None or inputs.evaluation is None:
-        return None
-    labels = request.evaluation.metric in row_scores.NEEDS_LABELS
-    return dataset.load(inputs.evaluation, work_dir / "data", model.inputs, model.outputs, labels=labels)
+def _load(task: _Task) -> _Original:
+    inputs, evaluation = task.inputs, task.request.evaluation
+    model = load(inputs.model, task.work_dir / "model")
+    task.recipe.check(model)
+    data = None
+    if evaluation and inputs.evaluation:
+        labels = evaluation.metric in row_scores.NEEDS_LABELS
+        folder = task.work_dir / "data"
+        data = dataset.load(inputs.evaluation, folder, model.inputs, model.outputs, labels=labels)
+    return _Original(
+        model=model,
+        bytes=original_bytes(model),
+        source=result.source(model, inputs.model, inputs.source_digest),
+        histograms=weight_stats.before(model.weights),
+        data=data,
+    )
 
 
-def _training(plan: recipe.Recipe, inputs: Inputs, model: LoadedModel, work_dir: Path) -> TrainingData | None:
+def _measure(task: _Task, original: _Original) -> _Baseline:
+    model, data, choose = original.model, original.data, task.recipe.scheme is Scheme.AUTO
+    measured = measurement.of_original(model, data, task.work_dir, choose=choose) if data else None
+    sample = measurement.sample(model, measured)
+    return _Baseline(measured, sample, Timing(sample, latency.batches_of(model.inputs)))
+
+
+def _apply(task: _Task, model: LoadedModel) -> _Changed:
+    context, passes = _context(task, model), []
+    for step in task.recipe.steps:
+        model, found = step.apply(model, context)
+        passes.append(found)
+    return _Changed(model, tuple(passes))
+
+
+def _context(task: _Task, model: LoadedModel) -> PassContext:
     """Read data.training while the model is the original: it can be the teacher."""
-    if plan.training is None or inputs.training is None:
+    use, path = task.recipe.training_use, task.inputs.training
+    if use is None or path is None:
+        return PassContext()
+    folder = task.work_dir / "training data"
+    return PassContext(training_data.load(path, folder, model, distillation=use.distillation))
+
+
+def _serve(task: _Task, original: _Original, forms: Forms, scale: candidates.Scale | None) -> _Served:
+    """Make the form of the recipe's scheme; with `scale` choose it among all schemes of the devices."""
+    scheme, folder = task.recipe.scheme, task.work_dir / "quantized"
+    if scheme is None:
+        return _Served(forms.float32)
+    calibrated = _calibration(task, original.model)
+    if scale is None:
+        return _Served(*forms.quantized(Quantization(scheme, calibrated), folder))
+    tried = schemes.of_device(task.request.device_type)
+    found = search.run(forms, search.Task(tried, calibrated, scale, original.bytes), folder)
+    return _Served(found.form, found.quantization, found.report)
+
+
+def _calibration(task: _Task, model: LoadedModel) -> calibration.Calibration | None:
+    if task.inputs.calibration is None:
         return None
-    folder = work_dir / "training data"
-    return training_data.load(inputs.training, folder, model, distillation=plan.distillation)
+    folder = task.work_dir / "calibration data"
+    data = dataset.load(task.inputs.calibration, folder, model.inputs, model.outputs, labels=False)
+    return calibration.prepare(data, task.work_dir / "calibration.npz")
 
 
-def _change(
-    plan: recipe.Recipe, model: LoadedModel, training: TrainingData | None
-) -> tuple[LoadedModel, list[PassReport]]:
-    """Return the changed model, which is another one where channels were pruned, and the reports."""
-    passes = []
-    if isinstance(plan.pruning, ChannelPruning):
-        model, pruned = plan.pruning.rebuild(model)
-        passes.append(pruned)
-    elif plan.pruning:
-        passes.append(plan.pruning.apply(model))
-    if plan.training and training:
-        if isinstance(plan.training, ChannelL0Penalty):
-            model, trained = plan.training.rebuild(model, training)
-        else:
-            trained = plan.training.train(model, training)
-        passes.append(trained)
-    if plan.clipping:
-        passes.append(plan.clipping.apply(model))
-    return model, passes
-
-
-def _calibration(inputs: Inputs, model: LoadedModel, work_dir: Path) -> calibration.Calibration | None:
-    if inputs.calibration is None:
-        return None
-    folder = work_dir / "calibration data"
-    data = dataset.load(inputs.calibration, folder, model.inputs, model.outputs, labels=False)
-    return calibration.prepare(data, work_dir / "calibration.npz")
-
-
-def _scale(
-    request: JobRequest, measured: Measurement | None, float32: Form, timing: Timing
-) -> candidates.Scale | None:
+def _scale(task: _Task, baseline: _Baseline, float32: Form, timing: Timing) -> candidates.Scale | None:
     """Return what scheme Auto measures candidates with; None for other schemes."""
-    if measured is None or measured.choosing is None or request.evaluation is None:
+    measured, limits = baseline.measured, task.request.evaluation
+    if measured is None or measured.choosing is None or limits is None:
         return None
     shorter = replace(timing, seconds=candidates.SECONDS, fastest=True)
-    return candidates.Scale(measured.choosing, request.evaluation, float32.model, shorter)
+    return candidates.Scale(measured.choosing, limits, float32.model, shorter)
 
 
 def _values(forms: Forms, served: _Served, model: LoadedModel) -> Iterator[tuple[str, Array]]:
@@ -206,10 +238,33 @@ def _values(forms: Forms, served: _Served, model: LoadedModel) -> Iterator[tuple
     return weight_stats.own_values(model.weights)
 
 
-def _serve(forms: Forms, wanted: Quantization | search.Task | None, folder: Path) -> _Served:
-    if wanted is None:
-        return _Served(forms.float32)
-    if isinstance(wanted, Quantization):
-        return _Served(*forms.quantized(wanted, folder))
-    found = search.run(forms, wanted, folder)
-    return _Served(found.form, found.quantization, found.report)
+def _score(task: _Task, baseline: _Baseline, form: Form) -> EvaluationReport | None:
+    if baseline.measured and task.request.evaluation:
+        folder = task.work_dir / "results"
+        return measurement.score(task.request.evaluation, form, baseline.measured, folder)
+    check_numbers(form, baseline.sample)
+    return None
+
+
+def _report(
+    task: _Task, original: _Original, changed: _Changed, served: _Served, compared: _Comparison
+) -> Report:
+    """Return the report, but for what is known at its end: histograms and steps."""
+    passes = (*changed.passes, served.quantization) if served.quantization else changed.passes
+    sizes = result.sizes(original.bytes, compared.float32, served.form)
+    return Report(
+        name=task.request.name,
+        recipe={**task.recipe.describe(), **result.chosen(served.search)},
+        recipe_hash=task.request.recipe_hash,
+        artifact_key=task.inputs.artifact_key,
+        versions=result.versions(),
+        source=original.source,
+        sizes=sizes,
+        passes=passes,
+        evaluation=compared.scores,
+        latency=compared.latency,
+        search=served.search,
+        latency_of=compared.measured_on,
+        layers=result.layers(original.source, changed.model, passes, sizes),
+        warnings=result.warnings(passes, compared.scores, served.search),
+    )

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelpress.api.schemes import Scheme
+from modelpress.api.schemes import DeviceType, Scheme
 from modelpress.api.spec import Metric
+from modelpress.compression import schemes
 from modelpress.compression.evaluation import dataset, evaluation
 from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.compression.formats import calibration
 from modelpress.compression.formats.base import Form, Quantization
-from modelpress.compression.formats.litert import quantize
 from modelpress.compression.formats.litert.backend import LiteRTForms
 from modelpress.compression.formats.litert.converter import Converter
 from modelpress.compression.formats.tensorflow.backend import TensorFlowForms
@@ -52,7 +52,7 @@ def is_small_and_right(form: Form, model: LoadedModel, data: Dataset, folder: Pa
     assert original_bytes(model) / form.bytes >= RATIO
 
 
-@pytest.mark.parametrize("scheme", quantize.SCHEMES)
+@pytest.mark.parametrize("scheme", schemes.of_device(DeviceType.CPU))
 def test_a_scheme_of_cpus(
     forms: LiteRTForms, model: LoadedModel, data: Dataset, tmp_path: Path, scheme: Scheme
 ) -> None:

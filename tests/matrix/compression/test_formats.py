@@ -19,6 +19,7 @@ from modelpress.compression.formats.base import Form, Quantization
 from modelpress.compression.formats.litert import tflite_file
 from modelpress.compression.formats.litert.backend import LiteRTForms
 from modelpress.compression.formats.litert.converter import Converter
+from modelpress.compression.passes.base import PassContext
 from modelpress.compression.passes.channels.pruning import ChannelPruning
 from modelpress.compression.passes.clip import WeightClipping
 from modelpress.compression.passes.finetune import MaskedFineTuning
@@ -158,7 +159,7 @@ def quantizes(opened: Opened, step: Step) -> None:
 
 def prunes_elements(opened: Opened, step: Step) -> None:
     with opened.borrowed() as model:
-        ElementPruning(SPARSITY).apply(model)
+        ElementPruning(SPARSITY).apply(model, PassContext())
         assert np.mean([zeros(values) for values in editable(model)]) >= 0.79
         computes_the_same(opened, opened.convert(step).float32)
 
@@ -166,7 +167,7 @@ def prunes_elements(opened: Opened, step: Step) -> None:
 def clips(opened: Opened, step: Step) -> None:
     with opened.borrowed() as model:
         assert max(np.abs(values).max() for values in editable(model)) > BOUND
-        WeightClipping(str(-BOUND), str(BOUND)).apply(model)
+        WeightClipping(str(-BOUND), str(BOUND)).apply(model, PassContext())
         assert max(np.abs(values).max() for values in editable(model)) <= np.float32(BOUND)
         computes_the_same(opened, opened.convert(step).float32)
 
@@ -174,10 +175,10 @@ def clips(opened: Opened, step: Step) -> None:
 def trains(opened: Opened, step: Step) -> None:
     with opened.borrowed() as model:
         data = training_data.load(opened.data(), opened.folder / "training", model)
-        ElementPruning(SPARSITY).apply(model)
+        ElementPruning(SPARSITY).apply(model, PassContext())
         before = [values == 0 for values in editable(model)]
         settings = FineTuning(epochs=4, batch_size=16, learning_rate="0.001")
-        report = MaskedFineTuning(settings, keep_zeros=True).train(model, data)
+        _, report = MaskedFineTuning(settings, keep_zeros=True).apply(model, PassContext(data))
         assert report.training is not None
         losses = [epoch.loss for epoch in report.training.epochs]
         assert losses[-1] < losses[0]
@@ -189,7 +190,7 @@ def trains(opened: Opened, step: Step) -> None:
 def removes_channels(opened: Opened, step: Step) -> None:
     pruning = ChannelPruning("50%")
     pruning.check(opened.model)
-    smaller, _ = pruning.rebuild(opened.model)
+    smaller, _ = pruning.apply(opened.model, PassContext())
     sizes = [sum(weight.read().size for weight in model.weights) for model in (opened.model, smaller)]
     assert sizes[1] < 0.9 * sizes[0]
     form = opened.convert(step, smaller).float32

@@ -9,14 +9,13 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.api.schemes import Scheme
+from modelpress.api.schemes import DeviceType, Scheme
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts import weights
 from modelpress.artifacts.manifest import ArtifactManifest, ComputeDtype
-from modelpress.compression import pipeline
+from modelpress.compression import pipeline, schemes
 from modelpress.compression.formats.base import Quantization
 from modelpress.compression.formats.tensorflow.backend import TensorFlowMaker
-from modelpress.compression.formats.tensorflow.stored_weights import SCHEMES
 from modelpress.compression.report import document as report
 from modelpress.compression.report.document import Report
 from modelpress.models.load import load
@@ -143,7 +142,7 @@ def test_auto_takes_the_smallest_that_passes_where_times_here_say_nothing(
     made = compress(wide.path, wide.evaluation, tmp_path, compression=quantization("Auto"), **limits)
     search = made.report.search
     assert search
-    assert [item.name for item in search.candidates] == [scheme.value for scheme in SCHEMES]
+    assert [item.name for item in search.candidates] == [*schemes.of_device(DeviceType.GPU)]
     assert [item.name for item in search.candidates if item.chosen] == ["Int4Weights"]
     assert not any(item.latency for item in search.candidates)
     assert "times here do not tell those of workers" in search.note

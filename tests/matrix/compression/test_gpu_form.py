@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelpress.api.schemes import Scheme
+from modelpress.api.schemes import DeviceType, Scheme
 from modelpress.api.spec import Metric
 from modelpress.artifacts import weights
 from modelpress.artifacts.manifest import ComputeDtype
+from modelpress.compression import schemes
 from modelpress.compression.evaluation import dataset, evaluation
 from modelpress.compression.formats.base import Form, Quantization
 from modelpress.compression.formats.formula import TOLERANCE
@@ -27,7 +28,7 @@ from tests.support.models.trained import DigitsModels
 from tests.support.models.variables import Variable
 
 MODELS = ("cnn", "wide", "text", "attention", "depthwise", "seed")
-SCHEMES = stored_weights.SCHEMES
+SCHEMES = schemes.of_device(DeviceType.GPU)
 LARGEST_BFLOAT16 = 2.0**128 - 2.0**120
 INTEGERS = (Scheme.INT8_WEIGHTS, Scheme.INT4_WEIGHTS)
 COMPUTE = {Scheme.BFLOAT16: ComputeDtype.BFLOAT16}  # float16 with the others

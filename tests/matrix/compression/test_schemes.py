@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelpress.api.schemes import Scheme
+from modelpress.api.schemes import DeviceType, Scheme
 from modelpress.api.spec import Metric
+from modelpress.compression import schemes
 from modelpress.compression.evaluation import dataset, evaluation
 from modelpress.compression.formats import calibration
 from modelpress.compression.formats.base import Form, Quantization
@@ -24,7 +25,7 @@ from tests.support.models.small import TrainedModel
 from tests.support.models.trained import DigitsModels
 
 MODELS = ("mlp", "cnn", "depthwise", "text")
-SCHEMES = quantize.SCHEMES
+SCHEMES = schemes.of_device(DeviceType.CPU)
 INTEGERS = [scheme for scheme in SCHEMES if scheme is not Scheme.FLOAT16]
 # bytes of the weights in float32 / bytes of the file, at least; files have some KB besides the weights
 RATIOS = {

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from modelpress.api.schemes import Scheme
+from modelpress.compression import schemes
 from modelpress.compression.auto import sensitivity
 from modelpress.compression.auto.candidates import Workbench
 from modelpress.compression.auto.choice import Limits, Measured, choose, clearly
@@ -26,19 +27,28 @@ def add(bench: Workbench, forms: MixableForms) -> tuple[Sensitivity, ...]:
     """Try the mixtures that can help; return what was found out about the operators."""
     operators = forms.operators
     found: list[Sensitivity] = []
-    if exceptions_help(Scheme.INT8_DYNAMIC, bench.measured, bench.limits) and bench.left > 0:
-        ranking = _ranked(bench, forms, operators, Scheme.INT8_DYNAMIC)
-        found.extend(_report(ranking, Scheme.INT8_DYNAMIC))
-        _series(bench, forms, (Scheme.INT8_DYNAMIC, Scheme.INT8_WEIGHTS), ranking)
-    if exceptions_help(Scheme.INT4_DYNAMIC, bench.measured, bench.limits) and bench.left > 0:
-        dynamic = _named(bench.measured, Scheme.INT8_DYNAMIC)
-        safe = dynamic is not None and clearly(dynamic, bench.limits)
-        repair = Scheme.INT8_DYNAMIC if safe else Scheme.INT8_WEIGHTS
-        sensitive = [item for item in operators if item.dense or not safe]
-        ranking = _ranked(bench, forms, sensitive, Scheme.INT4_DYNAMIC)
-        found.extend(_report(ranking, Scheme.INT4_DYNAMIC))
-        _series(bench, forms, (Scheme.INT4_DYNAMIC, repair), ranking)
+    for base, settings in schemes.mixable():
+        if exceptions_help(base, bench.measured, bench.limits) and bench.left > 0:
+            repair = _repair(settings.repairs, bench)
+            ranking = _ranked(bench, forms, _repairable(operators, base, repair), base)
+            found.extend(_report(ranking, base))
+            _series(bench, forms, (base, repair), ranking)
     return tuple(found)
+
+
+def _repair(repairs: Sequence[Scheme], bench: Workbench) -> Scheme:
+    """Return the first scheme that passes clearly by itself; the last is the closest to the original."""
+    plain = ((scheme, _named(bench.measured, scheme)) for scheme in repairs)
+    passing = (scheme for scheme, found in plain if found and clearly(found, bench.limits))
+    return next(passing, repairs[-1])
+
+
+def _repairable(operators: Sequence[Operator], base: Scheme, repair: Scheme) -> list[Operator]:
+    """Return the operators that compute with other numbers in `repair` than in `base`."""
+    before, after = schemes.litert(base).quantizer, schemes.litert(repair).quantizer
+    assert before is not None
+    assert after is not None
+    return [item for item in operators if before.of(dense=item.dense) != after.of(dense=item.dense)]
 
 
 def exceptions_help(base: Scheme, measured: Sequence[Measured], limits: Limits) -> bool:

@@ -1,5 +1,5 @@
-"""The search of `scheme: Auto`: schemes of the whole model in the maker's order, then mixtures where they can
-help (`mixtures`), and the choice among all (`auto`). Must not import TensorFlow.
+"""The search of `scheme: Auto`: schemes of the whole model in the order of their table, then mixtures where
+they can help (`mixtures`), and the choice among all (`choice`). Must not import TensorFlow.
 """
 
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from modelpress.api.schemes import Scheme
+from modelpress.api.schemes import TRAITS, Scheme
 from modelpress.compression.auto import mixtures
 from modelpress.compression.auto.candidates import BUDGET, Scale, Tried, Workbench
 from modelpress.compression.auto.choice import SLOWER, Choice, Verdict, choose
@@ -24,7 +24,7 @@ class Task:
     """What is searched for."""
 
     schemes: Sequence[Scheme]  # in this order
-    calibration: Calibration | None  # of Int8Static
+    calibration: Calibration | None  # for the schemes that need one
     scale: Scale
     original_bytes: int
 
@@ -73,7 +73,7 @@ def run(forms: Forms, task: Task, folder: Path) -> Found:
 
 def _quantization(scheme: Scheme, task: Task) -> Quantization | None:
     """Return what to ask the forms for; None where data is missing."""
-    if scheme is not Scheme.INT8_STATIC:
+    if not TRAITS[scheme].needs_calibration:
         return Quantization(scheme)
     return Quantization(scheme, task.calibration) if task.calibration else None
 

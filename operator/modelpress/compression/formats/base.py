@@ -140,11 +140,6 @@ class Maker(Protocol):
         ...
 
     @property
-    def schemes(self) -> tuple[Scheme, ...]:
-        """The schemes that they can have, in the order in which a search tries them."""
-        ...
-
-    @property
     def measured_on(self) -> str:
         """What computes when forms are called in this process; the report says it of latencies."""
         ...

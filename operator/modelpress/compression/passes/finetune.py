@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modelpress.api.spec import FineTuning
+from modelpress.api.contract import JobRequest
+from modelpress.api.spec import FineTuning, Granularity
 from modelpress.api.values import parse_decimal
+from modelpress.compression.passes.base import Pass, PassContext, TrainingUse, fine_tuning, pruning
 from modelpress.compression.passes.training import learning_rate
 from modelpress.compression.passes.training.learning_rate import LearningRate
 from modelpress.compression.passes.training.training_data import TrainingData
@@ -19,6 +21,8 @@ from modelpress.compression.report.document import EpochReport, PassReport, Tens
 from modelpress.models.types import Array, LoadedModel, Role, Weight, unsupported
 
 NAME = "fineTuning"
+FROM_LABELS = TrainingUse()
+AFTER_CHANNELS = TrainingUse(distillation=0.5)  # a smaller network learns from the original too
 INFERENCE_NOTE = (
     "The layers of a SavedModel run in inference mode while it is trained: dropout is off and moving"
     " statistics stay."
@@ -26,14 +30,15 @@ INFERENCE_NOTE = (
 
 
 @dataclass(frozen=True)
-class MaskedFineTuning:
+class MaskedFineTuning(Pass):
     """`optimization.fineTuning`. `keep_zeros`: zeros of kernels and embeddings stay, as after pruning."""
 
     settings: FineTuning
     keep_zeros: bool
-    name: str = NAME
+    training_use: TrainingUse = FROM_LABELS
+    name = NAME
 
-    def train(self, model: LoadedModel, data: TrainingData) -> PassReport:
+    def apply(self, model: LoadedModel, context: PassContext) -> tuple[LoadedModel, PassReport]:
         """Train the weights in place.
 
         Raises UsageError (InvalidSpec) where the loss is no number any more, UnsupportedModel where the
@@ -41,6 +46,7 @@ class MaskedFineTuning:
         """
         from modelpress.compression.passes.training.trainer import Course, Trainer  # noqa: PLC0415 - imports TensorFlow
 
+        data = context.training_data
         tuning = Tuning.of(model, data, self.settings)
         before = [weight.read() for weight in model.weights]
         zeros = [self.keep_zeros and weight.role in EDITABLE for weight in model.weights]
@@ -56,13 +62,23 @@ class MaskedFineTuning:
             trainer.epoch("fine-tune")
             epochs.append(EpochReport(epoch=number, learning_rate=trainer.rate, loss=trainer.loss()))
         kept = "Zeros of kernels and embeddings stay zero." if self.keep_zeros else None
-        return PassReport(
+        return model, PassReport(
             name=self.name,
             parameters=tuning.parameters(self.settings),
             note=" ".join(tuning.notes([kept])) or None,
             tensors=tuning.tensors(model, before, trainer.unreached),
             training=tuning.report(data, epochs),
         )
+
+
+def requested(request: JobRequest) -> MaskedFineTuning | None:
+    """Return the pass that a request asks for; with l0Penalty the training is a part of pruning."""
+    settings, pruned = fine_tuning(request), pruning(request)
+    if settings is None or (pruned and pruned.l0_penalty is not None):
+        return None
+    if pruned and pruned.granularity is Granularity.CHANNEL:  # a channel that went leaves no zeros behind
+        return MaskedFineTuning(settings, keep_zeros=False, training_use=AFTER_CHANNELS)
+    return MaskedFineTuning(settings, keep_zeros=pruned is not None)
 
 
 @dataclass(frozen=True)

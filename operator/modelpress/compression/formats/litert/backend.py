@@ -14,7 +14,7 @@ from modelpress.artifacts.manifest import MODEL_FILE
 from modelpress.compression.evaluation import weight_stats
 from modelpress.compression.formats.base import Form, Mixture, Operator, Quantization, check_equal
 from modelpress.compression.formats.litert import quantize, tflite_file, tflite_operators
-from modelpress.compression.formats.litert.converter import FLOAT32, Converter, Material
+from modelpress.compression.formats.litert.converter import Converter, Material
 from modelpress.compression.formats.litert.model import LiteRTModel
 from modelpress.compression.report.document import PassReport
 from modelpress.models.types import Array, Arrays, LoadedModel, Weight, unsupported
@@ -31,7 +31,7 @@ class LiteRTForms:
         self._model = model
         self._converter = converter
         self._exported = model.export(folder / "exported")
-        converter.convert(self._exported, FLOAT32, folder / MODEL_FILE)
+        converter.convert(self._exported, None, folder / MODEL_FILE)
         operators = tflite_file.read(folder / MODEL_FILE).operators  # refuses a file that reads variables
         self.float32 = self.opened(folder)
         try:
@@ -43,7 +43,7 @@ class LiteRTForms:
         """Convert the model of the checked float32 form as `wanted`."""
         folder.mkdir(parents=True, exist_ok=True)
         target, material = folder / MODEL_FILE, Material(self.float32.path, wanted.calibration)
-        self._converter.convert(self._exported, wanted.scheme.value, target, material)
+        self._converter.convert(self._exported, wanted.scheme, target, material)
         report = self._report(wanted.scheme, target)
         if wanted.calibration:
             report = report.model_copy(update={"note": wanted.calibration.describe()})
@@ -57,12 +57,9 @@ class LiteRTForms:
     def trial(self, mixture: Mixture, folder: Path) -> Form:
         """Quantize some operators of the float32 file."""
         folder.mkdir(parents=True, exist_ok=True)
-        base = mixture.base.value if mixture.base else FLOAT32
-        exceptions = {
-            scope: scheme.value for item, scheme in mixture.exceptions.items() for scope in item.scopes
-        }
+        exceptions = {scope: scheme for item, scheme in mixture.exceptions.items() for scope in item.scopes}
         material = Material(self.float32.path, exceptions=exceptions)
-        self._converter.convert(self._exported, base, folder / MODEL_FILE, material)
+        self._converter.convert(self._exported, mixture.base, folder / MODEL_FILE, material)
         return self.opened(folder)
 
     def mixed(self, mixture: Mixture, folder: Path) -> tuple[Form, PassReport]:
@@ -104,7 +101,6 @@ class LiteRTMaker:
     kind = manifest.Form.TFLITE
     measured_on = "LiteRT on one thread of the machine that compressed"
     times_hold = True
-    schemes: tuple[Scheme, ...] = quantize.SCHEMES
 
     def __init__(self, converter: Converter) -> None:
         self._converter = converter

@@ -12,23 +12,16 @@ from dataclasses import asdict
 import numpy as np
 
 from modelpress.api.schemes import Scheme
+from modelpress.compression import schemes
 from modelpress.compression.formats import formula
 from modelpress.compression.formats.litert.tflite_file import Constant, TfliteFile
 from modelpress.compression.report.document import ActivationReport, Formula, PassReport, TensorReport
 from modelpress.models.types import Array, Weight
 
 BEYOND_FLOAT16 = "beyondFloat16"  # a fact: elements that float16 cannot hold
-SCHEMES = (
-    Scheme.INT8_DYNAMIC,
-    Scheme.INT8_STATIC,
-    Scheme.INT4_DYNAMIC,
-    Scheme.INT8_WEIGHTS,
-    Scheme.FLOAT16,
-)  # those that the converter is asked for
 NAME = "quantization"
 UNMATCHED = "made by the converter"
 NOTE = "Shapes are those of the serving form, in which a kernel's output channels come first."
-_FEW = 1024  # elements; the converter's own bound for Int8Dynamic
 _LARGEST = 65504.0  # of float16
 _BLOCK = 2**20  # elements that are compared at once: copies of a whole tensor can be copies of the model
 
@@ -146,8 +139,8 @@ def _tensor(scheme: Scheme, before: Constant, after: Constant | None, weight: We
 def _why(scheme: Scheme, values: Array) -> str:
     if values.ndim < 2:
         return "biases and vectors stay float32"
-    if scheme is Scheme.INT8_DYNAMIC and values.size < _FEW:
-        return f"fewer than {_FEW:,} elements stay float32"
+    if values.size < (smallest := schemes.litert(scheme).smallest):
+        return f"fewer than {smallest:,} elements stay float32"
     return "its operator computes in float32"
 
 

@@ -1,8 +1,8 @@
 """The form for GPU workers: the structure of the model, and its variables as a scheme stores them.
 
-Layers compute in float16 with Float16 and with the schemes of integers, in bfloat16 with BFloat16; the form
-without a scheme computes in float32, and so does every SavedModel, whose graph is fixed. What is measured
-here is computed by the code that serves, on the devices of this machine.
+What layers compute in follows from the scheme; the form without one computes in float32, and so does every
+SavedModel, whose graph is fixed. What is measured here is computed by the code that serves, on the devices of
+this machine.
 """
 
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ import tensorflow as tf
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.api.schemes import Scheme
 from modelpress.artifacts import manifest, weights
 from modelpress.artifacts.manifest import ComputeDtype
 from modelpress.artifacts.weights import WEIGHTS_FILE
+from modelpress.compression import schemes
 from modelpress.compression.evaluation import metrics
 from modelpress.compression.formats.base import Form, Quantization, check_equal
 from modelpress.compression.formats.litert import quantize
@@ -26,13 +26,6 @@ from modelpress.models.graph_model import Signature
 from modelpress.models.types import Array, Arrays, Kind, LoadedModel
 
 TOLERANCE = 1e-4  # of the float32 form against the original
-_COMPUTE = {
-    Scheme.INT8_WEIGHTS: ComputeDtype.FLOAT16,
-    Scheme.INT4_WEIGHTS: ComputeDtype.FLOAT16,
-    Scheme.FLOAT16: ComputeDtype.FLOAT16,
-    Scheme.BFLOAT16: ComputeDtype.BFLOAT16,
-}
-_INTEGERS = (Scheme.INT8_WEIGHTS, Scheme.INT4_WEIGHTS)
 _FIXED = "The graph of a SavedModel computes in float32: the weights become float32 when they are loaded."
 
 
@@ -61,8 +54,9 @@ class TensorFlowForms:
                 reports.append(report)
                 yield tensor
 
-        compute, why = self._compute(wanted.scheme), None
-        can_widen = wanted.scheme in _INTEGERS and compute is not ComputeDtype.FLOAT32
+        settings, why = schemes.tensorflow(wanted.scheme), None
+        compute = settings.compute if self._model.kind is Kind.LAYERS else ComputeDtype.FLOAT32
+        can_widen = settings.integers and compute is not ComputeDtype.FLOAT32
         try:
             form = self._written(folder, compute, stored())
             if can_widen and self._loses_numbers(form):
@@ -99,9 +93,6 @@ class TensorFlowForms:
         weights.save(stored, folder / WEIGHTS_FILE)
         return self.opened(folder)
 
-    def _compute(self, scheme: Scheme) -> ComputeDtype:
-        return _COMPUTE[scheme] if self._model.kind is Kind.LAYERS else ComputeDtype.FLOAT32
-
     def _loses_numbers(self, form: Form) -> bool:
         return any(metrics.rows_without_numbers(values) for values in form.model.call(self._sample).values())
 
@@ -116,7 +107,6 @@ class TensorFlowMaker:
     """A `base.Maker` for GPU devices; needs none."""
 
     kind = manifest.Form.TENSORFLOW
-    schemes: tuple[Scheme, ...] = stored_weights.SCHEMES
 
     @property
     def measured_on(self) -> str:

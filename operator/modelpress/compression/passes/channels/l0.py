@@ -9,12 +9,13 @@ number of channels is left: channels of zeros would only add bytes.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from modelpress.api.spec import FineTuning
+from modelpress.api.contract import JobRequest
+from modelpress.api.spec import FineTuning, Granularity
 from modelpress.api.values import parse_decimal
+from modelpress.compression.passes.base import Pass, PassContext, l0_penalty
 from modelpress.compression.passes.channels.pruning import check
-from modelpress.compression.passes.finetune import Tuning
+from modelpress.compression.passes.finetune import AFTER_CHANNELS, Tuning
 from modelpress.compression.passes.l0 import run_epochs
-from modelpress.compression.passes.training.training_data import TrainingData
 from modelpress.compression.passes.weights import EDITABLE
 from modelpress.compression.report.document import PassReport, TensorReport
 from modelpress.models.types import LoadedModel
@@ -26,22 +27,23 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class ChannelL0Penalty:
+class ChannelL0Penalty(Pass):
     """Trains, and removes the channels that are not worth their weights; `penalty` is lambda, a decimal."""
 
     penalty: str
     settings: FineTuning
-    name: str = "pruning"
+    name = "pruning"
+    training_use = AFTER_CHANNELS
 
     def check(self, model: LoadedModel) -> None:
         """Raise UnsupportedModel for a model without layers."""
         check(model)
 
-    def rebuild(self, model: LoadedModel, data: TrainingData) -> tuple[LoadedModel, PassReport]:
+    def apply(self, model: LoadedModel, context: PassContext) -> tuple[LoadedModel, PassReport]:
         """Train the weights of `model` in place; return the smaller model and what was removed.
 
         Raises UnsupportedModel where the model has no layers or no channel that can be removed, and as
-        `MaskedFineTuning.train`.
+        `MaskedFineTuning.apply`.
         """
         from modelpress.compression.passes.channels import members  # noqa: PLC0415
         from modelpress.compression.passes.channels.group_threshold import GroupThreshold  # noqa: PLC0415
@@ -49,7 +51,7 @@ class ChannelL0Penalty:
         from modelpress.compression.passes.training.trainer import Course, Trainer  # noqa: PLC0415 - imports TensorFlow
 
         self.check(model)
-        network = Network.of(model)
+        network, data = Network.of(model), context.training_data
         tuning = Tuning.of(model, data, self.settings)
         before = [weight.read() for weight in model.weights]
         layout = members.layout(
@@ -77,7 +79,7 @@ class ChannelL0Penalty:
             name=self.name,
             parameters={
                 "l0Penalty": self.penalty,
-                "granularity": "Channel",
+                "granularity": Granularity.CHANNEL.value,
                 **tuning.parameters(self.settings),
             },
             note=f"{NOTE}. {network.note(gone)}",
@@ -85,6 +87,12 @@ class ChannelL0Penalty:
             training=tuning.report(data, epochs),
         )
         return network.smaller(gone), report
+
+
+def requested(request: JobRequest) -> ChannelL0Penalty | None:
+    """Return the pass that a request asks for. Raises UsageError (InvalidSpec) without fineTuning."""
+    settings = l0_penalty(request, Granularity.CHANNEL)
+    return ChannelL0Penalty(*settings) if settings else None
 
 
 def _tensors(trained: Sequence[TensorReport], cut: Sequence[TensorReport]) -> tuple[TensorReport, ...]:
