@@ -1,8 +1,8 @@
 """Every quantization scheme of the CPU on eight models of different kinds, trained on real images.
 
-Bytes and times are ratios inside one run, above 1 is smaller and faster: against the float32 form in LiteRT,
-and against the original as a tf.function. Run with `python -m tests.benchmarks.compression [MODEL ...]` from
-the repository's root; it takes about ten minutes.
+Bytes and times are ratios inside one run, above 1 is smaller and faster: against the float32 format in
+LiteRT, and against the original as a tf.function. Run with `python -m
+tests.benchmarks.compression [MODEL ...]` from the repository's root; it takes about ten minutes.
 """
 
 import os
@@ -53,7 +53,7 @@ def row(made: Made, model: TrainedModel, folder: Path) -> str:
 
 
 def against_function(made: Made, model: TrainedModel, folder: Path) -> list[float]:
-    """Return how much faster the form is than the original as a tf.function, for each batch size."""
+    """Return how much faster the format is than the original as a tf.function, for each batch size."""
     original = load(model.path, folder / "function")
     specs = original.inputs, original.outputs
     data = dataset.load(model.evaluation, folder / "rows", *specs, labels=False)

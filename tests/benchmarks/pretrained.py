@@ -1,9 +1,9 @@
 """Trained models that packages ship, compressed with every scheme of the CPU and compared with the original
 on real input: photographs, faces, recorded instruments, Thai text.
 
-Bytes are those of the weights in float32 / of the file; speed is against the float32 form in LiteRT; the
-score is the metric's, with its 95 % interval. The last column is how often the form does what the original is
-known for. Run with `python -m tests.benchmarks.pretrained [NAME ...]`; all take about ten minutes.
+Bytes are those of the weights in float32 / of the file; speed is against the float32 format in LiteRT; the
+score is the metric's, with its 95 % interval. The last column is how often the format does what the original
+is known for. Run with `python -m tests.benchmarks.pretrained [NAME ...]`; all take about ten minutes.
 """
 
 import sys
@@ -30,7 +30,7 @@ _BATCH = 16
 
 
 class Caller(Protocol):
-    """What computes one batch: the original or a form."""
+    """What computes one batch: the original or a format."""
 
     def call(self, inputs: Mapping[str, Array]) -> dict[str, Array]: ...
 
@@ -73,7 +73,7 @@ def line(made: Made, known: Known) -> str:
 
 
 def served(made: Made) -> Predict:
-    """Return the calls of a serving form."""
+    """Return the calls of a serving format."""
     inputs, outputs = _specs(made.manifest.inputs), _specs(made.manifest.outputs)
     return in_batches(LiteRTModel(made.path, inputs, outputs), [spec.name for spec in inputs])
 

@@ -1,7 +1,7 @@
 """The way of a model through compression: load, measure, apply, serve, report.
 
-The model is loaded safely and measured, the passes of the recipe are applied to it, the form that will serve
-is made and measured, and the artifact's folder is written (manifest.json, report.json, and the form).
+The model is loaded safely and measured, the passes of the recipe are applied to it, the format that serves
+is made and measured, and the artifact's folder is written (manifest.json, report.json, and the format).
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.compression.evaluation.latency import Timing
 from modelpress.compression.evaluation.measurement import Measurement
 from modelpress.compression.formats import calibration, devices
-from modelpress.compression.formats.base import Form, Forms, Quantization, check_numbers
+from modelpress.compression.formats.base import Format, Formats, Quantization, check_numbers
 from modelpress.compression.passes.base import PassContext
 from modelpress.compression.passes.training import training_data
 from modelpress.compression.recipe import Recipe
@@ -83,7 +83,7 @@ class _Original:
 
 @dataclass(frozen=True)
 class _Baseline:
-    """What the original answers, and what is called to check and time other forms of it."""
+    """What the original answers, and what is called to check and time other formats of it."""
 
     measured: Measurement | None  # None without data.evaluation
     sample: Arrays
@@ -100,18 +100,18 @@ class _Changed:
 
 @dataclass(frozen=True)
 class _Served:
-    """The form that serves, and how it was made; `quantization` is None for float32."""
+    """The format that serves, and how it was made; `quantization` is None for float32."""
 
-    form: Form
+    format: Format
     quantization: PassReport | None = None
     search: SearchReport | None = None
 
 
 @dataclass(frozen=True)
 class _Comparison:
-    """The form that serves beside that of the original."""
+    """The format that serves beside that of the original."""
 
-    float32: Form  # that of the original
+    float32: Format  # that of the original
     scores: EvaluationReport | None  # None without data.evaluation
     latency: tuple[Latency, ...]
     measured_on: str
@@ -127,34 +127,36 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
     with Steps(_STEPS) as steps:
         out.mkdir(parents=True, exist_ok=True)
         work_dir.mkdir(parents=True, exist_ok=True)
-        with devices.maker(request.device_type, work_dir) as maker:
+        with devices.backend(request.device_type, work_dir) as backend:
             original = _load(task)
             steps.next()
             baseline = _measure(task, original)
             steps.next()
-            before = maker.forms(original.model, baseline.sample, work_dir / "original")
+            before = backend.formats(original.model, baseline.sample, work_dir / "original")
             steps.next()
             changed = _apply(task, original.model)
             steps.next()
-            forms = before
+            formats = before
             if changed.passes:
-                forms = maker.forms(changed.model, baseline.sample, work_dir / "edited")
-            compared_by_time = baseline.timing if maker.times_hold else replace(baseline.timing, batches=())
-            served = _serve(task, original, forms, _scale(task, baseline, before.float32, compared_by_time))
-            histograms = weight_stats.compared(original.histograms, _values(forms, served, changed.model))
+                formats = backend.formats(changed.model, baseline.sample, work_dir / "edited")
+            compared_by_time = baseline.timing if backend.times_hold else replace(baseline.timing, batches=())
+            served = _serve(
+                task, original, formats, _candidate_measure(task, baseline, before.float32, compared_by_time)
+            )
+            histograms = weight_stats.compared(original.histograms, _values(formats, served, changed.model))
         steps.next()
         compared = _Comparison(
             float32=before.float32,
-            scores=_score(task, baseline, served.form),
-            latency=latency.measure(before.float32.model, served.form.model, baseline.timing),
-            measured_on=maker.measured_on,
+            scores=_score(task, baseline, served.format),
+            latency=latency.measure(before.float32.model, served.format.model, baseline.timing),
+            measured_on=backend.measured_on,
         )
         steps.next()
-        served.form.copy_to(out)
+        served.format.copy_to(out)
         made = _report(task, original, changed, served, compared)
         made = made.model_copy(update={"histograms": histograms, "steps": steps.reports()})
         report.save(made, out)
-    manifest = result.manifest(request, made, replace(served.form, folder=out), maker.kind)
+    manifest = result.manifest(request, made, replace(served.format, folder=out), backend.kind)
     manifests.save(manifest, out)
     return manifest
 
@@ -201,17 +203,19 @@ def _context(task: _Task, model: LoadedModel) -> PassContext:
     return PassContext(training_data.load(path, folder, model, distillation=use.distillation))
 
 
-def _serve(task: _Task, original: _Original, forms: Forms, scale: candidates.Scale | None) -> _Served:
-    """Make the form of the recipe's scheme; with `scale` choose it among all schemes of the devices."""
+def _serve(
+    task: _Task, original: _Original, formats: Formats, measure: candidates.CandidateMeasure | None
+) -> _Served:
+    """Make the format of the recipe's scheme; with `measure` choose it among all schemes of the devices."""
     scheme, folder = task.recipe.scheme, task.work_dir / "quantized"
     if scheme is None:
-        return _Served(forms.float32)
+        return _Served(formats.float32)
     calibrated = _calibration(task, original.model)
-    if scale is None:
-        return _Served(*forms.quantized(Quantization(scheme, calibrated), folder))
+    if measure is None:
+        return _Served(*formats.quantized(Quantization(scheme, calibrated), folder))
     tried = schemes.of_device(task.request.device_type)
-    found = search.run(forms, search.Task(tried, calibrated, scale, original.bytes), folder)
-    return _Served(found.form, found.quantization, found.report)
+    found = search.run(formats, search.Task(tried, calibrated, measure, original.bytes), folder)
+    return _Served(found.format, found.quantization, found.report)
 
 
 def _calibration(task: _Task, model: LoadedModel) -> calibration.Calibration | None:
@@ -222,27 +226,29 @@ def _calibration(task: _Task, model: LoadedModel) -> calibration.Calibration | N
     return calibration.prepare(data, task.work_dir / "calibration.npz")
 
 
-def _scale(task: _Task, baseline: _Baseline, float32: Form, timing: Timing) -> candidates.Scale | None:
+def _candidate_measure(
+    task: _Task, baseline: _Baseline, float32: Format, timing: Timing
+) -> candidates.CandidateMeasure | None:
     """Return what scheme Auto measures candidates with; None for other schemes."""
     measured, limits = baseline.measured, task.request.evaluation
     if measured is None or measured.choosing is None or limits is None:
         return None
     shorter = replace(timing, seconds=candidates.SECONDS, fastest=True)
-    return candidates.Scale(measured.choosing, limits, float32.model, shorter)
+    return candidates.CandidateMeasure(measured.choosing, limits, float32.model, shorter)
 
 
-def _values(forms: Forms, served: _Served, model: LoadedModel) -> Iterator[tuple[str, Array]]:
-    """Yield the values that the form computes with, by the name of the weight."""
+def _values(formats: Formats, served: _Served, model: LoadedModel) -> Iterator[tuple[str, Array]]:
+    """Yield the values that the format computes with, by the name of the weight."""
     if served.quantization:
-        return forms.values(served.form, served.quantization)
+        return formats.values(served.format, served.quantization)
     return weight_stats.own_values(model.weights)
 
 
-def _score(task: _Task, baseline: _Baseline, form: Form) -> EvaluationReport | None:
+def _score(task: _Task, baseline: _Baseline, format: Format) -> EvaluationReport | None:
     if baseline.measured and task.request.evaluation:
         folder = task.work_dir / "results"
-        return measurement.score(task.request.evaluation, form, baseline.measured, folder)
-    check_numbers(form, baseline.sample)
+        return measurement.score(task.request.evaluation, format, baseline.measured, folder)
+    check_numbers(format, baseline.sample)
     return None
 
 
@@ -251,7 +257,7 @@ def _report(
 ) -> Report:
     """Return the report, but for what is known at its end: histograms and steps."""
     passes = (*changed.passes, served.quantization) if served.quantization else changed.passes
-    sizes = result.sizes(original.bytes, compared.float32, served.form)
+    sizes = result.sizes(original.bytes, compared.float32, served.format)
     return Report(
         name=task.request.name,
         recipe={**task.recipe.describe(), **result.chosen(served.search)},

@@ -28,7 +28,7 @@ PASSES: tuple[Callable[[JobRequest], Pass | None], ...] = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """The passes in this order, then the scheme of the serving form; None is float32."""
+    """The passes in this order, then the scheme of the serving format; None is float32."""
 
     steps: tuple[Pass, ...]
     scheme: Scheme | None

@@ -1,7 +1,7 @@
 """How each quantization scheme is made: the one table of their settings, in the order of a search.
 
 Which devices can serve a scheme, and whether it needs data, is in `api.schemes`: a new scheme is an entry in
-each of the two. Only numbers in a form that no tool writes yet need more than that.
+each of the two. Only numbers that no tool writes yet need more than that.
 """
 
 from collections.abc import Iterator

@@ -56,7 +56,7 @@ def run(model: TrainedModel, metric: Metric, folder: Path) -> Outcome:
     """Compress with Auto, then with Int8Dynamic on the rows that judged."""
     with np.load(model.evaluation) as file:
         arrays = dict(file)
-    judging = holdout.places(len(arrays["y"]))[1]
+    judging = holdout.split_indices(len(arrays["y"]))[1]
     folder.mkdir(parents=True, exist_ok=True)
     judged = folder / "judging.npz"
     rows = {name: array[judging] for name, array in arrays.items()}

@@ -15,7 +15,7 @@ from tests.support.models.small import TrainedModel
 
 @dataclass(frozen=True)
 class Made:
-    """The serving form, and what is told of it."""
+    """The serving format, and what is told of it."""
 
     path: Path
     manifest: ArtifactManifest

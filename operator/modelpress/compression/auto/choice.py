@@ -105,22 +105,22 @@ def choose(candidates: Sequence[Measured], limits: Limits) -> Choice:
         Verdict(
             passes=not lines,
             clearly=any(item is other for other in clear),
-            best=place in best,
+            best=index in best,
             why_not=None if item is chosen else _why_not(item, lines, _Taken(chosen, fastest, pool)),
         )
-        for place, (item, lines) in enumerate(zip(candidates, missed, strict=True))
+        for index, (item, lines) in enumerate(zip(candidates, missed, strict=True))
     )
-    return Choice(next(place for place, item in enumerate(candidates) if item is chosen), verdicts)
+    return Choice(next(index for index, item in enumerate(candidates) if item is chosen), verdicts)
 
 
 def front(candidates: Sequence[Measured]) -> set[int]:
-    """Return the places of the Pareto front.
+    """Return the indices of the Pareto front.
 
     No other candidate is as small and scores as high as one of these, and is better in one of both.
     """
     return {
-        place
-        for place, item in enumerate(candidates)
+        index
+        for index, item in enumerate(candidates)
         if not any(
             other.bytes <= item.bytes
             and other.score >= item.score

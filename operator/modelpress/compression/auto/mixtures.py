@@ -15,31 +15,31 @@ from functools import partial
 from modelpress.api.schemes import Scheme
 from modelpress.compression import schemes
 from modelpress.compression.auto import sensitivity
-from modelpress.compression.auto.candidates import Workbench
+from modelpress.compression.auto.candidates import Search
 from modelpress.compression.auto.choice import Limits, Measured, choose, clearly
 from modelpress.compression.auto.sensitivity import Group, Trial
 from modelpress.compression.evaluation import holdout
-from modelpress.compression.formats.base import MixableForms, Mixture, Operator
+from modelpress.compression.formats.base import MixedPrecisionFormats, Mixture, Operator
 from modelpress.compression.report.document import Sensitivity
 
 
-def add(bench: Workbench, forms: MixableForms) -> tuple[Sensitivity, ...]:
+def add(search: Search, formats: MixedPrecisionFormats) -> tuple[Sensitivity, ...]:
     """Try the mixtures that can help; return what was found out about the operators."""
-    operators = forms.operators
+    operators = formats.operators
     found: list[Sensitivity] = []
     for base, settings in schemes.mixable():
-        if exceptions_help(base, bench.measured, bench.limits) and bench.left > 0:
-            repair = _repair(settings.repairs, bench)
-            ranking = _ranked(bench, forms, _repairable(operators, base, repair), base)
+        if exceptions_help(base, search.measured, search.limits) and search.left > 0:
+            repair = _repair(settings.repairs, search)
+            ranking = _ranked(search, formats, _repairable(operators, base, repair), base)
             found.extend(_report(ranking, base))
-            _series(bench, forms, (base, repair), ranking)
+            _series(search, formats, (base, repair), ranking)
     return tuple(found)
 
 
-def _repair(repairs: Sequence[Scheme], bench: Workbench) -> Scheme:
+def _repair(repairs: Sequence[Scheme], search: Search) -> Scheme:
     """Return the first scheme that passes clearly by itself; the last is the closest to the original."""
-    plain = ((scheme, _named(bench.measured, scheme)) for scheme in repairs)
-    passing = (scheme for scheme, found in plain if found and clearly(found, bench.limits))
+    plain = ((scheme, _named(search.measured, scheme)) for scheme in repairs)
+    passing = (scheme for scheme, found in plain if found and clearly(found, search.limits))
     return next(passing, repairs[-1])
 
 
@@ -72,28 +72,28 @@ def _named(measured: Sequence[Measured], scheme: Scheme) -> Measured | None:
 
 
 def _ranked(
-    bench: Workbench, forms: MixableForms, operators: Sequence[Operator], scheme: Scheme
+    search: Search, formats: MixedPrecisionFormats, operators: Sequence[Operator], scheme: Scheme
 ) -> tuple[Group, ...]:
-    folder = bench.folder / f"sensitivity {scheme.value}"
-    choosing = bench.scale.choosing
+    folder = search.folder / f"sensitivity {scheme.value}"
+    choosing = search.measure.choosing
     rows = holdout.sample(choosing.data, sensitivity.ROWS, folder / "rows")
-    return sensitivity.ranked(forms, operators, Trial(scheme, rows, choosing.batch), folder / "trials")
+    return sensitivity.ranked(formats, operators, Trial(scheme, rows, choosing.batch), folder / "trials")
 
 
 def _series(
-    bench: Workbench, forms: MixableForms, schemes: tuple[Scheme, Scheme], ranking: Sequence[Group]
+    search: Search, formats: MixedPrecisionFormats, pair: tuple[Scheme, Scheme], ranking: Sequence[Group]
 ) -> None:
     """Try a base scheme with more and more of the worst groups in the other one."""
-    base, other = schemes
-    series = counts(len(ranking))[: bench.left]
-    for place, count in enumerate(series):
+    base, other = pair
+    series = counts(len(ranking))[: search.left]
+    for index, count in enumerate(series):
         worst = [operator for group in ranking[:count] for operator in group.operators]
         mixture = Mixture(base, dict.fromkeys(worst, other))
         name = f"{base.value}, {len(worst)} {other.value}"
 
-        make = partial(forms.mixed, mixture)
-        tried = bench.add((name, mixture.describe()), make, len(series) - place - 1)
-        if tried.measured and clearly(tried.measured, bench.limits):
+        make = partial(formats.mixed, mixture)
+        candidate = search.add((name, mixture.describe()), make, len(series) - index - 1)
+        if candidate.measured and clearly(candidate.measured, search.limits):
             return
 
 

@@ -1,4 +1,4 @@
-"""Time of one call of the original and of the serving form.
+"""Time of one call of the original and of the serving format.
 
 Measured alternately, so that both meet the same noise. Must not import TensorFlow.
 """

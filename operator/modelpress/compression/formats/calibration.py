@@ -42,11 +42,11 @@ def prepare(data: Dataset, path: Path) -> Calibration:
         raise invalid(f"data.calibration has {data.rows} rows, fewer than the model's batch of {fixed}")
     chosen = np.sort(np.random.default_rng(0).choice(data.rows, rows, replace=False))
     arrays = {}
-    for place, spec in enumerate(data.specs):
+    for index, spec in enumerate(data.specs):
         array = np.asarray(data.inputs[spec.name][chosen], dtype=spec.dtype)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise invalid(f"data.calibration, input {spec.name}: some values are NaN or infinite")
-        arrays[str(place)] = array
+        arrays[str(index)] = array
     np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its option
     return Calibration(path, rows, data.rows, fixed or _BATCH)
 

@@ -44,19 +44,19 @@ class MaskedFineTuning(Pass):
         Raises UsageError (InvalidSpec) where the loss is no number any more, UnsupportedModel where the
         weights are not float32 or an operation has no gradient.
         """
-        from modelpress.compression.passes.training.trainer import Course, Trainer  # noqa: PLC0415 - imports TensorFlow
+        from modelpress.compression.passes.training.trainer import Trainer, TrainerOptions  # noqa: PLC0415 - imports TensorFlow
 
         data = context.training_data
-        tuning = Tuning.of(model, data, self.settings)
+        plan = TrainingPlan.of(model, data, self.settings)
         before = [weight.read() for weight in model.weights]
         zeros = [self.keep_zeros and weight.role in EDITABLE for weight in model.weights]
-        course = Course(
+        options = TrainerOptions(
             epochs=self.settings.epochs,
-            batch=tuning.rate.batch,
-            rate=tuning.rate.value,
+            batch=plan.rate.batch,
+            rate=plan.rate.value,
             zeros=zeros,
         )
-        trainer = Trainer(model, data, tuning.trained, course)
+        trainer = Trainer(model, data, plan.trained, options)
         epochs = [EpochReport(epoch=0, learning_rate=0, loss=trainer.loss())]
         for number in range(1, self.settings.epochs + 1):
             trainer.epoch("fine-tune")
@@ -64,10 +64,10 @@ class MaskedFineTuning(Pass):
         kept = "Zeros of kernels and embeddings stay zero." if self.keep_zeros else None
         return model, PassReport(
             name=self.name,
-            parameters=tuning.parameters(self.settings),
-            note=" ".join(tuning.notes([kept])) or None,
-            tensors=tuning.tensors(model, before, trainer.unreached),
-            training=tuning.report(data, epochs),
+            parameters=plan.parameters(self.settings),
+            note=" ".join(plan.notes([kept])) or None,
+            tensors=plan.tensors(model, before, trainer.unreached),
+            training=plan.report(data, epochs),
         )
 
 
@@ -82,7 +82,7 @@ def requested(request: JobRequest) -> MaskedFineTuning | None:
 
 
 @dataclass(frozen=True)
-class Tuning:
+class TrainingPlan:
     """What follows from a model, its data and the spec before the first step."""
 
     trained: tuple[bool, ...]  # for each weight of the model
@@ -90,14 +90,14 @@ class Tuning:
     training_mode: bool
 
     @classmethod
-    def of(cls, model: LoadedModel, data: TrainingData, settings: FineTuning) -> "Tuning":
+    def of(cls, model: LoadedModel, data: TrainingData, settings: FineTuning) -> "TrainingPlan":
         """Choose what is trained, the batch and the learning rate. Raises UnsupportedModel."""
         graph = model.training_graph()
         flags = tuple(
             _is_trained(weight, variable.trainable)
             for weight, variable in zip(model.weights, graph.variables, strict=True)
         )
-        chosen = [weight for weight, wanted in zip(model.weights, flags, strict=True) if wanted]
+        chosen = [weight for weight, trained in zip(model.weights, flags, strict=True) if trained]
         if not chosen:
             raise unsupported(f"{NAME}: the model has no weights that can be trained")
         fixed = max(spec.shape[0] for spec in model.inputs)

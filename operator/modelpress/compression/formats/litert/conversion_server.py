@@ -26,7 +26,7 @@ from modelpress.compression.formats.litert import edge_quantizer, tflite_file
 from modelpress.compression.schemes import QuantizerSettings
 
 _OPERATIONS = re.compile(r"^\s*(?:Flex|Custom|Some) ops: (.+)$", re.MULTILINE)
-_PLACE = re.compile(r"<unknown>:0: |loc\(.*\): ")  # where in the graph: long, and of no use to a reader
+_LOCATION = re.compile(r"<unknown>:0: |loc\(.*\): ")  # where in the graph: long, and of no use to a reader
 _OPERATION = re.compile(r"error: '?tf\.(\w+)'? op")
 
 
@@ -58,7 +58,7 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
 
 def operations(message: str) -> list[str]:
     """Return the operations that the converter's message says it has no built-in operator for."""
-    text = _PLACE.sub("", message)
+    text = _LOCATION.sub("", message)
     listed = {name.strip() for names in _OPERATIONS.findall(text) for name in names.split(",")}
     return sorted(name for name in listed.union(_OPERATION.findall(text)) if name.isidentifier())
 
@@ -85,14 +85,14 @@ def _convert(request: dict[str, Any]) -> None:
 def _batches(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the rows of a calibration file as the inputs of calls."""
     with np.load(request["calibration"], allow_pickle=False) as file:
-        arrays = {name: file[str(place)] for place, name in enumerate(request["inputs"])}
+        arrays = {name: file[str(index)] for index, name in enumerate(request["inputs"])}
     rows, size = request["batch"], len(next(iter(arrays.values())))
     for start in range(0, size, rows):
         yield {name: array[start : start + rows] for name, array in arrays.items()}
 
 
 def _reason(error: Exception) -> str:
-    text = _PLACE.sub("", str(error)).strip()
+    text = _LOCATION.sub("", str(error)).strip()
     return text.splitlines()[0][:300] if text else type(error).__name__
 
 

@@ -64,8 +64,8 @@ def tables_to_int8(data: bytes) -> bytes:
     model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     _inline(model, data)
     for graph in model.subgraphs:
-        for place in [place for place, _ in _tables(model, graph)]:
-            _to_int8(model, graph, place)
+        for index in [index for index, _ in _tables(model, graph)]:
+            _to_int8(model, graph, index)
     builder = flatbuffers.Builder(len(data))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
@@ -80,20 +80,20 @@ def _inline(model: Any, data: bytes) -> None:
 
 
 def _tables(model: Any, graph: Any) -> Iterator[tuple[int, Any]]:
-    """Yield the places of constant float32 tensors that only GATHER reads, as its table."""
-    for place, tensor in enumerate(graph.tensors):
+    """Yield the indices of constant float32 tensors that only GATHER reads, as its table."""
+    for index, tensor in enumerate(graph.tensors):
         values = model.buffers[tensor.buffer].data
         if tensor.type != schema.TensorType.FLOAT32 or values is None or len(values) < 4 * FEW:
             continue
-        readers = [operator for operator in graph.operators if place in operator.inputs]
-        lookups = [op for op in readers if _code(model, op) == _GATHER and op.inputs[0] == place]
+        readers = [operator for operator in graph.operators if index in operator.inputs]
+        lookups = [op for op in readers if _code(model, op) == _GATHER and op.inputs[0] == index]
         shared = sum(other.buffer == tensor.buffer for each in model.subgraphs for other in each.tensors) > 1
-        if lookups and len(lookups) == len(readers) and place not in graph.outputs and not shared:
-            yield place, tensor
+        if lookups and len(lookups) == len(readers) and index not in graph.outputs and not shared:
+            yield index, tensor
 
 
-def _to_int8(model: Any, graph: Any, place: int) -> None:
-    table = graph.tensors[place]
+def _to_int8(model: Any, graph: Any, index: int) -> None:
+    table = graph.tensors[index]
     values = np.frombuffer(bytes(model.buffers[table.buffer].data), np.float32)
     largest = float(np.abs(values).max())
     if not np.isfinite(largest):
@@ -105,7 +105,7 @@ def _to_int8(model: Any, graph: Any, place: int) -> None:
     operators = []
     for operator in graph.operators:
         operators.append(operator)
-        if place in operator.inputs:
+        if index in operator.inputs:
             operators.append(_dequantized(model, graph, operator, scale))
     graph.operators = operators
 
@@ -142,10 +142,10 @@ def _code(model: Any, operator: Any) -> int:
 
 
 def _opcode(model: Any, builtin: int, version: int) -> int:
-    """Return the place of an operator code of at least `version`, which is added where it is missing."""
-    for place, code in enumerate(model.operatorCodes):
+    """Return the index of an operator code of at least `version`, which is added where it is missing."""
+    for index, code in enumerate(model.operatorCodes):
         if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.version >= version:
-            return place
+            return index
     code = schema.OperatorCodeT()
     code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, builtin, version
     model.operatorCodes.append(code)

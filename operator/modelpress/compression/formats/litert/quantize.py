@@ -21,7 +21,7 @@ from modelpress.models.types import Array, Weight
 BEYOND_FLOAT16 = "beyondFloat16"  # a fact: elements that float16 cannot hold
 NAME = "quantization"
 UNMATCHED = "made by the converter"
-NOTE = "Shapes are those of the serving form, in which a kernel's output channels come first."
+NOTE = "Shapes are those of the serving format, in which a kernel's output channels come first."
 _LARGEST = 65504.0  # of float16
 _BLOCK = 2**20  # elements that are compared at once: copies of a whole tensor can be copies of the model
 
@@ -81,7 +81,7 @@ def _added(constant: Constant, before: Sequence[Constant]) -> TensorReport:
     origin = next((values for values in same if _close(constant, values)), None)
     if origin is None:
         return base.model_copy(
-            update={"skipped": f"{UNMATCHED}: no tensor of the float32 form has these values"}
+            update={"skipped": f"{UNMATCHED}: no tensor of the float32 format has these values"}
         )
     found = Formula(**asdict(formula.check(constant, origin)))
     return base.model_copy(update={"changed": constant.values.size, "formula": found})

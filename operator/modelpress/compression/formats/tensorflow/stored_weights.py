@@ -1,4 +1,4 @@
-"""Quantization of the variables of the form for GPUs, and its report. `schemes` has the storage of each.
+"""Quantization of the variables of the format for GPUs, and its report. `schemes` has the storage of each.
 
 - int8, int4: kernels and embeddings as x_q = round(x * scale), symmetric: scale = 127 / max|x|
   or 7 / max|x| of each channel of the last axis, zero point 0. The last axis of a kernel is that of its
@@ -26,7 +26,7 @@ from modelpress.compression.report.document import Formula, TensorReport
 from modelpress.compression.schemes import Storage, StoredSettings
 from modelpress.models.types import Array, Role, Weight
 
-_FEW = 1024  # elements, as for the form for CPUs: what is saved is less than the file's words on it
+_FEW = 1024  # elements, as for the format for CPUs: what is saved is less than the file's words on it
 _STAYS = {
     Role.BIAS: "biases stay float32",
     Role.NORMALIZATION: "normalization parameters stay float32",
@@ -63,12 +63,12 @@ def store(scheme: Scheme, weight: Weight) -> tuple[StoredTensor, TensorReport]:
 def integers(value: Array, storage: Storage) -> Integers:
     """Quantize finite float32 numbers of at least two dimensions."""
     axis, (_, top) = channel_axis(value.shape), weights.LIMITS[storage]
-    others = tuple(place for place in range(value.ndim) if place != axis)
+    others = tuple(index for index in range(value.ndim) if index != axis)
     largest = np.maximum(value.max(axis=others), -value.min(axis=others)).astype(np.float32)
     with np.errstate(divide="ignore", over="ignore"):
         scale = np.float32(top) / largest
     scale[~np.isfinite(scale)] = 1  # channels of zeros, or of numbers that are as good as zero
-    by_channel = [-1 if place == axis else 1 for place in range(value.ndim)]
+    by_channel = [-1 if index == axis else 1 for index in range(value.ndim)]
     rounded = value * scale.reshape(by_channel)
     np.rint(rounded, out=rounded)
     return Integers(

@@ -55,12 +55,12 @@ def kept(count: int, share: float) -> int:
 
     The nearest multiple of 8 where it is within a tenth of `count`, else of 4, else of 2; at least 1.
     """
-    wanted = count - math.floor(count * share)
+    desired = count - math.floor(count * share)
     for step in _STEPS:
-        number = step * math.floor(wanted / step + 0.5)  # of two that are equally near the larger
-        if 0 < number <= count and abs(number - wanted) <= _TOLERANCE * count * (wanted < count):
+        number = step * math.floor(desired / step + 0.5)  # of two that are equally near the larger
+        if 0 < number <= count and abs(number - desired) <= _TOLERANCE * count * (desired < count):
             return number
-    return wanted
+    return desired
 
 
 def _weakest(members: Sequence[int], norms: Mapping[int, float], share: float) -> Iterable[int]:

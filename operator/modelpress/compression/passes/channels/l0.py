@@ -14,7 +14,7 @@ from modelpress.api.spec import FineTuning, Granularity
 from modelpress.api.values import parse_decimal
 from modelpress.compression.passes.base import Pass, PassContext, l0_penalty
 from modelpress.compression.passes.channels.pruning import check
-from modelpress.compression.passes.finetune import AFTER_CHANNELS, Tuning
+from modelpress.compression.passes.finetune import AFTER_CHANNELS, TrainingPlan
 from modelpress.compression.passes.l0 import run_epochs
 from modelpress.compression.passes.weights import EDITABLE
 from modelpress.compression.report.document import PassReport, TensorReport
@@ -48,29 +48,29 @@ class ChannelL0Penalty(Pass):
         from modelpress.compression.passes.channels import members  # noqa: PLC0415
         from modelpress.compression.passes.channels.group_threshold import GroupThreshold  # noqa: PLC0415
         from modelpress.compression.passes.channels.network import Network  # noqa: PLC0415 - imports TensorFlow
-        from modelpress.compression.passes.training.trainer import Course, Trainer  # noqa: PLC0415 - imports TensorFlow
+        from modelpress.compression.passes.training.trainer import Trainer, TrainerOptions  # noqa: PLC0415 - imports TensorFlow
 
         self.check(model)
         network, data = Network.of(model), context.training_data
-        tuning = Tuning.of(model, data, self.settings)
+        plan = TrainingPlan.of(model, data, self.settings)
         before = [weight.read() for weight in model.weights]
         layout = members.layout(
             network.graph,
             network.groups,
-            [network.place(weight) for weight in model.weights],
+            [network.location(weight) for weight in model.weights],
             [weight.role in EDITABLE for weight in model.weights],
         )
-        course = Course(
+        options = TrainerOptions(
             epochs=self.settings.epochs,
-            batch=tuning.rate.batch,
-            rate=tuning.rate.value,
+            batch=plan.rate.batch,
+            rate=plan.rate.value,
             zeros=[False] * len(before),
             proximal=GroupThreshold(layout, model.training_graph().variables),
             penalty=parse_decimal(self.penalty),
         )
-        trainer = Trainer(model, data, tuning.trained, course)
-        epochs = run_epochs(model, trainer, self.settings.epochs, course.penalty)
-        trained = tuning.tensors(model, before, trainer.unreached)
+        trainer = Trainer(model, data, plan.trained, options)
+        epochs = run_epochs(model, trainer, self.settings.epochs, options.penalty)
+        trained = plan.tensors(model, before, trainer.unreached)
         living = members.alive(
             layout, {member.weight: model.weights[member.weight].read() for member in layout.members}
         )
@@ -80,11 +80,11 @@ class ChannelL0Penalty(Pass):
             parameters={
                 "l0Penalty": self.penalty,
                 "granularity": Granularity.CHANNEL.value,
-                **tuning.parameters(self.settings),
+                **plan.parameters(self.settings),
             },
             note=f"{NOTE}. {network.note(gone)}",
             tensors=_tensors(trained, network.tensors(gone)),
-            training=tuning.report(data, epochs),
+            training=plan.report(data, epochs),
         )
         return network.smaller(gone), report
 

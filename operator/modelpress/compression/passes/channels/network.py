@@ -41,9 +41,9 @@ class Network:
             raise unsupported(f"{NAME}: {_nothing(graph, groups)}")
         return cls(model, traced, graph, groups, Variables(graph, traced.operations))
 
-    def place(self, weight: Any) -> tuple[int, Weight]:
+    def location(self, weight: Any) -> tuple[int, Weight]:
         """Return the number of the layer that a weight of the model belongs to, and what its axes are."""
-        number, _, description = self.variables.place(weight.variable)
+        number, _, description = self.variables.location(weight.variable)
         return number, description
 
     def smaller(self, gone: AbstractSet[int]) -> LayersModel:
@@ -56,7 +56,7 @@ class Network:
     def tensors(self, gone: AbstractSet[int]) -> tuple[TensorReport, ...]:
         """Return for each weight its channels before and after, or why none of them goes."""
         return tuple(
-            _tensor(weight, self.variables.place(weight.variable), (self.groups, gone))
+            _tensor(weight, self.variables.location(weight.variable), (self.groups, gone))
             for weight in self.model.weights
         )
 
@@ -85,15 +85,15 @@ class Variables:
         """Return the values that the importance is computed from, by layer and name."""
         return {key: value.numpy() for key, value in self._measured.items()}
 
-    def place(self, variable: Any) -> tuple[int, Layer, Weight]:
+    def location(self, variable: Any) -> tuple[int, Layer, Weight]:
         """Return the layer of a variable, and what its axes are."""
         return self._places[id(variable)]
 
 
 def _tensor(
-    weight: Any, place: tuple[int, Layer, Weight], choice_made: tuple[Groups, AbstractSet[int]]
+    weight: Any, location: tuple[int, Layer, Weight], choice_made: tuple[Groups, AbstractSet[int]]
 ) -> TensorReport:
-    number, layer, description = place
+    number, layer, description = location
     groups, gone = choice_made
     before = weight.read()
     after = slicing.cut(groups, gone, number, description, before)
