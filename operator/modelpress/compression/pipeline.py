@@ -19,7 +19,7 @@ from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.compression.evaluation.latency import Timing
 from modelpress.compression.evaluation.measurement import Measurement
 from modelpress.compression.formats import calibration, devices
-from modelpress.compression.formats.base import Format, Formats, Quantization, check_numbers
+from modelpress.compression.formats.base import Format, Formats, QuantizationTask, check_numbers
 from modelpress.compression.passes.base import PassContext
 from modelpress.compression.passes.training import training_data
 from modelpress.compression.recipe import Recipe
@@ -75,8 +75,8 @@ class _Original:
     """The model as it came. Passes may change its weights in place; all else was read before."""
 
     model: LoadedModel
-    source: report.Source
-    bytes: int  # of the weights as float32
+    source: report.SourceReport
+    bytes: int  # its weights take so many as float32
     histograms: Sequence[TensorHistogram]
     data: Dataset | None  # data.evaluation
 
@@ -111,7 +111,7 @@ class _Served:
 class _Comparison:
     """The format that serves beside that of the original."""
 
-    float32: Format  # that of the original
+    float32: Format  # the original in float32
     scores: EvaluationReport | None  # None without data.evaluation
     latency: tuple[Latency, ...]
     measured_on: str
@@ -212,7 +212,7 @@ def _serve(
         return _Served(formats.float32)
     calibrated = _calibration(task, original.model)
     if measure is None:
-        return _Served(*formats.quantized(Quantization(scheme, calibrated), folder))
+        return _Served(*formats.quantized(QuantizationTask(scheme, calibrated), folder))
     tried = schemes.of_device(task.request.device_type)
     found = search.run(formats, search.Task(tried, calibrated, measure, original.bytes), folder)
     return _Served(found.format, found.quantization, found.report)

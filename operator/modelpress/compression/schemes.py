@@ -11,7 +11,7 @@ from typing import Literal
 from modelpress.api.schemes import TRAITS, DeviceType, Scheme
 from modelpress.artifacts.manifest import ComputeDtype
 
-Storage = Literal["int8", "int4", "float16", "bfloat16"]
+StoredDtype = Literal["int8", "int4", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class LiteRTSettings:
 class StoredSettings:
     """How the variables of a model for TensorFlow are stored, and what its layers compute in."""
 
-    storage: Storage
+    storage: StoredDtype
     compute: ComputeDtype
 
     @property

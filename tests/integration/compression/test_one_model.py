@@ -12,7 +12,7 @@ from modelpress.compression import schemes
 from modelpress.compression.evaluation import dataset, evaluation
 from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.compression.formats import calibration
-from modelpress.compression.formats.base import Format, Quantization
+from modelpress.compression.formats.base import Format, QuantizationTask
 from modelpress.compression.formats.litert.backend import LiteRTFormats
 from modelpress.compression.formats.litert.converter import Converter
 from modelpress.compression.formats.tensorflow.backend import TensorFlowFormats
@@ -57,14 +57,14 @@ def test_a_scheme_of_cpus(
     formats: LiteRTFormats, model: LoadedModel, data: Dataset, tmp_path: Path, scheme: Scheme
 ) -> None:
     rows = calibration.prepare(data, tmp_path / "rows.npz") if scheme is Scheme.INT8_STATIC else None
-    format, step = formats.quantized(Quantization(scheme, rows), tmp_path / "format")
+    format, step = formats.quantized(QuantizationTask(scheme, rows), tmp_path / "format")
     assert step.tensors
     is_small_and_right(format, model, data, tmp_path / "outputs")
 
 
 def test_a_scheme_of_gpus(model: LoadedModel, data: Dataset, tmp_path: Path) -> None:
     formats = TensorFlowFormats(model, data.batch(0, 8), tmp_path / "float32")
-    format, step = formats.quantized(Quantization(Scheme.INT8_WEIGHTS), tmp_path / "format")
+    format, step = formats.quantized(QuantizationTask(Scheme.INT8_WEIGHTS), tmp_path / "format")
     assert step.tensors
     is_small_and_right(format, model, data, tmp_path / "outputs")
     rows = data.batch(0, 64)

@@ -15,13 +15,13 @@ from modelpress.api.schemes import Scheme
 from modelpress.api.spec import FineTuning
 from modelpress.compression.evaluation import dataset
 from modelpress.compression.formats import calibration
-from modelpress.compression.formats.base import Format, Quantization
+from modelpress.compression.formats.base import Format, QuantizationTask
 from modelpress.compression.formats.litert import tflite_file
 from modelpress.compression.formats.litert.backend import LiteRTFormats
 from modelpress.compression.formats.litert.converter import Converter
 from modelpress.compression.passes.base import PassContext
 from modelpress.compression.passes.channels.pruning import ChannelPruning
-from modelpress.compression.passes.clip import WeightClipping
+from modelpress.compression.passes.clip import ValueClipping
 from modelpress.compression.passes.finetune import MaskedFineTuning
 from modelpress.compression.passes.prune import ElementPruning
 from modelpress.compression.passes.training import training_data
@@ -145,7 +145,7 @@ def quantizes(opened: Opened, step: Step) -> None:
         specs = model.inputs, model.outputs
         data = dataset.load(opened.data(), opened.folder / "calibration", *specs, labels=False)
         ranges = calibration.prepare(data, opened.folder / "calibration.npz")
-    format, report = opened.formats.quantized(Quantization(scheme, ranges), opened.folder / step)
+    format, report = opened.formats.quantized(QuantizationTask(scheme, ranges), opened.folder / step)
     stored = tflite_file.read(format.path).constants
     assert [item for item in stored if item.scale.size or item.dtype == "float16"]
     assert [tensor for tensor in report.tensors if tensor.bytes_after and tensor.changed]
@@ -167,7 +167,7 @@ def prunes_elements(opened: Opened, step: Step) -> None:
 def clips(opened: Opened, step: Step) -> None:
     with opened.borrowed() as model:
         assert max(np.abs(values).max() for values in editable(model)) > BOUND
-        WeightClipping(str(-BOUND), str(BOUND)).apply(model, PassContext())
+        ValueClipping(str(-BOUND), str(BOUND)).apply(model, PassContext())
         assert max(np.abs(values).max() for values in editable(model)) <= np.float32(BOUND)
         computes_the_same(opened, opened.convert(step).float32)
 

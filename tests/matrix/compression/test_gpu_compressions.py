@@ -14,7 +14,7 @@ from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts import weights
 from modelpress.artifacts.manifest import ArtifactManifest, ComputeDtype
 from modelpress.compression import pipeline, schemes
-from modelpress.compression.formats.base import Quantization
+from modelpress.compression.formats.base import QuantizationTask
 from modelpress.compression.formats.tensorflow.backend import TensorFlowBackend
 from modelpress.compression.report import document as report
 from modelpress.compression.report.document import Report
@@ -59,7 +59,7 @@ def test_integers_compute_in_float32_where_float16_is_left(overflowing: Path, tm
     model = load(overflowing, tmp_path)
     inputs = {"image": np.random.default_rng(0).standard_normal((8, 64)).astype(np.float32)}
     made = TensorFlowBackend().formats(model, inputs, tmp_path / "float32")
-    format, step = made.quantized(Quantization(Scheme.INT8_WEIGHTS), tmp_path / "int8")
+    format, step = made.quantized(QuantizationTask(Scheme.INT8_WEIGHTS), tmp_path / "int8")
     assert format.compute_dtype is ComputeDtype.FLOAT32
     assert step.note == "Layers compute in float32: outputs left the range of float16."
     assert np.allclose(format.model.call(inputs)["score"], model.call(inputs)["score"], rtol=0.1, atol=0.1)

@@ -15,7 +15,7 @@ from modelpress.artifacts import weights
 from modelpress.artifacts.manifest import ComputeDtype
 from modelpress.compression import schemes
 from modelpress.compression.evaluation import dataset, evaluation
-from modelpress.compression.formats.base import Format, Quantization
+from modelpress.compression.formats.base import Format, QuantizationTask
 from modelpress.compression.formats.formula import TOLERANCE
 from modelpress.compression.formats.tensorflow import stored_weights
 from modelpress.compression.formats.tensorflow.backend import TensorFlowFormats
@@ -95,7 +95,7 @@ class Formats:
 
     def _make(self, name: str, scheme: Scheme) -> Quantized:
         original, folder = self.original(name), self._folder / name / scheme.value
-        format, step = original.formats.quantized(Quantization(scheme), folder)
+        format, step = original.formats.quantized(QuantizationTask(scheme), folder)
         found = evaluation.predict(format.model, original.data, folder / "predictions", batch=64, step="test")
         scores = evaluation.score(Metric.ACCURACY, original.data.labels, original.outputs, found)
         return Quantized(format, step, scores, original_bytes(original.model) / format.bytes)

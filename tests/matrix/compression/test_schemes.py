@@ -12,7 +12,7 @@ from modelpress.api.spec import Metric
 from modelpress.compression import schemes
 from modelpress.compression.evaluation import dataset, evaluation
 from modelpress.compression.formats import calibration
-from modelpress.compression.formats.base import Format, Quantization
+from modelpress.compression.formats.base import Format, QuantizationTask
 from modelpress.compression.formats.formula import TOLERANCE
 from modelpress.compression.formats.litert import quantize, tflite_file
 from modelpress.compression.formats.litert.backend import LiteRTFormats
@@ -102,7 +102,7 @@ class Formats:
         if name not in self._originals:
             self._originals[name] = _Original(self._models[name], self._converter, self._folder / name)
         original = self._originals[name]
-        wanted = Quantization(scheme, original.calibration if scheme is Scheme.INT8_STATIC else None)
+        wanted = QuantizationTask(scheme, original.calibration if scheme is Scheme.INT8_STATIC else None)
         format, step = original.formats.quantized(wanted, self._folder / name / f"{scheme.value} format")
         found = original.predict(format, self._folder / name / scheme.value)
         scores = evaluation.score(Metric.ACCURACY, original.data.labels, original.outputs, found)

@@ -19,7 +19,7 @@ from modelpress.api.schemes import Scheme
 from modelpress.artifacts.digests import file_sha256
 from modelpress.artifacts.manifest import ArtifactManifest, TensorSpec, save
 from modelpress.artifacts.manifest import Form as FormKind
-from modelpress.compression.formats.base import Format, Quantization
+from modelpress.compression.formats.base import Format, QuantizationTask
 from modelpress.compression.formats.tensorflow.backend import TensorFlowFormats
 from modelpress.models.load import load
 from modelpress.models.types import Arrays, LoadedModel
@@ -265,7 +265,7 @@ def main(folder: Path) -> None:
                 continue
             format = formats.float32
             if scheme is not None:
-                format, _ = formats.quantized(Quantization(scheme), folder / f"{name}-{label}-form")
+                format, _ = formats.quantized(QuantizationTask(scheme), folder / f"{name}-{label}-form")
             write(model, format, inputs, folder / f"{name}-{label}")
 
 

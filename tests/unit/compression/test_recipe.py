@@ -10,7 +10,7 @@ from modelpress.compression import recipe, schemes
 from modelpress.compression.passes.base import Pass, PassContext, TrainingUse
 from modelpress.compression.passes.channels.l0 import ChannelL0Penalty
 from modelpress.compression.passes.channels.pruning import ChannelPruning
-from modelpress.compression.passes.clip import WeightClipping
+from modelpress.compression.passes.clip import ValueClipping
 from modelpress.compression.passes.finetune import AFTER_CHANNELS, MaskedFineTuning
 from modelpress.compression.passes.l0 import L0Penalty
 from modelpress.compression.passes.prune import ElementPruning
@@ -30,16 +30,16 @@ def request(**fields: Any) -> JobRequest:
 @pytest.mark.parametrize(
     ("pruning", "kinds"),
     [
-        pytest.param(None, [MaskedFineTuning, WeightClipping], id="none"),
-        pytest.param({"sparsity": "50%"}, [ElementPruning, MaskedFineTuning, WeightClipping], id="elements"),
+        pytest.param(None, [MaskedFineTuning, ValueClipping], id="none"),
+        pytest.param({"sparsity": "50%"}, [ElementPruning, MaskedFineTuning, ValueClipping], id="elements"),
         pytest.param(
             {"sparsity": "50%", "granularity": "Channel"},
-            [ChannelPruning, MaskedFineTuning, WeightClipping],
+            [ChannelPruning, MaskedFineTuning, ValueClipping],
             id="channels",
         ),
-        pytest.param({"l0Penalty": "1e-3"}, [L0Penalty, WeightClipping], id="l0 of elements"),
+        pytest.param({"l0Penalty": "1e-3"}, [L0Penalty, ValueClipping], id="l0 of elements"),
         pytest.param(
-            {"l0Penalty": "1e-3", "granularity": "Channel"}, [ChannelL0Penalty, WeightClipping], id="l0"
+            {"l0Penalty": "1e-3", "granularity": "Channel"}, [ChannelL0Penalty, ValueClipping], id="l0"
         ),
     ],
 )
@@ -78,7 +78,7 @@ def test_a_new_pass_is_a_line_and_its_data_follow(monkeypatch: pytest.MonkeyPatc
     toy = Toy()
     monkeypatch.setattr(recipe, "PASSES", (lambda _: toy, *recipe.PASSES))
     found = recipe.of(request(optimization=CLIPPING))
-    assert found.steps == (toy, WeightClipping("-1", "1"))
+    assert found.steps == (toy, ValueClipping("-1", "1"))
     assert found.training_use == toy.training_use
     assert found.data.keys() == {"training"}
 

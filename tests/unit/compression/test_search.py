@@ -14,12 +14,12 @@ from modelpress.api.schemes import Scheme
 from modelpress.api.spec import Evaluation, Metric
 from modelpress.compression.auto import mixtures, search, sensitivity
 from modelpress.compression.auto.candidates import CandidateMeasure
-from modelpress.compression.auto.choice import Limits, Measured
+from modelpress.compression.auto.choice import MeasuredCandidate, ScoreLimits
 from modelpress.compression.evaluation import holdout
 from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.compression.evaluation.evaluation import reference
 from modelpress.compression.evaluation.latency import Timing
-from modelpress.compression.formats.base import Format, Mixture, Operator, Quantization
+from modelpress.compression.formats.base import Format, Mixture, Operator, QuantizationTask
 from modelpress.compression.report.document import PassReport
 from modelpress.models.types import Array, Arrays, TensorSpec, unsupported
 
@@ -55,7 +55,7 @@ class ArrayFormats:
     def float32(self) -> Format:
         return Format(Path(), (), Classes())
 
-    def quantized(self, wanted: Quantization, folder: Path) -> tuple[Format, PassReport]:
+    def quantized(self, wanted: QuantizationTask, folder: Path) -> tuple[Format, PassReport]:
         found = self.made[wanted.scheme]
         if isinstance(found, str):
             raise unsupported(found)
@@ -173,14 +173,14 @@ def test_mixtures_are_tried_where_they_can_help(
 ) -> None:
 
     measured = [
-        Measured("Int8Dynamic", 30, 98 - dynamic, dynamic, (1.0,)),
-        Measured("Int4Dynamic", 20, 98 - int4, int4, (1.0,)),
-        Measured("Float16", 60, 98, 0, (1.0,)),
+        MeasuredCandidate("Int8Dynamic", 30, 98 - dynamic, dynamic, (1.0,)),
+        MeasuredCandidate("Int4Dynamic", 20, 98 - int4, int4, (1.0,)),
+        MeasuredCandidate("Float16", 60, 98, 0, (1.0,)),
     ]
-    limits = Limits(max_drop=Decimal("0.5"))
+    limits = ScoreLimits(max_drop=Decimal("0.5"))
     bases = (Scheme.INT8_DYNAMIC, Scheme.INT4_DYNAMIC)
     assert tuple(mixtures.exceptions_help(base, measured, limits) for base in bases) == helps
-    too_large = Limits(max_drop=Decimal("0.5"), max_size=10)
+    too_large = ScoreLimits(max_drop=Decimal("0.5"), max_size=10)
     assert not mixtures.exceptions_help(Scheme.INT8_DYNAMIC, measured, too_large), (
         "exceptions make nothing smaller"
     )

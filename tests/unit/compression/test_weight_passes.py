@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.compression.passes.base import PassContext
-from modelpress.compression.passes.clip import WeightClipping, clip
+from modelpress.compression.passes.clip import ValueClipping, clip
 from modelpress.compression.passes.prune import ElementPruning, prune
 from modelpress.models.types import Array, LoadedModel, Role
 
@@ -98,7 +98,7 @@ def test_clipping_bounds_values_and_tells_the_range_before() -> None:
 def test_only_kernels_and_embeddings_are_changed_and_the_rest_is_reported() -> None:
     others = [role for role in Role if role not in (Role.KERNEL, Role.EMBEDDING)]
     tensors = [Tensor(role.value, role, np.full((2, 2), 5, np.float32)) for role in Role]
-    _, report = WeightClipping("-1", "1e0").apply(model_of(*tensors), PassContext())
+    _, report = ValueClipping("-1", "1e0").apply(model_of(*tensors), PassContext())
     assert {tensor.name: tensor.value.max() for tensor in tensors} == {
         role.value: 5.0 if role in others else 1.0 for role in Role
     }
@@ -109,13 +109,13 @@ def test_only_kernels_and_embeddings_are_changed_and_the_rest_is_reported() -> N
 
 def test_pruned_zeros_survive_clipping() -> None:
     tensor = kernel(-3, 0.5, 2, -0.1)
-    for step in (ElementPruning("50%"), WeightClipping("-1", "1")):
+    for step in (ElementPruning("50%"), ValueClipping("-1", "1")):
         step.apply(model_of(tensor), PassContext())
     assert tensor.value.tolist() == [[-1, 0, 1, 0]]
 
 
 @pytest.mark.parametrize(
-    "step", [ElementPruning("50%"), WeightClipping("-1", "1")], ids=lambda step: step.name
+    "step", [ElementPruning("50%"), ValueClipping("-1", "1")], ids=lambda step: step.name
 )
 def test_a_model_without_kernels_cannot_be_changed(step: Any) -> None:
     with pytest.raises(DataError) as caught:

@@ -13,9 +13,9 @@ from pathlib import Path
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.api.spec import Evaluation
-from modelpress.compression.auto.choice import Limits, Measured, limits_of
+from modelpress.compression.auto.choice import MeasuredCandidate, ScoreLimits, limits_of
 from modelpress.compression.evaluation import latency
-from modelpress.compression.evaluation.evaluation import Model, Reference
+from modelpress.compression.evaluation.evaluation import CallableModel, Reference
 from modelpress.compression.evaluation.latency import Timing
 from modelpress.compression.formats.base import Format
 from modelpress.compression.report.document import EvaluationReport, Latency, PassReport
@@ -24,7 +24,7 @@ from modelpress.logs import progress
 
 _log = logging.getLogger(__name__)
 BUDGET = 12  # candidates that are measured
-SECONDS = 0.5  # of timing, for each candidate and batch size
+SECONDS = 0.5  # seconds of timing for each candidate and batch size
 Make = Callable[[Path], tuple[Format, PassReport]]  # a format in a folder
 
 
@@ -34,7 +34,7 @@ class CandidateMeasure:
 
     choosing: Reference
     limits: Evaluation
-    float32: Model  # the original; times are taken alternately with it
+    float32: CallableModel  # the original; times are taken alternately with it
     timing: Timing
 
 
@@ -45,7 +45,7 @@ class Candidate:
     name: str
     parameters: Mapping[str, str]
     folder: Path
-    measured: Measured | None = None
+    measured: MeasuredCandidate | None = None
     step: PassReport | None = None
     scores: EvaluationReport | None = None
     times: tuple[Latency, ...] = ()
@@ -66,12 +66,12 @@ class Search:
         return BUDGET - sum(item.failed is None for item in self.candidates)
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> ScoreLimits:
         """The limits as numbers."""
         return limits_of(self.measure.limits)
 
     @property
-    def measured(self) -> list[Measured]:
+    def measured(self) -> list[MeasuredCandidate]:
         """Those that work."""
         return [item.measured for item in self.candidates if item.measured]
 
@@ -92,7 +92,7 @@ class Search:
             if error.reason is not Reason.UNSUPPORTED_MODEL:
                 raise
             candidate = replace(candidate, failed=error.message)
-        except MemoryError as error:  # of the converter's process
+        except MemoryError as error:  # the converter's process had too little
             candidate = replace(candidate, failed=f"out of memory: {error}")
         if candidate.failed:
             shutil.rmtree(candidate.folder, ignore_errors=True)
@@ -116,7 +116,7 @@ class Search:
         if scores.invalid:
             return replace(candidate, failed=scores.invalid)
         times = latency.measure(self.measure.float32, format.model, self.measure.timing)
-        measured = Measured(
+        measured = MeasuredCandidate(
             name=candidate.name,
             bytes=format.bytes,
             score=scores.compressed,

@@ -16,7 +16,7 @@ from modelpress.api.schemes import Scheme
 from modelpress.compression import schemes
 from modelpress.compression.auto import sensitivity
 from modelpress.compression.auto.candidates import Search
-from modelpress.compression.auto.choice import Limits, Measured, choose, clearly
+from modelpress.compression.auto.choice import MeasuredCandidate, ScoreLimits, choose, clearly
 from modelpress.compression.auto.sensitivity import Group, Trial
 from modelpress.compression.evaluation import holdout
 from modelpress.compression.formats.base import MixedPrecisionFormats, Mixture, Operator
@@ -51,7 +51,7 @@ def _repairable(operators: Sequence[Operator], base: Scheme, repair: Scheme) -> 
     return [item for item in operators if before.of(dense=item.dense) != after.of(dense=item.dense)]
 
 
-def exceptions_help(base: Scheme, measured: Sequence[Measured], limits: Limits) -> bool:
+def exceptions_help(base: Scheme, measured: Sequence[MeasuredCandidate], limits: ScoreLimits) -> bool:
     """Whether exceptions, which only add bytes and score, can make a scheme better than what was measured."""
     plain = _named(measured, base)
     if plain is None or clearly(plain, limits):
@@ -67,7 +67,7 @@ def counts(groups: int) -> list[int]:
     return sorted({count for count in (1, 3, groups // 2) if 0 < count < groups})
 
 
-def _named(measured: Sequence[Measured], scheme: Scheme) -> Measured | None:
+def _named(measured: Sequence[MeasuredCandidate], scheme: Scheme) -> MeasuredCandidate | None:
     return next((item for item in measured if item.name == scheme.value), None)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from modelpress.api.schemes import TRAITS, Scheme
 from modelpress.compression.auto import mixtures
 from modelpress.compression.auto.candidates import BUDGET, Candidate, CandidateMeasure, Search
-from modelpress.compression.auto.choice import SLOWER, Choice, Verdict, choose
-from modelpress.compression.formats.base import Format, Formats, MixedPrecisionFormats, Quantization
+from modelpress.compression.auto.choice import SLOWER, CandidateVerdict, Choice, choose
+from modelpress.compression.formats.base import Format, Formats, MixedPrecisionFormats, QuantizationTask
 from modelpress.compression.formats.calibration import Calibration
 from modelpress.compression.report.document import CandidateReport, PassReport, SearchReport
 from modelpress.models.types import unsupported
@@ -23,8 +23,8 @@ NO_CALIBRATION = "needs data.calibration"
 class Task:
     """What is searched for."""
 
-    schemes: Sequence[Scheme]  # in this order
-    calibration: Calibration | None  # for the schemes that need one
+    schemes: Sequence[Scheme]  # tried in this order
+    calibration: Calibration | None  # where there is data.calibration
     measure: CandidateMeasure
     original_bytes: int
 
@@ -71,11 +71,11 @@ def run(formats: Formats, task: Task, folder: Path) -> Found:
     return Found(formats.opened(chosen.folder), chosen.step, report)
 
 
-def _quantization(scheme: Scheme, task: Task) -> Quantization | None:
+def _quantization(scheme: Scheme, task: Task) -> QuantizationTask | None:
     """Return what to ask the formats for; None where data is missing."""
     if not TRAITS[scheme].needs_calibration:
-        return Quantization(scheme)
-    return Quantization(scheme, task.calibration) if task.calibration else None
+        return QuantizationTask(scheme)
+    return QuantizationTask(scheme, task.calibration) if task.calibration else None
 
 
 def _note(chosen: Candidate, choice: Choice) -> str:
@@ -101,7 +101,7 @@ def _rows(search: Search, choice: Choice, original_bytes: int) -> tuple[Candidat
     )
 
 
-def _row(item: Candidate, verdict: Verdict, original_bytes: int) -> CandidateReport:
+def _row(item: Candidate, verdict: CandidateVerdict, original_bytes: int) -> CandidateReport:
     assert item.measured is not None
     found = item.measured
     return CandidateReport(

@@ -20,8 +20,8 @@ from modelpress.models.types import Array
 
 _log = logging.getLogger(__name__)
 MAX_TRIALS = 16  # groups that are quantized alone
-ROWS = 256  # that a trial is measured on
-WORST = float("inf")  # of operators that cannot be quantized, or give no numbers
+ROWS = 256  # rows that a trial is measured on
+WORST = float("inf")  # damage of an operator that cannot be quantized, or gives no numbers
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,9 @@ def _damage(
         if failed.reason is not Reason.UNSUPPORTED_MODEL:
             raise
         return WORST
-    except MemoryError:  # of the converter's process
+    except MemoryError:  # the converter's process had too little
         return WORST
 
 
-def _outputs(model: evaluation.Model, trial: Trial, folder: Path) -> dict[str, Array]:
+def _outputs(model: evaluation.CallableModel, trial: Trial, folder: Path) -> dict[str, Array]:
     return evaluation.predict(model, trial.data, folder, batch=trial.batch, step="find sensitive operators")

@@ -28,8 +28,8 @@ _CHUNK = 2**20
 class Dataset:
     """Rows of inputs and labels; arrays are memory-mapped files."""
 
-    inputs: Mapping[str, Array]  # by the model's input names
-    labels: Mapping[str, Array]  # by the model's output names; empty where none are needed
+    inputs: Mapping[str, Array]  # arrays by the model's input names
+    labels: Mapping[str, Array]  # arrays by the model's output names; empty where none are needed
     specs: tuple[TensorSpec, ...]
     rows: int
 
@@ -133,7 +133,7 @@ class _Arrays:
                 raise zipfile.BadZipFile("an array is longer than the archive declares")
             try:
                 unpacked.write(piece)
-            except OSError as error:  # of this machine, not of the file
+            except OSError as error:  # a fault of this machine, not of the file
                 raise UnavailableError(
                     Reason.SOURCE_UNAVAILABLE,
                     f"{self.name}: cannot be unpacked: {error.strerror or error}",

@@ -15,14 +15,14 @@ from modelpress.compression.report.document import (
     Bounds,
     Confusion,
     EvaluationReport,
-    Limits,
+    LimitsReport,
     MetricScores,
     NotMeasured,
 )
 from modelpress.models.types import Array, Arrays
 
-MAX_CLASSES = 20  # of a confusion matrix; the rest are one class, `other`
-_MAX_OUTPUTS = 8  # that get a confusion matrix
+MAX_CLASSES = 20  # classes of a confusion matrix; the rest are one class, `other`
+_MAX_OUTPUTS = 8  # outputs that get a confusion matrix
 _MANY_ROWS = 10**9
 
 
@@ -48,7 +48,9 @@ def complete(report: EvaluationReport, limits: Evaluation, outputs: Outputs) -> 
             others.append(found)
     return report.model_copy(
         update={
-            "limits": Limits(min_score=limits.min_score, max_drop=limits.max_drop, max_size=limits.max_size),
+            "limits": LimitsReport(
+                min_score=limits.min_score, max_drop=limits.max_drop, max_size=limits.max_size
+            ),
             "others": tuple(others),
             "not_measured": tuple(refused),
             "confusion": tuple(_confusions(outputs)),
@@ -58,7 +60,7 @@ def complete(report: EvaluationReport, limits: Evaluation, outputs: Outputs) -> 
 
 def unresolved(report: EvaluationReport) -> list[str]:
     """Return a line for each limit that lies within the 95 % interval of what it limits."""
-    limits = report.limits or Limits()
+    limits = report.limits or LimitsReport()
     lines = []
     if limits.max_drop is not None and report.drop_interval is not None:
         what = f"maxDrop {limits.max_drop}: the drop of {report.metric.value} is {report.drop:.2f} points"

@@ -9,7 +9,7 @@ import numpy as np
 from modelpress.compression.evaluation.intervals import Rows
 from modelpress.models.types import Array
 
-LOWEST = -9999.0  # of R2, which has no lower bound, and the score of outputs that are no numbers
+LOWEST = -9999.0  # stands for any lower R2, and for the score of outputs that are no numbers
 _CHUNK = 4096  # rows that are computed at once
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from modelpress.api.schemes import Scheme
 from modelpress.artifacts import manifest
 from modelpress.compression.evaluation import metrics
-from modelpress.compression.evaluation.evaluation import Model
+from modelpress.compression.evaluation.evaluation import CallableModel
 from modelpress.compression.formats.calibration import Calibration
 from modelpress.compression.report.document import PassReport
 from modelpress.models.types import Array, Arrays, LoadedModel, TensorSpec, unsupported
@@ -31,8 +31,8 @@ class Format:
 
     folder: Path
     files: tuple[str, ...]  # the first one is what a worker loads
-    model: Model
-    compute_dtype: manifest.ComputeDtype | None = None  # of a TensorFlow format
+    model: CallableModel
+    compute_dtype: manifest.ComputeDtype | None = None  # set for TensorFlow formats
 
     @property
     def path(self) -> Path:
@@ -51,7 +51,7 @@ class Format:
 
 
 @dataclass(frozen=True)
-class Quantization:
+class QuantizationTask:
     """What to quantize to; `calibration` is for Int8Static."""
 
     scheme: Scheme
@@ -65,7 +65,7 @@ class Operator:
     name: str
     kind: str
     scopes: tuple[str, ...]  # how a mixture is told which ones these are
-    bytes: int  # of the weights in float32
+    bytes: int  # its weights take so many in float32
 
     @property
     def dense(self) -> bool:
@@ -97,7 +97,7 @@ class Formats(Protocol):
         """The format that computes the same as the model."""
         ...
 
-    def quantized(self, desired: Quantization, folder: Path) -> tuple[Format, PassReport]:
+    def quantized(self, desired: QuantizationTask, folder: Path) -> tuple[Format, PassReport]:
         """Make another format in the folder `folder`; return it with the report of the pass.
 
         Raises UnsupportedModel where the scheme cannot be had for this model.

@@ -22,8 +22,8 @@ class Calibration:
     """An .npz file with the arrays "0", "1", ... in the order of the model's inputs."""
 
     path: Path
-    rows: int  # in the file
-    of: int  # in data.calibration
+    rows: int  # rows in the file
+    of: int  # rows in data.calibration
     batch: int  # rows of one call
 
     def describe(self) -> str:

@@ -12,7 +12,7 @@ from modelpress.models.types import Array
 
 
 @dataclass(frozen=True)
-class WeightClipping(WeightPass):
+class ValueClipping(WeightPass):
     """`optimization.weightClipping`; the bounds are quoted decimals."""
 
     lower: str
@@ -29,10 +29,10 @@ class WeightClipping(WeightPass):
         return clip(values, parse_decimal(self.lower), parse_decimal(self.upper))
 
 
-def requested(request: JobRequest) -> WeightClipping | None:
+def requested(request: JobRequest) -> ValueClipping | None:
     """Return the pass that a request asks for."""
     limits = request.optimization.weight_clipping if request.optimization else None
-    return WeightClipping(limits.min, limits.max) if limits else None
+    return ValueClipping(limits.min, limits.max) if limits else None
 
 
 def clip(values: Array, lower: float, upper: float) -> tuple[Array, dict[str, float]]:

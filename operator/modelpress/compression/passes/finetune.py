@@ -85,7 +85,7 @@ def requested(request: JobRequest) -> MaskedFineTuning | None:
 class TrainingPlan:
     """What follows from a model, its data and the spec before the first step."""
 
-    trained: tuple[bool, ...]  # for each weight of the model
+    trained: tuple[bool, ...]  # whether it is trained, for each weight of the model
     rate: LearningRate
     training_mode: bool
 

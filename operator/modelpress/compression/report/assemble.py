@@ -22,9 +22,9 @@ from modelpress.models.types import LoadedModel
 from modelpress.models.types import TensorSpec as ModelTensorSpec
 
 
-def source(model: LoadedModel, file: Path, digest: str) -> report.Source:
+def source(model: LoadedModel, file: Path, digest: str) -> report.SourceReport:
     """Return what the report says of the original; `digest` is that of the file, sha256:..."""
-    return report.Source(
+    return report.SourceReport(
         file=file.name,
         kind=model.kind.value,
         digest=digest,
@@ -35,7 +35,7 @@ def source(model: LoadedModel, file: Path, digest: str) -> report.Source:
 
 
 def layers(
-    original: report.Source, model: LoadedModel, passes: Sequence[PassReport], sizes: report.Sizes
+    original: report.SourceReport, model: LoadedModel, passes: Sequence[PassReport], sizes: report.Sizes
 ) -> tuple[report.LayerSize, ...]:
     """Return where the bytes are, in the original and in the format of the changed `model`."""
     served = layer_sizes.served_tensors(_weights(model), quantization(passes))

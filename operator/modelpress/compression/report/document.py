@@ -19,7 +19,7 @@ from modelpress.artifacts.manifest import REPORT_FILE, TensorSpec
 SCHEMA_VERSION = 1
 
 
-class Formula(ApiModel):
+class FormulaReport(ApiModel):
     """x_q = round(x * scale + bias) of an integer tensor."""
 
     axis: int | None = Field(None, description="Axis of the channels; unset where one number holds for all.")
@@ -44,7 +44,7 @@ class TensorReport(ApiModel):
     bytes_after: int | None = Field(None, description="Bytes after the pass.")
     served_as: str | None = Field(None, description="Name in the serving format, where the pass makes it.")
     facts: dict[str, float] = Field(default_factory=dict, description="Such as threshold and sparsity.")
-    formula: Formula | None = Field(None, description="Of integer tensors.")
+    formula: FormulaReport | None = Field(None, description="Of integer tensors.")
 
 
 class ActivationReport(ApiModel):
@@ -106,7 +106,7 @@ class WeightReport(ApiModel):
     bytes: int = Field(description="Its bytes as float32.")
 
 
-class Source(ApiModel):
+class SourceReport(ApiModel):
     """The original model."""
 
     file: str = Field(description="Name of the file or directory.")
@@ -151,7 +151,7 @@ class Sizes(ApiModel):
     ratio: float = Field(description="originalBytes / compressedBytes.")
 
 
-Bounds = tuple[float, float]  # of a 95 % confidence interval
+Bounds = tuple[float, float]  # lower and upper end of a 95 % confidence interval
 
 
 class OutputScore(ApiModel):
@@ -198,7 +198,7 @@ class Confusion(ApiModel):
     compressed: tuple[tuple[int, ...], ...] = Field(description="Counts of the serving format.")
 
 
-class Limits(ApiModel):
+class LimitsReport(ApiModel):
     """Limits of the spec when the artifact was made; an artifact may be judged by others later."""
 
     min_score: str | None = Field(None, description="As in the spec.")
@@ -211,7 +211,7 @@ class EvaluationReport(MetricScores):
 
     rows: int = Field(description="Rows of the data.")
     invalid: str | None = Field(None, description="Why the compressed score does not count.")
-    limits: Limits | None = Field(None, description="The limits when the artifact was made.")
+    limits: LimitsReport | None = Field(None, description="The limits when the artifact was made.")
     others: tuple[MetricScores, ...] = Field(
         (), description="Scores of the other metrics; no limit is on them."
     )
@@ -296,7 +296,7 @@ class Report(ApiModel):
     recipe_hash: str = Field(description="As in the request.")
     artifact_key: str = Field(description="Hash of contents, recipe and compressor version.")
     versions: dict[str, str] = Field(description="Of ModelPress and of the libraries that did the work.")
-    source: Source = Field(description="The original model.")
+    source: SourceReport = Field(description="The original model.")
     sizes: Sizes = Field(description="How much smaller it became.")
     passes: tuple[PassReport, ...] = Field(description="What was done, in order.")
     evaluation: EvaluationReport | None = Field(None, description="Unset without evaluation.")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from modelpress.compression.report.document import LayerSize, PassReport, WeightReport
 
-CONSTANTS = "(constants)"  # of the original's graph, or made by the converter
+CONSTANTS = "(constants)"  # constants of the original's graph, or made by the converter
 STRUCTURE = "(file structure)"  # operators, names, scales: what no tensor accounts for
 _NUMBERED = re.compile(r".*_(\d+)")
 _SEPARATORS = re.compile(r"[/;:]")

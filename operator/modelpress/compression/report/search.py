@@ -14,7 +14,7 @@ from modelpress.compression.report.html.scatter import Point, scatter
 from modelpress.compression.report.html.tables import figure, row_of, table
 from modelpress.compression.report.readable import bounds_text, percent, points, size
 
-MAX_OPERATORS = 6  # of a candidate or a ranking that are named; report.json has all of them
+MAX_OPERATORS = 6  # operators that a candidate or ranking names; report.json has all
 
 
 def asked(report: Report) -> str:

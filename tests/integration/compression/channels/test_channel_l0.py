@@ -18,7 +18,7 @@ from modelpress.compression.passes.base import PassContext
 from modelpress.compression.passes.channels import members
 from modelpress.compression.passes.channels.group_threshold import GroupThreshold
 from modelpress.compression.passes.channels.l0 import ChannelL0Penalty
-from modelpress.compression.passes.channels.members import Layout, Member
+from modelpress.compression.passes.channels.members import Member, MemberLayout
 from modelpress.compression.passes.l0 import objective
 from modelpress.compression.passes.training import training_data
 from modelpress.compression.passes.training.training_data import TrainingData
@@ -142,7 +142,7 @@ def test_a_saved_model_is_refused(digits_models: DigitsModels, opened: Opener) -
 
 # Two layers, (3, 4) and (4, 2): four groups of a column and a row each; the bias goes along.
 FIRST, BIAS, SECOND = 0, 1, 2
-CHAIN = Layout(
+CHAIN = MemberLayout(
     members=(
         Member(FIRST, {-1: np.arange(4, dtype=np.int32)}, counted=True),
         Member(BIAS, {-1: np.arange(4, dtype=np.int32)}, counted=False),
@@ -173,7 +173,7 @@ def test_a_group_is_kept_by_the_sum_over_all_of_its_elements() -> None:
 
 def test_elements_shared_with_a_group_that_is_gone_do_not_count() -> None:
     """The kernel between two groups: with one channel of three gone, each of the others saves two thirds."""
-    layout = Layout(
+    layout = MemberLayout(
         members=(Member(0, {-2: np.arange(3, dtype=np.int32), -1: np.array([3, 4, 5], np.int32)}, True),),
         classes=np.array([0, 0, 0, 1, 1, 1], np.int32),
         ids=tuple(range(6)),

@@ -12,14 +12,14 @@ from modelpress.api.schemes import Scheme
 from modelpress.artifacts import manifest
 from modelpress.artifacts.manifest import MODEL_FILE
 from modelpress.compression.evaluation import weight_stats
-from modelpress.compression.formats.base import Format, Mixture, Operator, Quantization, check_equal
+from modelpress.compression.formats.base import Format, Mixture, Operator, QuantizationTask, check_equal
 from modelpress.compression.formats.litert import quantize, tflite_file, tflite_operators
 from modelpress.compression.formats.litert.converter import Converter, Material
 from modelpress.compression.formats.litert.model import LiteRTModel
 from modelpress.compression.report.document import PassReport
 from modelpress.models.types import Array, Arrays, LoadedModel, Weight, unsupported
 
-TOLERANCE = 1e-4  # of the float32 format against TensorFlow
+TOLERANCE = 1e-4  # relative difference between the float32 format and TensorFlow
 _MISTAKEN = ("RFFT2D", "COMPLEX_ABS", "REAL", "IMAG")  # a complex transform becomes one of real numbers
 
 
@@ -39,7 +39,7 @@ class LiteRTFormats:
         except DataError as error:
             raise unsupported(f"{error.message}{_suspects(operators)}") from error
 
-    def quantized(self, desired: Quantization, folder: Path) -> tuple[Format, PassReport]:
+    def quantized(self, desired: QuantizationTask, folder: Path) -> tuple[Format, PassReport]:
         """Convert the model of the checked float32 format as `desired`."""
         folder.mkdir(parents=True, exist_ok=True)
         target, material = folder / MODEL_FILE, Material(self.float32.path, desired.calibration)

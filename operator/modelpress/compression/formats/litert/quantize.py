@@ -15,14 +15,14 @@ from modelpress.api.schemes import Scheme
 from modelpress.compression import schemes
 from modelpress.compression.formats import formula
 from modelpress.compression.formats.litert.tflite_file import Constant, TfliteFile
-from modelpress.compression.report.document import ActivationReport, Formula, PassReport, TensorReport
+from modelpress.compression.report.document import ActivationReport, FormulaReport, PassReport, TensorReport
 from modelpress.models.types import Array, Weight
 
 BEYOND_FLOAT16 = "beyondFloat16"  # a fact: elements that float16 cannot hold
 NAME = "quantization"
 UNMATCHED = "made by the converter"
 NOTE = "Shapes are those of the serving format, in which a kernel's output channels come first."
-_LARGEST = 65504.0  # of float16
+_LARGEST = 65504.0  # the largest number in float16
 _BLOCK = 2**20  # elements that are compared at once: copies of a whole tensor can be copies of the model
 
 
@@ -83,7 +83,7 @@ def _added(constant: Constant, before: Sequence[Constant]) -> TensorReport:
         return base.model_copy(
             update={"skipped": f"{UNMATCHED}: no tensor of the float32 format has these values"}
         )
-    found = Formula(**asdict(formula.check(constant, origin)))
+    found = FormulaReport(**asdict(formula.check(constant, origin)))
     return base.model_copy(update={"changed": constant.values.size, "formula": found})
 
 
@@ -132,7 +132,7 @@ def _tensor(scheme: Scheme, before: Constant, after: Constant | None, weight: We
     ):
         update["facts"] = {BEYOND_FLOAT16: cut}
     if after.scale.size:
-        update["formula"] = Formula(**asdict(formula.check(after, values)))
+        update["formula"] = FormulaReport(**asdict(formula.check(after, values)))
     return base.model_copy(update=update)
 
 

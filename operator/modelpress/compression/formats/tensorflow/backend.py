@@ -17,7 +17,7 @@ from modelpress.artifacts.manifest import ComputeDtype
 from modelpress.artifacts.weights import WEIGHTS_FILE
 from modelpress.compression import schemes
 from modelpress.compression.evaluation import metrics
-from modelpress.compression.formats.base import Format, Quantization, check_equal
+from modelpress.compression.formats.base import Format, QuantizationTask, check_equal
 from modelpress.compression.formats.litert import quantize
 from modelpress.compression.formats.tensorflow import stored_weights
 from modelpress.compression.report.document import PassReport, TensorReport
@@ -25,7 +25,7 @@ from modelpress.models import stored_model, structure
 from modelpress.models.graph_model import Signature
 from modelpress.models.types import Array, Arrays, Kind, LoadedModel
 
-TOLERANCE = 1e-4  # of the float32 format against the original
+TOLERANCE = 1e-4  # relative difference between the float32 format and the original
 _FIXED = "The graph of a SavedModel computes in float32: the weights become float32 when they are loaded."
 
 
@@ -39,7 +39,7 @@ class TensorFlowFormats:
         self.float32 = self._written(folder, ComputeDtype.FLOAT32, stored)
         check_equal(model.call(sample), self.float32.model.call(sample), TOLERANCE)
 
-    def quantized(self, desired: Quantization, folder: Path) -> tuple[Format, PassReport]:
+    def quantized(self, desired: QuantizationTask, folder: Path) -> tuple[Format, PassReport]:
         """Store the variables as `desired`.
 
         Where the layers cannot compute in float16, or leave its range on the sample, the schemes of integers

@@ -22,8 +22,8 @@ from modelpress.compression import schemes
 from modelpress.compression.formats import formula
 from modelpress.compression.formats.formula import Integers
 from modelpress.compression.formats.litert.quantize import BEYOND_FLOAT16
-from modelpress.compression.report.document import Formula, TensorReport
-from modelpress.compression.schemes import Storage, StoredSettings
+from modelpress.compression.report.document import FormulaReport, TensorReport
+from modelpress.compression.schemes import StoredDtype, StoredSettings
 from modelpress.models.types import Array, Role, Weight
 
 _FEW = 1024  # elements, as for the format for CPUs: what is saved is less than the file's words on it
@@ -53,14 +53,14 @@ def store(scheme: Scheme, weight: Weight) -> tuple[StoredTensor, TensorReport]:
     if settings.integers:
         found = integers(value, settings.storage)
         stored = _stored(weight.name, found, settings.storage)
-        update: dict[str, object] = {"formula": Formula(**asdict(formula.compare(found, value)))}
+        update: dict[str, object] = {"formula": FormulaReport(**asdict(formula.compare(found, value)))}
     else:
         stored, facts = _half(weight.name, value, settings.storage)
         update = {"facts": facts}
     return stored, report.model_copy(update={**update, "bytes_after": stored.nbytes, "changed": value.size})
 
 
-def integers(value: Array, storage: Storage) -> Integers:
+def integers(value: Array, storage: StoredDtype) -> Integers:
     """Quantize finite float32 numbers of at least two dimensions."""
     axis, (_, top) = channel_axis(value.shape), weights.LIMITS[storage]
     others = tuple(index for index in range(value.ndim) if index != axis)
@@ -95,7 +95,7 @@ def _why_not(settings: StoredSettings, role: Role, value: Array) -> str | None:
     return _why_no_integers(settings.storage, value) if settings.integers else None
 
 
-def _why_no_integers(storage: Storage, value: Array) -> str | None:
+def _why_no_integers(storage: StoredDtype, value: Array) -> str | None:
     if value.size < _FEW:
         return f"fewer than {_FEW:,} elements stay float32"
     channels = value.shape[channel_axis(value.shape)]
@@ -106,14 +106,14 @@ def _why_no_integers(storage: Storage, value: Array) -> str | None:
     return None
 
 
-def _half(name: str, value: Array, storage: Storage) -> tuple[StoredTensor, dict[str, float]]:
+def _half(name: str, value: Array, storage: StoredDtype) -> tuple[StoredTensor, dict[str, float]]:
     limit = float(ml_dtypes.finfo(storage).max)  # type: ignore[no-untyped-call]
     beyond = int((np.abs(value) > limit).sum())
     stored = weights.plain(name, np.clip(value, -limit, limit).astype(np.dtype(storage)))
     return stored, {BEYOND_FLOAT16: beyond} if beyond and storage == "float16" else {}
 
 
-def _stored(name: str, found: Integers, storage: Storage) -> StoredTensor:
+def _stored(name: str, found: Integers, storage: StoredDtype) -> StoredTensor:
     return StoredTensor(
         name=name,
         storage="int4" if storage == "int4" else "int8",

@@ -8,7 +8,7 @@ import tensorflow as tf
 from modelpress.compression.passes.training.training_data import Loss, Target
 
 _EPSILON = 1e-7  # keeps logarithms finite, as in Keras
-_TEMPERATURE = 3.0  # of distillation; its square keeps the gradients as large as those of labels
+_TEMPERATURE = 3.0  # softens outputs in distillation; its square keeps gradients as large as labels'
 
 
 def total(targets: Sequence[Target], expected: Sequence[Any], outputs: Sequence[Any]) -> Any:

@@ -25,20 +25,20 @@ from modelpress.models.types import Array, LoadedModel, first_line, unsupported
 _log = logging.getLogger(__name__)
 _FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-7  # Adam's beta 1, beta 2 and epsilon
 _SEED = 0
-_LINES = 100  # of progress
+_LINES = 100  # lines of progress at most
 _EVALUATED = 256  # rows of a batch without gradients
 
 
 @dataclass(frozen=True)
-class Step:
+class StepSettings:
     """What a step is done with; all are numbers that change from step to step."""
 
-    number: int  # from 1
+    number: int  # counts from 1
     rate: float
     penalty: float
 
 
-Tensors = Mapping[int, Any]  # of trained weights, by their number in the model
+Tensors = Mapping[int, Any]  # a tensor for each trained weight, by its number in the model
 # (values after Adam's step; their step sizes, the rate divided by Adam's scale; penalty) -> what is kept.
 # Weights that no gradient reaches are not among them.
 Proximal = Callable[[Tensors, Tensors, Any], Tensors]
@@ -52,7 +52,7 @@ class TrainerOptions:
     batch: int
     rate: float
     zeros: Sequence[bool]
-    proximal: Proximal | None = None  # of the penalty
+    proximal: Proximal | None = None  # the operator of the penalty
     penalty: float = 0.0
 
 
@@ -147,10 +147,10 @@ class Trainer:
         for start in range(0, max(1, len(order) - batch + 1), batch):
             yield np.sort(order[start : start + batch])  # sorted: the rows are read from a file
 
-    def _next_step(self) -> Step:
+    def _next_step(self) -> StepSettings:
         rate = self.rate * learning_rate.decay(self._done, self.steps)
         penalty = self._options.penalty * learning_rate.ramp(self._done, self.steps)
-        return Step(self._done + 1, rate, penalty)
+        return StepSettings(self._done + 1, rate, penalty)
 
     def _signature(self, model: LoadedModel) -> list[Any]:
         batch = None if not self._fixed else self._options.batch

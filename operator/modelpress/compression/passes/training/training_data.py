@@ -38,7 +38,7 @@ class Target:
 
     output: str
     loss: Loss
-    from_logits: bool  # of CLASSES and BINARY: the outputs are no probabilities
+    from_logits: bool  # for CLASSES and BINARY: the outputs are no probabilities
     values: Array  # CLASSES: int64 (N, ...) without the last axis; otherwise float32 of the output's shape
     distilled: bool  # the values are outputs of the original
     share: float = 1.0  # factor in the sum of all losses

@@ -8,11 +8,11 @@ from modelpress.compression.report.document import Bounds, Confusion, TensorHist
 from modelpress.compression.report.html.elements import Element, tag
 
 _WIDTH = 490.0
-_LABELS = 90.0  # of the rows of a dot plot
+_LABELS = 90.0  # width for the labels of a dot plot's rows
 _RIGHT = 28.0
 _ROW = 34.0
 _MANY = 40  # points that get a dot
-_HIGHEST = 1.5  # of a histogram, times the original's highest bin
+_HIGHEST = 1.5  # a histogram's height, times the original's highest bin
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def together(positions: Sequence[tuple[float, float, str]]) -> list[tuple[float,
 class _Axis:
     low: float
     high: float
-    position: tuple[float, float]  # of both in the chart
+    position: tuple[float, float]  # where its two ends are in the chart
 
     @classmethod
     def of(cls, values: Sequence[float], position: tuple[float, float]) -> "_Axis":

@@ -17,8 +17,8 @@ from modelpress.compression.report.html.tables import figure, legend, row_of, ta
 from modelpress.compression.report.readable import duration, size
 from modelpress.compression.report.terminal import describe
 
-MAX_LAYERS = 40  # that get a row; the others share one
-MAX_TENSORS = 40  # of a pass that get a row; report.json has all of them
+MAX_LAYERS = 40  # layers that get a row; the others share one
+MAX_TENSORS = 40  # tensors of a pass that get a row; report.json has all of them
 MAX_HISTOGRAMS = 12
 
 
