@@ -95,7 +95,7 @@ class PassSummary(_Model):
 class LayerCost(_Model):
     """Measured cost of one operator of the serving form; pipelines are cut by it."""
 
-    index: int = Field(ge=0, description="Place of the operator in the main subgraph.")
+    index: int = Field(ge=0, description="Index of the operator in the main subgraph.")
     name: str = Field(description="Its type, such as FULLY_CONNECTED.")
     microseconds: float = Field(ge=0, description="Mean time of one call.")
     bytes: int = Field(ge=0, description="Bytes of its constant tensors.")

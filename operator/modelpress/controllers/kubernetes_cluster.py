@@ -144,7 +144,7 @@ class KubernetesCluster:
         try:
             self._rest.send(Request("create", EVENT, namespace, body=body))
         except ApiError as error:
-            if note.once and error.status == 409:  # it was told already
+            if note.once and error.status == 409:  # it was written already
                 return
             logger.warning("event not written: %s", error, extra={"namespace": namespace})
 

@@ -43,7 +43,7 @@ def event_body(resource: Body, event: EventNote, now: datetime) -> dict[str, Any
 
 
 def _suffix(resource: Body, event: EventNote) -> str:
-    """Return the end of an Event's name: the same for one that is to be told once."""
+    """Return the end of an Event's name: the same for one that is to be written once."""
     if not event.once:
         return uuid.uuid4().hex[:16]
     return uuid.uuid5(uuid.NAMESPACE_OID, f"{resource['metadata']['uid']}/{event.reason}").hex[:16]

@@ -37,7 +37,7 @@ class RunOptions:
 
     manifest: Path
     state: Path  # folder: artifacts/ is an OCI layout, runs/NAME/ the folder of a running resource
-    port: int = 0  # of the URL; 0: any free one
+    port: int = 0  # in the URL; 0: any free one
     verbose: bool = False
 
 

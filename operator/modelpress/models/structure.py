@@ -187,12 +187,12 @@ def _outline(variables: Sequence[Any]) -> list[tuple[str, tuple[int, ...]]]:
 def _write_graph(model: LoadedModel, path: Path) -> None:
     graph = model.training_graph()
     inputs = [
-        tf.TensorSpec([None if size < 0 else size for size in spec.shape], spec.dtype, name=f"input_{place}")
-        for place, spec in enumerate(model.inputs)
+        tf.TensorSpec([None if size < 0 else size for size in spec.shape], spec.dtype, name=f"input_{index}")
+        for index, spec in enumerate(model.inputs)
     ]
 
     def serve(*tensors: Any) -> dict[str, Any]:
-        return {f"output_{place}": value for place, value in enumerate(graph.inference(tensors))}
+        return {f"output_{index}": value for index, value in enumerate(graph.inference(tensors))}
 
     module = tf.Module()
     module.stored = list(graph.variables)

@@ -96,7 +96,7 @@ def _ready(facts: Facts, result: Result) -> _Verdict:
 
 def _available(facts: Facts, result: Result) -> _Verdict:
     if result.replicas == 0:
-        return True, Explanation(Reason.SCALED_TO_ZERO, "no pods are wanted")
+        return True, Explanation(Reason.SCALED_TO_ZERO, "no pods are desired")
     count = _pods_ready(facts, result)
     if facts.ready_replicas >= result.replicas:
         return True, Explanation(Reason.AVAILABLE, count.message)

@@ -62,13 +62,13 @@ def test_weights_only_operators_are_closer_to_float32_and_as_small(
     cnn: LiteRTFormats, tmp_path: Path
 ) -> None:
     images = np.random.default_rng(0).random((64, 8, 8, 1), np.float32)
-    wanted = cnn.float32.model.call({"image": images})["digit"]
+    expected = cnn.float32.model.call({"image": images})["digit"]
     every: dict[Operator, Scheme] = dict.fromkeys(cnn.operators, Scheme.INT8_DYNAMIC)
     dynamic = cnn.trial(Mixture(Scheme.INT8_DYNAMIC, every), tmp_path / "dynamic")
     weights = dict.fromkeys(cnn.operators, Scheme.INT8_WEIGHTS)
     only, report = cnn.mixed(Mixture(Scheme.INT8_DYNAMIC, weights), tmp_path / "weights")
     errors = [
-        np.abs(format.model.call({"image": images})["digit"] - wanted).max() for format in (dynamic, only)
+        np.abs(format.model.call({"image": images})["digit"] - expected).max() for format in (dynamic, only)
     ]
     assert errors[1] < errors[0]
     assert only.bytes < dynamic.bytes * 1.2

@@ -149,9 +149,9 @@ def quantizes(opened: Opened, step: Step) -> None:
     stored = tflite_file.read(format.path).constants
     assert [item for item in stored if item.scale.size or item.dtype == "float16"]
     assert [tensor for tensor in report.tensors if tensor.bytes_after and tensor.changed]
-    for rows, wanted in zip(opened.rows, opened.outputs, strict=True):
+    for rows, expected in zip(opened.rows, opened.outputs, strict=True):
         found = format.model.call(rows)
-        for name, values in wanted.items():
+        for name, values in expected.items():
             assert found[name].shape == values.shape
             assert found[name].dtype == values.dtype
             assert cosine(values, found[name]) >= COSINES[step]
@@ -194,10 +194,10 @@ def removes_channels(opened: Opened, step: Step) -> None:
     sizes = [sum(weight.read().size for weight in model.weights) for model in (opened.model, smaller)]
     assert sizes[1] < 0.9 * sizes[0]
     format = opened.convert(step, smaller).float32
-    for rows, wanted in zip(opened.rows, opened.outputs, strict=True):
+    for rows, expected in zip(opened.rows, opened.outputs, strict=True):
         found = format.model.call(rows)
         assert {name: values.shape for name, values in found.items()} == {
-            name: values.shape for name, values in wanted.items()
+            name: values.shape for name, values in expected.items()
         }
 
 

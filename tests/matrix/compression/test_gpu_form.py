@@ -130,8 +130,8 @@ def test_files_are_as_small_as_the_scheme_says(formats: Formats, scheme: Scheme)
 def test_the_float32_form_is_the_model(formats: Formats, name: str) -> None:
     original = formats.original(name)
     inputs = original.data.batch(0, 64)
-    wanted, found = original.model.call(inputs), original.formats.float32.model.call(inputs)
-    for key, values in wanted.items():
+    expected, found = original.model.call(inputs), original.formats.float32.model.call(inputs)
+    for key, values in expected.items():
         assert np.allclose(values, found[key], atol=1e-6)
     assert original.formats.float32.compute_dtype is ComputeDtype.FLOAT32
 
@@ -233,8 +233,8 @@ def test_float16_cuts_what_it_cannot_hold_and_says_how_many() -> None:
 def test_bfloat16_rounds_to_nearest_ties_to_even() -> None:
     value = np.array([[1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, -1 - 2**-9, 3.4e38]], np.float32)
     stored, _ = stored_weights.store(Scheme.BFLOAT16, weight(value))
-    wanted = [1, 1 + 2**-6, 1 + 2**-7, -1, LARGEST_BFLOAT16]
-    assert stored.values().astype(np.float64).tolist() == [wanted]
+    expected = [1, 1 + 2**-6, 1 + 2**-7, -1, LARGEST_BFLOAT16]
+    assert stored.values().astype(np.float64).tolist() == [expected]
 
 
 @pytest.mark.parametrize(

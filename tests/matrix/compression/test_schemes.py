@@ -102,8 +102,8 @@ class Formats:
         if name not in self._originals:
             self._originals[name] = _Original(self._models[name], self._converter, self._folder / name)
         original = self._originals[name]
-        wanted = QuantizationTask(scheme, original.calibration if scheme is Scheme.INT8_STATIC else None)
-        format, step = original.formats.quantized(wanted, self._folder / name / f"{scheme.value} format")
+        desired = QuantizationTask(scheme, original.calibration if scheme is Scheme.INT8_STATIC else None)
+        format, step = original.formats.quantized(desired, self._folder / name / f"{scheme.value} format")
         found = original.predict(format, self._folder / name / scheme.value)
         scores = evaluation.score(Metric.ACCURACY, original.data.labels, original.outputs, found)
         return Quantized(format, step, scores, original_bytes(original.model) / format.bytes)

@@ -61,9 +61,9 @@ def changed(path: Path, work_dir: Path) -> LoadedModel:
 
 
 def check(model: LoadedModel, path: Path, inputs: Arrays, tolerance: float = 1e-4) -> None:
-    wanted = model.call(inputs)
+    expected = model.call(inputs)
     found = LiteRTModel(path, model.inputs, model.outputs).call(inputs)
-    for name, values in wanted.items():
+    for name, values in expected.items():
         assert np.allclose(found[name], values, rtol=0, atol=tolerance * max(1, np.abs(values).max())), name
 
 

@@ -165,8 +165,8 @@ def _both(name: str, edit: Edit, words: str) -> list[Row]:
 
 
 ROWS = [
-    *_both("external-link", _external_link, "links to another place or file"),
-    *_both("soft-link", _soft_link, "links to another place or file"),
+    *_both("external-link", _external_link, "links to another object or file"),
+    *_both("soft-link", _soft_link, "links to another object or file"),
     *_both("CVE-2026-1669-external-storage", _external_storage, "in another file"),
     *_both("virtual", _virtual, "in another file"),
     *_both("shape-bomb", _declared, "bytes of arrays"),

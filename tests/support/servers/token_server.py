@@ -42,12 +42,12 @@ def run_token_server(folder: Path) -> Iterator[TokenServer]:
         def do_GET(self) -> None:
             query = parse_qs(urlsplit(self.path).query)
             running.scopes += query.get("scope", [])
-            wanted = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+            expected = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
             given = self.headers.get("Authorization")
-            if given not in (None, wanted):
+            if given not in (None, expected):
                 self.send_error(401)
                 return
-            access = [_access(scope, write=given == wanted) for scope in query.get("scope", [])]
+            access = [_access(scope, write=given == expected) for scope in query.get("scope", [])]
             body = json.dumps({"token": _token(key, access)}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))

@@ -55,8 +55,8 @@ class ArrayFormats:
     def float32(self) -> Format:
         return Format(Path(), (), Classes())
 
-    def quantized(self, wanted: QuantizationTask, folder: Path) -> tuple[Format, PassReport]:
-        found = self.made[wanted.scheme]
+    def quantized(self, desired: QuantizationTask, folder: Path) -> tuple[Format, PassReport]:
+        found = self.made[desired.scheme]
         if isinstance(found, str):
             raise unsupported(found)
         return self._write(folder, *found)

@@ -1,7 +1,7 @@
 """Reads and checks manifests without a cluster: the verdict of `kubectl apply` where our CRD is installed.
 
 The steps are those of the API server: decode, refuse unknown fields, fill in defaults, check types and
-bounds, then, where that left nothing of the wrong shape, the CEL rules. Must not import anything above `api`.
+bounds, then, where that left nothing of the wrong shape, the CEL rules.
 """
 
 import difflib

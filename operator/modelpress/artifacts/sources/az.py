@@ -31,7 +31,7 @@ from modelpress.artifacts.sources.object_tree import download_tree
 from modelpress.artifacts.sources.transfer import Transfer
 
 _DENIED = (401, 403)
-_PARTS = 4  # of 4 MB each that may wait in memory
+_PARTS = 4  # parts of 4 MB that may wait in memory
 _NAMES = ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_CONNECTION_STRING")
 logging.getLogger("azure").setLevel(logging.WARNING)  # it tells every request with its headers
 

@@ -44,7 +44,7 @@ class Fetched:
     """A downloaded file or directory."""
 
     path: Path
-    sha256: str  # of the file; of a directory that of its path-sorted sha256sum lines
+    sha256: str  # digest of the file; for a directory, of its path-sorted sha256sum lines
 
 
 def fetch(source: Source, target: Path, *, secrets: Path | None, what: str) -> Fetched:
@@ -73,7 +73,7 @@ def fetch(source: Source, target: Path, *, secrets: Path | None, what: str) -> F
             )
         _remove(final)
         partial.rename(final)
-    except OSError as error:  # of this machine: the protocols turn their own into the errors above
+    except OSError as error:  # a fault of this machine: the protocols turn their own into the errors above
         raise UnavailableError(
             Reason.SOURCE_UNAVAILABLE, f"{transfer.shown}: cannot be stored: {error.strerror or error}"
         ) from error

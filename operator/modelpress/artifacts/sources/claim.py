@@ -15,7 +15,7 @@ from modelpress.api.values import parse_claim
 from modelpress.artifacts.sources.file_tree import copy_tree, inside, is_there
 from modelpress.artifacts.sources.transfer import Transfer
 
-_OURS = (errno.ENOSPC, errno.EDQUOT)  # of the folder that is written to
+_OURS = (errno.ENOSPC, errno.EDQUOT)  # faults of the folder that is written to, not of the claim
 
 
 def download(transfer: Transfer) -> None:

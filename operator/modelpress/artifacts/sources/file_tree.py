@@ -14,7 +14,7 @@ from modelpress.artifacts.meter import Meter
 from modelpress.artifacts.sources.transfer import Transfer
 
 _log = logging.getLogger(__name__)
-_MAX_FILES = 10_000  # as of object stores
+_MAX_FILES = 10_000  # the same as for object stores
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 

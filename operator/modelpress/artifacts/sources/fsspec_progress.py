@@ -1,4 +1,4 @@
-"""Progress of fsspec transfers, told to a Meter."""
+"""Progress of fsspec transfers, reported to a Meter."""
 
 from fsspec.callbacks import Callback
 

@@ -1,7 +1,7 @@
 """Downloads an object, or all objects below a prefix as a directory, through an fsspec file system.
 
 What the object stores have in common: names that are no file names are refused, so that nothing is written
-outside of the target; sizes are checked; progress is told; a file never waits in memory as a whole.
+outside of the target; sizes are checked; progress is reported; a file never waits in memory as a whole.
 """
 
 import logging

@@ -73,7 +73,7 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]  # oras has 
         return response
 
     def refusal(self, response: requests.Response) -> ModelPressError:
-        """Return the error for an answer that is not the wanted one."""
+        """Return the error for an answer that is not the expected one."""
         said = _said(response)
         if response.status_code in (401, 403):
             problem = "the credential is refused" if self.login else "no credential was given"
@@ -116,11 +116,11 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]  # oras has 
             self._authorization = f"Basic {oras.auth.utils.get_basic_auth(*self.login)}"
             return self._authorization != before
         if challenge.lower().startswith("bearer"):
-            wanted = oras.auth.utils.parse_auth_header(challenge)
-            if not wanted.realm or not wanted.realm.startswith(("https://", f"{self.prefix}://")):
+            challenged = oras.auth.utils.parse_auth_header(challenge)
+            if not challenged.realm or not challenged.realm.startswith(("https://", f"{self.prefix}://")):
                 return False
             request = self.auth.request_token if self.login else self.auth.request_anonymous_token
-            token = patiently(lambda _: request(wanted), _read_again)
+            token = patiently(lambda _: request(challenged), _read_again)
             self._authorization = f"Bearer {token}" if token else None
             return bool(token)
         return False

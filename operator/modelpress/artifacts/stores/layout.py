@@ -19,9 +19,15 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import MissingError, PermissionDenied, UnavailableError
 from modelpress.artifacts import documents
 from modelpress.artifacts.digests import file_sha256
-from modelpress.artifacts.image import KEY_ANNOTATION, Descriptor, Image, canonical_json, sha256_digest
+from modelpress.artifacts.image import (
+    KEY_ANNOTATION,
+    Descriptor,
+    Image,
+    canonical_json,
+    key_tag,
+    sha256_digest,
+)
 from modelpress.artifacts.stores.unpack import DIGEST, MAX_DOCUMENT, corrupt, parse, unpack
-from modelpress.artifacts.tags import key_tag
 
 _REF_NAME = "org.opencontainers.image.ref.name"
 _INDEX_TYPE = "application/vnd.oci.image.index.v1+json"

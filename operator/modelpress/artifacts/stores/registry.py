@@ -13,11 +13,18 @@ import urllib3
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError, MissingError, UnavailableError
 from modelpress.artifacts.credentials import registry_login
-from modelpress.artifacts.image import KEY_ANNOTATION, MANIFEST_TYPE, Blob, Descriptor, Image, sha256_digest
+from modelpress.artifacts.image import (
+    KEY_ANNOTATION,
+    MANIFEST_TYPE,
+    Blob,
+    Descriptor,
+    Image,
+    key_tag,
+    sha256_digest,
+)
 from modelpress.artifacts.meter import Meter
 from modelpress.artifacts.stores.client import RegistryClient, speaks_plain_http
 from modelpress.artifacts.stores.unpack import DIGEST, MAX_DOCUMENT, copy_verified, corrupt, parse, unpack
-from modelpress.artifacts.tags import key_tag
 
 _ACCEPT = {"Accept": MANIFEST_TYPE}  # without it a registry may say that there is no such manifest
 _PIECE = 2**20
@@ -81,7 +88,7 @@ class RegistryStore:
         """Write the verified files of an artifact to the folder `target`, which replaces an earlier one."""
         try:
             unpack(self, digest, target)
-        except OSError as error:  # of this machine: the client turns its own into the errors above
+        except OSError as error:  # a fault of this machine: the client turns its own into the errors above
             raise UnavailableError(
                 Reason.STORE_UNAVAILABLE, f"{target}: cannot be written: {error.strerror or error}"
             ) from error
@@ -143,17 +150,17 @@ class RegistryStore:
         self._expect(response, 201)
         meter.finish()
 
-    def _expect(self, response: requests.Response, status: int, wanted: str | None = None) -> None:
+    def _expect(self, response: requests.Response, status: int, missing: str | None = None) -> None:
         """Raise what an answer means that is not `status`; for 404 that the artifact's part is lost."""
         if response.status_code == status:
             return
-        if response.status_code == 404 and wanted:
-            raise MissingError(Reason.ARTIFACT_LOST, f"{self._shown}: has no {wanted}")
+        if response.status_code == 404 and missing:
+            raise MissingError(Reason.ARTIFACT_LOST, f"{self._shown}: has no {missing}")
         raise self._client.refusal(response)
 
 
 class _Metered(io.FileIO):
-    """A file that is told how much of it was read."""
+    """A file that counts how much of it was read."""
 
     def __init__(self, path: Path, meter: Meter) -> None:
         super().__init__(path, "rb")

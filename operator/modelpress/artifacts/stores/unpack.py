@@ -58,7 +58,7 @@ def corrupt(message: str) -> DataError:
 def parse(content: bytes, digest: str) -> Parsed:
     """Return the manifest of an artifact. Raises DataError (ArtifactCorrupt) where it is not one."""
     if sha256_digest(content) != digest:
-        raise corrupt(f"image manifest: its digest is {sha256_digest(content)}, wanted is {digest}")
+        raise corrupt(f"image manifest: its digest is {sha256_digest(content)}, expected is {digest}")
     try:
         document = json.loads(content)
         config = _descriptor(document["config"], {CONFIG_TYPE})

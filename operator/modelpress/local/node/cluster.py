@@ -56,9 +56,9 @@ class LocalCluster:
         self._secrets = secrets
         self._hooks = hooks
         self._port = port
-        self._bodies: dict[tuple[str, str, str], dict[str, Any]] = {}  # by kind, namespace and name
+        self._bodies: dict[tuple[str, str, str], dict[str, Any]] = {}  # keys are kind, namespace and name
         self._pods: list[_Pod] = []
-        self._proxies: dict[str, Proxy] = {}  # by UID of the Service
+        self._proxies: dict[str, Proxy] = {}  # keys are UIDs of Services
         self._version = 0
 
     # the API
@@ -106,11 +106,11 @@ class LocalCluster:
 
     def delete(self, ref: Ref) -> None:
         """Delete an object and, in the background, the pods that it owns."""
-        place = (ref.kind, ref.namespace, ref.name)
-        body = self._bodies.get(place)
+        key = (ref.kind, ref.namespace, ref.name)
+        body = self._bodies.get(key)
         if body is None or (ref.uid and ref.uid != body["metadata"]["uid"]):
             return
-        del self._bodies[place]
+        del self._bodies[key]
         proxy = self._proxies.pop(body["metadata"]["uid"], None)
         if proxy:
             proxy.close()
@@ -173,8 +173,8 @@ class LocalCluster:
 
     def _store(self, body: Body) -> dict[str, Any]:
         metadata = body["metadata"]
-        place = (body["kind"], metadata["namespace"], metadata["name"])
-        known = self._bodies.get(place, {})
+        key = (body["kind"], metadata["namespace"], metadata["name"])
+        known = self._bodies.get(key, {})
         before = known.get("metadata", {})
         self._version += 1
         changed = any(known.get(key) != value for key, value in body.items() if key != "metadata")
@@ -190,7 +190,7 @@ class LocalCluster:
         }
         if "status" in known:
             stored["status"] = known["status"]
-        self._bodies[place] = stored
+        self._bodies[key] = stored
         return stored
 
     # pods

@@ -13,7 +13,7 @@ from modelpress.api.contract import TERMINATION_MESSAGE_LIMIT
 from modelpress.local.node import probes
 from modelpress.local.node.environment import (
     ConfigError,
-    Places,
+    Relocation,
     SecretLookup,
     process_command,
     process_environment,
@@ -58,15 +58,15 @@ class PodContext:
 class Container:
     """One container; `run` blocks until it will not be started again."""
 
-    def __init__(self, body: Body, context: PodContext, places: Places, *, init: bool) -> None:
+    def __init__(self, body: Body, context: PodContext, relocation: Relocation, *, init: bool) -> None:
         self.body = body
         self._context = context
-        self.places = places
+        self.relocation = relocation
         self._init = init
         self._lock = threading.Lock()
         self._process: LoggedProcess | None = None
         self._startup, self._readiness, self._liveness = (
-            probes.parse(body, kind, lambda port: local_port(body, places, port)) for kind in probes.KINDS
+            probes.parse(body, kind, lambda port: local_port(body, relocation, port)) for kind in probes.KINDS
         )
         waiting = "PodInitializing" if context.pod["spec"].get("initContainers") else "ContainerCreating"
         self.state = ContainerState(
@@ -142,7 +142,7 @@ class Container:
         if prepared is None:
             return None
         command, environment = prepared
-        self.places.termination.write_bytes(b"")
+        self.relocation.termination.write_bytes(b"")
         begun = timestamp(datetime.now(UTC))
         with self._lock:
             if self._context.stopping.is_set():
@@ -190,7 +190,7 @@ class Container:
         while not self._context.stopping.is_set():
             try:
                 environment = process_environment(
-                    self.body, self._context.pod, self.places, self._context.secret, os.environ
+                    self.body, self._context.pod, self.relocation, self._context.secret, os.environ
                 )
                 return process_command(self.body, environment), environment
             except ConfigError as error:
@@ -208,7 +208,7 @@ class Container:
         return "OOMKilled" if code == SIGKILL_EXIT and not killed else "Error"
 
     def _termination_message(self, code: int) -> str:
-        content = self.places.termination.read_bytes()[:TERMINATION_MESSAGE_LIMIT]
+        content = self.relocation.termination.read_bytes()[:TERMINATION_MESSAGE_LIMIT]
         if not content and code and self.body.get("terminationMessagePolicy") == "FallbackToLogsOnError":
             tail = b"\n".join(self.log.read_bytes().splitlines()[-LOG_TAIL_LINES:])
             content = tail[-LOG_TAIL_BYTES:]
@@ -218,16 +218,16 @@ class Container:
 
     def _follow(self, process: LoggedProcess) -> bool:
         """Probe until the process ends; return whether a failed probe made us stop it."""
-        stop_wanted = False
+        to_be_stopped = False
         if self._startup:
-            stop_wanted = not self._watch(process, [self._startup], until_started=True)
-        if not stop_wanted and process.wait(0) is None:
+            to_be_stopped = not self._watch(process, [self._startup], until_started=True)
+        if not to_be_stopped and process.wait(0) is None:
             self._set(started=True, ready=self._readiness is None)
             watched = [probe for probe in (self._readiness, self._liveness) if probe]
-            stop_wanted = not self._watch(process, watched, until_started=False)
-        if stop_wanted:
+            to_be_stopped = not self._watch(process, watched, until_started=False)
+        if to_be_stopped:
             self._stop_unhealthy(process)
-        return stop_wanted
+        return to_be_stopped
 
     def _watch(self, process: LoggedProcess, watched: list[probes.Probe], *, until_started: bool) -> bool:
         """Run probes until the process ends or the startup probe passes; False: one asks to kill it."""
@@ -273,13 +273,13 @@ class Container:
             self._context.changed()
 
 
-def local_port(container: Body, places: Places, port: str | int) -> int:
+def local_port(container: Body, relocation: Relocation, port: str | int) -> int:
     """Return the port of this machine for a container's port, given by name or number."""
     named: dict[str, int] = {
         entry["name"]: entry["containerPort"] for entry in container.get("ports", ()) if "name" in entry
     }
     number = named[port] if isinstance(port, str) else port
-    return places.ports.get(number, number)
+    return relocation.ports.get(number, number)
 
 
 def _ended(code: int, reason: str, message: str, begun: str, container_id: str) -> dict[str, Any]:

@@ -32,26 +32,26 @@ def template_hash(deployment: Body) -> str:
 
 def scale(deployment: Body, pods: Sequence[Body]) -> Scaling:
     """Return the next step of a Deployment; `pods` are all of its pods, the ending ones included."""
-    wanted = int(deployment["spec"].get("replicas", 1))
+    desired = int(deployment["spec"].get("replicas", 1))
     alive = [pod for pod in pods if not objects.deleting(pod)]
     new, old = _split(deployment, alive)
     if _recreates(deployment):
         gone = len(alive) == len(pods) and not old
-        return Scaling(max(0, wanted - len(new)) if gone else 0, (*_names(old), *_surplus(new, wanted)))
+        return Scaling(max(0, desired - len(new)) if gone else 0, (*_names(old), *_surplus(new, desired)))
     surge, unavailable = bounds(deployment)
-    start = max(0, min(wanted - len(new), wanted + surge - len(alive)))
-    return Scaling(start, (*_surplus(new, wanted), *_outdated(new, old, wanted - unavailable)))
+    start = max(0, min(desired - len(new), desired + surge - len(alive)))
+    return Scaling(start, (*_surplus(new, desired), *_outdated(new, old, desired - unavailable)))
 
 
 def bounds(deployment: Body) -> tuple[int, int]:
     """Return maxSurge (a percentage is rounded up) and maxUnavailable (rounded down) in pods."""
-    wanted = int(deployment["spec"].get("replicas", 1))
+    desired = int(deployment["spec"].get("replicas", 1))
     if _recreates(deployment):
-        return 0, wanted
+        return 0, desired
     rolling = objects.dig(deployment, "spec", "strategy", "rollingUpdate") or {}
-    surge = math.ceil(_share(rolling.get("maxSurge", "25%"), wanted))
-    unavailable = min(wanted, math.floor(_share(rolling.get("maxUnavailable", "25%"), wanted)))
-    return surge, unavailable if surge or unavailable else min(1, wanted)
+    surge = math.ceil(_share(rolling.get("maxSurge", "25%"), desired))
+    unavailable = min(desired, math.floor(_share(rolling.get("maxUnavailable", "25%"), desired)))
+    return surge, unavailable if surge or unavailable else min(1, desired)
 
 
 def status(deployment: Body, pods: Sequence[Body], now: datetime) -> dict[str, Any]:
@@ -83,8 +83,8 @@ def _recreates(deployment: Body) -> bool:
     return bool(objects.dig(deployment, "spec", "strategy", "type") == "Recreate")
 
 
-def _share(value: int | str, wanted: int) -> float:
-    return wanted * int(value.removesuffix("%")) / 100 if isinstance(value, str) else value
+def _share(value: int | str, desired: int) -> float:
+    return desired * int(value.removesuffix("%")) / 100 if isinstance(value, str) else value
 
 
 def _ready(pod: Body) -> bool:
@@ -95,9 +95,9 @@ def _names(pods: Sequence[Body]) -> list[str]:
     return [objects.name_of(pod) for pod in pods]
 
 
-def _surplus(new: Sequence[Body], wanted: int) -> list[str]:
+def _surplus(new: Sequence[Body], desired: int) -> list[str]:
     least_useful_first = sorted(new, key=_ready)
-    return _names(least_useful_first[: max(0, len(new) - wanted)])
+    return _names(least_useful_first[: max(0, len(new) - desired)])
 
 
 def _outdated(new: Sequence[Body], old: Sequence[Body], least: int) -> list[str]:
@@ -129,8 +129,8 @@ def _available(deployment: Body, ready: int, now: datetime) -> dict[str, Any]:
 def _progressing(deployment: Body, counts: dict[str, int], now: datetime) -> dict[str, Any]:
     before = objects.condition(deployment, "Progressing") or {}
     name = objects.name_of(deployment)
-    wanted = int(deployment["spec"].get("replicas", 1))
-    done = all(counts[key] == wanted for key in ("replicas", "updatedReplicas", "availableReplicas"))
+    desired = int(deployment["spec"].get("replicas", 1))
+    done = all(counts[key] == desired for key in ("replicas", "updatedReplicas", "availableReplicas"))
     new_rollout = counts["observedGeneration"] != objects.number(deployment, "status", "observedGeneration")
     settled = before.get("reason") == "NewReplicaSetAvailable" and not new_rollout
     content = {"type": "Progressing", "status": "True"}

@@ -16,7 +16,7 @@ from modelpress.planning.types import Body
 SecretLookup = Callable[[str], Mapping[str, bytes] | None]  # contents by name, None where it does not exist
 
 LOOPBACK = "127.0.0.1"
-DRAIN_SECONDS = 2  # of a worker: the proxy of this machine leaves a pod as soon as it is to end
+DRAIN_SECONDS = 2  # is enough for a worker: the proxy of this machine leaves a pod as soon as it is to end
 DEFAULT_TERMINATION_PATH = "/dev/termination-log"
 _REFERENCE = re.compile(r"\$\$|\$\(([-._A-Za-z0-9]+)\)")
 _KEYED_FIELD = re.compile(r"^metadata\.(labels|annotations)\['([^']+)'\]$")
@@ -37,7 +37,7 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True)
-class Places:
+class Relocation:
     """Where the paths and ports of one container really are."""
 
     root: Path  # stands for the container's "/"; volumes are linked into it at their mount paths
@@ -46,7 +46,7 @@ class Places:
 
 
 def process_environment(
-    container: Body, pod: Body, places: Places, secret: SecretLookup, base: Mapping[str, str]
+    container: Body, pod: Body, relocation: Relocation, secret: SecretLookup, base: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the environment of a container's process: `base` without our variables, then the container's.
 
@@ -59,7 +59,7 @@ def process_environment(
         if value is not None:
             values[entry["name"]] = value
     inherited = {name: value for name, value in base.items() if not name.startswith("MODELPRESS_")}
-    return inherited | {name: _relocate(name, value, container, places) for name, value in values.items()}
+    return inherited | {name: _relocate(name, value, container, relocation) for name, value in values.items()}
 
 
 def process_command(container: Body, environment: Mapping[str, str]) -> list[str]:
@@ -88,18 +88,18 @@ def expand(text: str, values: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replacement, text)
 
 
-def _relocate(name: str, value: str, container: Body, places: Places) -> str:
+def _relocate(name: str, value: str, container: Body, relocation: Relocation) -> str:
     if value == container.get("terminationMessagePath", DEFAULT_TERMINATION_PATH):
-        return str(places.termination)
+        return str(relocation.termination)
     if name == contract.HOST:
         return LOOPBACK
     if name == contract.DRAIN_SECONDS and value.isdecimal():
         return str(min(int(value), DRAIN_SECONDS))
     if name in (contract.PORT, contract.GRPC_PORT_VARIABLE) and value.isdecimal():
-        return str(places.ports.get(int(value), value))
+        return str(relocation.ports.get(int(value), value))
     mounts = [mount["mountPath"] for mount in container.get("volumeMounts", ())]
     if any(_touches(value, mount) for mount in mounts):
-        return str(places.root / value.lstrip("/"))
+        return str(relocation.root / value.lstrip("/"))
     return value
 
 

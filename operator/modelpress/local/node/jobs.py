@@ -114,24 +114,24 @@ def _rule(job: Body, pod: Body) -> tuple[str, int, str] | None:
 
 
 def _matching_exit(rule: Body, pod: Body) -> str | None:
-    wanted = rule.get("onExitCodes")
-    if not wanted:
+    codes = rule.get("onExitCodes")
+    if not codes:
         return None
     for kind in ("initContainerStatuses", "containerStatuses"):
         for entry in objects.items(pod, "status", kind):
             code = objects.number(entry, "state", "terminated", "exitCode")
-            listed = code in wanted["values"]
-            named = wanted.get("containerName") in (None, entry["name"])
-            if code and named and listed == (wanted["operator"] == "In"):
+            listed = code in codes["values"]
+            named = codes.get("containerName") in (None, entry["name"])
+            if code and named and listed == (codes["operator"] == "In"):
                 return f"Container {entry['name']} failed with exit code {code}"
     return None
 
 
 def _matching_condition(rule: Body, pod: Body) -> str | None:
-    for wanted in rule.get("onPodConditions", ()):
-        found = objects.condition(pod, wanted["type"])
-        if found and found["status"] == wanted.get("status", "True"):
-            return f"Pod has condition {wanted['type']}"
+    for expected in rule.get("onPodConditions", ()):
+        found = objects.condition(pod, expected["type"])
+        if found and found["status"] == expected.get("status", "True"):
+            return f"Pod has condition {expected['type']}"
     return None
 
 

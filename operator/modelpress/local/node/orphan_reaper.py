@@ -1,4 +1,4 @@
-"""Nothing outlives us: a tiny process that kills the process groups it was told of when its parent is gone.
+"""Nothing outlives us: a tiny process kills the process groups that it was given when its parent is gone.
 
 It works on every Unix and also ends the children of a container's process, which a parent-death signal does
 not. Run as a script it is the janitor itself, so this module imports only the standard library.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from modelpress.local.node.containers import Container, PodContext, local_port
-from modelpress.local.node.environment import LOOPBACK, Places, SecretLookup
+from modelpress.local.node.environment import LOOPBACK, Relocation, SecretLookup
 from modelpress.local.node.podstatus import pod_status, timestamp
 from modelpress.local.secrets import is_key
 from modelpress.planning.types import Body
@@ -113,7 +113,7 @@ class PodProcess:
         """Return the port of this machine for a named port of the pod. Raises KeyError."""
         for container in self._main:
             if any(entry.get("name") == name for entry in container.body.get("ports", ())):
-                return local_port(container.body, container.places, name)
+                return local_port(container.body, container.relocation, name)
         raise KeyError(name)
 
     # life
@@ -176,7 +176,7 @@ class PodProcess:
         container.folder.mkdir(parents=True, exist_ok=True)
         mounts = sorted(container.body.get("volumeMounts", ()), key=lambda mount: len(mount["mountPath"]))
         for mount in mounts:  # outer mounts first: an inner one is linked into its volume
-            link = container.places.root / mount["mountPath"].strip("/")
+            link = container.relocation.root / mount["mountPath"].strip("/")
             link.parent.mkdir(parents=True, exist_ok=True)
             if not link.is_symlink():
                 link.symlink_to(self._volume(mount["name"]).resolve(), target_is_directory=True)
@@ -184,8 +184,8 @@ class PodProcess:
     def _container(self, body: Body, context: PodContext, *, init: bool) -> Container:
         folder = (self.folder / body["name"]).resolve()
         ports = {entry["containerPort"]: free_port() for entry in body.get("ports", ())}
-        places = Places(root=folder / "root", termination=folder / "termination-log", ports=ports)
-        return Container(body, context, places, init=init)
+        relocation = Relocation(root=folder / "root", termination=folder / "termination-log", ports=ports)
+        return Container(body, context, relocation, init=init)
 
     def _record(self, kind: str, reason: str, message: str) -> None:
         metadata = self.pod["metadata"]

@@ -128,9 +128,9 @@ def _check(entry: dict[str, Any], name: str) -> None:
 
 
 def _is_known(module: str | None, class_name: str) -> bool:
-    # keras.src.* modules are all imported with keras: a name that is not there is none of its own
-    places = _NAMESPACES if module is None else (sys.modules.get(module), _attribute(module))
-    found = [getattr(place, class_name, None) for place in places]
+    # keras.src.* modules are all imported with keras: a name that is missing there is not Keras' own
+    namespaces = _NAMESPACES if module is None else (sys.modules.get(module), _attribute(module))
+    found = [getattr(namespace, class_name, None) for namespace in namespaces]
     if class_name in MODELS:
         return True
     return any(isinstance(item, type) and _is_harmless(item) for item in found)
@@ -143,10 +143,10 @@ def _is_harmless(kind: type) -> bool:
 
 
 def _attribute(module: str) -> Any:
-    place: Any = keras
+    found: Any = keras
     for part in module.split(".")[1:]:
-        place = getattr(place, part, None)
-    return place
+        found = getattr(found, part, None)
+    return found
 
 
 def _title(entry: dict[str, Any]) -> str:

@@ -194,7 +194,7 @@ def _input_names(model: keras.Model) -> list[str]:
 
 def _output_names(model: keras.Model, flat: keras.Model) -> list[str]:
     structure = None if isinstance(model, keras.Sequential) else model.output
-    if isinstance(structure, dict):  # its keys, place by place: two of them can hold one tensor
+    if isinstance(structure, dict):  # its keys, key by key: two of them can hold one tensor
         found = keras.tree.flatten_with_path(structure)
         flat_dict = all(len(path) == 1 for path, _ in found)
         if flat_dict and [id(tensor) for _, tensor in found] == [id(tensor) for tensor in model.outputs]:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-_Values = dict[int, Any]  # by the number of the tensor
+_Values = dict[int, Any]  # values by the number of their tensor
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Step:
 
     name: str
     operation: Any
-    call: Callable[[Mapping[int, Any]], Any]  # of the values of `reads`
+    call: Callable[[Mapping[int, Any]], Any]  # takes the values of `reads`
     reads: tuple[int, ...]
     writes: tuple[int, ...]
 
@@ -39,12 +39,12 @@ class LayerGraph:
         self.inputs = tuple(self._number() for _ in network.inputs)
         self.outputs = self._add(network, self.inputs)
 
-    def alive(self, place: int) -> tuple[int, ...]:
-        """Return the tensors made before step `place` and needed there or later, at the end the outputs."""
-        if place == len(self.steps):
+    def alive(self, index: int) -> tuple[int, ...]:
+        """Return the tensors made before step `index` and needed there or later, at the end the outputs."""
+        if index == len(self.steps):
             return self.outputs
-        made = {*self.inputs, *(number for step in self.steps[:place] for number in step.writes)}
-        needed = {*self.outputs, *(number for step in self.steps[place:] for number in step.reads)}
+        made = {*self.inputs, *(number for step in self.steps[:index] for number in step.writes)}
+        needed = {*self.outputs, *(number for step in self.steps[index:] for number in step.reads)}
         return tuple(sorted(made & needed))
 
     def variables(self, start: int, stop: int) -> list[keras.Variable]:
@@ -96,29 +96,29 @@ class LayerGraph:
         operation = node.operation
         reads = tuple(numbers[id(tensor)] for tensor in node.input_tensors)
         if _is_plain_call(node):
-            entered = tuple(self._enter(operation, place, read) for place, read in enumerate(reads))
+            entered = tuple(self._enter(operation, index, read) for index, read in enumerate(reads))
             writes = self._add(operation, entered)
         else:
             writes = tuple(self._number() for _ in node.outputs)
-            places = {id(tensor): numbers[id(tensor)] for tensor in node.input_tensors}
+            by_tensor = {id(tensor): numbers[id(tensor)] for tensor in node.input_tensors}
 
             def call(values: Mapping[int, Any]) -> Any:
                 arguments, settings = node.arguments.fill_in(
-                    {tensor: values[number] for tensor, number in places.items()}
+                    {tensor: values[number] for tensor, number in by_tensor.items()}
                 )
                 return operation(*arguments, **settings)
 
             self.steps.append(Step(operation.name, operation, call, reads, writes))
         numbers.update((id(tensor), number) for tensor, number in zip(node.outputs, writes, strict=True))
 
-    def _enter(self, model: Any, place: int, read: int) -> int:
+    def _enter(self, model: Any, index: int, read: int) -> int:
         """Add what a model does to its input before its layers get it: a change of the dtype."""
-        wanted = _functional(model).inputs[place].dtype
+        dtype = _functional(model).inputs[index].dtype
         written = self._number()
 
         def call(values: Mapping[int, Any]) -> Any:
             value = model.dtype_policy.convert_input(values[read], model.autocast, model.input_dtype)
-            converted = tf.cast(value, wanted)
+            converted = tf.cast(value, dtype)
             mask = getattr(values[read], "_keras_mask", None)
             if mask is not None:
                 converted._keras_mask = mask

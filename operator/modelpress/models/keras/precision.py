@@ -2,7 +2,7 @@
 
 This is Keras' mixed precision, https://keras.io/api/mixed_precision/, with the layers at float32 that lose
 too much in half of the bits, or more than its range: those whose result is an output or a softmax, that
-normalize, that prepare inputs of any range, or that sum over whole images. Must not import TensorFlow.
+normalize, that prepare inputs of any range, or that sum over whole images.
 """
 
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def _last(model: dict[str, Any]) -> Iterator[dict[str, Any]]:
         names = set(_names(settings["output_layers"]))
         layers = [layer for layer in layers if layer["config"].get("name") in names]
     else:
-        layers = layers[-1:]  # of a sequential model
+        layers = layers[-1:]  # a sequential model's last layer
     for layer in layers:
         if "layers" in layer["config"]:
             yield layer

@@ -3,7 +3,7 @@
 Checked before a byte is written: every name stays inside the target, entries are plain files and folders (no
 symbolic or hard links, no devices), their number, their total size and the ratio of unpacked to packed size
 are bounded. The sizes that an archive declares are enforced while it is unpacked, and no list of entries is
-read that would not fit in memory. Must not import TensorFlow.
+read that would not fit in memory.
 """
 
 import gzip
@@ -60,9 +60,9 @@ class _BoundedFile(io.FileIO):
         return super().read(size) or b""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move to a place; one before the start of the file is what a broken list of entries names."""
+        """Move to a position; one before the start of the file is what a broken list of entries names."""
         if whence == 0 and offset < 0:
-            raise zipfile.BadZipFile("its list of entries names a place before its start")
+            raise zipfile.BadZipFile("its list of entries names a position before its start")
         return super().seek(offset, whence)
 
 

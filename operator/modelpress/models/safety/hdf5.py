@@ -3,7 +3,6 @@
 Refused: links other than hard links, external and virtual storage, compressed and otherwise filtered arrays
 (a filter can be a plug-in, and a chunk unpacks to any size; Keras writes none), references and text as data,
 attributes other than numbers and text, arrays that together are larger than the file.
-Must not import TensorFlow.
 """
 
 from collections.abc import Iterator
@@ -75,7 +74,7 @@ def _objects(name: str, file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5p
             path = f"{prefix}/{key}"[:300]
             if not isinstance(item.get(key, getlink=True), h5py.HardLink):
                 raise invalid(
-                    f"{name}: {path} links to another place or file; only plain HDF5 objects are accepted"
+                    f"{name}: {path} links to another object or file; only plain HDF5 objects are accepted"
                 )
             inner = item[key]
             if isinstance(inner, h5py.Group | h5py.Dataset):

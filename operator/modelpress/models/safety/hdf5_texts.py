@@ -3,7 +3,7 @@
 A list holds references into global heaps, and each can name the same long text, which the file holds once:
 64 KiB of references would become gigabytes. HDF5 shows a length only by reading, so the heaps are read here
 (HDF5 File Format Specification 3.0, section III.E): a text above LONG must be referred to once. Newer h5py
-writes the names of layers as such lists. Must not import TensorFlow.
+writes the names of layers as such lists.
 """
 
 import mmap
@@ -50,9 +50,9 @@ def _parts(data: mmap.mmap) -> Iterator[tuple[int, int, int]]:
     heap = data.find(_HEAP)
     while heap >= 0:
         (size,) = _unpack(data, "<Q", heap + 8)
-        place = heap + _HEAD
-        while place + _HEAD <= min(heap + size, len(data)):
-            index, _, _, length = _unpack(data, "<HHIQ", place)
+        offset = heap + _HEAD
+        while offset + _HEAD <= min(heap + size, len(data)):
+            index, _, _, length = _unpack(data, "<HHIQ", offset)
             step = length if index == _FREE else _whole(length)
             count += 1
             if count > _MAX_OBJECTS or (step % _WRAP == 0 and data[heap + len(_HEAP)] == _VERSION):
@@ -60,7 +60,7 @@ def _parts(data: mmap.mmap) -> Iterator[tuple[int, int, int]]:
             yield heap, index, length
             if index == _FREE:
                 break
-            place += step
+            offset += step
         heap = data.find(_HEAP, heap + 1)
 
 
@@ -69,9 +69,9 @@ def _whole(length: int) -> int:
     return _HEAD + -(-length // 8) * 8
 
 
-def _unpack(data: mmap.mmap, layout: str, place: int) -> tuple[int, ...]:
+def _unpack(data: mmap.mmap, layout: str, offset: int) -> tuple[int, ...]:
     size = struct.calcsize(layout)
-    return struct.unpack(layout, data[place : place + size].ljust(size, b"\0"))
+    return struct.unpack(layout, data[offset : offset + size].ljust(size, b"\0"))
 
 
 def _is_repeated(data: mmap.mmap, reference: bytes) -> bool:

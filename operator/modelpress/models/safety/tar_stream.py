@@ -3,7 +3,7 @@
 The `tarfile` module reads extended headers and maps of sparse files whole, however long they say that they
 are, and keeps all of them: a small compressed file can fill the memory. Here every read is bounded and
 nothing is kept. Formats: POSIX ustar and pax (IEEE Std 1003.1, "pax - portable archive interchange"), and
-the long names of GNU tar. Must not import TensorFlow.
+the long names of GNU tar.
 """
 
 import tarfile
@@ -13,7 +13,7 @@ from typing import Protocol
 
 _BLOCK = 512
 _CHUNK = 2**20
-_MAX_HEADER = 2**16  # of one extended header; paths are far shorter
+_MAX_HEADER = 2**16  # bytes of one extended header; paths are far shorter
 _MAX_HEADERS = 16  # extended ones before an entry; tar writes up to four
 _MAX_TAIL = 2**20  # zeros behind the last entry; tar pads to 10 KiB
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
@@ -117,16 +117,16 @@ def _extended(stream: Reader, size: int) -> bytes:
 def _records(data: bytes) -> dict[str, str]:
     """Return the records of a pax header: `LENGTH KEY=VALUE` and a newline each."""
     found = {}
-    place = 0
-    while place < len(data) and data[place]:
-        space = data.find(b" ", place, place + 8)
-        length = data[place:space] if space > 0 else b""
-        end = place + int(length) if length.isdigit() else 0
+    offset = 0
+    while offset < len(data) and data[offset]:
+        space = data.find(b" ", offset, offset + 8)
+        length = data[offset:space] if space > 0 else b""
+        end = offset + int(length) if length.isdigit() else 0
         if not space < end <= len(data) or data[end - 1 : end] != b"\n":
             raise tarfile.ReadError("an extended header is broken")
         key, _, value = data[space + 1 : end - 1].partition(b"=")
         found[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
-        place = end
+        offset = end
     return found
 
 

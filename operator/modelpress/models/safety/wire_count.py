@@ -1,7 +1,7 @@
 """Counting the parts of a serialized SavedModel before it is parsed.
 
 A node of two bytes takes a hundred once it is parsed, so their number is bounded first. Only lengths are read
-(Protocol Buffers, "Encoding"). Must not import TensorFlow.
+(Protocol Buffers, "Encoding").
 """
 
 from typing import Any
@@ -19,36 +19,36 @@ def parts(data: memoryview, limit: int) -> int:
     waiting: list[tuple[int, int, dict[int, Any]]] = [(0, len(data), _PARTS)]
     count = 0
     while waiting:
-        place, end, inner = waiting.pop()
-        while place < end:
-            tag, place = _varint(data, place, end)
+        offset, end, inner = waiting.pop()
+        while offset < end:
+            tag, offset = _varint(data, offset, end)
             kind = tag & 7
             if kind == _VARINT:
-                _, place = _varint(data, place, end)
+                _, offset = _varint(data, offset, end)
             elif kind == _BYTES:
-                length, place = _varint(data, place, end)
+                length, offset = _varint(data, offset, end)
                 if tag >> 3 in inner:
                     count += 1
                     if count > limit:
                         return count
-                    waiting.append((place, min(place + length, end), inner[tag >> 3]))
-                place += length
+                    waiting.append((offset, min(offset + length, end), inner[tag >> 3]))
+                offset += length
             elif kind in (_FIXED32, _FIXED64):
-                place += 4 if kind == _FIXED32 else 8
+                offset += 4 if kind == _FIXED32 else 8
             else:
                 raise ValueError("no message")
-        if place > end:
+        if offset > end:
             raise ValueError("cut off")
     return count
 
 
-def _varint(data: memoryview, place: int, end: int) -> tuple[int, int]:
+def _varint(data: memoryview, offset: int, end: int) -> tuple[int, int]:
     value = shift = 0
-    while place < end and shift < 70:
-        byte = data[place]
-        place += 1
+    while offset < end and shift < 70:
+        byte = data[offset]
+        offset += 1
         value |= (byte & 127) << shift
         if byte < 128:
-            return value, place
+            return value, offset
         shift += 7
     raise ValueError("cut off")

@@ -40,7 +40,7 @@ from modelpress.models.types import first_line, invalid, unsupported
 
 GRAPH_FILE = "saved_model.pb"
 SERVE = "serve"
-_TEXT_BYTES = 24  # of an element of a text in memory, without its letters
+_TEXT_BYTES = 24  # bytes in memory of one string, without its letters
 
 
 def check_files(folder: Path, name: str) -> None:

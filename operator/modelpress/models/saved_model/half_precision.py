@@ -56,9 +56,9 @@ def _widen_types(message: Any, name: str, value: Any) -> None:
         if value in _HALF:
             setattr(message, name, types_pb2.DT_FLOAT)
         return
-    for place, item in enumerate(value):
+    for index, item in enumerate(value):
         if item in _HALF:
-            value[place] = types_pb2.DT_FLOAT
+            value[index] = types_pb2.DT_FLOAT
 
 
 def _widen_values(tensor: Any) -> None:

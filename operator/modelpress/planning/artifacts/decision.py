@@ -152,7 +152,7 @@ def _start(view: View, remembered: Artifact | None, working: Explanation, attemp
         return ArtifactDecision(remembered, stalled=conflict)
     if view.observed.free_job_slots < 1:
         slot = Explanation(Reason.WAITING_FOR_JOB_SLOT, "as many compression Jobs run as the operator allows")
-        known = attempt > 0  # what it waits for in the first place
+        known = attempt > 0  # what it waits for at first
         return ArtifactDecision(
             remembered, working=working if known else slot, job=known, requeue=SLOT_SECONDS
         )

@@ -70,7 +70,7 @@ class Findings:
     """What one step of the control loop found out, as far as the memory is concerned."""
 
     view: View  # with what is remembered so far
-    failure: Failure | None  # of a Job, the gate or a rollout, found in this step
+    failure: Failure | None  # what a Job, the gate or a rollout failed with in this step
     blocked: bool  # nothing new may be made
     job: bool  # a Job of the desired recipe is alive or about to be
     desired: Revision | None  # its artifact has passed the gate

@@ -153,9 +153,9 @@ def test_each_kind_is_bit_equal_at_0_percent_and_equal_to_zeroing_at_50(
         for weight, variable in zip(layer.weights, getattr(operation, "weights", ()), strict=True):
             if layer.effect is Effect.NEW and (number, Side.OUTPUT) in groups.sides:
                 _zero(variable, weight.axes, {side: groups.sides[number, side] for side in Side}, gone)
-    wanted = outputs(model, shape)
+    expected = outputs(model, shape)
     # float32 sums of up to thousands of terms, in another order: relative to the largest output
-    np.testing.assert_allclose(outputs(smaller, shape), wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+    np.testing.assert_allclose(outputs(smaller, shape), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def _zero(variable: Any, axes: Any, sides: Any, gone: set[int]) -> None:

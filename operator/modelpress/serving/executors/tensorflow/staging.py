@@ -84,7 +84,7 @@ class StagedLayers:
 
     def stored(self, variables: Iterable[keras.Variable]) -> Iterable[weights.StoredTensor]:
         """Read what is stored for some variables."""
-        return weights.read(self._file, only=self.layers.wanted(variables))
+        return weights.read(self._file, only=self.layers.expected(variables))
 
     def compute(
         self,
