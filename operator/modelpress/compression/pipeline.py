@@ -4,7 +4,6 @@ The model is loaded safely and measured, the passes of the recipe are applied to
 is made and measured, and the artifact's folder is written (manifest.json, report.json, and the format).
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +18,13 @@ from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.compression.evaluation.latency import Timing
 from modelpress.compression.evaluation.measurement import Measurement
 from modelpress.compression.formats import calibration, devices
-from modelpress.compression.formats.base import Format, Formats, QuantizationTask, check_numbers
+from modelpress.compression.formats.base import (
+    Format,
+    FormatBackend,
+    Formats,
+    QuantizationTask,
+    check_numbers,
+)
 from modelpress.compression.passes.base import PassContext
 from modelpress.compression.passes.training import training_data
 from modelpress.compression.recipe import Recipe
@@ -35,7 +40,7 @@ from modelpress.compression.report.document import (
 )
 from modelpress.compression.steps import Steps
 from modelpress.models.load import load
-from modelpress.models.types import Array, Arrays, LoadedModel, original_bytes
+from modelpress.models.types import Arrays, LoadedModel, original_bytes
 
 _STEPS = (
     "load",
@@ -68,6 +73,7 @@ class _Task:
     recipe: Recipe
     inputs: Inputs
     work_dir: Path
+    backend: FormatBackend
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class _Original:
     model: LoadedModel
     source: report.SourceReport
     bytes: int  # its weights take so many as float32
-    histograms: Sequence[TensorHistogram]
+    histograms: tuple[TensorHistogram, ...]
     data: Dataset | None  # data.evaluation
 
 
@@ -105,6 +111,7 @@ class _Served:
     format: Format
     quantization: PassReport | None = None
     search: SearchReport | None = None
+    histograms: tuple[TensorHistogram, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,11 +130,12 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
     Scratch files go below `work_dir`. Raises DataError (InvalidModel, UnsupportedModel, InvalidData) and
     UsageError (InvalidSpec). The gate is not judged here.
     """
-    task = _Task(request, recipe.of(request), inputs, work_dir)
+    plan = recipe.of(request)
     with Steps(_STEPS) as steps:
         out.mkdir(parents=True, exist_ok=True)
         work_dir.mkdir(parents=True, exist_ok=True)
         with devices.backend(request.device_type, work_dir) as backend:
+            task = _Task(request, plan, inputs, work_dir, backend)
             original = _load(task)
             steps.next()
             baseline = _measure(task, original)
@@ -136,29 +144,17 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
             steps.next()
             changed = _apply(task, original.model)
             steps.next()
-            formats = before
-            if changed.passes:
-                formats = backend.formats(changed.model, baseline.sample, work_dir / "edited")
-            compared_by_time = baseline.timing if backend.times_hold else replace(baseline.timing, batches=())
-            served = _serve(
-                task, original, formats, _candidate_measure(task, baseline, before.float32, compared_by_time)
-            )
-            histograms = weight_stats.compared(original.histograms, _values(formats, served, changed.model))
+            served = _serve(task, original, baseline, before, changed)
         steps.next()
-        compared = _Comparison(
-            float32=before.float32,
-            scores=_score(task, baseline, served.format),
-            latency=latency.measure(before.float32.model, served.format.model, baseline.timing),
-            measured_on=backend.measured_on,
-        )
+        compared = _compare(task, baseline, before.float32, served.format)
         steps.next()
         served.format.copy_to(out)
         made = _report(task, original, changed, served, compared)
-        made = made.model_copy(update={"histograms": histograms, "steps": steps.reports()})
+        made = made.model_copy(update={"steps": steps.reports()})
         report.save(made, out)
-    manifest = result.manifest(request, made, replace(served.format, folder=out), backend.kind)
-    manifests.save(manifest, out)
-    return manifest
+        manifest = result.manifest(request, made, replace(served.format, folder=out), backend.kind)
+        manifests.save(manifest, out)
+        return manifest
 
 
 def _load(task: _Task) -> _Original:
@@ -204,6 +200,21 @@ def _context(task: _Task, model: LoadedModel) -> PassContext:
 
 
 def _serve(
+    task: _Task, original: _Original, baseline: _Baseline, before: Formats, changed: _Changed
+) -> _Served:
+    """Make the format that serves; `before` has those of the original."""
+    formats, weights = before, changed.model.weights
+    if changed.passes:
+        formats = task.backend.formats(changed.model, baseline.sample, task.work_dir / "edited")
+    measure = _candidate_measure(task, baseline, before.float32)
+    served = _quantized(task, original, formats, measure)
+    values = weight_stats.own_values(weights)
+    if served.quantization:
+        values = formats.values(served.format, served.quantization)
+    return replace(served, histograms=weight_stats.compared(original.histograms, values))
+
+
+def _quantized(
     task: _Task, original: _Original, formats: Formats, measure: candidates.CandidateMeasure | None
 ) -> _Served:
     """Make the format of the recipe's scheme; with `measure` choose it among all schemes of the devices."""
@@ -227,35 +238,32 @@ def _calibration(task: _Task, model: LoadedModel) -> calibration.Calibration | N
 
 
 def _candidate_measure(
-    task: _Task, baseline: _Baseline, float32: Format, timing: Timing
+    task: _Task, baseline: _Baseline, float32: Format
 ) -> candidates.CandidateMeasure | None:
     """Return what scheme Auto measures candidates with; None for other schemes."""
     measured, limits = baseline.measured, task.request.evaluation
     if measured is None or measured.choosing is None or limits is None:
         return None
-    shorter = replace(timing, seconds=candidates.SECONDS, fastest=True)
-    return candidates.CandidateMeasure(measured.choosing, limits, float32.model, shorter)
+    timing = replace(baseline.timing, seconds=candidates.SECONDS, fastest=True)
+    if not task.backend.times_hold:
+        timing = replace(timing, batches=())
+    return candidates.CandidateMeasure(measured.choosing, limits, float32.model, timing)
 
 
-def _values(formats: Formats, served: _Served, model: LoadedModel) -> Iterator[tuple[str, Array]]:
-    """Yield the values that the format computes with, by the name of the weight."""
-    if served.quantization:
-        return formats.values(served.format, served.quantization)
-    return weight_stats.own_values(model.weights)
-
-
-def _score(task: _Task, baseline: _Baseline, format: Format) -> EvaluationReport | None:
-    if baseline.measured and task.request.evaluation:
-        folder = task.work_dir / "results"
-        return measurement.score(task.request.evaluation, format, baseline.measured, folder)
-    check_numbers(format, baseline.sample)
-    return None
+def _compare(task: _Task, baseline: _Baseline, float32: Format, served: Format) -> _Comparison:
+    scores, limits = None, task.request.evaluation
+    if baseline.measured and limits:
+        scores = measurement.score(limits, served, baseline.measured, task.work_dir / "results")
+    else:
+        check_numbers(served, baseline.sample)
+    times = latency.measure(float32.model, served.model, baseline.timing)
+    return _Comparison(float32, scores, times, task.backend.measured_on)
 
 
 def _report(
     task: _Task, original: _Original, changed: _Changed, served: _Served, compared: _Comparison
 ) -> Report:
-    """Return the report, but for what is known at its end: histograms and steps."""
+    """Return the report, but for the steps, which end with it."""
     passes = (*changed.passes, served.quantization) if served.quantization else changed.passes
     sizes = result.sizes(original.bytes, compared.float32, served.format)
     return Report(
@@ -272,5 +280,6 @@ def _report(
         search=served.search,
         latency_of=compared.measured_on,
         layers=result.layers(original.source, changed.model, passes, sizes),
+        histograms=served.histograms,
         warnings=result.warnings(passes, compared.scores, served.search),
     )
