@@ -22,11 +22,12 @@ import numpy as np
 import psutil
 
 from modelpress.api.schemes import Scheme
+from modelpress.api.spec import Parallelism
 from modelpress.compression import schemes
 from modelpress.compression.formats.litert import edge_quantizer
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.loading import load
-from modelpress.serving.placement.parallelism import DataParallel, Layout, Pipeline, Stage
+from modelpress.serving.placement.parallelism import DataParallel, Pipeline, Stage
 from tests.support.serving.artifacts import Worker, convert, examples, make_artifact, worker
 
 ROUNDS = 5
@@ -79,7 +80,7 @@ def copies(folder: Path) -> None:
     layouts = {(1, 1): 0.0, (2, 1): 0.0, (1, 2): 0.0}
     runs = {}
     for data, pipeline in layouts:
-        chains = load(artifact, Layout(data, pipeline), 32).copies
+        chains = load(artifact, Parallelism(data=data, pipeline=pipeline)).copies
         runs[data, pipeline] = DataParallel(
             [Pipeline([Stage(executor, "stage") for executor in chain]) for chain in chains]
         )

@@ -6,7 +6,7 @@ schema: the API server and `modelpress plan` enforce them; these types only read
 
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from modelpress.api.base import ApiModel, LocalReference
 from modelpress.api.pod_settings import JobSettings, PodSettings
@@ -25,6 +25,7 @@ from modelpress.api.values import (
     Sparsity,
     StringMap,
     Uri,
+    parse_bytes,
     rule,
 )
 
@@ -238,6 +239,17 @@ class Serving(ApiModel):
         description="How long a pod that ends still takes new requests, so that load balancers can move on. "
         "Its grace period is this, requestTimeoutSeconds and 5 more seconds.",
     )
+
+    @field_validator("max_request_bytes")
+    @classmethod
+    def _check_bytes(cls, value: str) -> str:
+        parse_bytes(value)
+        return value
+
+    @property
+    def request_bytes(self) -> int:
+        """Return maxRequestBytes as a number."""
+        return parse_bytes(self.max_request_bytes)
 
 
 class RollingUpdate(ApiModel):

@@ -27,6 +27,7 @@ LAYERS_FILE = "structure.json"  # what a TensorFlow form of layers is loaded fro
 
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 _HEX = r"^[0-9a-f]{64}$"
+_FORM = r"^[a-z][a-z0-9_-]{0,63}$"
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 PLAIN_PATH = (
     rf"^{_NAME}(/{_NAME}){{0,7}}$"  # relative, no "..", nothing that a shell or tar reads in two ways
@@ -57,7 +58,7 @@ class _Model(BaseModel):
 
 
 class Form(StrEnum):
-    """How the model is stored for serving."""
+    """How compression stores a model for serving."""
 
     TFLITE = "tflite"  # model.tflite, for CPU devices
     TENSORFLOW = "tensorflow"  # structure.json or saved_model.pb, with weights.safetensors: for GPU devices
@@ -105,7 +106,9 @@ class ArtifactManifest(_Model):
     """Content of manifest.json."""
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1, description="Raised when an old worker cannot read it.")
-    form: Form = Field(description="How the model is stored.")
+    form: Annotated[str, Field(pattern=_FORM)] = Field(
+        description="How the model is stored: a Form, or one that workers know beside those."
+    )
     model_file: Annotated[str, Field(pattern=PLAIN_PATH)] = Field(
         MODEL_FILE, description="File of the artifact that is loaded."
     )
@@ -136,7 +139,7 @@ class ArtifactManifest(_Model):
     @property
     def has_layers(self) -> bool | None:
         """Whether a TensorFlow form is of layers, which can be cut and split; None for other forms."""
-        return self.model_file == LAYERS_FILE if self.form is Form.TENSORFLOW else None
+        return self.model_file == LAYERS_FILE if self.form == Form.TENSORFLOW else None
 
     def to_json(self) -> str:
         """Return the text of manifest.json: the same manifest always gives the same bytes."""

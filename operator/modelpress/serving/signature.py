@@ -1,4 +1,4 @@
-"""What a model takes and gives, as protocols need it. Must not import a runtime."""
+"""What a model takes and gives, as protocols need it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,10 +27,10 @@ class Tensor:
 
     def accepts(self, shape: Sequence[int]) -> bool:
         """Whether an array of `shape` fits, whatever its number of rows."""
-        sizes, wanted = tuple(shape[1:]), self.shape[1:]
+        sizes, expected = tuple(shape[1:]), self.shape[1:]
         return len(shape) == len(self.shape) and (
-            sizes == wanted  # no size is free in most models: quicker
-            or all(want in (-1, size) for want, size in zip(wanted, sizes, strict=True))
+            sizes == expected  # no size is free in most models: quicker
+            or all(allowed in (-1, size) for allowed, size in zip(expected, sizes, strict=True))
         )
 
 

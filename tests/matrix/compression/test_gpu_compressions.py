@@ -91,7 +91,7 @@ def test_a_whole_compression(models: dict[str, TrainedModel], tmp_path: Path) ->
     cnn = models["cnn"]
     made = compress(cnn.path, cnn.evaluation, tmp_path, compression=quantization("Int8Weights"))
     assert manifests.load_verified(made.folder) == made.manifest
-    assert made.manifest.form is manifests.Form.TENSORFLOW
+    assert made.manifest.form == manifests.Form.TENSORFLOW
     assert made.manifest.model_file == "structure.json"
     assert made.manifest.compute_dtype is ComputeDtype.FLOAT16
     names = ["manifest.json", "report.json", "structure.json", "weights.safetensors"]

@@ -308,8 +308,7 @@ def test_a_worker_rehearses_on_its_cpu_with_a_warning(gpu_artifacts: Path, tmp_p
     port, grpc_port = free_port(), free_port()
     variables = {
         "MODELPRESS_LOGICAL_DEVICES": "1",
-        "MODELPRESS_DATA": "2",
-        "MODELPRESS_MAX_BATCH_SIZE": "2",
+        "MODELPRESS_WORKER_CONFIG": '{"parallelism":{"data":2},"serving":{"maxBatchSize":2}}',
         "MODELPRESS_GRPC_PORT": str(grpc_port),
     }
     process = serve(gpu_artifacts / "mlp-int8", tmp_path, port, **variables)

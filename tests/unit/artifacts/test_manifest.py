@@ -35,7 +35,7 @@ def test_a_changed_file_is_corrupt_and_a_missing_one_lost(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"form": "onnx"}, "form: "),
+        ({"form": "../onnx"}, "form: "),
         ({"files": {"../model.tflite": "0" * 64}}, "files"),
         ({"files": {"model.tflite": "short"}}, "files"),
         ({"modelFile": "/etc/passwd"}, "modelFile"),

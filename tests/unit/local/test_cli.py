@@ -45,7 +45,7 @@ def test_help_has_an_example(command: str) -> None:
         ),
         (
             ["serve", "d", "--data", "17"],
-            "Invalid value for '--data' (env var: 'MODELPRESS_DATA'): 17 is not in",
+            "Invalid value for '--data': 17 is not in the range 1<=x<=16.",
         ),
         (["serve"], "Missing argument 'DIRECTORY'."),
     ],

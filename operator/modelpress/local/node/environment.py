@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from modelpress.api import contract
+from modelpress.api.contract import WorkerConfig
 from modelpress.planning.types import Body
 
 SecretLookup = Callable[[str], Mapping[str, bytes] | None]  # contents by name, None where it does not exist
@@ -93,14 +94,20 @@ def _relocate(name: str, value: str, container: Body, relocation: Relocation) ->
         return str(relocation.termination)
     if name == contract.HOST:
         return LOOPBACK
-    if name == contract.DRAIN_SECONDS and value.isdecimal():
-        return str(min(int(value), DRAIN_SECONDS))
+    if name == contract.WORKER_CONFIG:
+        return _ending_soon(WorkerConfig.from_json(value)).to_json()
     if name in (contract.PORT, contract.GRPC_PORT_VARIABLE) and value.isdecimal():
         return str(relocation.ports.get(int(value), value))
     mounts = [mount["mountPath"] for mount in container.get("volumeMounts", ())]
     if any(_touches(value, mount) for mount in mounts):
         return str(relocation.root / value.lstrip("/"))
     return value
+
+
+def _ending_soon(config: WorkerConfig) -> WorkerConfig:
+    seconds = min(config.serving.drain_seconds, DRAIN_SECONDS)
+    serving = config.serving.model_copy(update={"drain_seconds": seconds})
+    return config.model_copy(update={"serving": serving})
 
 
 def _touches(value: str, mount: str) -> bool:
