@@ -44,7 +44,7 @@ class Classes:
 
 @dataclass
 class ArrayFormats:
-    """Forms of given sizes and noise by scheme; a text is why it cannot be converted."""
+    """Formats of given sizes and noise by scheme; a text is why it cannot be converted."""
 
     made: Mapping[Scheme, tuple[int, float] | str]
     operators: tuple[Operator, ...] = OPERATORS

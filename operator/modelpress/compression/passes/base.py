@@ -19,9 +19,9 @@ from modelpress.models.types import LoadedModel
 
 @dataclass(frozen=True)
 class TrainingUse:
-    """How a pass uses data.training: from 0 to 1, the original's share in the loss where there are labels."""
+    """How a pass uses data.training."""
 
-    distillation: float = 0.0
+    distillation: float = 0.0  # from 0 to 1: share of the original's outputs in the loss, beside labels
 
 
 @dataclass(frozen=True)
