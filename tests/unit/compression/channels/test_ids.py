@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from modelpress.compression.passes.channels import choice, ids, slicing
 from modelpress.compression.passes.channels.description import (
+    ChannelGraph,
     Effect,
     Layer,
     LayerCall,
-    LayerGraph,
     Shape,
     Side,
     WeightDescription,
@@ -30,10 +30,10 @@ def other(name: str, effect: Effect, repeat: int = 1) -> Layer:
     return Layer(name, name.title(), effect, repeat=repeat)
 
 
-def chain(*layers: Layer, sizes: tuple[Shape, ...]) -> LayerGraph:
+def chain(*layers: Layer, sizes: tuple[Shape, ...]) -> ChannelGraph:
     """Layers one after another."""
     calls = tuple(LayerCall(i, (i,), (i + 1,)) for i in range(len(layers)))
-    return LayerGraph(layers, calls, sizes, (0,), (len(layers),))
+    return ChannelGraph(layers, calls, sizes, (0,), (len(layers),))
 
 
 def out(groups: Groups, layer: int, side: Side = Side.OUTPUT) -> tuple[int, ...]:
@@ -78,7 +78,7 @@ def merged(effect: Effect, sizes: tuple[int, int], reason: str = "") -> Groups:
         LayerCall(3, (3,), (4,)),
     )
     shapes: tuple[Shape, ...] = ((None, 1), (None, sizes[0]), (None, sizes[1]), (None, total), (None, 2))
-    return ids.find(LayerGraph(layers, calls, shapes, (0,), (4,)))
+    return ids.find(ChannelGraph(layers, calls, shapes, (0,), (4,)))
 
 
 def test_an_addition_unites_and_a_concatenation_does_not() -> None:
@@ -113,7 +113,7 @@ def test_a_layer_that_is_called_twice_ties_the_channels_of_both_inputs() -> None
         LayerCall(4, (5,), (6,)),
     )
     shapes: tuple[Shape, ...] = tuple((None, size) for size in (1, 3, 3, 4, 4, 4, 2))
-    groups = ids.find(LayerGraph(layers, calls, shapes, (0,), (6,)))
+    groups = ids.find(ChannelGraph(layers, calls, shapes, (0,), (6,)))
     assert out(groups, 0) == out(groups, 1)
     assert len(set(out(groups, 2))) == 4
 
@@ -161,7 +161,7 @@ def test_the_weakest_channels_go_with_everything_that_belongs_to_them() -> None:
 def test_no_layer_is_emptied_even_where_its_channels_are_all_weak() -> None:
     groups = merged(Effect.CONCATENATE, (8, 8))
     layers = (dense("a", 8), dense("b", 8), other("merge", Effect.CONCATENATE), dense("c", 2))
-    graph = LayerGraph(layers, (), (), (), ())
+    graph = ChannelGraph(layers, (), (), (), ())
     norms = dict.fromkeys(out(groups, 0), 1e-9) | dict.fromkeys(out(groups, 1), 1.0)
     gone = choice.removed(graph, groups, norms, 0.5)
     assert len(gone & set(out(groups, 0))) == len(gone & set(out(groups, 1))) == 4

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from modelpress.compression.passes.channels.description import Effect, LayerGraph, Side
+from modelpress.compression.passes.channels.description import ChannelGraph, Effect, Side
 from modelpress.compression.passes.channels.ids import Groups
 from modelpress.models.types import Array
 
@@ -15,7 +15,7 @@ _TOLERANCE = 0.1  # share of the channels by which a round number may miss the n
 
 
 def importance(
-    graph: LayerGraph, groups: Groups, weights: Mapping[tuple[int, str], Array]
+    graph: ChannelGraph, groups: Groups, weights: Mapping[tuple[int, str], Array]
 ) -> dict[int, float]:
     """Return the norm of each group: the sum of squares of all that would go with it.
 
@@ -34,7 +34,7 @@ def importance(
     return dict(norms)
 
 
-def removed(graph: LayerGraph, groups: Groups, norms: Mapping[int, float], share: float) -> frozenset[int]:
+def removed(graph: ChannelGraph, groups: Groups, norms: Mapping[int, float], share: float) -> frozenset[int]:
     """Return the groups to remove: of those that the same layers share, about `share` (0 to 1).
 
     Groups are compared with those in the same layers only: then each layer keeps a round number, and no
@@ -43,7 +43,7 @@ def removed(graph: LayerGraph, groups: Groups, norms: Mapping[int, float], share
     return frozenset(group for members in classes(graph, groups) for group in _weakest(members, norms, share))
 
 
-def classes(graph: LayerGraph, groups: Groups) -> list[list[int]]:
+def classes(graph: ChannelGraph, groups: Groups) -> list[list[int]]:
     """Return the groups that can go, together those that the same layers share."""
     found: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
     for group, layers in _members(graph, groups).items():
@@ -70,7 +70,7 @@ def _weakest(members: Sequence[int], norms: Mapping[int, float], share: float) -
     return order[: len(order) - kept(len(order), share)]
 
 
-def _members(graph: LayerGraph, groups: Groups) -> dict[int, Counter[int]]:
+def _members(graph: ChannelGraph, groups: Groups) -> dict[int, Counter[int]]:
     """Return for each group how many channels of which layers it has."""
     found: dict[int, Counter[int]] = defaultdict(Counter)
     for number, layer in enumerate(graph.layers):

@@ -65,7 +65,7 @@ class LayerCall:
 
 
 @dataclass(frozen=True)
-class LayerGraph:
+class ChannelGraph:
     """Layers in no order, calls in the order of computation."""
 
     layers: tuple[Layer, ...]

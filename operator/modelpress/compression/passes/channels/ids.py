@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from modelpress.compression.passes.channels.description import (
+    ChannelGraph,
     Effect,
     Layer,
     LayerCall,
-    LayerGraph,
     Shape,
     Side,
 )
@@ -27,7 +27,7 @@ class Groups:
     frozen: Mapping[int, str]
 
 
-def find(graph: LayerGraph) -> Groups:
+def find(graph: ChannelGraph) -> Groups:
     """Return the groups of a graph. The channels of its inputs and outputs are frozen."""
     walk = _Walk(graph)
     for tensor in graph.inputs:
@@ -71,7 +71,7 @@ class _Union:
 
 
 class _Walk:
-    def __init__(self, graph: LayerGraph) -> None:
+    def __init__(self, graph: ChannelGraph) -> None:
         self.graph = graph
         self.union = _Union()
         self.tensors: dict[int, Ids] = {}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from modelpress.compression.passes.channels import choice
-from modelpress.compression.passes.channels.description import LayerGraph, Side, WeightDescription
+from modelpress.compression.passes.channels.description import ChannelGraph, Side, WeightDescription
 from modelpress.compression.passes.channels.ids import Groups
 
 WeightLocation = tuple[int, WeightDescription]  # number of a layer, and one of its variables
@@ -53,7 +53,7 @@ class MemberLayout:
 
 
 def layout(
-    graph: LayerGraph, groups: Groups, locations: Sequence[WeightLocation], counted: Sequence[bool]
+    graph: ChannelGraph, groups: Groups, locations: Sequence[WeightLocation], counted: Sequence[bool]
 ) -> MemberLayout:
     """Return the members among the weights of a model.
 

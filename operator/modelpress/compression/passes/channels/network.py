@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from modelpress.compression.passes.channels import ids, slicing
-from modelpress.compression.passes.channels.description import Layer, LayerGraph, Side, WeightDescription
+from modelpress.compression.passes.channels.description import ChannelGraph, Layer, Side, WeightDescription
 from modelpress.compression.passes.channels.ids import Groups
 from modelpress.compression.passes.channels.rebuild import rebuild
 from modelpress.compression.passes.channels.trace import LayerTrace, trace
@@ -26,7 +26,7 @@ class Network:
 
     model: LayersModel
     traced: LayerTrace
-    graph: LayerGraph
+    graph: ChannelGraph
     groups: Groups
     variables: "Variables"
 
@@ -72,7 +72,7 @@ class Network:
 class Variables:
     """Where the variables of the layers are, by identity."""
 
-    def __init__(self, graph: LayerGraph, operations: list[Any]) -> None:
+    def __init__(self, graph: ChannelGraph, operations: list[Any]) -> None:
         self._locations: dict[int, tuple[int, Layer, WeightDescription]] = {}
         self._measured: dict[tuple[int, str], Any] = {}
         for number, (layer, operation) in enumerate(zip(graph.layers, operations, strict=True)):
@@ -133,7 +133,7 @@ def _can_go(groups: Groups, number: int) -> bool:
     return any(group not in groups.frozen for group in groups.sides.get((number, Side.OUTPUT), ()))
 
 
-def _nothing(graph: LayerGraph, groups: Groups) -> str:
+def _nothing(graph: ChannelGraph, groups: Groups) -> str:
     reasons = sorted({*groups.frozen.values()} - {"an input of the model"})
     return (
         f"no channel can be removed: all of them are {'; '.join(reasons)}"

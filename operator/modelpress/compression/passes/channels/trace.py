@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from modelpress.compression.passes.channels import kinds
-from modelpress.compression.passes.channels.description import Layer, LayerCall, LayerGraph
+from modelpress.compression.passes.channels.description import ChannelGraph, Layer, LayerCall
 from modelpress.compression.passes.channels.kinds import LayerFacts
 
 
@@ -44,7 +44,7 @@ class LayerTrace:
             tensor = self.aliases[id(tensor)][1]
         return id(tensor)
 
-    def graph(self) -> LayerGraph:
+    def graph(self) -> ChannelGraph:
         """Return the description."""
         numbers: dict[int, int] = {}  # a tensor's number, by its identity
         shapes: list[tuple[int | None, ...]] = []
@@ -68,7 +68,7 @@ class LayerTrace:
             self._layer(i, shapes[first[i].inputs[0]] if first[i].inputs else (), shapes[first[i].outputs[0]])
             for i in range(len(self.operations))
         )
-        return LayerGraph(layers, calls, tuple(shapes), inputs, number(self.outputs))
+        return ChannelGraph(layers, calls, tuple(shapes), inputs, number(self.outputs))
 
     def _layer(self, number: int, before: tuple[int | None, ...], after: tuple[int | None, ...]) -> Layer:
         operation = self.operations[number]
