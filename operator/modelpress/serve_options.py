@@ -25,7 +25,7 @@ _SHORT_NAMES = {
     "max_batch_delay_milliseconds": "--max-batch-delay",
     "request_timeout_seconds": "--request-timeout",
 }
-_CLICK_TYPES: dict[str, click.ParamType[Any]] = {"number": click.FLOAT, "boolean": click.BOOL}
+_CLICK_TYPES: "dict[str, click.ParamType[Any]]" = {"number": click.FLOAT, "boolean": click.BOOL}
 
 
 def config_options(command: Command) -> Command:
@@ -51,7 +51,7 @@ def _option(name: str, schema: Mapping[str, Any]) -> Callable[[Command], Command
     )
 
 
-def _click_type(schema: Mapping[str, Any]) -> click.ParamType[Any]:
+def _click_type(schema: Mapping[str, Any]) -> "click.ParamType[Any]":  # generic since click 8.4
     """Return what an option of a JSON schema takes; what click does not check, the types do.
 
     A field that may be unset has its schema beside that of null.

@@ -92,7 +92,7 @@ async def _run(config: WorkerConfig, options: ProcessOptions) -> None:
     last_seconds = serving.request_timeout_seconds + _LAST_ANSWER_SECONDS
     http = HttpServer(service, budget, _listen(options.host, options.port))
     with drain.on_signals():
-        grpc = _grpc(service, options)
+        grpc = await _grpc(service, options)
         await http.start()
         over = asyncio.create_task(drain.over.wait())
         loading = asyncio.create_task(_load(config, options.model_dir, service, http.routes))
@@ -123,7 +123,7 @@ def _leave() -> NoReturn:
     os._exit(0)
 
 
-def _grpc(service: Service, options: ProcessOptions) -> "GrpcServer | None":
+async def _grpc(service: Service, options: ProcessOptions) -> "GrpcServer | None":
     """Serve gRPC where it has a port."""
     if not options.grpc_port:
         return None
@@ -142,7 +142,7 @@ def _grpc(service: Service, options: ProcessOptions) -> "GrpcServer | None":
         server = GrpcServer(service, grpc)
     except OSError as error:
         raise _no_address(options.host, options.grpc_port, error) from error
-    server.start()
+    await server.start()
     return server
 
 
