@@ -12,10 +12,10 @@ from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts.manifest import InputSizes
 from modelpress.compression import memory
 from modelpress.compression.evaluation import input_sizes
-from modelpress.compression.formats.base import Form, example
-from modelpress.compression.formats.litert.backend import LiteRTForms
+from modelpress.compression.formats.base import Format, example
+from modelpress.compression.formats.litert.backend import LiteRTFormats
 from modelpress.compression.formats.litert.converter import Converter
-from modelpress.compression.formats.tensorflow.backend import TensorFlowForms
+from modelpress.compression.formats.tensorflow.backend import TensorFlowFormats
 from modelpress.models.load import load
 from modelpress.models.types import LoadedModel
 from modelpress.serving.input_limits import greatest
@@ -45,7 +45,7 @@ def attention(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     return load(folder / "attention.keras", folder / "model")
 
 
-def measured(form: Form, model: LoadedModel, folder: Path) -> InputSizes:
+def measured(form: Format, model: LoadedModel, folder: Path) -> InputSizes:
     found = input_sizes.measure(form, model, example(model.inputs), folder)
     assert found is not None
     return found
@@ -58,7 +58,7 @@ def longest(sizes: InputSizes) -> int:
 def test_a_full_batch_of_the_greatest_inputs_fits_into_a_worker(
     converter: Converter, attention: LoadedModel, tmp_path: Path
 ) -> None:
-    form = LiteRTForms(attention, converter, example(attention.inputs), tmp_path / "form").float32
+    form = LiteRTFormats(attention, converter, example(attention.inputs), tmp_path / "form").float32
     sizes = measured(form, attention, tmp_path / "sizes")
     taken = [step.bytes for step in sizes.memory]
     assert taken == sorted(taken)
@@ -97,8 +97,8 @@ def test_the_positions_of_a_model_are_found_exactly_on_both_runtimes(
     model = load(positions.save(tmp_path / "saved"), tmp_path / "model")
     sample = example(model.inputs)
     for name, forms in (
-        ("litert", LiteRTForms(model, converter, sample, tmp_path / "litert")),
-        ("tensorflow", TensorFlowForms(model, sample, tmp_path / "tensorflow")),
+        ("litert", LiteRTFormats(model, converter, sample, tmp_path / "litert")),
+        ("tensorflow", TensorFlowFormats(model, sample, tmp_path / "tensorflow")),
     ):
         assert longest(measured(forms.float32, model, tmp_path / f"{name} sizes")) == positions.POSITIONS
 
@@ -106,7 +106,7 @@ def test_the_positions_of_a_model_are_found_exactly_on_both_runtimes(
 def test_calls_end_within_the_memory_that_they_may_take(
     converter: Converter, attention: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    form = LiteRTForms(attention, converter, example(attention.inputs), tmp_path / "form").float32
+    form = LiteRTFormats(attention, converter, example(attention.inputs), tmp_path / "form").float32
     monkeypatch.setattr(input_sizes, "_CALL_BYTES", 20 * 2**20)
     sizes = measured(form, attention, tmp_path / "sizes")
     assert sizes.memory[-1].bytes <= 20 * 2**20
@@ -115,6 +115,6 @@ def test_calls_end_within_the_memory_that_they_may_take(
 def test_nothing_is_measured_where_there_is_no_memory_for_it(
     converter: Converter, attention: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    form = LiteRTForms(attention, converter, example(attention.inputs), tmp_path / "form").float32
+    form = LiteRTFormats(attention, converter, example(attention.inputs), tmp_path / "form").float32
     monkeypatch.setattr(memory, "available", lambda: 2**30)
     assert input_sizes.measure(form, attention, example(attention.inputs), tmp_path / "sizes") is None

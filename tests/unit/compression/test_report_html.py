@@ -13,7 +13,7 @@ from modelpress.compression.report import readable
 from modelpress.compression.report.document import LayerSize, Report
 from modelpress.compression.report.html import charts, sections
 from modelpress.compression.report.html import page as report_html
-from modelpress.compression.report.html.page import Verdict
+from modelpress.compression.report.html.page import PageVerdict
 from tests.support import reports
 
 HOSTILE = (
@@ -30,7 +30,7 @@ HOSTILE = (
 
 
 def render(report: Report, missed: str | None = None) -> str:
-    return report_html.render(report, Verdict(missed))
+    return report_html.render(report, PageVerdict(missed))
 
 
 def elements(page: str) -> Iterator[Any]:

@@ -1,6 +1,6 @@
 """How much memory longer inputs take, where the model leaves sizes open beside the batch.
 
-The serving form is called with one row of growing size until a call takes as much as a whole batch may, or
+The serving format is called with one row of growing size until a call takes as much as a whole batch may, or
 too long, or the model refuses the size: a position that its table does not have. Workers derive from it how
 long the inputs of their batches may be (`serving.input_limits`).
 """
@@ -23,7 +23,7 @@ import numpy as np
 from modelpress.api import batch_memory
 from modelpress.artifacts.manifest import InputSizes, RowMemory, Shapes
 from modelpress.compression import memory
-from modelpress.compression.formats.base import Form
+from modelpress.compression.formats.base import Format
 from modelpress.models.types import Arrays, LoadedModel, TensorSpec
 
 _BATCH_BYTES = batch_memory.of(1)
@@ -55,8 +55,8 @@ class TooMuch:
 Answer = Took | Refused | TooMuch
 
 
-def measure(form: Form, model: LoadedModel, sample: Arrays, folder: Path) -> InputSizes | None:
-    """Return what inputs of the form `form` take; `sample` has real ones. Scratch files go to `folder`.
+def measure(served: Format, model: LoadedModel, sample: Arrays, folder: Path) -> InputSizes | None:
+    """Return what inputs of the format `served` take; `sample` has real ones. Scratch files go to `folder`.
 
     None where no size is free, and where there is too little memory to find out.
     """
@@ -65,12 +65,12 @@ def measure(form: Form, model: LoadedModel, sample: Arrays, folder: Path) -> Inp
     longest = _longest(inputs, known)
     if longest is None or any(spec.shape[0] > 0 for spec in inputs):
         return None
-    spare = memory.available() - _PROCESS_BYTES - _WEIGHTS_FACTOR * form.bytes
+    spare = memory.available() - _PROCESS_BYTES - _WEIGHTS_FACTOR * served.bytes
     if spare < _BATCH_BYTES:
         _log.warning("There is too little memory to find out what longer inputs take: no limit is stated.")
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    request = _request(form, model, sample, folder, min(spare, _CALL_BYTES))
+    request = _request(served, model, sample, folder, min(spare, _CALL_BYTES))
     with _Probe(request, folder / "size_probe.log") as probe:
         found = grow(longest, lambda size: probe.call(_scaled(inputs, known, size)))
     if not found:
@@ -133,13 +133,13 @@ def _scaled(inputs: Sequence[TensorSpec], known: Shapes, size: int) -> Shapes:
     )
 
 
-def _request(form: Form, model: LoadedModel, sample: Arrays, folder: Path, most: int) -> dict[str, Any]:
+def _request(served: Format, model: LoadedModel, sample: Arrays, folder: Path, most: int) -> dict[str, Any]:
     """Return what the process is told first."""
     path = folder / "sample.npz"
     rows = {str(index): sample[spec.name][:1] for index, spec in enumerate(model.inputs)}
     np.savez(path, **rows)  # type: ignore[arg-type]  # of numpy: its other arguments
     return {
-        "path": str(form.path),
+        "path": str(served.path),
         "inputs": [[spec.name, spec.shape, spec.dtype] for spec in model.inputs],
         "outputs": [[spec.name, spec.shape, spec.dtype] for spec in model.outputs],
         "sample": str(path),

@@ -1,4 +1,4 @@
-"""The process that calls a serving form with inputs of growing sizes, and says how much memory they take.
+"""The process that calls a serving format with inputs of growing sizes, and says how much memory they take.
 
 A process of its own, because a call that is too large may end it: its memory is limited, so that neither the
 machine nor the compression runs out of it. It always computes on CPUs.
@@ -22,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 
 from modelpress import logs
-from modelpress.compression.evaluation.evaluation import Model
+from modelpress.compression.evaluation.evaluation import CallableModel
 from modelpress.models.types import Array, TensorSpec
 
 _STATUS = Path("/proc/self/status")
@@ -72,7 +72,7 @@ def _say(answers: IO[str], answer: dict[str, Any]) -> None:
     answers.flush()
 
 
-def _load(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Model:
+def _load(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> CallableModel:
     """Return the model that a worker would load from a file."""
     if path.suffix == ".tflite":
         from modelpress.compression.formats.litert.model import LiteRTModel  # noqa: PLC0415
@@ -91,7 +91,7 @@ def _grown(rows: Sequence[Array], shapes: Sequence[Sequence[int]]) -> list[Array
     return [np.resize(row, (1, *shape)) for row, shape in zip(rows, shapes, strict=True)]
 
 
-def _peak(model: Model, inputs: Sequence[TensorSpec], arrays: list[Array]) -> int:
+def _peak(model: CallableModel, inputs: Sequence[TensorSpec], arrays: list[Array]) -> int:
     """Return the largest resident memory of this process during a call, in bytes."""
     # forget the peaks before; where that is not allowed, they were smaller in all likelihood
     with contextlib.suppress(OSError):

@@ -76,7 +76,7 @@ def _summary(report: Report) -> Table:
         ),
         ("scheme", report_search.asked(report)),
         ("weights in float32", f"{sizes.original_bytes:,} bytes"),
-        ("serving form", f"{sizes.compressed_bytes:,} bytes, {sizes.ratio:.2f}x smaller"),
+        ("serving format", f"{sizes.compressed_bytes:,} bytes, {sizes.ratio:.2f}x smaller"),
     )
     for name, value in rows:
         table.add_row(name, Text(value))
@@ -129,7 +129,7 @@ def _not_measured(scores: EvaluationReport) -> Text | None:
 
 def _layers(report: Report) -> Table:
     table = Table(title="Bytes by layer", title_justify="left")
-    for column in ("layer", "float32", "serving form", "smaller"):
+    for column in ("layer", "float32", "serving format", "smaller"):
         table.add_column(column, justify="left" if column == "layer" else "right")
     for layer in report.layers:
         ratio = f"{layer.before / layer.after:.2f}x" if layer.before and layer.after else ""
@@ -140,7 +140,7 @@ def _layers(report: Report) -> Table:
 def _latency(report: Report) -> Table:
     title = "Latency of one call (median)" + (f", {report.latency_of}" if report.latency_of else "")
     table = Table(title=title, title_justify="left")
-    for column in ("batch", "float32", "serving form", "speed"):
+    for column in ("batch", "float32", "serving format", "speed"):
         table.add_column(column, justify="right")
     for item in report.latency:
         table.add_row(

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelpress.api import batch_memory
-from modelpress.api.spec import DeviceType, Scheme, Spec
+from modelpress.api.schemes import DeviceType, memory_factor
+from modelpress.api.spec import Spec
 from modelpress.api.values import parse_bytes
 from modelpress.planning.artifacts.artifact import Artifact
 from modelpress.planning.inheritance import completed_resources
@@ -29,16 +30,6 @@ _JOB = {
     "requests": {"cpu": "500m", "memory": "1Gi", _STORAGE: "1Gi"},
 }
 
-# How many times the file one copy of the model holds beside it: LiteRT makes floats of some schemes' weights,
-# TensorFlow of all that are not of layers of Keras. What Auto chose is not known here.
-_CPU_FACTORS = {Scheme.FLOAT16: 3, Scheme.INT8_WEIGHTS: 8, Scheme.AUTO: 8}
-_GPU_FACTORS = {
-    Scheme.FLOAT16: 2,
-    Scheme.BFLOAT16: 2,
-    Scheme.INT8_WEIGHTS: 4,
-    Scheme.INT4_WEIGHTS: 8,
-    Scheme.AUTO: 8,
-}
 _REQUEST_FACTOR = 8  # maxRequestBytes: four bodies that arrive, and as much again that waits
 
 
@@ -115,8 +106,7 @@ def _worker_defaults(spec: Spec, size: int) -> dict[str, Any]:
     gpu = spec.devices.type is DeviceType.GPU
     spread = spec.parallelism
     quantization = spec.compression.quantization if spec.compression else None
-    factors = _GPU_FACTORS if gpu else _CPU_FACTORS
-    factor = factors.get(quantization.scheme, 1) if quantization else 1
+    factor = memory_factor(quantization.scheme, spec.devices.type) if quantization else 1
     cut = 2 if spread.pipeline > 1 else 0  # stages hold parts of their own
     # TensorFlow and CUDA on the host: 0.8 GB measured without a GPU, and a context for each device
     process = 4 * _GIB + _device_count(spec) * _GIB if gpu else 256 * _MIB

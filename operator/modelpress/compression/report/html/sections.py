@@ -18,8 +18,8 @@ from modelpress.compression.report.html.tables import figure, legend, row_of, ta
 from modelpress.compression.report.readable import duration, shapes_text, size
 from modelpress.compression.report.terminal import describe
 
-MAX_LAYERS = 40  # that get a row; the others share one
-MAX_TENSORS = 40  # of a pass that get a row; report.json has all of them
+MAX_LAYERS = 40  # layers that get a row; the others share one
+MAX_TENSORS = 40  # tensors of a pass that get a row; report.json has all of them
 MAX_HISTOGRAMS = 12
 
 
@@ -97,7 +97,7 @@ def histograms(report: Report) -> Element:
 
 
 def latency(report: Report) -> Element:
-    """Return the time of one call of both forms."""
+    """Return the time of one call of both formats."""
     body = []
     for item in report.latency:
         longest = max(item.original, item.compressed) or 1.0
@@ -109,7 +109,7 @@ def latency(report: Report) -> Element:
         cells = (duration(item.original), duration(item.compressed), f"{item.speedup:.2f}x")
         body.append(row_of((f"{item.batch} row{'s' if item.batch > 1 else ''}", bars, *cells)))
     hint = (
-        "Median time of one call, of the original as a float32 serving form and of the form that serves,"
+        "Median time of one call, of the original as a float32 serving format and of the format that serves,"
         f" measured with {report.latency_of or 'the machine that compressed'}. Bars compare within a row."
     )
     listed = table(("Batch", "", "Original", "Compressed", "Faster"), body, right_from=2, bars=1)
