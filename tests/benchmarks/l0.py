@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from modelpress.api.spec import FineTuning
+from modelpress.compression.passes.base import PassContext
 from modelpress.compression.passes.finetune import MaskedFineTuning
 from modelpress.compression.passes.l0 import L0Penalty
 from modelpress.compression.passes.prune import prune
@@ -87,7 +88,7 @@ def both(folder: Path, penalty: str, test: tuple[Any, Any]) -> Result:
         data = training_data.load(folder / "training.npz", folder / "data", model)
         before = right(model, test)
         change(model)
-        return Trained(model, step.train(model, data), before)
+        return Trained(model, step.apply(model, PassContext(data))[1], before)
 
     first = trained(lambda _: None, L0Penalty(penalty, SETTINGS))
     shares = [Decimal(str(float((kernel.read() == 0).mean()))) for kernel in kernels(first.model)]

@@ -12,10 +12,10 @@ from pydantic import Field, ValidationError
 from modelpress.api.base import ApiModel
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
+from modelpress.api.schemes import DeviceType
 from modelpress.api.spec import (
     Compression,
     Data,
-    DeviceType,
     Evaluation,
     Metric,
     Model,

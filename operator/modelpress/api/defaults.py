@@ -17,7 +17,7 @@ from modelpress.api.conditions import Reason
 from modelpress.api.crd import schema_of
 from modelpress.api.errors import ConfigurationError, UsageError
 from modelpress.api.pod_settings import PodSettings
-from modelpress.api.spec import DeviceType
+from modelpress.api.schemes import DeviceType
 from modelpress.api.validation import kubeyaml, pod_shapes, structural
 from modelpress.api.validation.fields import shown
 from modelpress.api.values import Name, OciUri

@@ -7,10 +7,10 @@ nothing heavier than pydantic: no fsspec, no oras, no TensorFlow.
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from modelpress.api.conditions import Reason
@@ -102,6 +102,27 @@ class LayerCost(_Model):
     bytes: int = Field(ge=0, description="Bytes of its constant tensors.")
 
 
+Shapes = tuple[tuple[Annotated[int, Field(ge=0)], ...], ...]
+
+
+class RowMemory(_Model):
+    """Memory of a call with one row, for inputs of one size."""
+
+    shapes: Shapes = Field(description="Of a row of each input, in the model's order.")
+    bytes: int = Field(ge=0, description="Largest memory during the call, over that of the smallest inputs.")
+
+
+class InputSizes(_Model):
+    """Of a model whose inputs have a free size beside the batch: how much longer inputs take."""
+
+    known: Shapes = Field(
+        description="Of a row of each input of data.evaluation, or of the example where there is no data."
+    )
+    memory: tuple[RowMemory, ...] = Field(
+        max_length=100, description="Of growing inputs, up to where the measurement ended."
+    )
+
+
 class ArtifactManifest(_Model):
     """Content of manifest.json."""
 
@@ -122,6 +143,9 @@ class ArtifactManifest(_Model):
     )
     inputs: tuple[TensorSpec, ...] = Field(min_length=1, description="Inputs, in the model's order.")
     outputs: tuple[TensorSpec, ...] = Field(min_length=1, description="Outputs, in the model's order.")
+    input_sizes: InputSizes | None = Field(
+        None, description="Unset where no input has a free size, and where nothing could be measured."
+    )
     artifact_key: Annotated[str, Field(pattern=_HEX)] = Field(
         description="Hash of contents, recipe and compressor version."
     )
@@ -135,6 +159,15 @@ class ArtifactManifest(_Model):
     scores: Scores | None = Field(None, description="Unset without evaluation.")
     passes: tuple[PassSummary, ...] = Field((), description="What was done to the model, in order.")
     layer_costs: tuple[LayerCost, ...] = Field((), description="Empty where nothing was measured.")
+
+    @model_validator(mode="after")
+    def _sizes_are_of_the_inputs(self) -> Self:
+        sizes = self.input_sizes
+        ranks = [len(spec.shape) - 1 for spec in self.inputs]
+        listed = [sizes.known, *(step.shapes for step in sizes.memory)] if sizes else []
+        if any([len(shape) for shape in shapes] != ranks for shapes in listed):
+            raise ValueError("inputSizes has shapes that are not those of the inputs")
+        return self
 
     @property
     def has_layers(self) -> bool | None:

@@ -63,7 +63,7 @@ def run(request: JobRequest, store: Store, work_dir: Path, secrets: Path | None)
     from modelpress.compression import pipeline  # noqa: PLC0415 - a found artifact does not wait for TensorFlow
 
     out = work_dir / "artifact"
-    shutil.rmtree(out, ignore_errors=True)  # of an earlier try in the same folder
+    shutil.rmtree(out, ignore_errors=True)  # an earlier try in the same folder may have left it
     paths = {role: found.path for role, found in data.items()}
     inputs = pipeline.Inputs(
         model=model.path,

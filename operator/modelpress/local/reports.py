@@ -13,7 +13,7 @@ from modelpress.compression.report import document as report
 from modelpress.compression.report import terminal
 from modelpress.compression.report.document import Report
 from modelpress.compression.report.html import page as report_html
-from modelpress.compression.report.html.page import Verdict
+from modelpress.compression.report.html.page import PageVerdict
 from modelpress.local.artifact_files import artifact_files, stored_files
 from modelpress.planning.artifacts import gate
 
@@ -39,7 +39,7 @@ def show_stored(layout: Path, digest: str) -> None:
         terminal.show(report.load(folder))
 
 
-def verdict(found: Report) -> Verdict | None:
+def verdict(found: Report) -> PageVerdict | None:
     """Judge the report by the limits that it was made with; None where it has none."""
     evaluation = found.evaluation
     if evaluation is None or evaluation.limits is None:
@@ -52,7 +52,7 @@ def verdict(found: Report) -> Verdict | None:
     )
     measured = gate.measured(report.scores(evaluation))
     missed = gate.judge(limits, measured, found.sizes.compressed_bytes)
-    return Verdict(missed.message if missed else None)
+    return PageVerdict(missed.message if missed else None)
 
 
 def _write(path: Path, text: str) -> None:

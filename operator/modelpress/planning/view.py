@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from modelpress.api import identity, names
 from modelpress.api.pod_settings import JobSettings, PodSettings
-from modelpress.api.spec import DeviceType, Spec
+from modelpress.api.schemes import DeviceType
+from modelpress.api.spec import Spec
 from modelpress.api.status import Status
 from modelpress.planning.artifacts.artifact import StoreLocation
 from modelpress.planning.children import objects

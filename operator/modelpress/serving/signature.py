@@ -19,11 +19,20 @@ SERVED_DTYPES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One input or output: axis 0 of `shape` is the batch, -1 is a free size."""
+    """One input or output: axis 0 of `shape` is the batch, -1 is a free size.
+
+    `most` has the greatest sizes that are taken, where there are such limits; -1 for the batch.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
+    most: tuple[int, ...] | None = None
+
+    @property
+    def largest(self) -> tuple[int, ...]:
+        """The shape with its greatest sizes; -1 where a size has none."""
+        return self.most or self.shape
 
     def accepts(self, shape: Sequence[int]) -> bool:
         """Whether an array of `shape` fits, whatever its number of rows."""

@@ -21,7 +21,9 @@ from modelpress import logs, sockets
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import WorkerConfig
 from modelpress.api.errors import DataError, ModelPressError, UnavailableError
+from modelpress.api.spec import Serving
 from modelpress.artifacts.termination import run_reporting
+from modelpress.serving import input_limits
 from modelpress.serving.batching.queue import HELD_REQUESTS, Batcher, Limits
 from modelpress.serving.drain import Drain
 from modelpress.serving.exchange import Budget
@@ -29,11 +31,12 @@ from modelpress.serving.executors.runtimes import runtime_of
 from modelpress.serving.http import server as http_server
 from modelpress.serving.http.routes import Routes
 from modelpress.serving.http.server import HttpServer
-from modelpress.serving.loading import load, place
+from modelpress.serving.loading import Loaded, load, place
 from modelpress.serving.observability.access_log import AccessLog
 from modelpress.serving.observability.metrics import Metrics
 from modelpress.serving.protocols.base import Model
 from modelpress.serving.service import Service
+from modelpress.serving.signature import Signature
 
 if TYPE_CHECKING:
     from modelpress.serving.grpc.server import GrpcServer
@@ -92,7 +95,7 @@ async def _run(config: WorkerConfig, options: ProcessOptions) -> None:
     last_seconds = serving.request_timeout_seconds + _LAST_ANSWER_SECONDS
     http = HttpServer(service, budget, _listen(options.host, options.port))
     with drain.on_signals():
-        grpc = _grpc(service, options)
+        grpc = await _grpc(service, options)
         await http.start()
         over = asyncio.create_task(drain.over.wait())
         loading = asyncio.create_task(_load(config, options.model_dir, service, http.routes))
@@ -123,7 +126,7 @@ def _leave() -> NoReturn:
     os._exit(0)
 
 
-def _grpc(service: Service, options: ProcessOptions) -> "GrpcServer | None":
+async def _grpc(service: Service, options: ProcessOptions) -> "GrpcServer | None":
     """Serve gRPC where it has a port."""
     if not options.grpc_port:
         return None
@@ -142,7 +145,7 @@ def _grpc(service: Service, options: ProcessOptions) -> "GrpcServer | None":
         server = GrpcServer(service, grpc)
     except OSError as error:
         raise _no_address(options.host, options.grpc_port, error) from error
-    server.start()
+    await server.start()
     return server
 
 
@@ -163,11 +166,23 @@ async def _load(config: WorkerConfig, folder: Path, service: Service, routes: Ro
     batcher = Batcher(device, limits, service.metrics)
     digest = config.artifact_digest or loaded.file_digest
     platform = runtime_of(loaded.manifest.form).platform
-    model = Model(config.name, config.revision, digest, loaded.signature, platform, limits.max_rows)
+    signature = _limited(loaded, config.serving)
+    model = Model(config.name, config.revision, digest, signature, platform, limits.max_rows)
     routes.add_model(model)
     service.serve(model, batcher)
     logger.info("Serving %s, revision %s.", config.name, config.revision)
     return batcher
+
+
+def _limited(loaded: Loaded, serving: Serving) -> Signature:
+    """Return the signature with the greatest sizes of inputs that are taken."""
+    stated = loaded.manifest.input_sizes
+    greatest = input_limits.greatest(stated, serving.max_batch_size) if stated else None
+    signature = input_limits.limited(loaded.signature, greatest, serving.max_input_length)
+    for tensor in signature.inputs:
+        if tensor.most is not None:
+            logger.info("Input %s takes shapes up to %s.", tensor.name, list(tensor.most))
+    return signature
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -8,7 +8,7 @@ import pytest
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobRequest
 from modelpress.api.errors import DataError, UsageError
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.compression import recipe
 from modelpress.compression.formats import calibration
 from tests.support.models.compressed import compress

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from modelpress.compression.formats.litert.converter import FLOAT32, Converter
+from modelpress.compression.formats.litert.converter import Converter
 from modelpress.models.load import load
 from tests.support.serving.artifacts import make_artifact, worker
 
@@ -32,7 +32,7 @@ def test_every_output_of_a_layer_that_is_used_twice_is_answered(tmp_path: Path) 
     expected = model.call({"x": rows})
     path = tmp_path / "float32.tflite"
     with Converter(tmp_path) as converter:
-        converter.convert(model.export(tmp_path / "export"), FLOAT32, path)
+        converter.convert(model.export(tmp_path / "export"), None, path)
     artifact = make_artifact(path, tmp_path / "artifact", ["x"], [spec.name for spec in model.outputs])
     tensor = {"name": "x", "datatype": "FP32", "shape": [3, 8], "data": rows.tolist()}
     with worker(artifact, tmp_path) as running:

@@ -13,7 +13,8 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import ModelPressError
-from modelpress.api.spec import Scheme, Spec
+from modelpress.api.schemes import Scheme
+from modelpress.api.spec import Spec
 from modelpress.api.validation import manifest
 from modelpress.api.validation.support import unsupported
 from modelpress.compression import recipe

@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 
 from modelpress.api.errors import DataError
-from modelpress.api.spec import FineTuning, Scheme
+from modelpress.api.schemes import Scheme
+from modelpress.api.spec import FineTuning
 from modelpress.compression.evaluation import dataset
 from modelpress.compression.formats import calibration
-from modelpress.compression.formats.base import Form, Quantization
+from modelpress.compression.formats.base import Format, QuantizationTask
 from modelpress.compression.formats.litert import tflite_file
-from modelpress.compression.formats.litert.backend import LiteRTForms
+from modelpress.compression.formats.litert.backend import LiteRTFormats
 from modelpress.compression.formats.litert.converter import Converter
+from modelpress.compression.passes.base import PassContext
 from modelpress.compression.passes.channels.pruning import ChannelPruning
-from modelpress.compression.passes.clip import WeightClipping
+from modelpress.compression.passes.clip import ValueClipping
 from modelpress.compression.passes.finetune import MaskedFineTuning
 from modelpress.compression.passes.prune import ElementPruning
 from modelpress.compression.passes.training import training_data
@@ -56,10 +58,10 @@ class Opened:
         self.model: LoadedModel = load(case.make(folder / "file"), folder / "model")
         self.rows = [inputs(self.model, length) for length in case.lengths]
         self.outputs = [self.model.call(rows) for rows in self.rows]
-        self.forms = self.convert("float32")
+        self.formats = self.convert("float32")
 
-    def convert(self, name: str, model: LoadedModel | None = None) -> LiteRTForms:
-        return LiteRTForms(model or self.model, self.converter, self.rows[0], self.folder / name)
+    def convert(self, name: str, model: LoadedModel | None = None) -> LiteRTFormats:
+        return LiteRTFormats(model or self.model, self.converter, self.rows[0], self.folder / name)
 
     @contextmanager
     def borrowed(self) -> Iterator[LoadedModel]:
@@ -133,7 +135,7 @@ def test_what_the_table_says_is_so(opener: Callable[[Case], Opened], case: Case,
 
 
 def converts(opened: Opened, step: Step) -> None:
-    computes_the_same(opened, opened.forms.float32)
+    computes_the_same(opened, opened.formats.float32)
 
 
 def quantizes(opened: Opened, step: Step) -> None:
@@ -143,12 +145,12 @@ def quantizes(opened: Opened, step: Step) -> None:
         specs = model.inputs, model.outputs
         data = dataset.load(opened.data(), opened.folder / "calibration", *specs, labels=False)
         ranges = calibration.prepare(data, opened.folder / "calibration.npz")
-    form, report = opened.forms.quantized(Quantization(scheme, ranges), opened.folder / step)
-    stored = tflite_file.read(form.path).constants
+    format, report = opened.formats.quantized(QuantizationTask(scheme, ranges), opened.folder / step)
+    stored = tflite_file.read(format.path).constants
     assert [item for item in stored if item.scale.size or item.dtype == "float16"]
     assert [tensor for tensor in report.tensors if tensor.bytes_after and tensor.changed]
     for rows, expected in zip(opened.rows, opened.outputs, strict=True):
-        found = form.model.call(rows)
+        found = format.model.call(rows)
         for name, values in expected.items():
             assert found[name].shape == values.shape
             assert found[name].dtype == values.dtype
@@ -157,7 +159,7 @@ def quantizes(opened: Opened, step: Step) -> None:
 
 def prunes_elements(opened: Opened, step: Step) -> None:
     with opened.borrowed() as model:
-        ElementPruning(SPARSITY).apply(model)
+        ElementPruning(SPARSITY).apply(model, PassContext())
         assert np.mean([zeros(values) for values in editable(model)]) >= 0.79
         computes_the_same(opened, opened.convert(step).float32)
 
@@ -165,7 +167,7 @@ def prunes_elements(opened: Opened, step: Step) -> None:
 def clips(opened: Opened, step: Step) -> None:
     with opened.borrowed() as model:
         assert max(np.abs(values).max() for values in editable(model)) > BOUND
-        WeightClipping(str(-BOUND), str(BOUND)).apply(model)
+        ValueClipping(str(-BOUND), str(BOUND)).apply(model, PassContext())
         assert max(np.abs(values).max() for values in editable(model)) <= np.float32(BOUND)
         computes_the_same(opened, opened.convert(step).float32)
 
@@ -173,10 +175,10 @@ def clips(opened: Opened, step: Step) -> None:
 def trains(opened: Opened, step: Step) -> None:
     with opened.borrowed() as model:
         data = training_data.load(opened.data(), opened.folder / "training", model)
-        ElementPruning(SPARSITY).apply(model)
+        ElementPruning(SPARSITY).apply(model, PassContext())
         before = [values == 0 for values in editable(model)]
         settings = FineTuning(epochs=4, batch_size=16, learning_rate="0.001")
-        report = MaskedFineTuning(settings, keep_zeros=True).train(model, data)
+        _, report = MaskedFineTuning(settings, keep_zeros=True).apply(model, PassContext(data))
         assert report.training is not None
         losses = [epoch.loss for epoch in report.training.epochs]
         assert losses[-1] < losses[0]
@@ -188,12 +190,12 @@ def trains(opened: Opened, step: Step) -> None:
 def removes_channels(opened: Opened, step: Step) -> None:
     pruning = ChannelPruning("50%")
     pruning.check(opened.model)
-    smaller, _ = pruning.rebuild(opened.model)
+    smaller, _ = pruning.apply(opened.model, PassContext())
     sizes = [sum(weight.read().size for weight in model.weights) for model in (opened.model, smaller)]
     assert sizes[1] < 0.9 * sizes[0]
-    form = opened.convert(step, smaller).float32
+    format = opened.convert(step, smaller).float32
     for rows, expected in zip(opened.rows, opened.outputs, strict=True):
-        found = form.model.call(rows)
+        found = format.model.call(rows)
         assert {name: values.shape for name, values in found.items()} == {
             name: values.shape for name, values in expected.items()
         }
@@ -209,10 +211,10 @@ STEPS: dict[Step, Callable[[Opened, Step], None]] = {
 }
 
 
-def computes_the_same(opened: Opened, form: Form) -> None:
-    """Compare a form with TensorFlow for each length: the file must be good for all of them."""
+def computes_the_same(opened: Opened, format: Format) -> None:
+    """Compare a format with TensorFlow for each length: the file must be good for all of them."""
     for rows in opened.rows:
-        found = form.model.call(rows)
+        found = format.model.call(rows)
         for name, values in opened.model.call(rows).items():
             assert np.abs(values - found[name]).max() <= EQUAL * max(1.0, float(np.abs(values).max()))
 

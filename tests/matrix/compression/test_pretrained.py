@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.models.load import load
 from tests.benchmarks import pretrained_models
 from tests.benchmarks.pretrained import in_batches, served

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from modelpress.api.spec import Metric, Scheme
+from modelpress.api.schemes import Scheme
+from modelpress.api.spec import Metric
 from modelpress.compression.evaluation import holdout
 from modelpress.compression.report.document import EvaluationReport, SearchReport
 from tests.support.models.compressed import Made, compress
@@ -55,7 +56,7 @@ def run(model: TrainedModel, metric: Metric, folder: Path) -> Outcome:
     """Compress with Auto, then with Int8Dynamic on the rows that judged."""
     with np.load(model.evaluation) as file:
         arrays = dict(file)
-    judging = holdout.places(len(arrays["y"]))[1]
+    judging = holdout.split_indices(len(arrays["y"]))[1]
     folder.mkdir(parents=True, exist_ok=True)
     judged = folder / "judging.npz"
     rows = {name: array[judging] for name, array in arrays.items()}

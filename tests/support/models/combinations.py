@@ -10,7 +10,8 @@ from typing import Any
 
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobRequest
-from modelpress.api.spec import DeviceType, Granularity, Scheme, Spec
+from modelpress.api.schemes import DeviceType, Scheme
+from modelpress.api.spec import Granularity, Spec
 from modelpress.api.validation.support import unsupported
 from modelpress.models.types import Kind
 

@@ -6,7 +6,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from modelpress.api.spec import DeviceType
+from modelpress.api.schemes import DeviceType
 from modelpress.models.types import Kind
 from tests.support.models import page_tables
 from tests.support.models.combinations import PRUNINGS, SCHEMES, Combination, every, expected

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from modelpress.api.contract import JobRequest
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.artifacts.manifest import MODEL_FILE, ArtifactManifest
 from modelpress.compression import pipeline, recipe
 from modelpress.compression.report import document as report
@@ -15,7 +15,7 @@ from tests.support.models.small import TrainedModel
 
 @dataclass(frozen=True)
 class Made:
-    """The serving form, and what is told of it."""
+    """The serving format, and what is told of it."""
 
     path: Path
     manifest: ArtifactManifest

@@ -65,6 +65,7 @@ REVISION = [
     ("serving.maxBatchSize", 8),
     ("serving.requestTimeoutSeconds", 5),
     ("serving.drainSeconds", 0),
+    ("serving.maxInputLength", 512),
     ("worker.labels", {"team": "b"}),
     ("worker.env", [{"name": "A", "value": "1"}]),
     ("worker.image", "registry.example.com/worker:2"),

@@ -1,4 +1,4 @@
-"""When the float32 form computes the same as the model, and when it is refused."""
+"""When the float32 format computes the same as the model, and when it is refused."""
 
 import numpy as np
 import pytest

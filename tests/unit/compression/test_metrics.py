@@ -13,8 +13,8 @@ random = np.random.default_rng(3)
 
 
 def accuracy(labels: np.ndarray, outputs: np.ndarray) -> float:
-    wanted = metrics.label_decisions(labels, outputs.shape)
-    return float(metrics.agreement(wanted, metrics.decisions(outputs)).mean())
+    expected = metrics.label_decisions(labels, outputs.shape)
+    return float(metrics.agreement(expected, metrics.decisions(outputs)).mean())
 
 
 @given(st.integers(1, 60), st.integers(2, 12), st.integers(0, 2**32 - 1))

@@ -67,5 +67,7 @@ def test_the_terminal_shows_every_metric_with_its_intervals_and_the_bytes_by_lay
         "dense",
         "1.9 GiB",
         "not measured",
+        "Memory of one row",
+        "image [4096]",
     ):
         assert word in text

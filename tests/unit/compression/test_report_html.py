@@ -13,7 +13,7 @@ from modelpress.compression.report import readable
 from modelpress.compression.report.document import LayerSize, Report
 from modelpress.compression.report.html import charts, sections
 from modelpress.compression.report.html import page as report_html
-from modelpress.compression.report.html.page import Verdict
+from modelpress.compression.report.html.page import PageVerdict
 from tests.support import reports
 
 HOSTILE = (
@@ -30,7 +30,7 @@ HOSTILE = (
 
 
 def render(report: Report, missed: str | None = None) -> str:
-    return report_html.render(report, Verdict(missed))
+    return report_html.render(report, PageVerdict(missed))
 
 
 def elements(page: str) -> Iterator[Any]:
@@ -86,6 +86,8 @@ def test_the_page_tells_everything_and_loads_nothing() -> None:
         "700.0 MiB",
         "61.2 s",
         "not measured",
+        "Length of inputs",
+        "image [4096]",
     ):
         assert word in text, word
 
@@ -99,13 +101,21 @@ def test_a_missed_limit_stands_above_everything_else() -> None:
 
 def test_a_report_without_measurements_has_no_empty_sections() -> None:
     bare = reports.report(
-        evaluation=None, latency=[], layers=[], histograms=[], passes=[], warnings=[], steps=[]
+        evaluation=None,
+        inputSizes=None,
+        latency=[],
+        layers=[],
+        histograms=[],
+        passes=[],
+        warnings=[],
+        steps=[],
     )
     text = check(render(bare))
     for heading in (
         "Quality",
         "Confusion",
         "Latency",
+        "Length of inputs",
         "Size by layer",
         "Weights",
         "Pass:",

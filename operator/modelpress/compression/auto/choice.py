@@ -19,12 +19,12 @@ from modelpress.compression.report.document import Bounds
 from modelpress.compression.report.readable import percent, points
 
 SLOWER = 1.3  # times the fastest; smaller differences are ties
-_STEP = Decimal("0.000001")  # of a percent, as the gate judges
+_STEP = Decimal("0.000001")  # percent: the gate rounds scores to this
 _CHANCE = 0.4307272992954576  # the normal distribution's 2/3 quantile
 
 
 @dataclass(frozen=True)
-class Limits:
+class ScoreLimits:
     """The limits of the spec; None is no limit."""
 
     min_score: Decimal | None = None  # percent
@@ -33,15 +33,15 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredCandidate:
     """What is known of a candidate that works."""
 
     name: str
     bytes: int
     score: float  # percent
     drop: float  # percentage points
-    times: tuple[float, ...]  # of one call at each batch size, as shares of float32's
-    score_interval: Bounds | None = None  # of 95 %
+    times: tuple[float, ...]  # one call at each batch size takes this share of float32's time
+    score_interval: Bounds | None = None  # 95 % confidence
     drop_interval: Bounds | None = None
 
     @property
@@ -51,7 +51,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CandidateVerdict:
     """What the choice says of one candidate."""
 
     passes: bool
@@ -65,7 +65,7 @@ class Choice:
     """Which candidate was taken, and why not the others, in their order."""
 
     chosen: int
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[CandidateVerdict, ...]
 
     @property
     def passes(self) -> bool:
@@ -78,16 +78,16 @@ class Choice:
         return self.verdicts[self.chosen].clearly
 
 
-def limits_of(evaluation: Evaluation) -> Limits:
+def limits_of(evaluation: Evaluation) -> ScoreLimits:
     """Return the limits of a spec as numbers."""
-    return Limits(
+    return ScoreLimits(
         None if evaluation.min_score is None else parse_percent(evaluation.min_score),
         None if evaluation.max_drop is None else parse_percent(evaluation.max_drop),
         None if evaluation.max_size is None else parse_bytes(evaluation.max_size),
     )
 
 
-def choose(candidates: Sequence[Measured], limits: Limits) -> Choice:
+def choose(candidates: Sequence[MeasuredCandidate], limits: ScoreLimits) -> Choice:
     """Choose one of at least one candidate."""
     missed = [_missed(item, limits) for item in candidates]
     passing = [item for item, lines in zip(candidates, missed, strict=True) if not lines]
@@ -102,25 +102,25 @@ def choose(candidates: Sequence[Measured], limits: Limits) -> Choice:
         fastest = chosen = min(candidates, key=lambda item: (shortfall(item, limits), item.bytes, item.time))
     best = front(candidates)
     verdicts = tuple(
-        Verdict(
+        CandidateVerdict(
             passes=not lines,
             clearly=any(item is other for other in clear),
-            best=place in best,
+            best=index in best,
             why_not=None if item is chosen else _why_not(item, lines, _Taken(chosen, fastest, pool)),
         )
-        for place, (item, lines) in enumerate(zip(candidates, missed, strict=True))
+        for index, (item, lines) in enumerate(zip(candidates, missed, strict=True))
     )
-    return Choice(next(place for place, item in enumerate(candidates) if item is chosen), verdicts)
+    return Choice(next(index for index, item in enumerate(candidates) if item is chosen), verdicts)
 
 
-def front(candidates: Sequence[Measured]) -> set[int]:
-    """Return the places of the Pareto front.
+def front(candidates: Sequence[MeasuredCandidate]) -> set[int]:
+    """Return the indices of the Pareto front.
 
     No other candidate is as small and scores as high as one of these, and is better in one of both.
     """
     return {
-        place
-        for place, item in enumerate(candidates)
+        index
+        for index, item in enumerate(candidates)
         if not any(
             other.bytes <= item.bytes
             and other.score >= item.score
@@ -130,7 +130,7 @@ def front(candidates: Sequence[Measured]) -> set[int]:
     }
 
 
-def clearly(item: Measured, limits: Limits) -> bool:
+def clearly(item: MeasuredCandidate, limits: ScoreLimits) -> bool:
     """Whether a candidate would pass on as many other rows with a chance of at least two in three.
 
     The difference of two samples has sqrt(2) times the standard error of one. Where the error is not known,
@@ -145,7 +145,7 @@ def clearly(item: Measured, limits: Limits) -> bool:
     )
 
 
-def shortfall(item: Measured, limits: Limits) -> float:
+def shortfall(item: MeasuredCandidate, limits: ScoreLimits) -> float:
     """Return how far a candidate is from the limits: percentage points of score, or percent of maxSize."""
     distances = [Decimal(0)]
     if limits.min_score is not None:
@@ -157,7 +157,7 @@ def shortfall(item: Measured, limits: Limits) -> float:
     return float(max(distances))
 
 
-def _missed(item: Measured, limits: Limits) -> list[str]:
+def _missed(item: MeasuredCandidate, limits: ScoreLimits) -> list[str]:
     lines = []
     if limits.min_score is not None and _exact(item.score) < limits.min_score:
         lines.append(f"score {percent(item.score)}, below minScore")
@@ -170,12 +170,12 @@ def _missed(item: Measured, limits: Limits) -> list[str]:
 
 @dataclass(frozen=True)
 class _Taken:
-    chosen: Measured
-    fastest: Measured
-    pool: Sequence[Measured]  # of those that pass
+    chosen: MeasuredCandidate
+    fastest: MeasuredCandidate
+    pool: Sequence[MeasuredCandidate]  # the candidates that pass
 
 
-def _why_not(item: Measured, missed: Sequence[str], taken: _Taken) -> str:
+def _why_not(item: MeasuredCandidate, missed: Sequence[str], taken: _Taken) -> str:
     if missed:
         return "; ".join(missed)
     if not any(item is other for other in taken.pool):
@@ -187,7 +187,7 @@ def _why_not(item: Measured, missed: Sequence[str], taken: _Taken) -> str:
     return f"as small as {taken.chosen.name}, and not faster"
 
 
-def _slower(item: Measured, fastest: Measured) -> float | None:
+def _slower(item: MeasuredCandidate, fastest: MeasuredCandidate) -> float | None:
     """Return how many times as slow it is; None where that is within the noise."""
     times = item.time / fastest.time
     return times if times > SLOWER else None

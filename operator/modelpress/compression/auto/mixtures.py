@@ -12,36 +12,46 @@ more exceptions would be larger or slower. Must not import TensorFlow.
 from collections.abc import Sequence
 from functools import partial
 
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
+from modelpress.compression import schemes
 from modelpress.compression.auto import sensitivity
-from modelpress.compression.auto.candidates import Workbench
-from modelpress.compression.auto.choice import Limits, Measured, choose, clearly
+from modelpress.compression.auto.candidates import Search
+from modelpress.compression.auto.choice import MeasuredCandidate, ScoreLimits, choose, clearly
 from modelpress.compression.auto.sensitivity import Group, Trial
 from modelpress.compression.evaluation import holdout
-from modelpress.compression.formats.base import MixableForms, Mixture, Operator
+from modelpress.compression.formats.base import MixedPrecisionFormats, Mixture, Operator
 from modelpress.compression.report.document import Sensitivity
 
 
-def add(bench: Workbench, forms: MixableForms) -> tuple[Sensitivity, ...]:
+def add(search: Search, formats: MixedPrecisionFormats) -> tuple[Sensitivity, ...]:
     """Try the mixtures that can help; return what was found out about the operators."""
-    operators = forms.operators
+    operators = formats.operators
     found: list[Sensitivity] = []
-    if exceptions_help(Scheme.INT8_DYNAMIC, bench.measured, bench.limits) and bench.left > 0:
-        ranking = _ranked(bench, forms, operators, Scheme.INT8_DYNAMIC)
-        found.extend(_report(ranking, Scheme.INT8_DYNAMIC))
-        _series(bench, forms, (Scheme.INT8_DYNAMIC, Scheme.INT8_WEIGHTS), ranking)
-    if exceptions_help(Scheme.INT4_DYNAMIC, bench.measured, bench.limits) and bench.left > 0:
-        dynamic = _named(bench.measured, Scheme.INT8_DYNAMIC)
-        safe = dynamic is not None and clearly(dynamic, bench.limits)
-        repair = Scheme.INT8_DYNAMIC if safe else Scheme.INT8_WEIGHTS
-        sensitive = [item for item in operators if item.dense or not safe]
-        ranking = _ranked(bench, forms, sensitive, Scheme.INT4_DYNAMIC)
-        found.extend(_report(ranking, Scheme.INT4_DYNAMIC))
-        _series(bench, forms, (Scheme.INT4_DYNAMIC, repair), ranking)
+    for base, settings in schemes.mixable():
+        if exceptions_help(base, search.measured, search.limits) and search.left > 0:
+            repair = _repair(settings.repairs, search)
+            ranking = _ranked(search, formats, _repairable(operators, base, repair), base)
+            found.extend(_report(ranking, base))
+            _series(search, formats, (base, repair), ranking)
     return tuple(found)
 
 
-def exceptions_help(base: Scheme, measured: Sequence[Measured], limits: Limits) -> bool:
+def _repair(repairs: Sequence[Scheme], search: Search) -> Scheme:
+    """Return the first scheme that passes clearly by itself; the last is the closest to the original."""
+    plain = ((scheme, _named(search.measured, scheme)) for scheme in repairs)
+    passing = (scheme for scheme, found in plain if found and clearly(found, search.limits))
+    return next(passing, repairs[-1])
+
+
+def _repairable(operators: Sequence[Operator], base: Scheme, repair: Scheme) -> list[Operator]:
+    """Return the operators that compute with other numbers in `repair` than in `base`."""
+    before, after = schemes.litert(base).quantizer, schemes.litert(repair).quantizer
+    assert before is not None
+    assert after is not None
+    return [item for item in operators if before.of(dense=item.dense) != after.of(dense=item.dense)]
+
+
+def exceptions_help(base: Scheme, measured: Sequence[MeasuredCandidate], limits: ScoreLimits) -> bool:
     """Whether exceptions, which only add bytes and score, can make a scheme better than what was measured."""
     plain = _named(measured, base)
     if plain is None or clearly(plain, limits):
@@ -57,33 +67,33 @@ def counts(groups: int) -> list[int]:
     return sorted({count for count in (1, 3, groups // 2) if 0 < count < groups})
 
 
-def _named(measured: Sequence[Measured], scheme: Scheme) -> Measured | None:
+def _named(measured: Sequence[MeasuredCandidate], scheme: Scheme) -> MeasuredCandidate | None:
     return next((item for item in measured if item.name == scheme.value), None)
 
 
 def _ranked(
-    bench: Workbench, forms: MixableForms, operators: Sequence[Operator], scheme: Scheme
+    search: Search, formats: MixedPrecisionFormats, operators: Sequence[Operator], scheme: Scheme
 ) -> tuple[Group, ...]:
-    folder = bench.folder / f"sensitivity {scheme.value}"
-    choosing = bench.scale.choosing
+    folder = search.folder / f"sensitivity {scheme.value}"
+    choosing = search.measure.choosing
     rows = holdout.sample(choosing.data, sensitivity.ROWS, folder / "rows")
-    return sensitivity.ranked(forms, operators, Trial(scheme, rows, choosing.batch), folder / "trials")
+    return sensitivity.ranked(formats, operators, Trial(scheme, rows, choosing.batch), folder / "trials")
 
 
 def _series(
-    bench: Workbench, forms: MixableForms, schemes: tuple[Scheme, Scheme], ranking: Sequence[Group]
+    search: Search, formats: MixedPrecisionFormats, pair: tuple[Scheme, Scheme], ranking: Sequence[Group]
 ) -> None:
     """Try a base scheme with more and more of the worst groups in the other one."""
-    base, other = schemes
-    series = counts(len(ranking))[: bench.left]
-    for place, count in enumerate(series):
+    base, other = pair
+    series = counts(len(ranking))[: search.left]
+    for index, count in enumerate(series):
         worst = [operator for group in ranking[:count] for operator in group.operators]
         mixture = Mixture(base, dict.fromkeys(worst, other))
         name = f"{base.value}, {len(worst)} {other.value}"
 
-        make = partial(forms.mixed, mixture)
-        tried = bench.add((name, mixture.describe()), make, len(series) - place - 1)
-        if tried.measured and clearly(tried.measured, bench.limits):
+        make = partial(formats.mixed, mixture)
+        candidate = search.add((name, mixture.describe()), make, len(series) - index - 1)
+        if candidate.measured and clearly(candidate.measured, search.limits):
             return
 
 

@@ -1,5 +1,5 @@
-"""The search of `scheme: Auto`: schemes of the whole model in the maker's order, then mixtures where they can
-help (`mixtures`), and the choice among all (`auto`). Must not import TensorFlow.
+"""The search of `scheme: Auto`: schemes of the whole model in the order of their table, then mixtures where
+they can help (`mixtures`), and the choice among all (`choice`). Must not import TensorFlow.
 """
 
 from collections.abc import Sequence
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import TRAITS, Scheme
 from modelpress.compression.auto import mixtures
-from modelpress.compression.auto.candidates import BUDGET, Scale, Tried, Workbench
-from modelpress.compression.auto.choice import SLOWER, Choice, Verdict, choose
-from modelpress.compression.formats.base import Form, Forms, MixableForms, Quantization
+from modelpress.compression.auto.candidates import BUDGET, Candidate, CandidateMeasure, Search
+from modelpress.compression.auto.choice import SLOWER, CandidateVerdict, Choice, choose
+from modelpress.compression.formats.base import Format, Formats, MixedPrecisionFormats, QuantizationTask
 from modelpress.compression.formats.calibration import Calibration
-from modelpress.compression.report.document import Candidate, PassReport, SearchReport
+from modelpress.compression.report.document import CandidateReport, PassReport, SearchReport
 from modelpress.models.types import unsupported
 
 NO_CALIBRATION = "needs data.calibration"
@@ -23,62 +23,62 @@ NO_CALIBRATION = "needs data.calibration"
 class Task:
     """What is searched for."""
 
-    schemes: Sequence[Scheme]  # in this order
-    calibration: Calibration | None  # of Int8Static
-    scale: Scale
+    schemes: Sequence[Scheme]  # tried in this order
+    calibration: Calibration | None  # where there is data.calibration
+    measure: CandidateMeasure
     original_bytes: int
 
 
 @dataclass(frozen=True)
 class Found:
-    """The chosen form, the report of its pass, and that of the search."""
+    """The chosen format, the report of its pass, and that of the search."""
 
-    form: Form
+    format: Format
     quantization: PassReport
     report: SearchReport
 
 
-def run(forms: Forms, task: Task, folder: Path) -> Found:
-    """Search a form; what is made on the way lies below the folder `folder`.
+def run(formats: Formats, task: Task, folder: Path) -> Found:
+    """Search a format; what is made on the way lies below the folder `folder`.
 
     Raises UnsupportedModel where no candidate works.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    bench = Workbench(task.scale, folder)
-    wanted = {scheme: _quantization(scheme, task) for scheme in task.schemes}
-    for place, (scheme, quantization) in enumerate(wanted.items()):
-        blank = scheme.value, {"scheme": scheme.value}
+    search = Search(task.measure, folder)
+    quantizations = {scheme: _quantization(scheme, task) for scheme in task.schemes}
+    for index, (scheme, quantization) in enumerate(quantizations.items()):
+        label = scheme.value, {"scheme": scheme.value}
         if quantization is None:
-            bench.skip(*blank, NO_CALIBRATION)
+            search.skip(*label, NO_CALIBRATION)
         else:
-            bench.add(blank, partial(forms.quantized, quantization), len(wanted) - place - 1)
-    if not bench.measured:
-        reasons = "; ".join(f"{item.name}: {item.failed}" for item in bench.tried)
+            search.add(label, partial(formats.quantized, quantization), len(quantizations) - index - 1)
+    if not search.measured:
+        reasons = "; ".join(f"{item.name}: {item.failed}" for item in search.candidates)
         raise unsupported(f"no scheme works for this model: {reasons}")
-    sensitivity = mixtures.add(bench, forms) if isinstance(forms, MixableForms) else ()
-    choice = choose(bench.measured, bench.limits)
-    chosen = next(item for item in bench.tried if item.measured is bench.measured[choice.chosen])
-    bench.keep(chosen)
+    sensitivity = mixtures.add(search, formats) if isinstance(formats, MixedPrecisionFormats) else ()
+    choice = choose(search.measured, search.limits)
+    chosen = next(item for item in search.candidates if item.measured is search.measured[choice.chosen])
+    search.keep(chosen)
     assert chosen.step is not None
     report = SearchReport(
-        rows=task.scale.choosing.data.rows,
+        rows=task.measure.choosing.data.rows,
         budget=BUDGET,
         passed=choice.passes,
         note=_note(chosen, choice),
-        candidates=_rows(bench, choice, task.original_bytes),
+        candidates=_rows(search, choice, task.original_bytes),
         sensitivity=sensitivity,
     )
-    return Found(forms.opened(chosen.folder), chosen.step, report)
+    return Found(formats.opened(chosen.folder), chosen.step, report)
 
 
-def _quantization(scheme: Scheme, task: Task) -> Quantization | None:
-    """Return what to ask the forms for; None where data is missing."""
-    if scheme is not Scheme.INT8_STATIC:
-        return Quantization(scheme)
-    return Quantization(scheme, task.calibration) if task.calibration else None
+def _quantization(scheme: Scheme, task: Task) -> QuantizationTask | None:
+    """Return what to ask the formats for; None where data is missing."""
+    if not TRAITS[scheme].needs_calibration:
+        return QuantizationTask(scheme)
+    return QuantizationTask(scheme, task.calibration) if task.calibration else None
 
 
-def _note(chosen: Tried, choice: Choice) -> str:
+def _note(chosen: Candidate, choice: Choice) -> str:
     if choice.clearly and chosen.measured and not chosen.measured.times:
         return f"{chosen.name} is the smallest that passes clearly; times here do not tell those of workers"
     if choice.clearly:
@@ -91,20 +91,20 @@ def _note(chosen: Tried, choice: Choice) -> str:
     return f"no candidate passes the limits: {chosen.name} comes closest to them"
 
 
-def _rows(bench: Workbench, choice: Choice, original_bytes: int) -> tuple[Candidate, ...]:
+def _rows(search: Search, choice: Choice, original_bytes: int) -> tuple[CandidateReport, ...]:
     verdicts = iter(choice.verdicts)
     return tuple(
         _row(item, next(verdicts), original_bytes)
         if item.measured
-        else Candidate(name=item.name, parameters=dict(item.parameters), why_not=item.failed)
-        for item in bench.tried
+        else CandidateReport(name=item.name, parameters=dict(item.parameters), why_not=item.failed)
+        for item in search.candidates
     )
 
 
-def _row(item: Tried, verdict: Verdict, original_bytes: int) -> Candidate:
+def _row(item: Candidate, verdict: CandidateVerdict, original_bytes: int) -> CandidateReport:
     assert item.measured is not None
     found = item.measured
-    return Candidate(
+    return CandidateReport(
         name=item.name,
         parameters=dict(item.parameters),
         bytes=found.bytes,

@@ -1,5 +1,5 @@
 """Which operators suffer most when their numbers become smaller: each is quantized alone, and the outputs are
-compared with those of the float32 form on some rows. Must not import TensorFlow.
+compared with those of the float32 format on some rows. Must not import TensorFlow.
 """
 
 import logging
@@ -12,16 +12,16 @@ import numpy as np
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.compression.evaluation import evaluation, metrics
 from modelpress.compression.evaluation.dataset import Dataset
-from modelpress.compression.formats.base import MixableForms, Mixture, Operator
+from modelpress.compression.formats.base import MixedPrecisionFormats, Mixture, Operator
 from modelpress.models.types import Array
 
 _log = logging.getLogger(__name__)
 MAX_TRIALS = 16  # groups that are quantized alone
-ROWS = 256  # that a trial is measured on
-WORST = float("inf")  # of operators that cannot be quantized, or give no numbers
+ROWS = 256  # rows that a trial is measured on
+WORST = float("inf")  # damage of an operator that cannot be quantized, or gives no numbers
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,17 @@ class Trial:
 
 
 def ranked(
-    forms: MixableForms, operators: Sequence[Operator], trial: Trial, folder: Path
+    formats: MixedPrecisionFormats, operators: Sequence[Operator], trial: Trial, folder: Path
 ) -> tuple[Group, ...]:
     """Return the groups of `operators`, those with most damage first; equal ones in the model's order."""
-    wanted = _outputs(forms.float32.model, trial, folder / "float32")
+    expected = _outputs(formats.float32.model, trial, folder / "float32")
     found = []
     gathered = groups(operators, MAX_TRIALS)
     for number, group in enumerate(gathered):
-        place = folder / str(number)
+        trial_folder = folder / str(number)
         mixture = Mixture(None, dict.fromkeys(group, trial.scheme))
-        found.append(Group(group, _damage(forms, mixture, trial, wanted, place)))
-        shutil.rmtree(place, ignore_errors=True)
+        found.append(Group(group, _damage(formats, mixture, trial, expected, trial_folder)))
+        shutil.rmtree(trial_folder, ignore_errors=True)
         _log.info("operator %d/%d %s: error %.2g", number + 1, len(gathered), group[0].name, found[-1].damage)
     shutil.rmtree(folder, ignore_errors=True)
     return tuple(sorted(found, key=lambda item: -item.damage))
@@ -72,13 +72,13 @@ def groups(operators: Sequence[Operator], most: int) -> list[tuple[Operator, ...
     return [tuple(group) for group in found.values()]
 
 
-def error(wanted: Mapping[str, Array], found: Mapping[str, Array]) -> float:
-    """Return the largest relative error of one output: |found - wanted| / |wanted|, in the Euclidean norm.
+def error(expected: Mapping[str, Array], found: Mapping[str, Array]) -> float:
+    """Return the largest relative error of one output: |found - expected| / |expected|, in Euclidean norms.
 
     Outputs that are no numbers have the largest error there is.
     """
     errors = [0.0]
-    for name, right in wanted.items():
+    for name, right in expected.items():
         if metrics.rows_without_numbers(found[name]):
             return WORST
         a, b = right.astype(np.float64), found[name].astype(np.float64)
@@ -88,18 +88,22 @@ def error(wanted: Mapping[str, Array], found: Mapping[str, Array]) -> float:
 
 
 def _damage(
-    forms: MixableForms, mixture: Mixture, trial: Trial, wanted: Mapping[str, Array], folder: Path
+    formats: MixedPrecisionFormats,
+    mixture: Mixture,
+    trial: Trial,
+    expected: Mapping[str, Array],
+    folder: Path,
 ) -> float:
     try:
-        form = forms.trial(mixture, folder)
-        return error(wanted, _outputs(form.model, trial, folder / "outputs"))
+        format = formats.trial(mixture, folder)
+        return error(expected, _outputs(format.model, trial, folder / "outputs"))
     except DataError as failed:
         if failed.reason is not Reason.UNSUPPORTED_MODEL:
             raise
         return WORST
-    except MemoryError:  # of the converter's process
+    except MemoryError:  # the converter's process had too little
         return WORST
 
 
-def _outputs(model: evaluation.Model, trial: Trial, folder: Path) -> dict[str, Array]:
+def _outputs(model: evaluation.CallableModel, trial: Trial, folder: Path) -> dict[str, Array]:
     return evaluation.predict(model, trial.data, folder, batch=trial.batch, step="find sensitive operators")

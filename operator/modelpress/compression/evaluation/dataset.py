@@ -28,8 +28,8 @@ _CHUNK = 2**20
 class Dataset:
     """Rows of inputs and labels; arrays are memory-mapped files."""
 
-    inputs: Mapping[str, Array]  # by the model's input names
-    labels: Mapping[str, Array]  # by the model's output names; empty where none are needed
+    inputs: Mapping[str, Array]  # arrays by the model's input names
+    labels: Mapping[str, Array]  # arrays by the model's output names; empty where none are needed
     specs: tuple[TensorSpec, ...]
     rows: int
 
@@ -54,18 +54,18 @@ def load(
             arrays = _Arrays(path, file, folder)
             found = {spec.name: _input(arrays, spec, len(inputs)) for spec in inputs}
             rows = len(next(iter(found.values())))
-            wanted = _labels(arrays, outputs) if labels else _possible_labels(arrays, outputs, rows)
+            expected = _labels(arrays, outputs) if labels else _possible_labels(arrays, outputs, rows)
     except (*archive.BROKEN, OSError) as error:
         raise invalid(f"{path.name}: not a readable .npz file: {first_line(error)}") from error
     counts = {
-        name: len(array) for name, array in (*found.items(), *((f"y of {k}", v) for k, v in wanted.items()))
+        name: len(array) for name, array in (*found.items(), *((f"y of {k}", v) for k, v in expected.items()))
     }
     if len(set(counts.values())) != 1:
         listed = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise invalid(f"{path.name}: all arrays need the same number of rows: {listed}")
     if rows == 0:
         raise invalid(f"{path.name}: has no rows")
-    return Dataset(found, wanted, tuple(inputs), rows)
+    return Dataset(found, expected, tuple(inputs), rows)
 
 
 def has_labels(path: Path, outputs: Sequence[TensorSpec]) -> bool:
@@ -133,7 +133,7 @@ class _Arrays:
                 raise zipfile.BadZipFile("an array is longer than the archive declares")
             try:
                 unpacked.write(piece)
-            except OSError as error:  # of this machine, not of the file
+            except OSError as error:  # a fault of this machine, not of the file
                 raise UnavailableError(
                     Reason.SOURCE_UNAVAILABLE,
                     f"{self.name}: cannot be unpacked: {error.strerror or error}",
@@ -143,8 +143,8 @@ class _Arrays:
 def _input(arrays: _Arrays, spec: TensorSpec, count: int) -> Array:
     array = arrays.first(spec.name, "x") if count == 1 else arrays.first(spec.name)
     if array is None:
-        wanted = f"x or {spec.name}" if count == 1 else spec.name
-        raise invalid(f"{arrays.name}: has no array {wanted}; it has {', '.join(arrays.keys) or 'none'}")
+        expected = f"x or {spec.name}" if count == 1 else spec.name
+        raise invalid(f"{arrays.name}: has no array {expected}; it has {', '.join(arrays.keys) or 'none'}")
     fits = array.ndim == len(spec.shape) and all(
         want in (-1, size) for want, size in zip(spec.shape[1:], array.shape[1:], strict=True)
     )
@@ -170,7 +170,9 @@ def _labels(arrays: _Arrays, outputs: Sequence[TensorSpec]) -> dict[str, Array]:
     for spec in outputs:
         array = arrays.first("y", spec.name) if len(outputs) == 1 else arrays.first(spec.name)
         if array is None:
-            wanted = "y" if len(outputs) == 1 else f"{spec.name}, the labels of that output"
-            raise invalid(f"{arrays.name}: has no array {wanted}; it has {', '.join(arrays.keys) or 'none'}")
+            expected = "y" if len(outputs) == 1 else f"{spec.name}, the labels of that output"
+            raise invalid(
+                f"{arrays.name}: has no array {expected}; it has {', '.join(arrays.keys) or 'none'}"
+            )
         labels[spec.name] = array
     return labels

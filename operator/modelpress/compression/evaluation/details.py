@@ -15,14 +15,14 @@ from modelpress.compression.report.document import (
     Bounds,
     Confusion,
     EvaluationReport,
-    Limits,
+    LimitsReport,
     MetricScores,
     NotMeasured,
 )
 from modelpress.models.types import Array, Arrays
 
-MAX_CLASSES = 20  # of a confusion matrix; the rest are one class, `other`
-_MAX_OUTPUTS = 8  # that get a confusion matrix
+MAX_CLASSES = 20  # classes of a confusion matrix; the rest are one class, `other`
+_MAX_OUTPUTS = 8  # outputs that get a confusion matrix
 _MANY_ROWS = 10**9
 
 
@@ -48,7 +48,9 @@ def complete(report: EvaluationReport, limits: Evaluation, outputs: Outputs) -> 
             others.append(found)
     return report.model_copy(
         update={
-            "limits": Limits(min_score=limits.min_score, max_drop=limits.max_drop, max_size=limits.max_size),
+            "limits": LimitsReport(
+                min_score=limits.min_score, max_drop=limits.max_drop, max_size=limits.max_size
+            ),
             "others": tuple(others),
             "not_measured": tuple(refused),
             "confusion": tuple(_confusions(outputs)),
@@ -58,7 +60,7 @@ def complete(report: EvaluationReport, limits: Evaluation, outputs: Outputs) -> 
 
 def unresolved(report: EvaluationReport) -> list[str]:
     """Return a line for each limit that lies within the 95 % interval of what it limits."""
-    limits = report.limits or Limits()
+    limits = report.limits or LimitsReport()
     lines = []
     if limits.max_drop is not None and report.drop_interval is not None:
         what = f"maxDrop {limits.max_drop}: the drop of {report.metric.value} is {report.drop:.2f} points"
@@ -89,17 +91,17 @@ def confusion(labels: Array, original: Array, compressed: Array, name: str = "")
     At most `MAX_CLASSES` classes, those with most labels, in the order of their numbers; all further ones
     are counted as `other`. Raises ValueError where the labels do not fit.
     """
-    wanted = metrics.label_decisions(labels, original.shape).ravel()
+    expected = metrics.label_decisions(labels, original.shape).ravel()
     found = [metrics.decisions(outputs).ravel() for outputs in (original, compressed)]
     classes = original.shape[-1] if original.ndim > 1 and original.shape[-1] > 1 else 2
     kept, names = np.arange(classes), [str(number) for number in range(classes)]
     if classes > MAX_CLASSES:
-        counts = np.bincount(wanted, minlength=classes)
+        counts = np.bincount(expected, minlength=classes)
         kept = np.sort(np.argsort(-counts, kind="stable")[:MAX_CLASSES])
         names = [*(str(number) for number in kept), "other"]
-    place = np.full(classes, len(names) - 1)
-    place[kept] = np.arange(len(kept))
-    before, after = (_counts(place[wanted], place[decided], len(names)) for decided in found)
+    index = np.full(classes, len(names) - 1)
+    index[kept] = np.arange(len(kept))
+    before, after = (_counts(index[expected], index[decided], len(names)) for decided in found)
     return Confusion(output=name, classes=tuple(names), original=before, compressed=after)
 
 
@@ -143,8 +145,8 @@ def _confusions(outputs: Outputs) -> Iterator[Confusion]:
             continue
 
 
-def _counts(wanted: Array, decided: Array, classes: int) -> tuple[tuple[int, ...], ...]:
-    flat = np.bincount(wanted * classes + decided, minlength=classes * classes)
+def _counts(expected: Array, decided: Array, classes: int) -> tuple[tuple[int, ...], ...]:
+    flat = np.bincount(expected * classes + decided, minlength=classes * classes)
     return tuple(tuple(int(count) for count in row) for row in flat.reshape(classes, classes))
 
 

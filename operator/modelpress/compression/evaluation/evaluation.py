@@ -26,7 +26,7 @@ _BATCH_BYTES = 64 * 2**20
 _MAX_BATCH = 256
 
 
-class Model(Protocol):
+class CallableModel(Protocol):
     """Anything that predicts."""
 
     def call(self, inputs: Arrays) -> dict[str, Array]:
@@ -42,7 +42,7 @@ class Reference:
     outputs: Mapping[str, Array]
     batch: int
 
-    def compare(self, metric: Metric, model: Model, folder: Path, step: str) -> "Comparison":
+    def compare(self, metric: Metric, model: CallableModel, folder: Path, step: str) -> "Comparison":
         """Score another model on the same rows; its outputs are in the folder `folder`."""
         found = predict(model, self.data, folder, batch=self.batch, step=step)
         return Comparison(score(metric, self.data.labels, self.outputs, found), found)
@@ -56,7 +56,7 @@ class Comparison:
     outputs: Mapping[str, Array]
 
 
-def reference(model: Model, inputs: Sequence[TensorSpec], data: Dataset, folder: Path) -> Reference:
+def reference(model: CallableModel, inputs: Sequence[TensorSpec], data: Dataset, folder: Path) -> Reference:
     """Compute the outputs of the original; they are in the folder `folder`."""
     batch = batch_size(inputs, data)
     return Reference(data, predict(model, data, folder, batch=batch, step="evaluate the original"), batch)
@@ -70,7 +70,7 @@ def batch_size(inputs: Sequence[TensorSpec], data: Dataset) -> int:
     return max(1, min(_MAX_BATCH, _BATCH_BYTES // max(row, 1), data.rows))
 
 
-def predict(model: Model, data: Dataset, folder: Path, *, batch: int, step: str) -> dict[str, Array]:
+def predict(model: CallableModel, data: Dataset, folder: Path, *, batch: int, step: str) -> dict[str, Array]:
     """Return the outputs for all rows; the files are in the folder `folder`. The last batch is filled up.
 
     Raises InvalidData where an output does not have a row for each row of the input.

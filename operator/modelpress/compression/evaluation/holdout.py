@@ -22,25 +22,27 @@ Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Halves:
+class HoldoutSplit:
     """Two data sets without a common row."""
 
     choosing: Dataset
     judging: Dataset
 
 
-def split(data: Dataset, folder: Path) -> Halves:
+def split(data: Dataset, folder: Path) -> HoldoutSplit:
     """Draw the halves; an odd row is for judging. Raises InvalidData where there are too few rows."""
     if data.rows < 2 * LEAST:
         raise invalid(
             f"data.evaluation has {data.rows} rows; scheme Auto needs at least {2 * LEAST}: one half chooses,"
             " the other judges"
         )
-    choosing, judging = places(data.rows)
-    return Halves(subset(data, choosing, folder / "choosing"), subset(data, judging, folder / "judging"))
+    choosing, judging = split_indices(data.rows)
+    return HoldoutSplit(
+        subset(data, choosing, folder / "choosing"), subset(data, judging, folder / "judging")
+    )
 
 
-def places(rows: int) -> tuple[Rows, Rows]:
+def split_indices(rows: int) -> tuple[Rows, Rows]:
     """Return which rows choose and which judge, each in the order of the data."""
     order = np.random.default_rng(_SEED).permutation(rows)
     return np.sort(order[: rows // 2]), np.sort(order[rows // 2 :])

@@ -1,4 +1,4 @@
-"""Time of one call of the original and of the serving form.
+"""Time of one call of the original and of the serving format.
 
 Measured alternately, so that both meet the same noise. Must not import TensorFlow.
 """
@@ -10,12 +10,12 @@ from statistics import median
 
 import numpy as np
 
-from modelpress.compression.evaluation.evaluation import Model
+from modelpress.compression.evaluation.evaluation import CallableModel
 from modelpress.compression.report.document import Latency
 from modelpress.models.types import Array, Arrays, TensorSpec
 
 BATCHES = (1, 32)
-_SECONDS = 1.0  # for each batch size
+_SECONDS = 1.0  # seconds of timing for each batch size
 _CALLS = 200
 _LEAST = 5
 
@@ -31,11 +31,11 @@ class Timing:
 
     sample: Arrays
     batches: Sequence[int]
-    seconds: float = _SECONDS  # for each batch size
+    seconds: float = _SECONDS  # seconds of timing for each batch size
     fastest: bool = False
 
 
-def measure(original: Model, compressed: Model, timing: Timing) -> tuple[Latency, ...]:
+def measure(original: CallableModel, compressed: CallableModel, timing: Timing) -> tuple[Latency, ...]:
     """Return the times for each batch size."""
     return tuple(_measure(original, compressed, timing, batch) for batch in timing.batches)
 
@@ -54,7 +54,7 @@ def resized(sample: Arrays, rows: int) -> Mapping[str, Array]:
     }
 
 
-def _measure(original: Model, compressed: Model, timing: Timing, batch: int) -> Latency:
+def _measure(original: CallableModel, compressed: CallableModel, timing: Timing, batch: int) -> Latency:
     inputs = resized(timing.sample, batch)
     times: tuple[list[float], list[float]] = ([], [])
     for model in (original, compressed):

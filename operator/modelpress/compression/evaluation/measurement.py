@@ -1,4 +1,4 @@
-"""What the original answers on data.evaluation, and how a form compares with it.
+"""What the original answers on data.evaluation, and how a format compares with it.
 
 Must not import TensorFlow.
 """
@@ -10,7 +10,7 @@ from modelpress.api.spec import Evaluation
 from modelpress.compression.evaluation import details, evaluation, holdout, latency
 from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.compression.evaluation.evaluation import Reference
-from modelpress.compression.formats.base import Form, example
+from modelpress.compression.formats.base import Format, example
 from modelpress.compression.report.document import EvaluationReport
 from modelpress.models.types import Array, LoadedModel
 
@@ -30,7 +30,7 @@ def of_original(model: LoadedModel, data: Dataset, folder: Path, *, choose: bool
     """
     if not choose:
         return Measurement(evaluation.reference(model, model.inputs, data, folder / "predictions"))
-    both = holdout.split(data, folder / "halves")
+    both = holdout.split(data, folder / "holdout split")
     judging, choosing = (
         evaluation.reference(model, model.inputs, half, folder / "predictions" / name)
         for name, half in (("judging", both.judging), ("choosing", both.choosing))
@@ -46,9 +46,9 @@ def sample(model: LoadedModel, measured: Measurement | None) -> dict[str, Array]
     return dict(latency.resized(found.data.batch(0, min(found.batch, found.data.rows)), found.batch))
 
 
-def score(limits: Evaluation, form: Form, measured: Measurement, folder: Path) -> EvaluationReport:
-    """Score a form on the rows that judge; its outputs are in the folder `folder`."""
-    wanted = measured.judging
-    found = wanted.compare(limits.metric, form.model, folder, "evaluate the result")
-    outputs = details.Outputs(wanted.data.labels, wanted.outputs, found.outputs)
+def score(limits: Evaluation, format: Format, measured: Measurement, folder: Path) -> EvaluationReport:
+    """Score a format on the rows that judge; its outputs are in the folder `folder`."""
+    reference = measured.judging
+    found = reference.compare(limits.metric, format.model, folder, "evaluate the result")
+    outputs = details.Outputs(reference.data.labels, reference.outputs, found.outputs)
     return details.complete(found.scores, limits, outputs)

@@ -9,7 +9,7 @@ import numpy as np
 from modelpress.compression.evaluation.intervals import Rows
 from modelpress.models.types import Array
 
-LOWEST = -9999.0  # of R2, which has no lower bound, and the score of outputs that are no numbers
+LOWEST = -9999.0  # stands for any lower R2, and for the score of outputs that are no numbers
 _CHUNK = 4096  # rows that are computed at once
 
 
@@ -30,10 +30,10 @@ def label_decisions(labels: Array, shape: tuple[int, ...]) -> Array:
     if several and labels.shape == shape:
         return np.asarray(np.argmax(labels, axis=-1))
     classes = shape[-1] if several else 2
-    wanted = shape[:-1] if len(shape) > 1 else shape
-    flat = _last_dropped(labels) if labels.shape == (*wanted, 1) else labels
-    if flat.shape != wanted:
-        raise ValueError(f"labels have shape {labels.shape}, the outputs' decisions have {wanted}")
+    expected = shape[:-1] if len(shape) > 1 else shape
+    flat = _last_dropped(labels) if labels.shape == (*expected, 1) else labels
+    if flat.shape != expected:
+        raise ValueError(f"labels have shape {labels.shape}, the outputs' decisions have {expected}")
     whole = flat.astype(np.int64)
     if flat.dtype.kind == "f" and not np.array_equal(whole, flat):
         raise ValueError("labels are no whole numbers")
@@ -44,9 +44,9 @@ def label_decisions(labels: Array, shape: tuple[int, ...]) -> Array:
     return whole
 
 
-def agreement(wanted: Array, found: Array) -> Rows:
+def agreement(expected: Array, found: Array) -> Rows:
     """Return for each row the share of positions where two arrays of decisions are equal."""
-    equal = (wanted == found).reshape(len(wanted), -1)
+    equal = (expected == found).reshape(len(expected), -1)
     return np.asarray(100.0 * equal.mean(axis=1, dtype=np.float64))
 
 
@@ -85,9 +85,9 @@ def r2_rows(labels: Array, outputs: Array) -> Rows:
     size = _row_size(outputs)
     if len(labels) != len(outputs) or _row_size(labels) != size:
         raise ValueError(f"labels have shape {labels.shape}, the outputs {outputs.shape}")
-    wanted = np.asarray(labels, dtype=np.float64).reshape(-1, size)
-    errors = (wanted - np.asarray(outputs, dtype=np.float64).reshape(-1, size)) ** 2
-    spread = (wanted - wanted.mean(axis=0)) ** 2
+    expected = np.asarray(labels, dtype=np.float64).reshape(-1, size)
+    errors = (expected - np.asarray(outputs, dtype=np.float64).reshape(-1, size)) ** 2
+    spread = (expected - expected.mean(axis=0)) ** 2
     error, total = errors.mean(axis=0), spread.mean(axis=0)
     varies = total > 0
     scale = np.where(varies, total, 1.0)

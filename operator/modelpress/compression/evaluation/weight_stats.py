@@ -44,7 +44,7 @@ def compared(
 
 
 def own_values(weights: Sequence[Weight]) -> Iterator[tuple[str, Array]]:
-    """Yield the kernels and embeddings as they are: a form that is not quantized computes with them."""
+    """Yield the kernels and embeddings as they are: a format that is not quantized computes with them."""
     for weight in weights:
         if weight.role in _SHOWN:
             yield weight.name, weight.read()

@@ -1,7 +1,7 @@
-"""A serving form: what is stored for the workers of one type of devices, and can be run and measured here.
+"""A serving format: what is stored for the workers of one type of devices, and can be run and measured here.
 
-What makes forms is behind protocols, so that the pipeline and the search for a scheme are the same for every
-type of devices. Must not import TensorFlow.
+What makes formats is behind protocols, so that the pipeline and the search for a scheme are the same for
+every type of devices. Must not import TensorFlow.
 """
 
 import shutil
@@ -12,10 +12,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.artifacts import manifest
 from modelpress.compression.evaluation import metrics
-from modelpress.compression.evaluation.evaluation import Model
+from modelpress.compression.evaluation.evaluation import CallableModel
 from modelpress.compression.formats.calibration import Calibration
 from modelpress.compression.report.document import PassReport
 from modelpress.models.types import Array, Arrays, LoadedModel, TensorSpec, unsupported
@@ -26,13 +26,13 @@ _OUTLIER = 30  # times the tolerance, for a single value
 
 
 @dataclass(frozen=True)
-class Form:
+class Format:
     """Files of a folder, and the model that they are, ready to run."""
 
     folder: Path
     files: tuple[str, ...]  # the first one is what a worker loads
-    model: Model
-    compute_dtype: manifest.ComputeDtype | None = None  # of a TensorFlow form
+    model: CallableModel
+    compute_dtype: manifest.ComputeDtype | None = None  # set for TensorFlow formats
 
     @property
     def path(self) -> Path:
@@ -51,7 +51,7 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Quantization:
+class QuantizationTask:
     """What to quantize to; `calibration` is for Int8Static."""
 
     scheme: Scheme
@@ -60,12 +60,12 @@ class Quantization:
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator of the float32 form with weights of its own, or several that share them."""
+    """An operator of the float32 format with weights of its own, or several that share them."""
 
     name: str
     kind: str
     scopes: tuple[str, ...]  # how a mixture is told which ones these are
-    bytes: int  # of the weights in float32
+    bytes: int  # its weights take so many in float32
 
     @property
     def dense(self) -> bool:
@@ -89,50 +89,50 @@ class Mixture:
         return found
 
 
-class Forms(Protocol):
-    """The forms of one model with the weights that it had when these were made."""
+class Formats(Protocol):
+    """The formats of one model with the weights that it had when these were made."""
 
     @property
-    def float32(self) -> Form:
-        """The form that computes the same as the model."""
+    def float32(self) -> Format:
+        """The format that computes the same as the model."""
         ...
 
-    def quantized(self, wanted: Quantization, folder: Path) -> tuple[Form, PassReport]:
-        """Make another form in the folder `folder`; return it with the report of the pass.
+    def quantized(self, desired: QuantizationTask, folder: Path) -> tuple[Format, PassReport]:
+        """Make another format in the folder `folder`; return it with the report of the pass.
 
         Raises UnsupportedModel where the scheme cannot be had for this model.
         """
         ...
 
-    def opened(self, folder: Path) -> Form:
+    def opened(self, folder: Path) -> Format:
         """Load again what `quantized` made in the folder `folder`: a search does not keep all it made."""
         ...
 
-    def values(self, form: Form, quantization: PassReport) -> Iterator[tuple[str, Array]]:
-        """Yield the values that a quantized form computes with, by the name of the weight."""
+    def values(self, format: Format, quantization: PassReport) -> Iterator[tuple[str, Array]]:
+        """Yield the values that a quantized format computes with, by the name of the weight."""
         ...
 
 
 @runtime_checkable
-class MixableForms(Forms, Protocol):
-    """Forms whose operators can have different schemes: an ability that not every type of devices has."""
+class MixedPrecisionFormats(Formats, Protocol):
+    """Formats whose operators can have different schemes: an ability that not every type of devices has."""
 
     @property
     def operators(self) -> tuple[Operator, ...]:
         """The operators that a mixture can name."""
         ...
 
-    def trial(self, mixture: Mixture, folder: Path) -> Form:
-        """Make a form for a measurement in the folder `folder`. Raises UnsupportedModel."""
+    def trial(self, mixture: Mixture, folder: Path) -> Format:
+        """Make a format for a measurement in the folder `folder`. Raises UnsupportedModel."""
         ...
 
-    def mixed(self, mixture: Mixture, folder: Path) -> tuple[Form, PassReport]:
-        """Make a form as `quantized` does; the mixture has a base."""
+    def mixed(self, mixture: Mixture, folder: Path) -> tuple[Format, PassReport]:
+        """Make a format as `quantized` does; the mixture has a base."""
         ...
 
 
-class Maker(Protocol):
-    """Makes the forms of one type of devices."""
+class FormatBackend(Protocol):
+    """Makes the formats of one type of devices."""
 
     @property
     def kind(self) -> manifest.Form:
@@ -140,31 +140,26 @@ class Maker(Protocol):
         ...
 
     @property
-    def schemes(self) -> tuple[Scheme, ...]:
-        """The schemes that they can have, in the order in which a search tries them."""
-        ...
-
-    @property
     def measured_on(self) -> str:
-        """What computes when forms are called in this process; the report says it of latencies."""
+        """What computes when formats are called in this process; the report says it of latencies."""
         ...
 
     @property
     def times_hold(self) -> bool:
-        """Whether forms compared by time here compare in the same way on the workers' devices."""
+        """Whether formats compared by time here compare in the same way on the workers' devices."""
         ...
 
-    def forms(self, model: LoadedModel, sample: Arrays, folder: Path) -> Forms:
-        """Make the float32 form of a model in the folder `folder`, and check it on `sample`.
+    def formats(self, model: LoadedModel, sample: Arrays, folder: Path) -> Formats:
+        """Make the float32 format of a model in the folder `folder`, and check it on `sample`.
 
         Raises UnsupportedModel where that is impossible, or where it computes something else.
         """
         ...
 
 
-def check_numbers(form: Form, sample: Arrays) -> None:
-    """Refuse a form whose outputs are no numbers: without evaluation no gate would see it."""
-    for name, values in form.model.call(sample).items():
+def check_numbers(format: Format, sample: Arrays) -> None:
+    """Refuse a format whose outputs are no numbers: without evaluation no gate would see it."""
+    for name, values in format.model.call(sample).items():
         if metrics.rows_without_numbers(values):
             raise unsupported(
                 f"the compressed model's output {name} is NaN or infinite; choose another scheme"
@@ -179,14 +174,14 @@ def example(inputs: tuple[TensorSpec, ...]) -> dict[str, Array]:
     return {spec.name: _values(random, spec, rows) for spec in inputs}
 
 
-def check_equal(wanted: Arrays, found: Arrays, tolerance: float) -> None:
-    """Compare outputs of a model with those of its float32 form; raises UnsupportedModel.
+def check_equal(expected: Arrays, found: Arrays, tolerance: float) -> None:
+    """Compare outputs of a model with those of its float32 format; raises UnsupportedModel.
 
     `tolerance` is relative to the largest output, at least to 1, and bounds the root mean square of the
     differences; single values may differ by thirty times as much: sums in another order and a logarithm of a
     number near 0 do that in float32 (measured: 1.1e-3 in a model of sounds). Integers must be equal.
     """
-    for name, values in wanted.items():
+    for name, values in expected.items():
         _check_equal(name, values, found[name], tolerance)
 
 
@@ -197,18 +192,18 @@ def _values(random: np.random.Generator, spec: TensorSpec, rows: int) -> Array:
     return random.integers(0, 2, shape).astype(spec.dtype)
 
 
-def _check_equal(name: str, wanted: Array, found: Array, tolerance: float) -> None:
-    if wanted.shape != found.shape:
-        raise unsupported(f"output {name} has shape {wanted.shape}, after the conversion {found.shape}")
-    if wanted.dtype.kind != "f":
-        if not np.array_equal(wanted, found):
+def _check_equal(name: str, expected: Array, found: Array, tolerance: float) -> None:
+    if expected.shape != found.shape:
+        raise unsupported(f"output {name} has shape {expected.shape}, after the conversion {found.shape}")
+    if expected.dtype.kind != "f":
+        if not np.array_equal(expected, found):
             raise unsupported(f"output {name} changed in the conversion to float32")
         return
-    finite = np.abs(wanted[np.isfinite(wanted)])
+    finite = np.abs(expected[np.isfinite(expected)])
     allowed = tolerance * max(1.0, float(finite.max(initial=0)))
     with np.errstate(invalid="ignore"):  # the difference of equal infinities is no number
-        differences = np.abs(wanted.astype(np.float64) - found.astype(np.float64))
+        differences = np.abs(expected.astype(np.float64) - found.astype(np.float64))
     mean = np.sqrt(np.square(differences[np.isfinite(differences)]).sum() / max(1, differences.size))
-    if mean > allowed or not np.allclose(wanted, found, rtol=0, atol=_OUTLIER * allowed, equal_nan=True):
+    if mean > allowed or not np.allclose(expected, found, rtol=0, atol=_OUTLIER * allowed, equal_nan=True):
         difference = float(np.nanmax(differences))
         raise unsupported(f"output {name} differs by {difference:.3g} after the conversion to float32")

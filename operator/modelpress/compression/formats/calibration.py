@@ -22,8 +22,8 @@ class Calibration:
     """An .npz file with the arrays "0", "1", ... in the order of the model's inputs."""
 
     path: Path
-    rows: int  # in the file
-    of: int  # in data.calibration
+    rows: int  # rows in the file
+    of: int  # rows in data.calibration
     batch: int  # rows of one call
 
     def describe(self) -> str:
@@ -42,11 +42,11 @@ def prepare(data: Dataset, path: Path) -> Calibration:
         raise invalid(f"data.calibration has {data.rows} rows, fewer than the model's batch of {fixed}")
     chosen = np.sort(np.random.default_rng(0).choice(data.rows, rows, replace=False))
     arrays = {}
-    for place, spec in enumerate(data.specs):
+    for index, spec in enumerate(data.specs):
         array = np.asarray(data.inputs[spec.name][chosen], dtype=spec.dtype)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise invalid(f"data.calibration, input {spec.name}: some values are NaN or infinite")
-        arrays[str(place)] = array
+        arrays[str(index)] = array
     np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its option
     return Calibration(path, rows, data.rows, fixed or _BATCH)
 

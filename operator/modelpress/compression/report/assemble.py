@@ -13,7 +13,7 @@ from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts.digests import file_sha256
 from modelpress.artifacts.manifest import REPORT_FILE, ArtifactManifest, PassSummary, TensorSpec
 from modelpress.compression.evaluation import details
-from modelpress.compression.formats.base import Form
+from modelpress.compression.formats.base import Format
 from modelpress.compression.formats.litert import quantize
 from modelpress.compression.report import document as report
 from modelpress.compression.report import layer_sizes
@@ -22,9 +22,9 @@ from modelpress.models.types import LoadedModel
 from modelpress.models.types import TensorSpec as ModelTensorSpec
 
 
-def source(model: LoadedModel, file: Path, digest: str) -> report.Source:
+def source(model: LoadedModel, file: Path, digest: str) -> report.SourceReport:
     """Return what the report says of the original; `digest` is that of the file, sha256:..."""
-    return report.Source(
+    return report.SourceReport(
         file=file.name,
         kind=model.kind.value,
         digest=digest,
@@ -35,9 +35,9 @@ def source(model: LoadedModel, file: Path, digest: str) -> report.Source:
 
 
 def layers(
-    original: report.Source, model: LoadedModel, passes: Sequence[PassReport], sizes: report.Sizes
+    original: report.SourceReport, model: LoadedModel, passes: Sequence[PassReport], sizes: report.Sizes
 ) -> tuple[report.LayerSize, ...]:
-    """Return where the bytes are, in the original and in the form of the changed `model`."""
+    """Return where the bytes are, in the original and in the format of the changed `model`."""
     served = layer_sizes.served_tensors(_weights(model), quantization(passes))
     return layer_sizes.of(original.weights, served, sizes.original_bytes, sizes.compressed_bytes)
 
@@ -47,7 +47,7 @@ def quantization(passes: Sequence[PassReport]) -> PassReport | None:
     return next((step for step in passes if step.name == quantize.NAME), None)
 
 
-def sizes(before: int, float32: Form, served: Form) -> report.Sizes:
+def sizes(before: int, float32: Format, served: Format) -> report.Sizes:
     """Return how much smaller `served` is than the `before` bytes of the original's weights."""
     return report.Sizes(
         original_bytes=before,
@@ -91,16 +91,17 @@ def versions() -> dict[str, str]:
     return {**{name: version(name) for name in names}, "tensorflow": tf.__version__}
 
 
-def manifest(request: JobRequest, made: Report, form: Form, kind: manifests.Form) -> ArtifactManifest:
-    """Return the manifest of an artifact whose files, report.json among them, are those of `form`."""
-    files = (*form.files, REPORT_FILE)
+def manifest(request: JobRequest, made: Report, format: Format, kind: manifests.Form) -> ArtifactManifest:
+    """Return the manifest of an artifact whose files, report.json among them, are those of `format`."""
+    files = (*format.files, REPORT_FILE)
     return ArtifactManifest(
         form=kind,
-        model_file=form.files[0],
-        compute_dtype=form.compute_dtype,
-        files={name: file_sha256(form.folder / name) for name in files},
+        model_file=format.files[0],
+        compute_dtype=format.compute_dtype,
+        files={name: file_sha256(format.folder / name) for name in files},
         inputs=made.source.inputs,
         outputs=made.source.outputs,
+        input_sizes=made.input_sizes,
         artifact_key=made.artifact_key,
         source_digest=made.source.digest,
         recipe_hash=request.recipe_hash,

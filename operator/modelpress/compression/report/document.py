@@ -14,12 +14,12 @@ from modelpress.api.contract import Scores
 from modelpress.api.errors import DataError, MissingError
 from modelpress.api.spec import Metric
 from modelpress.artifacts import documents
-from modelpress.artifacts.manifest import REPORT_FILE, TensorSpec
+from modelpress.artifacts.manifest import REPORT_FILE, InputSizes, TensorSpec
 
 SCHEMA_VERSION = 1
 
 
-class Formula(ApiModel):
+class FormulaReport(ApiModel):
     """x_q = round(x * scale + bias) of an integer tensor."""
 
     axis: int | None = Field(None, description="Axis of the channels; unset where one number holds for all.")
@@ -34,7 +34,7 @@ class Formula(ApiModel):
 class TensorReport(ApiModel):
     """What one pass did to one tensor."""
 
-    name: str = Field(description="Name in the model, or in the serving form where they cannot be matched.")
+    name: str = Field(description="Name in the model, or in the serving format where they cannot be matched.")
     role: str | None = Field(None, description="kernel, embedding, bias, normalization, statistics or other.")
     shape: tuple[int, ...] = Field(description="Its shape.")
     elements: int = Field(description="Number of elements.")
@@ -42,15 +42,15 @@ class TensorReport(ApiModel):
     skipped: str | None = Field(None, description="Why the pass left the tensor as it is.")
     bytes_before: int | None = Field(None, description="Bytes before the pass, where it changes them.")
     bytes_after: int | None = Field(None, description="Bytes after the pass.")
-    served_as: str | None = Field(None, description="Name in the serving form, where the pass makes it.")
+    served_as: str | None = Field(None, description="Name in the serving format, where the pass makes it.")
     facts: dict[str, float] = Field(default_factory=dict, description="Such as threshold and sparsity.")
-    formula: Formula | None = Field(None, description="Of integer tensors.")
+    formula: FormulaReport | None = Field(None, description="Of integer tensors.")
 
 
 class ActivationReport(ApiModel):
-    """A tensor that the serving form computes in integers: x_q = round(x * scale + bias)."""
+    """A tensor that the serving format computes in integers: x_q = round(x * scale + bias)."""
 
-    name: str = Field(description="Name in the serving form.")
+    name: str = Field(description="Name in the serving format.")
     scale: float = Field(description="One for the whole tensor.")
     bias: int = Field(description="Zero point.")
 
@@ -106,7 +106,7 @@ class WeightReport(ApiModel):
     bytes: int = Field(description="Its bytes as float32.")
 
 
-class Source(ApiModel):
+class SourceReport(ApiModel):
     """The original model."""
 
     file: str = Field(description="Name of the file or directory.")
@@ -122,7 +122,7 @@ class LayerSize(ApiModel):
 
     name: str = Field(description="Name of the layer, or what else takes bytes in brackets.")
     before: int = Field(description="Bytes of its weights in float32.")
-    after: int = Field(description="Bytes in the serving form.")
+    after: int = Field(description="Bytes in the serving format.")
 
 
 class TensorHistogram(ApiModel):
@@ -138,7 +138,7 @@ class TensorHistogram(ApiModel):
     after: tuple[int, ...] | None = Field(
         None,
         max_length=48,
-        description="Elements of the serving form; those beyond the range are in the outermost bins.",
+        description="Elements of the serving format; those beyond the range are in the outermost bins.",
     )
 
 
@@ -146,12 +146,12 @@ class Sizes(ApiModel):
     """How much smaller the model became."""
 
     original_bytes: int = Field(description="Bytes of the original weights in float32.")
-    float32_bytes: int = Field(description="Bytes of the original as a float32 serving form.")
-    compressed_bytes: int = Field(description="Bytes of the serving form.")
+    float32_bytes: int = Field(description="Bytes of the original as a float32 serving format.")
+    compressed_bytes: int = Field(description="Bytes of the serving format.")
     ratio: float = Field(description="originalBytes / compressedBytes.")
 
 
-Bounds = tuple[float, float]  # of a 95 % confidence interval
+Bounds = tuple[float, float]  # lower and upper end of a 95 % confidence interval
 
 
 class OutputScore(ApiModel):
@@ -159,7 +159,7 @@ class OutputScore(ApiModel):
 
     name: str = Field(description="The output.")
     original: float = Field(description="Score of the original.")
-    compressed: float = Field(description="Score of the serving form.")
+    compressed: float = Field(description="Score of the serving format.")
     compressed_interval: Bounds | None = Field(None, description="95 % interval of the compressed score.")
     drop_interval: Bounds | None = Field(None, description="95 % interval of the drop, paired by row.")
 
@@ -172,7 +172,7 @@ class MetricScores(ApiModel):
     original_interval: Bounds | None = Field(
         None, description="95 % interval; unset where the original is compared with itself."
     )
-    compressed: float = Field(description="Score of the serving form.")
+    compressed: float = Field(description="Score of the serving format.")
     compressed_interval: Bounds | None = Field(None, description="95 % interval of the compressed score.")
     drop: float = Field(description="Largest original - compressed of one output, in percentage points.")
     drop_interval: Bounds | None = Field(None, description="95 % interval of the drop, paired by row.")
@@ -195,10 +195,10 @@ class Confusion(ApiModel):
         max_length=25, description="The classes with most labels; `other` stands for all further ones."
     )
     original: tuple[tuple[int, ...], ...] = Field(description="Counts of the original.")
-    compressed: tuple[tuple[int, ...], ...] = Field(description="Counts of the serving form.")
+    compressed: tuple[tuple[int, ...], ...] = Field(description="Counts of the serving format.")
 
 
-class Limits(ApiModel):
+class LimitsReport(ApiModel):
     """Limits of the spec when the artifact was made; an artifact may be judged by others later."""
 
     min_score: str | None = Field(None, description="As in the spec.")
@@ -211,7 +211,7 @@ class EvaluationReport(MetricScores):
 
     rows: int = Field(description="Rows of the data.")
     invalid: str | None = Field(None, description="Why the compressed score does not count.")
-    limits: Limits | None = Field(None, description="The limits when the artifact was made.")
+    limits: LimitsReport | None = Field(None, description="The limits when the artifact was made.")
     others: tuple[MetricScores, ...] = Field(
         (), description="Scores of the other metrics; no limit is on them."
     )
@@ -223,19 +223,19 @@ class Latency(ApiModel):
     """Median time of one call on the machine that compressed, in microseconds; see `latency_of`."""
 
     batch: int = Field(description="Rows of the call.")
-    original: float = Field(description="The original as a float32 serving form.")
-    compressed: float = Field(description="The serving form.")
+    original: float = Field(description="The original as a float32 serving format.")
+    compressed: float = Field(description="The serving format.")
     speedup: float = Field(description="original / compressed.")
 
 
-class Candidate(ApiModel):
-    """A form that `scheme: Auto` tried, as it was measured on the half of the data that chooses."""
+class CandidateReport(ApiModel):
+    """A format that `scheme: Auto` tried, as it was measured on the half of the data that chooses."""
 
     name: str = Field(description="Such as Int8Dynamic.")
     parameters: dict[str, str] = Field(
         default_factory=dict, description="Its scheme, and for other schemes the operators that have them."
     )
-    bytes: int | None = Field(None, description="Of the form; unset where it could not be made.")
+    bytes: int | None = Field(None, description="Of the format; unset where it could not be made.")
     ratio: float | None = Field(None, description="originalBytes / bytes.")
     score: float | None = Field(None, description="In percent; unset where it was not measured.")
     score_interval: Bounds | None = Field(None, description="95 % interval of the score.")
@@ -254,7 +254,7 @@ class Candidate(ApiModel):
 class Sensitivity(ApiModel):
     """What quantizing some operators alone does to the outputs."""
 
-    operators: tuple[str, ...] = Field(description="Names in the float32 form, neighbours.")
+    operators: tuple[str, ...] = Field(description="Names in the float32 format, neighbours.")
     scheme: str = Field(description="What they were quantized to.")
     bytes: int = Field(description="Of their weights in float32.")
     damage: float | None = Field(
@@ -269,7 +269,7 @@ class SearchReport(ApiModel):
     budget: int = Field(description="The most candidates that are measured.")
     passed: bool = Field(description="Whether any candidate passes the limits on the rows that chose.")
     note: str = Field(description="What was chosen and why, in one sentence.")
-    candidates: tuple[Candidate, ...] = Field(description="In the order in which they were tried.")
+    candidates: tuple[CandidateReport, ...] = Field(description="In the order in which they were tried.")
     sensitivity: tuple[Sensitivity, ...] = Field(
         (), description="Those with most damage first; only where mixtures were tried."
     )
@@ -296,12 +296,15 @@ class Report(ApiModel):
     recipe_hash: str = Field(description="As in the request.")
     artifact_key: str = Field(description="Hash of contents, recipe and compressor version.")
     versions: dict[str, str] = Field(description="Of ModelPress and of the libraries that did the work.")
-    source: Source = Field(description="The original model.")
+    source: SourceReport = Field(description="The original model.")
     sizes: Sizes = Field(description="How much smaller it became.")
     passes: tuple[PassReport, ...] = Field(description="What was done, in order.")
     evaluation: EvaluationReport | None = Field(None, description="Unset without evaluation.")
     latency: tuple[Latency, ...] = Field((), description="For batches of 1 and 32 rows.")
     latency_of: str | None = Field(None, description="What computed while latency was measured.")
+    input_sizes: InputSizes | None = Field(
+        None, description="Of inputs with a free size beside the batch: what longer ones take."
+    )
     search: SearchReport | None = Field(None, description="With scheme Auto: all candidates.")
     layers: tuple[LayerSize, ...] = Field((), description="Where the bytes are, before and after.")
     histograms: tuple[TensorHistogram, ...] = Field(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from modelpress.compression.report.document import LayerSize, PassReport, WeightReport
 
-CONSTANTS = "(constants)"  # of the original's graph, or made by the converter
+CONSTANTS = "(constants)"  # constants of the original's graph, or made by the converter
 STRUCTURE = "(file structure)"  # operators, names, scales: what no tensor accounts for
 _NUMBERED = re.compile(r".*_(\d+)")
 _SEPARATORS = re.compile(r"[/;:]")
@@ -17,7 +17,7 @@ def of(
 ) -> tuple[LayerSize, ...]:
     """Return the layers in the model's order; both columns add up to `original` and `compressed` bytes.
 
-    `weights` are those of the original, `served` the names and bytes of the tensors of the serving form. A
+    `weights` are those of the original, `served` the names and bytes of the tensors of the serving format. A
     tensor whose name is none of the weights' belongs to the layer that its name contains.
     """
     layers = {weight.name: layer_of(weight.name) for weight in weights}
@@ -38,7 +38,7 @@ def of(
 
 
 def served_tensors(weights: Iterable[WeightReport], quantization: PassReport | None) -> list[tuple[str, int]]:
-    """Return names and bytes of the serving form's tensors; those of the weights without quantization."""
+    """Return names and bytes of the serving format's tensors; those of the weights without quantization."""
     if quantization is None:
         return [(weight.name, weight.bytes) for weight in weights]
     return [(tensor.name, tensor.bytes_after) for tensor in quantization.tensors if tensor.bytes_after]

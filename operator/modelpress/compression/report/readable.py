@@ -1,5 +1,8 @@
 """Numbers as a person reads them. Pure."""
 
+from collections.abc import Sequence
+
+from modelpress.artifacts.manifest import Shapes, TensorSpec
 from modelpress.compression.report.document import Bounds
 
 
@@ -32,6 +35,12 @@ def duration(microseconds: float) -> str:
         if microseconds >= 100
         else f"{microseconds:.1f} \N{MICRO SIGN}s"
     )
+
+
+def shapes_text(inputs: Sequence[TensorSpec], shapes: Shapes) -> str:
+    """Return the shapes of a row of those inputs that have free sizes: tokens [128]."""
+    named = zip(inputs, shapes, strict=True)
+    return ", ".join(f"{spec.name} {list(shape)}" for spec, shape in named if -1 in spec.shape[1:])
 
 
 def bounds_text(bounds: Bounds | None, *, signed: bool = False) -> str:

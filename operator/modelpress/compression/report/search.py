@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from modelpress.compression.report.document import Candidate, Report, SearchReport, Sensitivity
+from modelpress.compression.report.document import CandidateReport, Report, SearchReport, Sensitivity
 from modelpress.compression.report.html.elements import Element, tag
 from modelpress.compression.report.html.scatter import Point, scatter
 from modelpress.compression.report.html.tables import figure, row_of, table
 from modelpress.compression.report.readable import bounds_text, percent, points, size
 
-MAX_OPERATORS = 6  # of a candidate or a ranking that are named; report.json has all of them
+MAX_OPERATORS = 6  # operators that a candidate or ranking names; report.json has all
 
 
 def asked(report: Report) -> str:
@@ -57,7 +57,7 @@ def section(search: SearchReport) -> Element:
         )
         for number, item in enumerate(search.candidates, 1)
     ]
-    headings = ("", "Candidate", "Bytes", "Smaller", "Score", "Drop", *(f"Batch {n}" for n in batches))
+    headings = ("", "CandidateReport", "Bytes", "Smaller", "Score", "Drop", *(f"Batch {n}" for n in batches))
     listed = table((*headings, "Drop, 95 %"), rows, right_from=2)
     hint = (
         f"Measured on {search.rows:,} rows of data.evaluation, which are not those of the scores above."
@@ -84,7 +84,7 @@ def _batches(search: SearchReport) -> tuple[int, ...]:
     return tuple(dict.fromkeys(time.batch for item in search.candidates for time in item.latency))
 
 
-def _cells(item: Candidate, batches: Sequence[int]) -> tuple[str, ...]:
+def _cells(item: CandidateReport, batches: Sequence[int]) -> tuple[str, ...]:
     speeds = {time.batch: f"{time.speedup:.2f}x" for time in item.latency}
     return (
         "" if item.bytes is None else size(item.bytes),
@@ -95,13 +95,13 @@ def _cells(item: Candidate, batches: Sequence[int]) -> tuple[str, ...]:
     )
 
 
-def _why(item: Candidate) -> str:
+def _why(item: CandidateReport) -> str:
     if not item.chosen:
         return item.why_not or ""
     return "chosen" if item.passed else "chosen: the closest to the limits"
 
 
-def _named(item: Candidate) -> Element:
+def _named(item: CandidateReport) -> Element:
     """Return the name, what was done with it, and the operators with another scheme, below each other."""
     exceptions = (
         tag("div", f"{key}: ", tag("code", _few(value)), class_="foot")

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modelpress.api.text import printable
+from modelpress.artifacts.manifest import InputSizes, TensorSpec
 from modelpress.compression.report import search as report_search
 from modelpress.compression.report.document import (
     Bounds,
@@ -18,7 +19,7 @@ from modelpress.compression.report.document import (
     TensorReport,
     TrainingReport,
 )
-from modelpress.compression.report.readable import bounds_text, percent, points, size
+from modelpress.compression.report.readable import bounds_text, percent, points, shapes_text, size
 
 
 def render(report: Report) -> RenderableType:
@@ -28,6 +29,8 @@ def render(report: Report) -> RenderableType:
         parts.append(_scores(report.evaluation))
     if report.latency:
         parts.append(_latency(report))
+    if report.input_sizes:
+        parts.append(_input_sizes(report.source.inputs, report.input_sizes))
     if report.search:
         parts.append(report_search.text(report.search))
     if report.layers:
@@ -73,7 +76,7 @@ def _summary(report: Report) -> Table:
         ),
         ("scheme", report_search.asked(report)),
         ("weights in float32", f"{sizes.original_bytes:,} bytes"),
-        ("serving form", f"{sizes.compressed_bytes:,} bytes, {sizes.ratio:.2f}x smaller"),
+        ("serving format", f"{sizes.compressed_bytes:,} bytes, {sizes.ratio:.2f}x smaller"),
     )
     for name, value in rows:
         table.add_row(name, Text(value))
@@ -126,7 +129,7 @@ def _not_measured(scores: EvaluationReport) -> Text | None:
 
 def _layers(report: Report) -> Table:
     table = Table(title="Bytes by layer", title_justify="left")
-    for column in ("layer", "float32", "serving form", "smaller"):
+    for column in ("layer", "float32", "serving format", "smaller"):
         table.add_column(column, justify="left" if column == "layer" else "right")
     for layer in report.layers:
         ratio = f"{layer.before / layer.after:.2f}x" if layer.before and layer.after else ""
@@ -137,12 +140,21 @@ def _layers(report: Report) -> Table:
 def _latency(report: Report) -> Table:
     title = "Latency of one call (median)" + (f", {report.latency_of}" if report.latency_of else "")
     table = Table(title=title, title_justify="left")
-    for column in ("batch", "float32", "serving form", "speed"):
+    for column in ("batch", "float32", "serving format", "speed"):
         table.add_column(column, justify="right")
     for item in report.latency:
         table.add_row(
             str(item.batch), f"{item.original:,.1f} us", f"{item.compressed:,.1f} us", f"{item.speedup:.2f}x"
         )
+    return table
+
+
+def _input_sizes(inputs: Sequence[TensorSpec], sizes: InputSizes) -> Table:
+    table = Table(title="Memory of one row by the size of its inputs", title_justify="left")
+    table.add_column("inputs")
+    table.add_column("memory", justify="right")
+    for step in sizes.memory:
+        table.add_row(shapes_text(inputs, step.shapes), size(step.bytes))
     return table
 
 

@@ -1,19 +1,11 @@
-"""From calls on grpcio's threads to the event loop and back: every call is counted, whatever becomes of it.
-
-A call is read as a stream of one message, so that it is known while its message has not come: a thread waits
-for that, and calls whose message does not come are ended. An inference is decoded on its thread, and answered
-by the loop.
-"""
+"""Calls of gRPC in the event loop, from metadata to status: every call is counted, whatever becomes of it."""
 
 import asyncio
 import logging
-import math
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote
 
 import grpc
@@ -23,251 +15,192 @@ from modelpress.serving.errors import (
     DeadlineExceeded,
     InternalError,
     RequestError,
-    TooSlow,
-    Unavailable,
     Unimplemented,
 )
 from modelpress.serving.exchange import RequestContext
+from modelpress.serving.grpc.arrivals import Arrivals, Context, worker_ends
 from modelpress.serving.grpc.status import MAX_DETAILS, code_of
 from modelpress.serving.observability.access_log import Caller, facts
-from modelpress.serving.protocols.base import Call, Encoded, InferenceProtocol
+from modelpress.serving.protocols.base import Encoded, InferenceProtocol
 from modelpress.serving.protocols.json_tensors import echo
 from modelpress.serving.service import Service
 
-NAME = "grpc"  # of calls that are no inference, in metrics
-_INFERENCES = 64  # that are read, decoded or computed at a time; more wait for a thread
+NAME = "grpc"  # in metrics, of calls that are no inference
+# Messages that arrive or are decoded at a time; health answers while those of inferences take all slots
+_INFERENCES = 64
 _PAGES = 8
 _STREAMS = 4
-_SLOW_SECONDS = 0.5  # for which a message may be waited for even where others need the thread
+# grpcio takes calls one after the other, each in about so many turns of the loop: without a wait every batch
+# has one call, however many there are
+_GATHERING_TURNS = 12
 
-Context = Any  # grpc.ServicerContext
-Requests = Iterator[bytes]
+T = TypeVar("T")
 Page = Callable[[bytes], bytes]  # from a serialized request to a serialized answer; raises RequestError
+Stream = Callable[[Context], Awaitable[None]]  # writes its answers; raises RequestError
 
 logger = logging.getLogger(__name__)
 
 
-class Threads(ThreadPoolExecutor):
-    """Threads for one kind of calls. Half of them may wait for a message for longer than half a second."""
-
-    def __init__(self, size: int, name: str) -> None:
-        super().__init__(size, name)
-        self._most_slow = size // 2
-        self.arriving: dict[Context, float] = {}  # calls whose message is waited for, and since when
-
-    def late(self, now: float, seconds: float) -> list[Context]:
-        """Return the calls whose message takes longer than `seconds`, or longer than others can wait."""
-        arriving = list(self.arriving.items())
-        crowd = arriving[: max(0, len(arriving) - self._most_slow)]  # the oldest come first
-        crowded = [context for context, since in crowd if now - since > _SLOW_SECONDS]
-        return crowded + [context for context, since in arriving[len(crowded) :] if now - since > seconds]
-
-
-class _Pending:
-    """An inference between its thread, which waits, and the loop."""
-
-    __slots__ = ("_begun", "_caller", "_decoded", "_done", "_protocol", "_request", "answer")
-
-    def __init__(
-        self, protocol: InferenceProtocol, caller: Caller | None, begun: float, decoded: Call
-    ) -> None:
-        self._protocol = protocol
-        self._caller = caller
-        self._begun = begun
-        self._decoded = decoded
-        self._request: RequestContext | None = None
-        self._done = threading.Lock()
-        self._done.acquire()
-        self.answer: Encoded | RequestError | None = None  # None: the caller has left
-
-    def wait(self) -> Encoded | RequestError | None:
-        """Return the answer, on the thread of the call."""
-        self._done.acquire()
-        return self.answer
-
-    def submit(self, service: Service) -> None:
-        """Queue the request. In the loop."""
-        self._request = RequestContext(service, self._protocol, self._caller, self._reply)
-        self._request.begun = self._begun
-        self._request.submit(self._decoded)
-
-    def leave(self, status: int) -> None:
-        """Forget the request of a caller that has left. In the loop."""
-        if self.answer is None and self._request is not None:
-            self._end(status)
-
-    def _reply(self, answer: Encoded | RequestError) -> None:
-        self.answer = answer
-        if isinstance(answer, RequestError):
-            self._end(answer.status)
-            return
-        if self._caller is not None:
-            self._caller.sent = sum(map(len, answer.parts))
-        self._end(200)
-
-    def _end(self, status: int) -> None:
-        assert self._request is not None
-        if not self._request.ended:
-            self._request.end(status)
-            self._done.release()
-
-
 class Calls:
-    """All calls of a worker."""
+    """All calls of a worker. Used from the event loop only."""
 
     def __init__(self, service: Service, timeout_seconds: float) -> None:
         """Count calls of `service`; messages that take longer than `timeout_seconds` are not waited for."""
         self._service = service
         self._timeout_seconds = timeout_seconds
         self._loop = asyncio.get_running_loop()
-        self.ending = False  # calls are refused
-        self.inferences = Threads(_INFERENCES, "grpc")
-        self.pages = Threads(_PAGES, "grpc-pages")  # health answers while all inferences wait
-        self.streams = Threads(_STREAMS, "grpc-streams")
-        self._kinds = (self.inferences, self.pages, self.streams)
-        self._late: set[Context] = set()
-        self._open: set[Context] = set()  # that stream answers
+        self._inferences = Arrivals(_INFERENCES)
+        self._pages = Arrivals(_PAGES)
+        self.streams = Arrivals(_STREAMS)
+        self._open: set[asyncio.Task[Any]] = set()  # of calls whose answers are a stream
+        self._ending = False
+        self._arrived: list[tuple[RequestContext, bytes]] = []
 
     def infer(self, path: str, protocol: Callable[[], InferenceProtocol]) -> grpc.RpcMethodHandler:
         """Return the handler of an inference; `protocol` raises Unavailable where there is no model yet."""
-        return grpc.stream_unary_rpc_method_handler(partial(self._infer, path, protocol))
+
+        async def answer(_: Any, context: Context) -> bytes:
+            try:
+                codec = protocol()
+            except RequestError as error:
+                return await self._refuse(path, error, context)
+            return await self._infer(codec, self._caller(path, context), context)
+
+        return grpc.stream_unary_rpc_method_handler(answer)
 
     def page(self, path: str, page: Page) -> grpc.RpcMethodHandler:
         """Return the handler of a method that needs no model's computation."""
-        return self._handler(partial(self._page, path, page))
+
+        async def answer(_: Any, context: Context) -> bytes:
+            return await self._answer(path, partial(self._page, page), context)
+
+        return grpc.stream_unary_rpc_method_handler(answer)
+
+    def stream(self, path: str, stream: Stream, serialize: Callable[[Any], bytes]) -> grpc.RpcMethodHandler:
+        """Return the handler of a method whose answers are a stream of messages."""
+
+        async def answer(_: Any, context: Context) -> None:
+            await self._answer(path, partial(self._stream, stream), context, left=200)  # the usual end
+
+        return grpc.stream_stream_rpc_method_handler(answer, response_serializer=serialize)
 
     def unknown(self, path: str) -> grpc.RpcMethodHandler:
         """Return the handler of a method that does not exist."""
 
-        def refuse(_: Requests, context: Context) -> bytes:
-            error = Unimplemented(f"no such method: {echo(path)}")
-            self._refuse(error, NAME, self._caller(path, context), time.perf_counter(), context)
+        async def answer(_: Any, context: Context) -> bytes:
+            return await self._refuse(path, Unimplemented(f"no such method: {echo(path)}"), context)
 
-        return self._handler(refuse)
+        return grpc.stream_unary_rpc_method_handler(answer)
 
-    def _handler(self, behaviour: Any) -> grpc.RpcMethodHandler:
-        behaviour.experimental_thread_pool = self.pages
-        return grpc.stream_unary_rpc_method_handler(behaviour)
+    def check(self) -> None:
+        """End calls whose message takes too long."""
+        for arrivals in (self._inferences, self._pages, self.streams):
+            arrivals.check(self._loop.time(), self._timeout_seconds)
 
-    def check(self, now: float) -> None:
-        """End calls whose message takes too long; `now` is time.monotonic(). In the loop."""
-        for threads in self._kinds:
-            for context in threads.late(now, self._timeout_seconds):
-                self._late.add(context)
-                context.cancel()
+    def end(self) -> None:
+        """Take no more calls, and end those that would not end by themselves: streams, and late messages."""
+        self._ending = True
+        self._inferences.end()
+        self._pages.end()
+        for task in self._open:
+            task.cancel()
 
-    def end_unanswerable(self) -> None:
-        """End the calls that would not end by themselves: streams, and those whose message is waited for."""
-        for threads in self._kinds:
-            for context in threads.late(math.inf, 0):
-                context.cancel()
-        for context in list(self._open):
-            context.cancel()
+    async def _infer(self, codec: InferenceProtocol, caller: Caller | None, context: Context) -> bytes:
+        answered: asyncio.Future[Encoded | RequestError] = self._loop.create_future()
 
-    def close(self) -> None:
-        """Let the threads end."""
-        for threads in self._kinds:
-            threads.shutdown(wait=False)
+        def reply(answer: Encoded | RequestError) -> None:
+            if not answered.done():  # the caller is leaving in this turn of the loop
+                answered.set_result(answer)
 
-    def message(self, requests: Requests, context: Context, threads: Threads) -> bytes | None:
-        """Return a call's next message, None at its end. Raises TooSlow, or grpc.RpcError if cancelled."""
-        threads.arriving[context] = time.monotonic()
+        request = RequestContext(self._service, codec, caller, reply)
+        answer: Encoded | RequestError
         try:
-            message = next(requests, None)
-        except grpc.RpcError:
-            if context not in self._late:
-                raise
-            message = None
-        finally:
-            del threads.arriving[context]
-        if context in self._late:
-            self._late.discard(context)
-            raise TooSlow("the message did not arrive in time")
-        return message
-
-    def opened(self, path: str, context: Context) -> None:
-        """Note a call that streams answers; it is counted when it ends."""
-        begun, caller = time.perf_counter(), self._caller(path, context)
-
-        def over() -> None:
-            self._open.discard(context)
-            self._count(NAME, 200 if context.code() is None else 400, caller, begun)
-
-        self._open.add(context)
-        if not context.add_callback(over):
-            over()
-
-    def _infer(
-        self, path: str, protocol: Callable[[], InferenceProtocol], requests: Requests, context: Context
-    ) -> bytes:
-        begun, caller, name = time.perf_counter(), self._caller(path, context), NAME
-        answer: Encoded | RequestError | None
-        try:
-            codec = protocol()
-            name = codec.name
-            decoded = codec.decode(self._only(requests, context, self.inferences))
-        except RequestError as error:
-            self._refuse(error, name, caller, begun, context)
-        except grpc.RpcError:
-            self._count(name, CLIENT_CLOSED_REQUEST, caller, begun)
+            self._gather(request, await self._inferences.only(context))
+            answer = await answered
+        except asyncio.CancelledError:
+            request.end(_left(context))
             raise
-        except Exception:
-            self._refuse(_fault(caller), name, caller, begun, context)
-        pending = _Pending(codec, caller, begun, decoded)
-        del decoded
-        self._later(pending.submit, self._service)
-        if not context.add_callback(lambda: self._left(pending, context)):
-            self._left(pending, context)
-        answer = pending.wait()
+        except RequestError as error:
+            answer = error
         _trace(caller, context)
         if isinstance(answer, RequestError):
-            abort(answer, context)
-        return b"" if answer is None else b"".join(answer.parts)  # nobody hears the empty one
-
-    def _only(self, requests: Requests, context: Context, threads: Threads) -> bytes:
-        """Return a unary call's message. Raises Unimplemented where there is none, Unavailable at the end."""
-        message = self.message(requests, context, threads)
-        if message is None:
-            raise Unimplemented("the call has no message")
-        if self.ending:
-            raise Unavailable("this worker ends; ask another one")
+            request.end(answer.status)
+            return await _abort(answer, context)
+        message = b"".join(answer.parts)
+        if caller is not None:
+            caller.sent = len(message)
+        request.end(200)
         return message
 
-    def _left(self, pending: _Pending, context: Context) -> None:
-        """Take the end of a call: where it has no answer, its caller left, or its deadline passed."""
-        if pending.answer is None:
-            left = context.time_remaining()
-            late = left is not None and left <= 0
-            self._later(pending.leave, DeadlineExceeded.status if late else CLIENT_CLOSED_REQUEST)
+    def _gather(self, request: RequestContext, message: bytes) -> None:
+        """Decode a message some turns of the loop later, with those that come by then: they share a batch."""
+        self._arrived.append((request, message))
+        if len(self._arrived) == 1:
+            self._take_arrived(_GATHERING_TURNS)
 
-    def _page(self, path: str, page: Page, requests: Requests, context: Context) -> bytes:
+    def _take_arrived(self, turns: int) -> None:
+        if turns:
+            self._loop.call_soon(self._take_arrived, turns - 1)
+            return
+        arrived, self._arrived = self._arrived, []
+        for request, message in arrived:
+            request.receive(message, None, None, self._inferences.release)
+
+    async def _answer(
+        self, path: str, work: Callable[[Context], Awaitable[T]], context: Context, left: int | None = None
+    ) -> T:
+        """Answer a call that is no inference, and count it; where its caller leaves, as `left` if given."""
         begun, caller = time.perf_counter(), self._caller(path, context)
         try:
-            answer = page(self._only(requests, context, self.pages))
-        except RequestError as error:
-            self._refuse(error, NAME, caller, begun, context)
-        except grpc.RpcError:
-            self._count(NAME, CLIENT_CLOSED_REQUEST, caller, begun)
+            answer = await work(context)
+        except asyncio.CancelledError:
+            self._service.count(NAME, left or _left(context), begun, caller)
             raise
+        except RequestError as caught:
+            error = caught
         except Exception:
-            self._refuse(_fault(caller), NAME, caller, begun, context)
-        if caller is not None:
-            caller.sent = len(answer)
-        self._count(NAME, 200, caller, begun)
+            logger.exception("A request failed.", extra=facts(caller))
+            error = InternalError("internal error")
+        else:
+            if caller is not None and isinstance(answer, bytes):
+                caller.sent = len(answer)
+            self._service.count(NAME, 200, begun, caller)
+            _trace(caller, context)
+            return answer
+        self._service.count(NAME, error.status, begun, caller)
         _trace(caller, context)
-        return answer
+        return await _abort(error, context)
 
-    def _refuse(
-        self, error: RequestError, name: str, caller: Caller | None, begun: float, context: Context
-    ) -> NoReturn:
-        """Count a call, and end it by an exception that grpcio knows."""
-        self._count(name, error.status, caller, begun)
-        _trace(caller, context)
-        abort(error, context)
+    async def _page(self, page: Page, context: Context) -> bytes:
+        message = await self._pages.only(context)
+        try:
+            return page(message)
+        finally:
+            self._pages.release()
 
-    def _count(self, name: str, status: int, caller: Caller | None, begun: float) -> None:
-        """Count a call that the queue never saw; it ended on another thread."""
-        self._later(self._service.count, name, status, begun, caller)
+    async def _stream(self, stream: Stream, context: Context) -> None:
+        """Let a stream be written until it ends, or the worker does."""
+        if self._ending:
+            raise worker_ends()
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
+            await stream(context)
+        except asyncio.CancelledError:
+            if not self._ending:
+                raise
+            task.uncancel()
+            raise worker_ends() from None
+        finally:
+            self._open.discard(task)
+
+    async def _refuse(self, path: str, error: RequestError, context: Context) -> NoReturn:
+        async def refuse(_: Context) -> NoReturn:
+            raise error
+
+        await self._answer(path, refuse, context)
+        raise AssertionError
 
     def _caller(self, path: str, context: Context) -> Caller | None:
         fields: dict[bytes, bytes] = {}
@@ -279,26 +212,25 @@ class Calls:
             caller.client = _address(context.peer())
         return caller
 
-    def _later(self, call: Callable[..., None], *arguments: Any) -> None:
-        self._loop.call_soon_threadsafe(call, *arguments)
+
+def _left(context: Context) -> int:
+    """Return what a call counts as whose caller has left: its own deadline may have passed."""
+    seconds = context.time_remaining()
+    return DeadlineExceeded.status if seconds is not None and seconds <= 0 else CLIENT_CLOSED_REQUEST
 
 
-def _fault(caller: Caller | None) -> InternalError:
-    """Log the exception being handled; return what the caller is told of a fault of ours."""
-    logger.exception("A request failed.", extra=facts(caller))
-    return InternalError("internal error")
-
-
-def abort(error: RequestError, context: Context) -> NoReturn:
+async def _abort(error: RequestError, context: Context) -> NoReturn:
     """End a call, by an exception that grpcio knows."""
-    context.abort(code_of(error), error.message[:MAX_DETAILS])
+    await context.abort(code_of(error), error.message[:MAX_DETAILS])
     raise AssertionError
 
 
 def _trace(caller: Caller | None, context: Context) -> None:
     """Say what the answer says of the request, in the metadata at its end."""
     if caller is not None:
-        context.set_trailing_metadata([(name.decode(), value.decode()) for name, value in caller.headers()])
+        context.set_trailing_metadata(
+            tuple((name.decode(), value.decode()) for name, value in caller.headers())
+        )
 
 
 def _address(peer: str) -> str | None:

@@ -17,7 +17,8 @@ from modelpress.serving.grpc import numbers, wire
 from modelpress.serving.grpc.wire import VARINT, Field, tag, text
 from modelpress.serving.protocols import oip
 from modelpress.serving.protocols.base import Body, Call, Encoded, Model
-from modelpress.serving.protocols.json_tensors import echo, fit, shown
+from modelpress.serving.protocols.json_tensors import check_sizes, echo, fit, shown
+from modelpress.serving.protocols.names import no_model, no_version
 from modelpress.serving.protocols.raw_tensors import array_of_raw
 from modelpress.serving.protocols.tfserving_rest import DEFAULT_SIGNATURE, DTYPES, SIGNATURE, VERSION
 from modelpress.serving.signature import Tensor
@@ -73,11 +74,11 @@ def check_spec(model: Model, spec: Spec) -> None:
     if not spec.name:
         raise BadRequest(f"model_spec.name is missing; this worker serves {model.name!r}")
     if spec.name != model.name:
-        raise NotFound(f"no model {echo(spec.name)}; this worker serves {model.name!r}")
+        raise no_model(spec.name, model.name)
     if spec.label:
         raise NotFound(f"no version labelled {echo(spec.label)}; there are no labels")
     if spec.version not in (None, int(VERSION)):
-        raise NotFound(f"no version {spec.version} of {model.name!r}; this worker serves {VERSION}")
+        raise no_version(str(spec.version), model.name, VERSION)
     if spec.signature not in DEFAULT_SIGNATURE:
         raise BadRequest(f"signature_name is {echo(spec.signature)}; the model has {SIGNATURE!r}")
 
@@ -167,6 +168,7 @@ class PredictGrpc:
             return array_of_raw(proto.content, shape, tensor, where)
         if not tensor.accepts(shape) or 0 in shape:
             return fit(np.empty(0, tensor.dtype), shape, tensor, where)  # says what is wrong
+        check_sizes(shape, tensor, where)  # before it is filled up
         if not 0 < found <= needed:
             raise BadRequest(f"{where}: {name} has {found} values, shape {shown(shape)} needs {needed}")
         values = numbers.read(pieces, kind, where)

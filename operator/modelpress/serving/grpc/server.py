@@ -1,10 +1,9 @@
-"""The gRPC front end of a worker: grpcio's server on threads of its own, in front of the loop's queue."""
+"""The gRPC front end of a worker: grpcio's asyncio server, on the worker's event loop."""
 
 import asyncio
 import errno
 import logging
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -12,6 +11,7 @@ from typing import Any
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C library writes lines that are not JSON
 import grpc
+import grpc.aio
 
 from modelpress import sockets
 from modelpress.serving.errors import Unavailable
@@ -76,20 +76,19 @@ class GrpcServer:
         """Bind the port. Raises OSError where the address cannot be had."""
         self._service = service
         self._max_bytes = options.max_request_bytes
-        self.calls = Calls(service, options.request_timeout_seconds)
+        self._calls = Calls(service, options.request_timeout_seconds)
         self._health = Health(service, SERVICES)
-        self._server = grpc.server(
-            self.calls.inferences,
-            handlers=[_Methods(self.calls, self._handlers())],
+        self._server = grpc.aio.server(
+            handlers=[_Methods(self._calls, self._handlers())],
             options=_channel_options(options),
             maximum_concurrent_rpcs=_CALLS,
         )
         self.port = _bind(self._server, options.host, options.port)
         self._sweeping: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Answer from now on."""
-        self._server.start()
+        await self._server.start()
         self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
 
     async def stop(self, seconds: float, hurry: bool = False) -> None:
@@ -97,37 +96,31 @@ class GrpcServer:
 
         grpcio cancels what reaches it after its own stop: unless there is a hurry, callers are told before.
         """
-        self.calls.ending = True
+        self._calls.end()
         if not hurry:
             await asyncio.sleep(_REFUSE_SECONDS)
-        self.calls.end_unanswerable()
-        over = self._server.stop(seconds)
-        await asyncio.to_thread(over.wait)
+        await self._server.stop(seconds)
         if self._sweeping is not None:
             self._sweeping.cancel()
-        self.calls.close()
 
     async def _sweep(self) -> None:
         """End what waits too long, and tell watchers of the worker's phase."""
-        loop = asyncio.get_running_loop()
-        telling: asyncio.Future[None] | None = None
         while True:
-            self.calls.check(time.monotonic())
-            if telling is None or telling.done():  # a watcher that does not read holds it up
-                telling = loop.run_in_executor(self.calls.streams, self._health.update)
+            self._calls.check()
+            self._health.update()
             await asyncio.sleep(_SWEEP_SECONDS)
 
     def _handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         """Return the handlers of all methods by path."""
-        found = {path: self.calls.page(path, page) for path, page in pages(self._service).items()}
+        found = {path: self._calls.page(path, page) for path, page in pages(self._service).items()}
         for method, page in (("Check", self._health.check), ("List", self._health.list)):
-            found[f"/{HEALTH}/{method}"] = self.calls.page(f"/{HEALTH}/{method}", page)
+            found[f"/{HEALTH}/{method}"] = self._calls.page(f"/{HEALTH}/{method}", page)
         for path, make in (
             (f"/{INFERENCE}/ModelInfer", OipGrpc),
             (f"/{PREDICTION}/Predict", partial(PredictGrpc, max_bytes=self._max_bytes)),
         ):
-            found[path] = self.calls.infer(path, self._codec(make))
-        return found | streams(self.calls, self._health, SERVICES)
+            found[path] = self._calls.infer(path, self._codec(make))
+        return found | streams(self._calls, self._health, SERVICES)
 
     def _codec(self, make: Callable[[Model], InferenceProtocol]) -> Callable[[], InferenceProtocol]:
         """Return what gives the codec of the model, or raises Unavailable while there is none."""
@@ -163,7 +156,7 @@ def _channel_options(options: GrpcOptions) -> list[tuple[str, int]]:
     return list((_LIMITS | more).items())
 
 
-def _bind(server: grpc.Server, host: str, port: int) -> int:
+def _bind(server: grpc.aio.Server, host: str, port: int) -> int:
     """Let the server listen at an address; returns the port. Raises OSError where the address cannot be had.
 
     grpcio does not say what is wrong with an address: a socket of ours finds out first.

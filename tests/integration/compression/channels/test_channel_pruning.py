@@ -10,6 +10,7 @@ from keras import layers as kl
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
+from modelpress.compression.passes.base import PassContext
 from modelpress.compression.passes.channels import ids, slicing
 from modelpress.compression.passes.channels.description import Effect, Side
 from modelpress.compression.passes.channels.pruning import ChannelPruning
@@ -171,7 +172,7 @@ def test_removing_filters_is_the_same_as_zeroing_them_with_bias_and_normalizatio
 ) -> None:
     model = load(digits_models.cnn, tmp_path)
     assert isinstance(model, LayersModel)
-    smaller, report = ChannelPruning("50%").rebuild(model)
+    smaller, report = ChannelPruning("50%").apply(model, PassContext())
     rows = digits_models.digits.test_x.reshape(-1, 8, 8, 1)
     traced = trace(model.network)
     graph = traced.graph()
@@ -212,7 +213,7 @@ def _has(part: Any, column: Any) -> bool:
 
 def prune(block: Block, sparsity: str = "50%") -> tuple[LayersModel, PassReport]:
     model = model_of(kl.Conv2D(16, 3, padding="same", name="first"), block, IMAGE)
-    smaller, report = ChannelPruning(sparsity).rebuild(model)
+    smaller, report = ChannelPruning(sparsity).apply(model, PassContext())
     assert isinstance(smaller, LayersModel)
     return smaller, report
 
@@ -250,7 +251,7 @@ def test_a_frozen_model_can_be_trained_after_pruning() -> None:
 def test_the_original_is_not_changed_and_names_stay() -> None:
     model = model_of(kl.Conv2D(16, 3, padding="same", name="first"), nested_twice, IMAGE)
     before = outputs(model, IMAGE)
-    smaller, _ = ChannelPruning("50%").rebuild(model)
+    smaller, _ = ChannelPruning("50%").apply(model, PassContext())
     assert np.array_equal(outputs(model, IMAGE), before)
     assert (smaller.inputs, smaller.outputs) == (model.inputs, model.outputs)
     assert [weight.name for weight in smaller.weights] == [weight.name for weight in model.weights]
@@ -260,9 +261,11 @@ def test_the_original_is_not_changed_and_names_stay() -> None:
 def test_models_without_layers_or_channels_are_refused(digits_models: DigitsModels, tmp_path: Any) -> None:
     saved = load(digits_models.saved_model, tmp_path)
     with pytest.raises(DataError, match=r"needs layers: bring a \.keras or \.h5 file") as caught:
-        ChannelPruning("50%").rebuild(saved)
+        ChannelPruning("50%").apply(saved, PassContext())
     assert caught.value.reason is Reason.UNSUPPORTED_MODEL
     x = keras.Input((4,), name="x")
     specs = Signature((TensorSpec("x", (-1, 4), "float32"),), (TensorSpec("y", (-1, 4), "float32"),))
     with pytest.raises(DataError, match="no channel can be removed: all of them are an output of the model"):
-        ChannelPruning("50%").rebuild(LayersModel(keras.Model([x], [kl.Dense(4, name="y")(x)]), specs))
+        ChannelPruning("50%").apply(
+            LayersModel(keras.Model([x], [kl.Dense(4, name="y")(x)]), specs), PassContext()
+        )

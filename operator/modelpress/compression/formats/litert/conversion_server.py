@@ -3,11 +3,12 @@
 A process of its own, because the converter can crash: measured with recurrent models. It stays for several
 conversions, because importing TensorFlow takes longer than most of them.
 
-Request: {"model": FOLDER, "inputs": [NAME], "outputs": [NAME], "scheme": "none" or one of api.spec.Scheme,
-"target": FILE}; Int8Static takes "calibration": FILE and "batch": ROWS (compression.calibration) as well, and
-Int8Weights and Int4Dynamic take "float32": FILE, the converted model; with "exceptions": {SCOPE: scheme} that
-file is quantized with any scheme of `edge_quantizer`. Answer: {"error": null}, or
-{"error": TEXT, "operations": [NAME]}, with "memory": true where memory ran out.
+Request: {"model": FOLDER, "inputs": [NAME], "outputs": [NAME], "target": FILE} makes a file in float32. With
+"converter": SETTINGS (`schemes.ConverterSettings`) the converter quantizes; "calibration": FILE and "batch":
+ROWS (`formats.calibration`) are its data for activations. With "quantizer": {"base": SETTINGS or null,
+"exceptions": {SCOPE: SETTINGS}} (`schemes.QuantizerSettings`) the converted model "float32": FILE is
+quantized instead. Answer: {"error": null}, or {"error": TEXT, "operations": [NAME]}, with "memory": true
+where memory ran out.
 """
 
 import json
@@ -22,11 +23,10 @@ import numpy as np
 
 from modelpress import logs
 from modelpress.compression.formats.litert import edge_quantizer, tflite_file
+from modelpress.compression.schemes import QuantizerSettings
 
-FLOAT32 = edge_quantizer.FLOAT32
-INT8_STATIC = "Int8Static"
 _OPERATIONS = re.compile(r"^\s*(?:Flex|Custom|Some) ops: (.+)$", re.MULTILINE)
-_PLACE = re.compile(r"<unknown>:0: |loc\(.*\): ")  # where in the graph: long, and of no use to a reader
+_LOCATION = re.compile(r"<unknown>:0: |loc\(.*\): ")  # where in the graph: long, and of no use to a reader
 _OPERATION = re.compile(r"error: '?tf\.(\w+)'? op")
 
 
@@ -58,27 +58,25 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
 
 def operations(message: str) -> list[str]:
     """Return the operations that the converter's message says it has no built-in operator for."""
-    text = _PLACE.sub("", message)
+    text = _LOCATION.sub("", message)
     listed = {name.strip() for names in _OPERATIONS.findall(text) for name in names.split(",")}
     return sorted(name for name in listed.union(_OPERATION.findall(text)) if name.isidentifier())
 
 
 def _convert(request: dict[str, Any]) -> None:
-    exceptions = request.get("exceptions")
-    if exceptions or request["scheme"] in edge_quantizer.SCHEMES:
-        edge_quantizer.quantize(
-            Path(request["float32"]), request["scheme"], Path(request["target"]), exceptions
-        )
+    if quantizer := request.get("quantizer"):
+        base = QuantizerSettings(**quantizer["base"]) if quantizer["base"] else None
+        exceptions = {scope: QuantizerSettings(**found) for scope, found in quantizer["exceptions"].items()}
+        edge_quantizer.quantize(Path(request["float32"]), Path(request["target"]), base, exceptions)
         return
     import tensorflow as tf  # noqa: PLC0415 - this module is also imported for its protocol
 
     converter = tf.lite.TFLiteConverter.from_saved_model(request["model"])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if request["scheme"] != FLOAT32:
+    if settings := request.get("converter"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if request["scheme"] == "Float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if request["scheme"] == INT8_STATIC:
+        converter.target_spec.supported_types = [tf.as_dtype(name) for name in settings["supported_types"]]
+    if request.get("calibration"):
         converter.representative_dataset = lambda: _batches(request)
     Path(request["target"]).write_bytes(converter.convert())
     tflite_file.reorder(Path(request["target"]), request["inputs"], request["outputs"])
@@ -87,14 +85,14 @@ def _convert(request: dict[str, Any]) -> None:
 def _batches(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the rows of a calibration file as the inputs of calls."""
     with np.load(request["calibration"], allow_pickle=False) as file:
-        arrays = {name: file[str(place)] for place, name in enumerate(request["inputs"])}
+        arrays = {name: file[str(index)] for index, name in enumerate(request["inputs"])}
     rows, size = request["batch"], len(next(iter(arrays.values())))
     for start in range(0, size, rows):
         yield {name: array[start : start + rows] for name, array in arrays.items()}
 
 
 def _reason(error: Exception) -> str:
-    text = _PLACE.sub("", str(error)).strip()
+    text = _LOCATION.sub("", str(error)).strip()
     return text.splitlines()[0][:300] if text else type(error).__name__
 
 

@@ -9,17 +9,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from modelpress.api.schemes import Scheme
+from modelpress.compression import schemes
 from modelpress.compression.formats.calibration import Calibration
 from modelpress.compression.formats.litert import tflite_file
-from modelpress.compression.formats.litert.conversion_server import FLOAT32
+from modelpress.compression.schemes import QuantizerSettings
 from modelpress.models.types import ExportedModel, unsupported
 
-__all__ = ["FLOAT32", "Converter", "Material"]
 _log = logging.getLogger(__name__)
 _CONTROL_FLOW = ("WHILE", "IF", "CALL")  # operators that crashed the converter, measured
 
@@ -33,7 +34,7 @@ class Material:
 
     float32: Path
     calibration: Calibration | None = None
-    exceptions: Mapping[str, str] = field(default_factory=dict)
+    exceptions: Mapping[str, Scheme] = field(default_factory=dict)
 
 
 class Converter:
@@ -60,9 +61,9 @@ class Converter:
             self._process = None
 
     def convert(
-        self, model: ExportedModel, scheme: str, target: Path, material: Material | None = None
+        self, model: ExportedModel, scheme: Scheme | None, target: Path, material: Material | None = None
     ) -> None:
-        """Write `model` as a .tflite file; Int8Static, Int8Weights and Int4Dynamic need `material`.
+        """Write `model` as a .tflite file with a scheme, which needs `material`; None is float32.
 
         Raises UnsupportedModel, naming the operations without a built-in operator, and MemoryError where the
         process had too little memory, or was killed.
@@ -71,18 +72,17 @@ class Converter:
             "model": str(model.folder),
             "inputs": model.inputs,
             "outputs": model.outputs,
-            "scheme": scheme,
             "target": str(target),
         }
         if material:
-            request["float32"] = str(material.float32)
-            request["exceptions"] = dict(material.exceptions)
+            request |= {"float32": str(material.float32), **_settings(scheme, material.exceptions)}
         if material and material.calibration:
             request |= {
                 "calibration": str(material.calibration.path),
                 "batch": material.calibration.batch,
             }
-        answer = self._ask(request)
+        name = scheme.value if scheme else "none (float32)"
+        answer = self._ask(request, name)
         if answer["error"] is None:
             return
         if answer.get("memory"):
@@ -90,9 +90,9 @@ class Converter:
         _log.info("The converter said: %s", answer["error"])
         if names := answer["operations"]:
             raise unsupported(f"LiteRT has no built-in operator for {', '.join(names)}{_hint(names)}")
-        raise unsupported(f"the model cannot be converted with scheme {scheme}: {answer['error']}")
+        raise unsupported(f"the model cannot be converted with scheme {name}: {answer['error']}")
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, request: dict[str, Any], scheme: str) -> dict[str, Any]:
         process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -113,7 +113,7 @@ class Converter:
         if code == -signal.SIGKILL:
             raise MemoryError("the converter was killed")
         raise unsupported(
-            f"the model cannot be converted with scheme {request['scheme']}: the converter crashed"
+            f"the model cannot be converted with scheme {scheme}: the converter crashed"
             f"{_control_flow(request)}"
         )
 
@@ -127,6 +127,24 @@ class Converter:
                 text=True,
             )
         return self._process
+
+
+def _settings(scheme: Scheme | None, exceptions: Mapping[str, Scheme]) -> dict[str, Any]:
+    """Return which tool is asked for, and its settings."""
+    if not exceptions and scheme and (converter := schemes.litert(scheme).converter):
+        return {"converter": asdict(converter)}
+    return {
+        "quantizer": {
+            "base": asdict(_quantizer(scheme)) if scheme else None,
+            "exceptions": {scope: asdict(_quantizer(other)) for scope, other in exceptions.items()},
+        }
+    }
+
+
+def _quantizer(scheme: Scheme) -> QuantizerSettings:
+    if (settings := schemes.litert(scheme).quantizer) is None:
+        raise unsupported(f"single operators cannot have scheme {scheme}")
+    return settings
 
 
 def _control_flow(request: Mapping[str, Any]) -> str:

@@ -1,5 +1,5 @@
-"""Int8Weights, Int4Dynamic, and mixtures of schemes: ai-edge-quantizer makes them of a float32 .tflite file,
-without TensorFlow.
+"""Quantizes the operators of a float32 .tflite file by ai-edge-quantizer, without TensorFlow: whole schemes
+and mixtures of them.
 
 That library leaves lookup tables (embeddings) in float32: they are stored as int8 here, with one scale and a
 DEQUANTIZE behind the lookup, as the TFLite converter does it. Runs in the converter's process.
@@ -14,11 +14,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-FLOAT32 = "none"
-INT8_DYNAMIC = "Int8Dynamic"
-INT8_WEIGHTS = "Int8Weights"
-INT4_DYNAMIC = "Int4Dynamic"
-SCHEMES = (INT8_WEIGHTS, INT4_DYNAMIC)
+from modelpress.compression.schemes import QuantizerSettings
+
 FEW = 1024  # elements; smaller tables stay float32, as in the TFLite converter
 _LARGEST = 127
 _GATHER_INT8 = 2  # first version of the operator that takes int8
@@ -27,35 +24,35 @@ _DEQUANTIZE = schema.BuiltinOperator.DEQUANTIZE
 _GATHER = schema.BuiltinOperator.GATHER
 
 
-def quantize(float32: Path, scheme: str, target: Path, exceptions: Mapping[str, str] | None = None) -> None:
-    """Write `float32` with the weights of `scheme`; inputs and outputs stay as they are.
+def quantize(
+    float32: Path,
+    target: Path,
+    base: QuantizerSettings | None,
+    exceptions: Mapping[str, QuantizerSettings] | None = None,
+) -> None:
+    """Write `float32` with its weights quantized by `base`, None: not; inputs and outputs stay as they are.
 
-    `scheme` may also be Int8Dynamic, or FLOAT32. `exceptions` are the schemes of single operators, by scope:
-    the names of an operator's outputs, each with a semicolon behind it. Raises ValueError or RuntimeError of
-    the library for a model that it cannot quantize.
+    `exceptions` are the settings of single operators, by scope: the names of an operator's outputs, each with
+    a semicolon behind it. Raises ValueError or RuntimeError of the library for a model that it cannot do.
     """
     from ai_edge_quantizer import quantizer  # noqa: PLC0415 - imports slowly, and only some need it
 
     work = quantizer.Quantizer(str(float32))
-    _configure(work, ".*", scheme)
+    if base:
+        _configure(work, ".*", base)
     for scope, exception in (exceptions or {}).items():
         _configure(work, f"^{re.escape(scope)}$", exception)  # a later pattern has precedence
     made = bytes(work.quantize(enable_progress_report=False, enable_progress_bar=False).quantized_model)
-    target.write_bytes(made if scheme == FLOAT32 else tables_to_int8(made))
+    target.write_bytes(tables_to_int8(made) if base else made)
 
 
-def _configure(work: Any, scope: str, scheme: str) -> None:
+def _configure(work: Any, scope: str, settings: QuantizerSettings) -> None:
     from ai_edge_quantizer import qtyping  # noqa: PLC0415 - as above
 
-    every, dense = qtyping.TFLOperationName.ALL_SUPPORTED, qtyping.TFLOperationName.FULLY_CONNECTED
-    if scheme == INT8_WEIGHTS:
-        work.add_weight_only_config(scope, every, 8)
-    elif scheme in (INT8_DYNAMIC, INT4_DYNAMIC):
-        work.add_dynamic_config(scope, every, 8)
-        if scheme == INT4_DYNAMIC:
-            work.add_dynamic_config(scope, dense, 4)  # int4 convolutions fall to a reference kernel
-    elif scheme != FLOAT32:
-        raise ValueError(f"operators cannot have scheme {scheme}")
+    configure = work.add_dynamic_config if settings.dynamic else work.add_weight_only_config
+    configure(scope, qtyping.TFLOperationName.ALL_SUPPORTED, settings.bits)
+    if settings.dense_bits != settings.bits:
+        configure(scope, qtyping.TFLOperationName.FULLY_CONNECTED, settings.dense_bits)
 
 
 def tables_to_int8(data: bytes) -> bytes:
@@ -67,8 +64,8 @@ def tables_to_int8(data: bytes) -> bytes:
     model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     _inline(model, data)
     for graph in model.subgraphs:
-        for place in [place for place, _ in _tables(model, graph)]:
-            _to_int8(model, graph, place)
+        for index in [index for index, _ in _tables(model, graph)]:
+            _to_int8(model, graph, index)
     builder = flatbuffers.Builder(len(data))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
@@ -83,20 +80,20 @@ def _inline(model: Any, data: bytes) -> None:
 
 
 def _tables(model: Any, graph: Any) -> Iterator[tuple[int, Any]]:
-    """Yield the places of constant float32 tensors that only GATHER reads, as its table."""
-    for place, tensor in enumerate(graph.tensors):
+    """Yield the indices of constant float32 tensors that only GATHER reads, as its table."""
+    for index, tensor in enumerate(graph.tensors):
         values = model.buffers[tensor.buffer].data
         if tensor.type != schema.TensorType.FLOAT32 or values is None or len(values) < 4 * FEW:
             continue
-        readers = [operator for operator in graph.operators if place in operator.inputs]
-        lookups = [op for op in readers if _code(model, op) == _GATHER and op.inputs[0] == place]
+        readers = [operator for operator in graph.operators if index in operator.inputs]
+        lookups = [op for op in readers if _code(model, op) == _GATHER and op.inputs[0] == index]
         shared = sum(other.buffer == tensor.buffer for each in model.subgraphs for other in each.tensors) > 1
-        if lookups and len(lookups) == len(readers) and place not in graph.outputs and not shared:
-            yield place, tensor
+        if lookups and len(lookups) == len(readers) and index not in graph.outputs and not shared:
+            yield index, tensor
 
 
-def _to_int8(model: Any, graph: Any, place: int) -> None:
-    table = graph.tensors[place]
+def _to_int8(model: Any, graph: Any, index: int) -> None:
+    table = graph.tensors[index]
     values = np.frombuffer(bytes(model.buffers[table.buffer].data), np.float32)
     largest = float(np.abs(values).max())
     if not np.isfinite(largest):
@@ -108,7 +105,7 @@ def _to_int8(model: Any, graph: Any, place: int) -> None:
     operators = []
     for operator in graph.operators:
         operators.append(operator)
-        if place in operator.inputs:
+        if index in operator.inputs:
             operators.append(_dequantized(model, graph, operator, scale))
     graph.operators = operators
 
@@ -145,10 +142,10 @@ def _code(model: Any, operator: Any) -> int:
 
 
 def _opcode(model: Any, builtin: int, version: int) -> int:
-    """Return the place of an operator code of at least `version`, which is added where it is missing."""
-    for place, code in enumerate(model.operatorCodes):
+    """Return the index of an operator code of at least `version`, which is added where it is missing."""
+    for index, code in enumerate(model.operatorCodes):
         if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.version >= version:
-            return place
+            return index
     code = schema.OperatorCodeT()
     code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, builtin, version
     model.operatorCodes.append(code)

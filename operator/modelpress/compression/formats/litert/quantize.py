@@ -11,25 +11,18 @@ from dataclasses import asdict
 
 import numpy as np
 
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
+from modelpress.compression import schemes
 from modelpress.compression.formats import formula
 from modelpress.compression.formats.litert.tflite_file import Constant, TfliteFile
-from modelpress.compression.report.document import ActivationReport, Formula, PassReport, TensorReport
+from modelpress.compression.report.document import ActivationReport, FormulaReport, PassReport, TensorReport
 from modelpress.models.types import Array, Weight
 
 BEYOND_FLOAT16 = "beyondFloat16"  # a fact: elements that float16 cannot hold
-SCHEMES = (
-    Scheme.INT8_DYNAMIC,
-    Scheme.INT8_STATIC,
-    Scheme.INT4_DYNAMIC,
-    Scheme.INT8_WEIGHTS,
-    Scheme.FLOAT16,
-)  # those that the converter is asked for
 NAME = "quantization"
 UNMATCHED = "made by the converter"
-NOTE = "Shapes are those of the serving form, in which a kernel's output channels come first."
-_FEW = 1024  # elements; the converter's own bound for Int8Dynamic
-_LARGEST = 65504.0  # of float16
+NOTE = "Shapes are those of the serving format, in which a kernel's output channels come first."
+_LARGEST = 65504.0  # the largest number in float16
 _BLOCK = 2**20  # elements that are compared at once: copies of a whole tensor can be copies of the model
 
 
@@ -88,9 +81,9 @@ def _added(constant: Constant, before: Sequence[Constant]) -> TensorReport:
     origin = next((values for values in same if _close(constant, values)), None)
     if origin is None:
         return base.model_copy(
-            update={"skipped": f"{UNMATCHED}: no tensor of the float32 form has these values"}
+            update={"skipped": f"{UNMATCHED}: no tensor of the float32 format has these values"}
         )
-    found = Formula(**asdict(formula.check(constant, origin)))
+    found = FormulaReport(**asdict(formula.check(constant, origin)))
     return base.model_copy(update={"changed": constant.values.size, "formula": found})
 
 
@@ -139,15 +132,15 @@ def _tensor(scheme: Scheme, before: Constant, after: Constant | None, weight: We
     ):
         update["facts"] = {BEYOND_FLOAT16: cut}
     if after.scale.size:
-        update["formula"] = Formula(**asdict(formula.check(after, values)))
+        update["formula"] = FormulaReport(**asdict(formula.check(after, values)))
     return base.model_copy(update=update)
 
 
 def _why(scheme: Scheme, values: Array) -> str:
     if values.ndim < 2:
         return "biases and vectors stay float32"
-    if scheme is Scheme.INT8_DYNAMIC and values.size < _FEW:
-        return f"fewer than {_FEW:,} elements stay float32"
+    if values.size < (smallest := schemes.litert(scheme).smallest):
+        return f"fewer than {smallest:,} elements stay float32"
     return "its operator computes in float32"
 
 

@@ -112,10 +112,10 @@ def reorder(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
 
 def _reorder(what: str, names: Sequence[str], entries: Sequence[Any], numbers: Array) -> None:
     """Write the tensors of `names` into `numbers`, a view of the file."""
-    places = {entry.Name().decode(): int(entry.TensorIndex()) for entry in entries}
-    if sorted(places) != sorted(names) or sorted(places.values()) != sorted(numbers.tolist()):
+    indices = {entry.Name().decode(): int(entry.TensorIndex()) for entry in entries}
+    if sorted(indices) != sorted(names) or sorted(indices.values()) != sorted(numbers.tolist()):
         raise unsupported(f"the model has {len(names)} {what}, the converted one {len(numbers)}")
-    numbers[:] = [places[name] for name in names]
+    numbers[:] = [indices[name] for name in names]
 
 
 def _constant(model: Any, tensor: Any) -> Constant | None:

@@ -50,8 +50,8 @@ def read(path: Path) -> tuple[Operator, ...]:
 def _operators(model: Any) -> Iterator[tuple[Any, Any]]:
     for number in range(model.SubgraphsLength()):
         graph = model.Subgraphs(number)
-        for place in range(graph.OperatorsLength()):
-            yield graph, graph.Operators(place)
+        for index in range(graph.OperatorsLength()):
+            yield graph, graph.Operators(index)
 
 
 def _kind(model: Any, operator: Any) -> int:
@@ -61,10 +61,10 @@ def _kind(model: Any, operator: Any) -> int:
 
 def _weights(model: Any, graph: Any, operator: Any) -> Iterator[Any]:
     """Yield the constant float32 inputs with at least two axes; biases have one."""
-    for place in operator.InputsAsNumpy() if operator.InputsLength() else np.empty(0, np.int32):
-        if place < 0:
+    for index in operator.InputsAsNumpy() if operator.InputsLength() else np.empty(0, np.int32):
+        if index < 0:
             continue
-        tensor = graph.Tensors(int(place))
+        tensor = graph.Tensors(int(index))
         stored = model.Buffers(tensor.Buffer()).DataLength()
         if tensor.Type() == schema.TensorType.FLOAT32 and tensor.ShapeLength() >= 2 and stored:
             yield tensor
@@ -72,5 +72,5 @@ def _weights(model: Any, graph: Any, operator: Any) -> Iterator[Any]:
 
 def _scope(graph: Any, operator: Any) -> str:
     """Return what ai-edge-quantizer matches its patterns with: the names of the outputs."""
-    names = (graph.Tensors(int(place)).Name().decode() for place in operator.OutputsAsNumpy())
+    names = (graph.Tensors(int(index)).Name().decode() for index in operator.OutputsAsNumpy())
     return "".join(f"{name};" for name in names)[:_LONGEST]

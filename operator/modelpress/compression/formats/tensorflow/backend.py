@@ -1,8 +1,8 @@
-"""The form for GPU workers: the structure of the model, and its variables as a scheme stores them.
+"""The format for GPU workers: the structure of the model, and its variables as a scheme stores them.
 
-Layers compute in float16 with Float16 and with the schemes of integers, in bfloat16 with BFloat16; the form
-without a scheme computes in float32, and so does every SavedModel, whose graph is fixed. What is measured
-here is computed by the code that serves, on the devices of this machine.
+What layers compute in follows from the scheme; the format without one computes in float32, and so does every
+SavedModel, whose graph is fixed. What is measured here is computed by the code that serves, on the devices of
+this machine.
 """
 
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ import tensorflow as tf
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.api.spec import Scheme
 from modelpress.artifacts import manifest, weights
 from modelpress.artifacts.manifest import ComputeDtype
 from modelpress.artifacts.weights import WEIGHTS_FILE
+from modelpress.compression import schemes
 from modelpress.compression.evaluation import metrics
-from modelpress.compression.formats.base import Form, Quantization, check_equal
+from modelpress.compression.formats.base import Format, QuantizationTask, check_equal
 from modelpress.compression.formats.litert import quantize
 from modelpress.compression.formats.tensorflow import stored_weights
 from modelpress.compression.report.document import PassReport, TensorReport
@@ -25,19 +25,12 @@ from modelpress.models import stored_model, structure
 from modelpress.models.graph_model import Signature
 from modelpress.models.types import Array, Arrays, Kind, LoadedModel
 
-TOLERANCE = 1e-4  # of the float32 form against the original
-_COMPUTE = {
-    Scheme.INT8_WEIGHTS: ComputeDtype.FLOAT16,
-    Scheme.INT4_WEIGHTS: ComputeDtype.FLOAT16,
-    Scheme.FLOAT16: ComputeDtype.FLOAT16,
-    Scheme.BFLOAT16: ComputeDtype.BFLOAT16,
-}
-_INTEGERS = (Scheme.INT8_WEIGHTS, Scheme.INT4_WEIGHTS)
+TOLERANCE = 1e-4  # relative difference between the float32 format and the original
 _FIXED = "The graph of a SavedModel computes in float32: the weights become float32 when they are loaded."
 
 
-class TensorFlowForms:
-    """A `base.Forms` of structures and stored variables."""
+class TensorFlowFormats:
+    """A `base.Formats` of structures and stored variables."""
 
     def __init__(self, model: LoadedModel, sample: Arrays, folder: Path) -> None:
         self._model = model
@@ -46,8 +39,8 @@ class TensorFlowForms:
         self.float32 = self._written(folder, ComputeDtype.FLOAT32, stored)
         check_equal(model.call(sample), self.float32.model.call(sample), TOLERANCE)
 
-    def quantized(self, wanted: Quantization, folder: Path) -> tuple[Form, PassReport]:
-        """Store the variables as `wanted`.
+    def quantized(self, desired: QuantizationTask, folder: Path) -> tuple[Format, PassReport]:
+        """Store the variables as `desired`.
 
         Where the layers cannot compute in float16, or leave its range on the sample, the schemes of integers
         compute in float32, and the report says so.
@@ -57,66 +50,65 @@ class TensorFlowForms:
         def stored() -> Iterator[weights.StoredTensor]:
             reports.clear()
             for weight in self._model.weights:
-                tensor, report = stored_weights.store(wanted.scheme, weight)
+                tensor, report = stored_weights.store(desired.scheme, weight)
                 reports.append(report)
                 yield tensor
 
-        compute, why = self._compute(wanted.scheme), None
-        can_widen = wanted.scheme in _INTEGERS and compute is not ComputeDtype.FLOAT32
+        settings, why = schemes.tensorflow(desired.scheme), None
+        compute = settings.compute if self._model.kind is Kind.LAYERS else ComputeDtype.FLOAT32
+        can_widen = settings.integers and compute is not ComputeDtype.FLOAT32
         try:
-            form = self._written(folder, compute, stored())
-            if can_widen and self._loses_numbers(form):
+            format = self._written(folder, compute, stored())
+            if can_widen and self._loses_numbers(format):
                 why = "outputs left the range of float16"
         except DataError as error:
             if error.reason is not Reason.UNSUPPORTED_MODEL or not can_widen:
                 raise
             why = "its layers do not compute in float16"
         if why:
-            form = self._written(folder, ComputeDtype.FLOAT32, stored())
-        return form, PassReport(
+            format = self._written(folder, ComputeDtype.FLOAT32, stored())
+        return format, PassReport(
             name=quantize.NAME,
-            parameters={"scheme": wanted.scheme.value},
-            note=self._note(form, why),
+            parameters={"scheme": desired.scheme.value},
+            note=self._note(format, why),
             tensors=tuple(reports),
         )
 
-    def opened(self, folder: Path) -> Form:
+    def opened(self, folder: Path) -> Format:
         """Load the files of a folder, as a worker does."""
         names = (name for name in (structure.LAYERS_FILE, structure.GRAPH_FILE) if (folder / name).is_file())
         file = next(names)
         signature = Signature(self._model.inputs, self._model.outputs)
         model = stored_model.load(folder / file, weights.read(folder / WEIGHTS_FILE), signature)
-        return Form(folder, (file, WEIGHTS_FILE), model, ComputeDtype(model.compute))
+        return Format(folder, (file, WEIGHTS_FILE), model, ComputeDtype(model.compute))
 
-    def values(self, form: Form, quantization: PassReport) -> Iterator[tuple[str, Array]]:
+    def values(self, format: Format, quantization: PassReport) -> Iterator[tuple[str, Array]]:
         """Yield the stored variables, as numbers."""
-        for tensor in weights.read(form.folder / WEIGHTS_FILE):
+        for tensor in weights.read(format.folder / WEIGHTS_FILE):
             yield tensor.name, tensor.values()
 
-    def _written(self, folder: Path, compute: ComputeDtype, stored: Iterator[weights.StoredTensor]) -> Form:
+    def _written(self, folder: Path, compute: ComputeDtype, stored: Iterator[weights.StoredTensor]) -> Format:
         folder.mkdir(parents=True, exist_ok=True)
         structure.write(self._model, folder, compute.value)
         weights.save(stored, folder / WEIGHTS_FILE)
         return self.opened(folder)
 
-    def _compute(self, scheme: Scheme) -> ComputeDtype:
-        return _COMPUTE[scheme] if self._model.kind is Kind.LAYERS else ComputeDtype.FLOAT32
+    def _loses_numbers(self, format: Format) -> bool:
+        return any(
+            metrics.rows_without_numbers(values) for values in format.model.call(self._sample).values()
+        )
 
-    def _loses_numbers(self, form: Form) -> bool:
-        return any(metrics.rows_without_numbers(values) for values in form.model.call(self._sample).values())
-
-    def _note(self, form: Form, why: str | None) -> str:
+    def _note(self, format: Format, why: str | None) -> str:
         if self._model.kind is not Kind.LAYERS:
             return _FIXED
-        found = f"Layers compute in {form.compute_dtype}"
+        found = f"Layers compute in {format.compute_dtype}"
         return f"{found}: {why}." if why else f"{found}, but those that are fragile, in float32."
 
 
-class TensorFlowMaker:
-    """A `base.Maker` for GPU devices; needs none."""
+class TensorFlowBackend:
+    """A `base.FormatBackend` for GPU devices; needs none."""
 
     kind = manifest.Form.TENSORFLOW
-    schemes: tuple[Scheme, ...] = stored_weights.SCHEMES
 
     @property
     def measured_on(self) -> str:
@@ -132,9 +124,9 @@ class TensorFlowMaker:
         """Whether this process computes on a GPU."""
         return bool(tf.config.list_physical_devices("GPU"))
 
-    def forms(self, model: LoadedModel, sample: Arrays, folder: Path) -> TensorFlowForms:
+    def formats(self, model: LoadedModel, sample: Arrays, folder: Path) -> TensorFlowFormats:
         """Write the structure and the variables as they are, and load them again.
 
         Raises UnsupportedModel where the layers cannot be rebuilt, or outputs differ.
         """
-        return TensorFlowForms(model, sample, folder)
+        return TensorFlowFormats(model, sample, folder)

@@ -1,10 +1,10 @@
-"""Quantization of the variables of the form for GPUs, and its report.
+"""Quantization of the variables of the format for GPUs, and its report. `schemes` has the storage of each.
 
-- Int8Weights, Int4Weights: kernels and embeddings as x_q = round(x * scale), symmetric: scale = 127 / max|x|
+- int8, int4: kernels and embeddings as x_q = round(x * scale), symmetric: scale = 127 / max|x|
   or 7 / max|x| of each channel of the last axis, zero point 0. The last axis of a kernel is that of its
   output channels (of a depthwise one, with a last axis of 1, the axis before it), of an embedding that of its
   columns: a scale for each row would add 4 bytes to each row.
-- Float16, BFloat16: kernels, embeddings and biases rounded to nearest, ties to even. What float16 cannot hold
+- float16, bfloat16: kernels, embeddings and biases rounded to nearest, ties to even. What float16 cannot hold
   is cut to 65504.
 
 All else stays float32: it is small, and what it scales or shifts is sensitive. Must not import TensorFlow.
@@ -15,22 +15,18 @@ from dataclasses import asdict
 import ml_dtypes
 import numpy as np
 
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.artifacts import int4, weights
 from modelpress.artifacts.weights import StoredTensor
+from modelpress.compression import schemes
 from modelpress.compression.formats import formula
 from modelpress.compression.formats.formula import Integers
 from modelpress.compression.formats.litert.quantize import BEYOND_FLOAT16
-from modelpress.compression.report.document import Formula, TensorReport
+from modelpress.compression.report.document import FormulaReport, TensorReport
+from modelpress.compression.schemes import StoredDtype, StoredSettings
 from modelpress.models.types import Array, Role, Weight
 
-SCHEMES = (Scheme.INT4_WEIGHTS, Scheme.INT8_WEIGHTS, Scheme.FLOAT16, Scheme.BFLOAT16)  # smallest first
-
-_STORAGE = {Scheme.INT8_WEIGHTS: "int8", Scheme.INT4_WEIGHTS: "int4"}
-_HALF = {Scheme.FLOAT16: np.dtype(np.float16), Scheme.BFLOAT16: np.dtype(ml_dtypes.bfloat16)}
-_LARGEST = {_HALF[Scheme.FLOAT16]: 65504.0, _HALF[Scheme.BFLOAT16]: 2.0**128 - 2.0**120}
-_TOP = {"int8": 127, "int4": 7}
-_FEW = 1024  # elements, as for the form for CPUs: what is saved is less than the file's words on it
+_FEW = 1024  # elements, as for the format for CPUs: what is saved is less than the file's words on it
 _STAYS = {
     Role.BIAS: "biases stay float32",
     Role.NORMALIZATION: "normalization parameters stay float32",
@@ -50,28 +46,29 @@ def store(scheme: Scheme, weight: Weight) -> tuple[StoredTensor, TensorReport]:
         bytes_before=value.nbytes,
         served_as=f"value/{weight.name}",
     )
-    if reason := _why_not(scheme, weight.role, value):
+    settings = schemes.tensorflow(scheme)
+    if reason := _why_not(settings, weight.role, value):
         kept = weights.plain(weight.name, value)
         return kept, report.model_copy(update={"bytes_after": kept.nbytes, "skipped": reason})
-    if scheme in _HALF:
-        stored, facts = _half(weight.name, value, _HALF[scheme])
-        update: dict[str, object] = {"facts": facts}
+    if settings.integers:
+        found = integers(value, settings.storage)
+        stored = _stored(weight.name, found, settings.storage)
+        update: dict[str, object] = {"formula": FormulaReport(**asdict(formula.compare(found, value)))}
     else:
-        found = integers(value, _STORAGE[scheme])
-        stored = _stored(weight.name, found, _STORAGE[scheme])
-        update = {"formula": Formula(**asdict(formula.compare(found, value)))}
+        stored, facts = _half(weight.name, value, settings.storage)
+        update = {"facts": facts}
     return stored, report.model_copy(update={**update, "bytes_after": stored.nbytes, "changed": value.size})
 
 
-def integers(value: Array, storage: str) -> Integers:
+def integers(value: Array, storage: StoredDtype) -> Integers:
     """Quantize finite float32 numbers of at least two dimensions."""
-    axis, top = channel_axis(value.shape), _TOP[storage]
-    others = tuple(place for place in range(value.ndim) if place != axis)
+    axis, (_, top) = channel_axis(value.shape), weights.LIMITS[storage]
+    others = tuple(index for index in range(value.ndim) if index != axis)
     largest = np.maximum(value.max(axis=others), -value.min(axis=others)).astype(np.float32)
     with np.errstate(divide="ignore", over="ignore"):
         scale = np.float32(top) / largest
     scale[~np.isfinite(scale)] = 1  # channels of zeros, or of numbers that are as good as zero
-    by_channel = [-1 if place == axis else 1 for place in range(value.ndim)]
+    by_channel = [-1 if index == axis else 1 for index in range(value.ndim)]
     rounded = value * scale.reshape(by_channel)
     np.rint(rounded, out=rounded)
     return Integers(
@@ -88,35 +85,35 @@ def channel_axis(shape: tuple[int, ...]) -> int:
     return len(shape) - (2 if len(shape) > 2 and shape[-1] == 1 else 1)
 
 
-def _why_not(scheme: Scheme, role: Role, value: Array) -> str | None:
+def _why_not(settings: StoredSettings, role: Role, value: Array) -> str | None:
     """Return why a weight stays as it is; None: it does not."""
-    wanted = (Role.KERNEL, Role.EMBEDDING, Role.BIAS) if scheme in _HALF else (Role.KERNEL, Role.EMBEDDING)
-    if role not in wanted:
+    changed = (Role.KERNEL, Role.EMBEDDING) if settings.integers else (Role.KERNEL, Role.EMBEDDING, Role.BIAS)
+    if role not in changed:
         return _STAYS[role]
     if value.dtype != np.float32:
         return f"{value.dtype.name} is not quantized"
-    return None if scheme in _HALF else _why_no_integers(scheme, value)
+    return _why_no_integers(settings.storage, value) if settings.integers else None
 
 
-def _why_no_integers(scheme: Scheme, value: Array) -> str | None:
+def _why_no_integers(storage: StoredDtype, value: Array) -> str | None:
     if value.size < _FEW:
         return f"fewer than {_FEW:,} elements stay float32"
     channels = value.shape[channel_axis(value.shape)]
-    if 2 * (4 * channels + value.size // (2 if scheme is Scheme.INT4_WEIGHTS else 1)) > value.nbytes:
+    if 2 * (4 * channels + value.size // (2 if storage == "int4" else 1)) > value.nbytes:
         return "stays float32: its scales would take what its integers save"
     if not np.isfinite(value).all():
         return "stays float32: it holds numbers that are not finite"
     return None
 
 
-def _half(name: str, value: Array, dtype: np.dtype[np.generic]) -> tuple[StoredTensor, dict[str, float]]:
-    limit = _LARGEST[dtype]
+def _half(name: str, value: Array, storage: StoredDtype) -> tuple[StoredTensor, dict[str, float]]:
+    limit = float(ml_dtypes.finfo(storage).max)  # type: ignore[no-untyped-call]
     beyond = int((np.abs(value) > limit).sum())
-    stored = weights.plain(name, np.clip(value, -limit, limit).astype(dtype))
-    return stored, {BEYOND_FLOAT16: beyond} if beyond and dtype == np.float16 else {}
+    stored = weights.plain(name, np.clip(value, -limit, limit).astype(np.dtype(storage)))
+    return stored, {BEYOND_FLOAT16: beyond} if beyond and storage == "float16" else {}
 
 
-def _stored(name: str, found: Integers, storage: str) -> StoredTensor:
+def _stored(name: str, found: Integers, storage: StoredDtype) -> StoredTensor:
     return StoredTensor(
         name=name,
         storage="int4" if storage == "int4" else "int8",

@@ -6,15 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from modelpress.compression.passes.channels.description import Effect, Graph, Side
+from modelpress.compression.passes.channels.description import ChannelGraph, Effect, Side
 from modelpress.compression.passes.channels.ids import Groups
 from modelpress.models.types import Array
 
 _STEPS = (8, 4, 2, 1)  # vector units work on 8 or more channels at a time
-_TOLERANCE = 0.1  # of the channels, between a round number and the number asked for
+_TOLERANCE = 0.1  # share of the channels by which a round number may miss the number asked for
 
 
-def importance(graph: Graph, groups: Groups, weights: Mapping[tuple[int, str], Array]) -> dict[int, float]:
+def importance(
+    graph: ChannelGraph, groups: Groups, weights: Mapping[tuple[int, str], Array]
+) -> dict[int, float]:
     """Return the norm of each group: the sum of squares of all that would go with it.
 
     `weights` are the values by layer and name. Each kernel (and gamma) counts by its channel's share of its
@@ -32,7 +34,7 @@ def importance(graph: Graph, groups: Groups, weights: Mapping[tuple[int, str], A
     return dict(norms)
 
 
-def removed(graph: Graph, groups: Groups, norms: Mapping[int, float], share: float) -> frozenset[int]:
+def removed(graph: ChannelGraph, groups: Groups, norms: Mapping[int, float], share: float) -> frozenset[int]:
     """Return the groups to remove: of those that the same layers share, about `share` (0 to 1).
 
     Groups are compared with those in the same layers only: then each layer keeps a round number, and no
@@ -41,7 +43,7 @@ def removed(graph: Graph, groups: Groups, norms: Mapping[int, float], share: flo
     return frozenset(group for members in classes(graph, groups) for group in _weakest(members, norms, share))
 
 
-def classes(graph: Graph, groups: Groups) -> list[list[int]]:
+def classes(graph: ChannelGraph, groups: Groups) -> list[list[int]]:
     """Return the groups that can go, together those that the same layers share."""
     found: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
     for group, layers in _members(graph, groups).items():
@@ -55,12 +57,12 @@ def kept(count: int, share: float) -> int:
 
     The nearest multiple of 8 where it is within a tenth of `count`, else of 4, else of 2; at least 1.
     """
-    wanted = count - math.floor(count * share)
+    desired = count - math.floor(count * share)
     for step in _STEPS:
-        number = step * math.floor(wanted / step + 0.5)  # of two that are equally near the larger
-        if 0 < number <= count and abs(number - wanted) <= _TOLERANCE * count * (wanted < count):
+        number = step * math.floor(desired / step + 0.5)  # the larger of two that are equally near
+        if 0 < number <= count and abs(number - desired) <= _TOLERANCE * count * (desired < count):
             return number
-    return wanted
+    return desired
 
 
 def _weakest(members: Sequence[int], norms: Mapping[int, float], share: float) -> Iterable[int]:
@@ -68,7 +70,7 @@ def _weakest(members: Sequence[int], norms: Mapping[int, float], share: float) -
     return order[: len(order) - kept(len(order), share)]
 
 
-def _members(graph: Graph, groups: Groups) -> dict[int, Counter[int]]:
+def _members(graph: ChannelGraph, groups: Groups) -> dict[int, Counter[int]]:
     """Return for each group how many channels of which layers it has."""
     found: dict[int, Counter[int]] = defaultdict(Counter)
     for number, layer in enumerate(graph.layers):

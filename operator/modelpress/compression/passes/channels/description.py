@@ -31,7 +31,7 @@ class Side(StrEnum):
 
 
 @dataclass(frozen=True)
-class Weight:
+class WeightDescription:
     """A variable of a layer: its axes of channels, counted from the last (-1)."""
 
     name: str
@@ -49,14 +49,14 @@ class Layer:
     reason: str = (
         ""  # why it freezes; for NEW: why its own output channels must stay, empty where they need not
     )
-    channels: int = 0  # of NEW: output channels
-    repeat: int = 1  # of REPEAT, and of the first half of a SeparableConv
+    channels: int = 0  # number of output channels, for NEW
+    repeat: int = 1  # outputs for each input channel: REPEAT, and the first half of a SeparableConv
     setting: str | None = None  # entry of its configuration that holds the number of output channels
-    weights: tuple[Weight, ...] = ()
+    weights: tuple[WeightDescription, ...] = ()
 
 
 @dataclass(frozen=True)
-class Call:
+class LayerCall:
     """One use of a layer."""
 
     layer: int
@@ -65,11 +65,11 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Graph:
+class ChannelGraph:
     """Layers in no order, calls in the order of computation."""
 
     layers: tuple[Layer, ...]
-    calls: tuple[Call, ...]
-    shapes: tuple[Shape, ...]  # of the tensors
+    calls: tuple[LayerCall, ...]
+    shapes: tuple[Shape, ...]  # one for each tensor
     inputs: tuple[int, ...]  # tensors
     outputs: tuple[int, ...]

@@ -19,14 +19,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from modelpress.compression.passes.channels.members import Layout, Member
+from modelpress.compression.passes.channels.members import Member, MemberLayout
 from modelpress.compression.passes.training.trainer import Tensors
 
 
 class GroupThreshold:
     """A `trainer.Proximal`; `variables` are those of the model's weights."""
 
-    def __init__(self, layout: Layout, variables: Sequence[Any]) -> None:
+    def __init__(self, layout: MemberLayout, variables: Sequence[Any]) -> None:
         self._layout = layout
         self._variables = variables
 

@@ -7,7 +7,14 @@ Every channel of every tensor gets a number; layers that tie channels to each ot
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from modelpress.compression.passes.channels.description import Call, Effect, Graph, Layer, Shape, Side
+from modelpress.compression.passes.channels.description import (
+    ChannelGraph,
+    Effect,
+    Layer,
+    LayerCall,
+    Shape,
+    Side,
+)
 
 Ids = tuple[int, ...]  # one group for each channel, in order
 
@@ -16,11 +23,11 @@ Ids = tuple[int, ...]  # one group for each channel, in order
 class Groups:
     """The groups of every layer's channels; a frozen group has a reason."""
 
-    sides: Mapping[tuple[int, Side], Ids]  # of a layer, where it is called
+    sides: Mapping[tuple[int, Side], Ids]  # the channels of a layer's inputs or outputs, by its number
     frozen: Mapping[int, str]
 
 
-def find(graph: Graph) -> Groups:
+def find(graph: ChannelGraph) -> Groups:
     """Return the groups of a graph. The channels of its inputs and outputs are frozen."""
     walk = _Walk(graph)
     for tensor in graph.inputs:
@@ -37,7 +44,7 @@ class _Union:
 
     def __init__(self) -> None:
         self.parents: list[int] = []
-        self.reasons: dict[int, str] = {}  # by root
+        self.reasons: dict[int, str] = {}  # why a group is frozen, by its root
 
     def new(self, count: int) -> Ids:
         start = len(self.parents)
@@ -64,7 +71,7 @@ class _Union:
 
 
 class _Walk:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: ChannelGraph) -> None:
         self.graph = graph
         self.union = _Union()
         self.tensors: dict[int, Ids] = {}
@@ -75,7 +82,7 @@ class _Walk:
         self.union.freeze(ids, reason)
         return ids
 
-    def call(self, call: Call) -> None:
+    def call(self, call: LayerCall) -> None:
         layer = self.graph.layers[call.layer]
         inputs = [self.tensors[tensor] for tensor in call.inputs]
         outputs = self._follow(call, layer, inputs) if len(call.outputs) == 1 else None
@@ -96,7 +103,7 @@ class _Walk:
         """Keep the channels of a layer's weights: every call of the layer uses the same."""
         self.union.unite(self.sides.setdefault((layer, side), ids), ids)
 
-    def _follow(self, call: Call, layer: Layer, inputs: Sequence[Ids]) -> Ids | None:
+    def _follow(self, call: LayerCall, layer: Layer, inputs: Sequence[Ids]) -> Ids | None:
         """Return the channels of the output; None where they cannot be followed."""
         size = _channels(self.graph.shapes[call.outputs[0]])
         if not inputs or not all(inputs) or layer.effect is Effect.FREEZE:
@@ -119,7 +126,7 @@ class _Walk:
             self.union.freeze(ids, layer.reason)
         return ids
 
-    def _united(self, call: Call, inputs: Sequence[Ids]) -> Ids | None:
+    def _united(self, call: LayerCall, inputs: Sequence[Ids]) -> Ids | None:
         ranks = {len(self.graph.shapes[tensor]) for tensor in call.inputs}
         widest = max(inputs, key=len)
         if len(ranks) > 1 or any(len(ids) not in (1, len(widest)) for ids in inputs):

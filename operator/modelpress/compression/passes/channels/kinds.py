@@ -7,20 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modelpress.compression.passes.channels.description import Effect, Layer, Shape, Side, Weight
+from modelpress.compression.passes.channels.description import Effect, Layer, Shape, Side, WeightDescription
 
 OPERATION = "ops."  # before the class of an operation that is no layer, such as x + y
 
 
 @dataclass(frozen=True)
-class Facts:
+class LayerFacts:
     """What is known of a layer without running it."""
 
     name: str
     kind: str  # its class
     config: Mapping[str, Any]
     weights: tuple[str, ...]  # names, in the layer's order
-    input: Shape  # of its first input in its first call
+    input: Shape  # shape of its first input in its first call
     output: Shape
 
 
@@ -76,10 +76,13 @@ _MIXING = {
 }
 
 
-def describe(facts: Facts) -> Layer:
+def describe(facts: LayerFacts) -> Layer:
     """Return the description of a layer."""
     plain = Layer(
-        facts.name, facts.kind, Effect.FREEZE, weights=tuple(Weight(name) for name in facts.weights)
+        facts.name,
+        facts.kind,
+        Effect.FREEZE,
+        weights=tuple(WeightDescription(name) for name in facts.weights),
     )
     found = _READERS.get(facts.kind, _unknown)(facts)
     if isinstance(found, str):
@@ -98,39 +101,39 @@ def describe(facts: Facts) -> Layer:
 @dataclass(frozen=True)
 class _Kind:
     effect: Effect
-    weights: Mapping[str, Weight]
+    weights: Mapping[str, WeightDescription]
     channels: int = 0
     reason: str = ""
     repeat: int = 1
     setting: str | None = None
 
 
-_Reader = Callable[[Facts], "_Kind | str"]
-_BIAS = {"bias": Weight("", ((-1, Side.OUTPUT),))}
+_Reader = Callable[[LayerFacts], "_Kind | str"]
+_BIAS = {"bias": WeightDescription("", ((-1, Side.OUTPUT),))}
 
 
-def _kernel(*axes: tuple[int, Side]) -> Weight:
-    return Weight("", axes, measured=True)
+def _kernel(*axes: tuple[int, Side]) -> WeightDescription:
+    return WeightDescription("", axes, measured=True)
 
 
-def _unknown(facts: Facts) -> _Kind | str:
+def _unknown(facts: LayerFacts) -> _Kind | str:
     if facts.kind in _LEFT:
         return f"{_LEFT[facts.kind]} layers are not pruned"
     return _MIXING.get(facts.kind, "it may tie channels together")
 
 
 def _with(effect: Effect) -> _Reader:
-    def read(facts: Facts) -> _Kind | str:
+    def read(facts: LayerFacts) -> _Kind | str:
         return _other_variables(facts, {}) or _first_axis(facts) or _Kind(effect, {})
 
     return read
 
 
-def _first_axis(facts: Facts) -> str:
+def _first_axis(facts: LayerFacts) -> str:
     return "its channels are the first axis" if facts.config.get("data_format") == "channels_first" else ""
 
 
-def _other_variables(facts: Facts, known: Mapping[str, Weight]) -> str:
+def _other_variables(facts: LayerFacts, known: Mapping[str, WeightDescription]) -> str:
     """Return why a layer with variables of its own kind cannot be cut, such as one that Keras quantized."""
     other = [name for name in facts.weights if name not in known]
     return f"its variable {other[0]} is of an unknown kind" if other else ""
@@ -144,7 +147,9 @@ def _activation(config: Mapping[str, Any]) -> str:
     return "" if name in _ELEMENTWISE else f"its activation {name} may be computed across channels"
 
 
-def _filters(facts: Facts, weights: Mapping[str, Weight], setting: str, repeat: int = 1) -> _Kind | str:
+def _filters(
+    facts: LayerFacts, weights: Mapping[str, WeightDescription], setting: str, repeat: int = 1
+) -> _Kind | str:
     weights = {**weights, **_BIAS}
     if facts.config.get("groups", 1) != 1:
         return "its convolution has groups"
@@ -162,19 +167,19 @@ def _filters(facts: Facts, weights: Mapping[str, Weight], setting: str, repeat: 
     )
 
 
-def _dense(facts: Facts) -> _Kind | str:
+def _dense(facts: LayerFacts) -> _Kind | str:
     return _filters(facts, {"kernel": _kernel((-2, Side.INPUT), (-1, Side.OUTPUT))}, "units")
 
 
-def _convolution(facts: Facts) -> _Kind | str:
+def _convolution(facts: LayerFacts) -> _Kind | str:
     return _filters(facts, {"kernel": _kernel((-2, Side.INPUT), (-1, Side.OUTPUT))}, "filters")
 
 
-def _transposed(facts: Facts) -> _Kind | str:
+def _transposed(facts: LayerFacts) -> _Kind | str:
     return _filters(facts, {"kernel": _kernel((-1, Side.INPUT), (-2, Side.OUTPUT))}, "filters")
 
 
-def _separable(facts: Facts) -> _Kind | str:
+def _separable(facts: LayerFacts) -> _Kind | str:
     weights = {
         "depthwise_kernel": _kernel((-2, Side.INPUT)),
         "pointwise_kernel": _kernel((-2, Side.MIDDLE), (-1, Side.OUTPUT)),
@@ -182,44 +187,44 @@ def _separable(facts: Facts) -> _Kind | str:
     return _filters(facts, weights, "filters", int(facts.config["depth_multiplier"]))
 
 
-def _depthwise(facts: Facts) -> _Kind | str:
+def _depthwise(facts: LayerFacts) -> _Kind | str:
     weights = {"kernel": _kernel((-2, Side.INPUT)), **_BIAS}
     problem = _first_axis(facts) or _other_variables(facts, weights) or _activation(facts.config)
     return problem or _Kind(Effect.REPEAT, weights, repeat=int(facts.config["depth_multiplier"]))
 
 
-def _activation_layer(facts: Facts) -> _Kind | str:
+def _activation_layer(facts: LayerFacts) -> _Kind | str:
     return _activation(facts.config) or _Kind(Effect.KEEP, {})
 
 
-def _batch_normalization(facts: Facts) -> _Kind | str:
+def _batch_normalization(facts: LayerFacts) -> _Kind | str:
     axis = facts.config["axis"]
     axis = axis[0] if isinstance(axis, list | tuple) else axis
     if axis not in (-1, len(facts.input) - 1):
         return "it normalizes another axis than the last"
-    by_channel = Weight("", ((-1, Side.OUTPUT),))
+    by_channel = WeightDescription("", ((-1, Side.OUTPUT),))
     weights = dict.fromkeys(("beta", "moving_mean", "moving_variance"), by_channel)
     weights["gamma"] = replace(by_channel, measured=True)
     return _other_variables(facts, weights) or _Kind(Effect.KEEP, weights)
 
 
-def _prelu(facts: Facts) -> _Kind | str:
+def _prelu(facts: LayerFacts) -> _Kind | str:
     shared = len(facts.input) - 1 in (facts.config.get("shared_axes") or ())
-    return _Kind(Effect.KEEP, {"alpha": Weight("", () if shared else ((-1, Side.OUTPUT),))})
+    return _Kind(Effect.KEEP, {"alpha": WeightDescription("", () if shared else ((-1, Side.OUTPUT),))})
 
 
-def _rescaling(facts: Facts) -> _Kind | str:
+def _rescaling(facts: LayerFacts) -> _Kind | str:
     numbers = all(isinstance(facts.config[name], int | float) for name in ("scale", "offset"))
     return _Kind(Effect.KEEP, {}) if numbers else "it has a factor for each channel"
 
 
-def _flatten(facts: Facts) -> _Kind | str:
+def _flatten(facts: LayerFacts) -> _Kind | str:
     if None in facts.input[1:]:
         return "it flattens a free size"
     return _first_axis(facts) or _Kind(Effect.FLATTEN, {})
 
 
-def _reshape(facts: Facts) -> _Kind | str:
+def _reshape(facts: LayerFacts) -> _Kind | str:
     """A Reshape that keeps the last axis moves positions only; the last size is rewritten."""
     if facts.input[-1] is None or facts.input[-1] != facts.output[-1]:
         return "it reshapes the channels"
@@ -227,12 +232,12 @@ def _reshape(facts: Facts) -> _Kind | str:
     return _Kind(Effect.KEEP, {}, setting=None if inferred else "target_shape")
 
 
-def _permute(facts: Facts) -> _Kind | str:
+def _permute(facts: LayerFacts) -> _Kind | str:
     dims = facts.config["dims"]
     return _Kind(Effect.KEEP, {}) if dims[-1] == len(dims) else "it moves the axis of channels"
 
 
-def _concatenate(facts: Facts) -> _Kind | str:
+def _concatenate(facts: LayerFacts) -> _Kind | str:
     last = facts.config["axis"] in (-1, len(facts.input) - 1)
     return _Kind(Effect.CONCATENATE if last else Effect.UNITE, {})
 

@@ -1,7 +1,7 @@
 """Which slices of which weights belong to which group of channels, in dense numbers. Pure.
 
 A slice of a weight is one channel on one of its axes. Channels that cannot go have the number
-`Layout.groups`, one more than the last group.
+`MemberLayout.groups`, one more than the last group.
 """
 
 from collections import Counter, defaultdict
@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from modelpress.compression.passes.channels import choice
-from modelpress.compression.passes.channels.description import Graph, Side, Weight
+from modelpress.compression.passes.channels.description import ChannelGraph, Side, WeightDescription
 from modelpress.compression.passes.channels.ids import Groups
 
-Place = tuple[int, Weight]  # number of a layer, and one of its variables
+WeightLocation = tuple[int, WeightDescription]  # number of a layer, and one of its variables
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Layout:
+class MemberLayout:
     """All members. Groups of one class are those that the same layers share; none of them loses all."""
 
     members: tuple[Member, ...]
@@ -52,10 +52,12 @@ class Layout:
         )
 
 
-def layout(graph: Graph, groups: Groups, places: Sequence[Place], counted: Sequence[bool]) -> Layout:
+def layout(
+    graph: ChannelGraph, groups: Groups, locations: Sequence[WeightLocation], counted: Sequence[bool]
+) -> MemberLayout:
     """Return the members among the weights of a model.
 
-    `places` says for each weight what it is, `counted` which of them the penalty counts.
+    `locations` says for each weight what it is, `counted` which of them the penalty counts.
     """
     classes = choice.classes(graph, groups)
     ids = tuple(group for members in classes for group in members)
@@ -63,14 +65,14 @@ def layout(graph: Graph, groups: Groups, places: Sequence[Place], counted: Seque
     kinds = [kind for kind, members in enumerate(classes) for _ in members]
     members = (
         Member(i, axes, counted[i])
-        for i, place in enumerate(places)
-        if (axes := dict(_axes(groups, place, numbers)))
+        for i, location in enumerate(locations)
+        if (axes := dict(_axes(groups, location, numbers)))
     )
-    return Layout(tuple(members), np.asarray(kinds, np.int32), ids)
+    return MemberLayout(tuple(members), np.asarray(kinds, np.int32), ids)
 
 
-def _axes(groups: Groups, place: Place, numbers: Mapping[int, int]) -> Iterator[tuple[int, Any]]:
-    layer, weight = place
+def _axes(groups: Groups, location: WeightLocation, numbers: Mapping[int, int]) -> Iterator[tuple[int, Any]]:
+    layer, weight = location
     for axis, side in weight.axes:
         ids = groups.sides.get((layer, side), ()) if (layer, Side.INPUT) in groups.sides else ()
         found = np.asarray([numbers.get(group, len(numbers)) for group in ids], np.int32)
@@ -78,7 +80,7 @@ def _axes(groups: Groups, place: Place, numbers: Mapping[int, int]) -> Iterator[
             yield axis, found
 
 
-def alive(layout_: Layout, values: Mapping[int, Any]) -> list[bool]:
+def alive(layout_: MemberLayout, values: Mapping[int, Any]) -> list[bool]:
     """Return for each group whether an element that the penalty counts is not zero; `values` by weight."""
     found = np.zeros(layout_.groups + 1, bool)
     for member in layout_.members:

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from modelpress.compression.passes.channels import ids, slicing
-from modelpress.compression.passes.channels.description import Graph, Layer, Side, Weight
+from modelpress.compression.passes.channels.description import ChannelGraph, Layer, Side, WeightDescription
 from modelpress.compression.passes.channels.ids import Groups
 from modelpress.compression.passes.channels.rebuild import rebuild
-from modelpress.compression.passes.channels.trace import Trace, trace
+from modelpress.compression.passes.channels.trace import LayerTrace, trace
 from modelpress.compression.report.document import TensorReport
 from modelpress.models.keras.layers_model import LayersModel
 from modelpress.models.types import LoadedModel, unsupported
 
-NAME = "pruning"  # of both passes that remove channels, as the field of the spec
+NAME = "pruning"  # both passes that remove channels are named as the field of the spec
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Network:
     """A model and what ties its channels together."""
 
     model: LayersModel
-    traced: Trace
-    graph: Graph
+    traced: LayerTrace
+    graph: ChannelGraph
     groups: Groups
     variables: "Variables"
 
@@ -41,9 +41,9 @@ class Network:
             raise unsupported(f"{NAME}: {_nothing(graph, groups)}")
         return cls(model, traced, graph, groups, Variables(graph, traced.operations))
 
-    def place(self, weight: Any) -> tuple[int, Weight]:
+    def location(self, weight: Any) -> tuple[int, WeightDescription]:
         """Return the number of the layer that a weight of the model belongs to, and what its axes are."""
-        number, _, description = self.variables.place(weight.variable)
+        number, _, description = self.variables.location(weight.variable)
         return number, description
 
     def smaller(self, gone: AbstractSet[int]) -> LayersModel:
@@ -56,7 +56,7 @@ class Network:
     def tensors(self, gone: AbstractSet[int]) -> tuple[TensorReport, ...]:
         """Return for each weight its channels before and after, or why none of them goes."""
         return tuple(
-            _tensor(weight, self.variables.place(weight.variable), (self.groups, gone))
+            _tensor(weight, self.variables.location(weight.variable), (self.groups, gone))
             for weight in self.model.weights
         )
 
@@ -72,12 +72,12 @@ class Network:
 class Variables:
     """Where the variables of the layers are, by identity."""
 
-    def __init__(self, graph: Graph, operations: list[Any]) -> None:
-        self._places: dict[int, tuple[int, Layer, Weight]] = {}
+    def __init__(self, graph: ChannelGraph, operations: list[Any]) -> None:
+        self._locations: dict[int, tuple[int, Layer, WeightDescription]] = {}
         self._measured: dict[tuple[int, str], Any] = {}
         for number, (layer, operation) in enumerate(zip(graph.layers, operations, strict=True)):
             for weight, variable in zip(layer.weights, getattr(operation, "weights", ()), strict=True):
-                self._places[id(variable.value)] = (number, layer, weight)
+                self._locations[id(variable.value)] = (number, layer, weight)
                 if weight.measured:
                     self._measured[number, weight.name] = variable.value
 
@@ -85,15 +85,15 @@ class Variables:
         """Return the values that the importance is computed from, by layer and name."""
         return {key: value.numpy() for key, value in self._measured.items()}
 
-    def place(self, variable: Any) -> tuple[int, Layer, Weight]:
+    def location(self, variable: Any) -> tuple[int, Layer, WeightDescription]:
         """Return the layer of a variable, and what its axes are."""
-        return self._places[id(variable)]
+        return self._locations[id(variable)]
 
 
 def _tensor(
-    weight: Any, place: tuple[int, Layer, Weight], choice_made: tuple[Groups, AbstractSet[int]]
+    weight: Any, location: tuple[int, Layer, WeightDescription], choice_made: tuple[Groups, AbstractSet[int]]
 ) -> TensorReport:
-    number, layer, description = place
+    number, layer, description = location
     groups, gone = choice_made
     before = weight.read()
     after = slicing.cut(groups, gone, number, description, before)
@@ -109,13 +109,15 @@ def _tensor(
     return report.model_copy(update=update)
 
 
-def _facts(weight: Weight, before: tuple[int, ...], after: tuple[int, ...]) -> Iterator[tuple[str, float]]:
+def _facts(
+    weight: WeightDescription, before: tuple[int, ...], after: tuple[int, ...]
+) -> Iterator[tuple[str, float]]:
     for axis, side in weight.axes:
         yield f"{side.value}ChannelsBefore", before[axis]
         yield f"{side.value}ChannelsAfter", after[axis]
 
 
-def _why(groups: Groups, number: int, layer: Layer, weight: Weight) -> str:
+def _why(groups: Groups, number: int, layer: Layer, weight: WeightDescription) -> str:
     if not layer.weights or (number, Side.OUTPUT) not in groups.sides:
         return layer.reason or "its layer is left alone"
     if not weight.axes:
@@ -131,7 +133,7 @@ def _can_go(groups: Groups, number: int) -> bool:
     return any(group not in groups.frozen for group in groups.sides.get((number, Side.OUTPUT), ()))
 
 
-def _nothing(graph: Graph, groups: Groups) -> str:
+def _nothing(graph: ChannelGraph, groups: Groups) -> str:
     reasons = sorted({*groups.frozen.values()} - {"an input of the model"})
     return (
         f"no channel can be removed: all of them are {'; '.join(reasons)}"

@@ -5,12 +5,14 @@ Keras is imported where it is used: a request is read without it.
 
 from dataclasses import dataclass
 
+from modelpress.api.contract import JobRequest
+from modelpress.api.spec import Granularity
 from modelpress.api.values import parse_percent
+from modelpress.compression.passes.base import Pass, PassContext, pruning
 from modelpress.compression.passes.channels import choice
 from modelpress.compression.report.document import PassReport
 from modelpress.models.types import Kind, LoadedModel, unsupported
 
-DISTILLATION = 0.5  # share of the original's outputs in the loss, where there are labels too
 NEEDS_LAYERS = "granularity: Channel needs layers: bring a .keras or .h5 file"
 
 
@@ -21,17 +23,17 @@ def check(model: LoadedModel) -> None:
 
 
 @dataclass(frozen=True)
-class ChannelPruning:
+class ChannelPruning(Pass):
     """Removes the weakest channels; `sparsity` is a percentage such as 50%."""
 
     sparsity: str
-    name: str = "pruning"
+    name = "pruning"
 
     def check(self, model: LoadedModel) -> None:
         """Raise UnsupportedModel for a model without layers."""
         check(model)
 
-    def rebuild(self, model: LoadedModel) -> tuple[LoadedModel, PassReport]:
+    def apply(self, model: LoadedModel, context: PassContext) -> tuple[LoadedModel, PassReport]:
         """Return the smaller model and what was removed; `model` is not changed.
 
         Raises UnsupportedModel where the model has no layers or no channel that can be removed.
@@ -45,8 +47,14 @@ class ChannelPruning:
         gone = choice.removed(network.graph, network.groups, norms, share)
         report = PassReport(
             name=self.name,
-            parameters={"sparsity": self.sparsity, "granularity": "Channel"},
+            parameters={"sparsity": self.sparsity, "granularity": Granularity.CHANNEL.value},
             note=network.note(gone),
             tensors=network.tensors(gone),
         )
         return network.smaller(gone), report
+
+
+def requested(request: JobRequest) -> ChannelPruning | None:
+    """Return the pass that a request asks for."""
+    settings = pruning(request, Granularity.CHANNEL)
+    return ChannelPruning(settings.sparsity) if settings and settings.sparsity else None

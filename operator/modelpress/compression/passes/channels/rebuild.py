@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from modelpress.compression.passes.channels import slicing
-from modelpress.compression.passes.channels.description import Effect, Graph, Layer, Side
+from modelpress.compression.passes.channels.description import ChannelGraph, Effect, Layer, Side
 from modelpress.compression.passes.channels.ids import Groups
-from modelpress.compression.passes.channels.trace import Trace
+from modelpress.compression.passes.channels.trace import LayerTrace
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Rebuilt:
     origins: Mapping[int, int]
 
 
-def rebuild(trace: Trace, graph: Graph, groups: Groups, gone: AbstractSet[int]) -> Rebuilt:
+def rebuild(trace: LayerTrace, graph: ChannelGraph, groups: Groups, gone: AbstractSet[int]) -> Rebuilt:
     """Return a functional model without the channels of the groups `gone`; the old one is not changed.
 
     All of its layers can be trained, also those that were frozen: what is left must adapt.

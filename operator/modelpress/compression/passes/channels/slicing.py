@@ -4,7 +4,7 @@ from collections.abc import Set as AbstractSet
 
 import numpy as np
 
-from modelpress.compression.passes.channels.description import Side, Weight
+from modelpress.compression.passes.channels.description import Side, WeightDescription
 from modelpress.compression.passes.channels.ids import Groups
 from modelpress.models.types import Array
 
@@ -18,7 +18,9 @@ def positions(groups: Groups, gone: AbstractSet[int], layer: int, side: Side) ->
     return None if len(stay) == len(ids) else stay
 
 
-def cut(groups: Groups, gone: AbstractSet[int], layer: int, weight: Weight, values: Array) -> Array:
+def cut(
+    groups: Groups, gone: AbstractSet[int], layer: int, weight: WeightDescription, values: Array
+) -> Array:
     """Return the part of a layer's weight that stays."""
     for axis, side in weight.axes:
         stay = positions(groups, gone, layer, side)

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from modelpress.compression.passes.channels import kinds
-from modelpress.compression.passes.channels.description import Call, Graph, Layer
-from modelpress.compression.passes.channels.kinds import Facts
+from modelpress.compression.passes.channels.description import ChannelGraph, Layer, LayerCall
+from modelpress.compression.passes.channels.kinds import LayerFacts
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Recorded:
 
 
 @dataclass
-class Trace:
+class LayerTrace:
     """A model as a list of calls over symbolic tensors, and its description. The layers are the model's."""
 
     inputs: list[Any]
@@ -44,9 +44,9 @@ class Trace:
             tensor = self.aliases[id(tensor)][1]
         return id(tensor)
 
-    def graph(self) -> Graph:
+    def graph(self) -> ChannelGraph:
         """Return the description."""
-        numbers: dict[int, int] = {}  # of tensors, by identity
+        numbers: dict[int, int] = {}  # a tensor's number, by its identity
         shapes: list[tuple[int | None, ...]] = []
 
         def number(tensors: Any) -> tuple[int, ...]:
@@ -60,7 +60,7 @@ class Trace:
         inputs = number(self.inputs)
         index = {id(operation): i for i, operation in enumerate(self.operations)}
         calls = tuple(
-            Call(index[id(item.operation)], number([item.args, dict(item.kwargs)]), number(item.outputs))
+            LayerCall(index[id(item.operation)], number([item.args, dict(item.kwargs)]), number(item.outputs))
             for item in self.calls
         )
         first = {call.layer: call for call in reversed(calls)}
@@ -68,14 +68,14 @@ class Trace:
             self._layer(i, shapes[first[i].inputs[0]] if first[i].inputs else (), shapes[first[i].outputs[0]])
             for i in range(len(self.operations))
         )
-        return Graph(layers, calls, tuple(shapes), inputs, number(self.outputs))
+        return ChannelGraph(layers, calls, tuple(shapes), inputs, number(self.outputs))
 
     def _layer(self, number: int, before: tuple[int | None, ...], after: tuple[int | None, ...]) -> Layer:
         operation = self.operations[number]
         layer = isinstance(operation, keras.Layer)
         kind = type(operation).__name__
         return kinds.describe(
-            Facts(
+            LayerFacts(
                 name=self.names[number],
                 kind=kind if layer else kinds.OPERATION + kind,
                 config=operation.get_config() if layer else {},
@@ -86,14 +86,14 @@ class Trace:
         )
 
 
-def trace(network: keras.Model) -> Trace:
+def trace(network: keras.Model) -> LayerTrace:
     """Record the calls of a functional model. Its layers are called once more on symbolic tensors."""
-    found = Trace(list(network.inputs), type(network))
+    found = LayerTrace(list(network.inputs), type(network))
     found.outputs = _run(found, network, network.input, {}, "")
     return found
 
 
-def _run(found: Trace, network: Any, inputs: Any, context: Mapping[str, Any], prefix: str) -> list[Any]:
+def _run(found: LayerTrace, network: Any, inputs: Any, context: Mapping[str, Any], prefix: str) -> list[Any]:
     """Record the calls inside `network`, whose `inputs` are symbolic inputs; return its output tensors."""
 
     def visit(operation: Any, *args: Any, **kwargs: Any) -> Any:
@@ -120,7 +120,7 @@ def _run(found: Trace, network: Any, inputs: Any, context: Mapping[str, Any], pr
     return list(copy.outputs)
 
 
-def _record(found: Trace, call: Recorded, prefix: str) -> None:
+def _record(found: LayerTrace, call: Recorded, prefix: str) -> None:
     found.calls.append(call)
     if any(call.operation is operation for operation in found.operations):
         return

@@ -16,7 +16,7 @@ class LearningRate:
     batch: int  # rows of a training batch
     layers: int  # kernels and embeddings: one for each layer, for recurrent and attention layers one for each
     parameters: int  # elements that are trained
-    given: bool  # by the spec; False: by the formula
+    given: bool  # True: the spec sets it; False: the formula
 
 
 def choose(given: float | None, *, batch: int, layers: int, parameters: int) -> LearningRate:

@@ -8,33 +8,33 @@ import tensorflow as tf
 from modelpress.compression.passes.training.training_data import Loss, Target
 
 _EPSILON = 1e-7  # keeps logarithms finite, as in Keras
-_TEMPERATURE = 3.0  # of distillation; its square keeps the gradients as large as those of labels
+_TEMPERATURE = 3.0  # softens outputs in distillation; its square keeps gradients as large as labels'
 
 
-def total(targets: Sequence[Target], wanted: Sequence[Any], outputs: Sequence[Any]) -> Any:
+def total(targets: Sequence[Target], expected: Sequence[Any], outputs: Sequence[Any]) -> Any:
     """Return the sum of the outputs' losses, a float32 scalar; all three are in the same order."""
     parts = [
         target.share * _loss(target, values, tf.cast(output, tf.float32))
-        for target, values, output in zip(targets, wanted, outputs, strict=True)
+        for target, values, output in zip(targets, expected, outputs, strict=True)
     ]
     return tf.add_n(parts)
 
 
-def _loss(target: Target, wanted: Any, output: Any) -> Any:
+def _loss(target: Target, expected: Any, output: Any) -> Any:
     if target.loss is Loss.SQUARES:
-        return tf.reduce_mean(tf.square(output - wanted))
+        return tf.reduce_mean(tf.square(output - expected))
     if target.loss is Loss.BINARY:
-        return tf.reduce_mean(_binary(wanted, output, from_logits=target.from_logits))
+        return tf.reduce_mean(_binary(expected, output, from_logits=target.from_logits))
     if target.loss is Loss.TEACHER:
-        return tf.reduce_mean(_divergence(_softened(wanted), _softened(output))) * _TEMPERATURE**2
+        return tf.reduce_mean(_divergence(_softened(expected), _softened(output))) * _TEMPERATURE**2
     logits = output if target.from_logits else _log(output)
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(wanted, logits))
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(expected, logits))
 
 
-def _binary(wanted: Any, output: Any, *, from_logits: bool) -> Any:
+def _binary(expected: Any, output: Any, *, from_logits: bool) -> Any:
     if from_logits:
-        return tf.nn.sigmoid_cross_entropy_with_logits(wanted, output)
-    return -(wanted * _log(output) + (1.0 - wanted) * _log(1.0 - output))
+        return tf.nn.sigmoid_cross_entropy_with_logits(expected, output)
+    return -(expected * _log(output) + (1.0 - expected) * _log(1.0 - output))
 
 
 def _softened(probabilities: Any) -> Any:
@@ -42,9 +42,9 @@ def _softened(probabilities: Any) -> Any:
     return tf.nn.log_softmax(_log(probabilities) / _TEMPERATURE)
 
 
-def _divergence(wanted: Any, found: Any) -> Any:
+def _divergence(expected: Any, found: Any) -> Any:
     """Return the Kullback-Leibler divergence of logarithms: 0 where both agree."""
-    return tf.reduce_sum(tf.exp(wanted) * (wanted - found), axis=-1)
+    return tf.reduce_sum(tf.exp(expected) * (expected - found), axis=-1)
 
 
 def _log(probabilities: Any) -> Any:

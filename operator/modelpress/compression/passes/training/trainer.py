@@ -25,34 +25,34 @@ from modelpress.models.types import Array, LoadedModel, first_line, unsupported
 _log = logging.getLogger(__name__)
 _FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-7  # Adam's beta 1, beta 2 and epsilon
 _SEED = 0
-_LINES = 100  # of progress
+_LINES = 100  # lines of progress at most
 _EVALUATED = 256  # rows of a batch without gradients
 
 
 @dataclass(frozen=True)
-class Step:
+class StepSettings:
     """What a step is done with; all are numbers that change from step to step."""
 
-    number: int  # from 1
+    number: int  # counts from 1
     rate: float
     penalty: float
 
 
-Tensors = Mapping[int, Any]  # of trained weights, by their number in the model
+Tensors = Mapping[int, Any]  # a tensor for each trained weight, by its number in the model
 # (values after Adam's step; their step sizes, the rate divided by Adam's scale; penalty) -> what is kept.
 # Weights that no gradient reaches are not among them.
 Proximal = Callable[[Tensors, Tensors, Any], Tensors]
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainerOptions:
     """How the training goes. `zeros` says for each weight of the model whether it keeps its zeros."""
 
     epochs: int
     batch: int
     rate: float
     zeros: Sequence[bool]
-    proximal: Proximal | None = None  # of the penalty
+    proximal: Proximal | None = None  # the operator of the penalty
     penalty: float = 0.0
 
 
@@ -60,20 +60,20 @@ class Trainer:
     """The state of a training: variables, Adam's moments, the number of the next step."""
 
     def __init__(
-        self, model: LoadedModel, data: TrainingData, trained: Sequence[bool], course: Course
+        self, model: LoadedModel, data: TrainingData, trained: Sequence[bool], options: TrainerOptions
     ) -> None:
         self._data = data
-        self._course = course
+        self._options = options
         self._graph = model.training_graph()
         names = [spec.name for spec in model.outputs]
         self._outputs = [names.index(target.output) for target in data.targets]
-        chosen = [i for i, wanted in enumerate(trained) if wanted]
+        chosen = [i for i, is_trained in enumerate(trained) if is_trained]
         self._numbers = chosen
         self._names = [model.weights[i].name for i in chosen]
         self._variables = [self._graph.variables[i] for i in chosen]
         self._masks = [
             tf.cast(self._graph.variables[i] != 0, self._graph.variables[i].dtype)
-            if course.zeros[i]
+            if options.zeros[i]
             else None
             for i in chosen
         ]
@@ -83,7 +83,7 @@ class Trainer:
         self._done = 0
         self.unreached: set[str] = set()  # names of weights without a gradient; known after the first step
         self._factor = 1.0
-        self.steps = course.epochs * max(1, data.data.rows // course.batch)
+        self.steps = options.epochs * max(1, data.data.rows // options.batch)
         signature = self._signature(model)
         self._train = tf.function(self._train_step, input_signature=signature, autograph=False)
         self._measure = tf.function(self._loss_of, input_signature=signature[:2], autograph=False)
@@ -93,12 +93,12 @@ class Trainer:
     @property
     def rate(self) -> float:
         """The learning rate before its decay; halved by `slow_down`."""
-        return self._course.rate * self._factor
+        return self._options.rate * self._factor
 
     def loss(self) -> float:
         """Return the mean loss over all rows, in inference mode."""
         rows = self._data.data.rows
-        batch = self._course.batch if self._fixed else min(_EVALUATED, rows)
+        batch = self._options.batch if self._fixed else min(_EVALUATED, rows)
         sums = 0.0
         counted = 0
         for start in range(0, rows - (batch - 1 if self._fixed else 0), batch):
@@ -116,9 +116,9 @@ class Trainer:
         each = max(1, self.steps // _LINES)
         for rows in self._batches():
             step = self._next_step()
-            inputs, wanted = self._data.batch(rows)
+            inputs, expected = self._data.batch(rows)
             numbers = [tf.constant(value, tf.float32) for value in (step.number, step.rate, step.penalty)]
-            loss = self._checked(float(self._traced(inputs, wanted, *numbers)))
+            loss = self._checked(float(self._traced(inputs, expected, *numbers)))
             self._done += 1
             if self._done % each == 0 or self._done == self.steps:
                 progress(_log, step_name, self._done, self.steps, loss=round(loss, 6))
@@ -143,26 +143,26 @@ class Trainer:
 
     def _batches(self) -> Iterator[Array]:
         order = self._random.permutation(self._data.data.rows)
-        batch = self._course.batch
+        batch = self._options.batch
         for start in range(0, max(1, len(order) - batch + 1), batch):
             yield np.sort(order[start : start + batch])  # sorted: the rows are read from a file
 
-    def _next_step(self) -> Step:
+    def _next_step(self) -> StepSettings:
         rate = self.rate * learning_rate.decay(self._done, self.steps)
-        penalty = self._course.penalty * learning_rate.ramp(self._done, self.steps)
-        return Step(self._done + 1, rate, penalty)
+        penalty = self._options.penalty * learning_rate.ramp(self._done, self.steps)
+        return StepSettings(self._done + 1, rate, penalty)
 
     def _signature(self, model: LoadedModel) -> list[Any]:
-        batch = None if not self._fixed else self._course.batch
+        batch = None if not self._fixed else self._options.batch
         inputs = [
             tf.TensorSpec((batch, *self._data.data.inputs[spec.name].shape[1:]), spec.dtype)
             for spec in model.inputs
         ]
-        wanted = [
+        expected = [
             tf.TensorSpec((batch, *target.values.shape[1:]), target.values.dtype)
             for target in self._data.targets
         ]
-        return [inputs, wanted, *[tf.TensorSpec((), tf.float32)] * 3]
+        return [inputs, expected, *[tf.TensorSpec((), tf.float32)] * 3]
 
     def _checked(self, loss: float) -> float:
         if not np.isfinite(loss):
@@ -179,17 +179,17 @@ class Trainer:
         except LookupError as error:
             raise unsupported(f"fineTuning: {first_line(error)}") from error
 
-    def _loss_of(self, inputs: Any, wanted: Any) -> Any:
-        return self._total(self._graph.inference(inputs), wanted)
+    def _loss_of(self, inputs: Any, expected: Any) -> Any:
+        return self._total(self._graph.inference(inputs), expected)
 
-    def _total(self, outputs: Any, wanted: Any) -> Any:
+    def _total(self, outputs: Any, expected: Any) -> Any:
         chosen = [outputs[i] for i in self._outputs]
-        return losses.total(self._data.targets, wanted, chosen)
+        return losses.total(self._data.targets, expected, chosen)
 
-    def _train_step(self, inputs: Any, wanted: Any, number: Any, rate: Any, penalty: Any) -> Any:
+    def _train_step(self, inputs: Any, expected: Any, number: Any, rate: Any, penalty: Any) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._variables)
-            loss = self._total(self._graph.forward(inputs), wanted)
+            loss = self._total(self._graph.forward(inputs), expected)
         gradients = tape.gradient(loss, self._variables)
         if all(gradient is None for gradient in gradients):
             raise unsupported("fineTuning: no gradient of the loss reaches any weight")
@@ -198,9 +198,9 @@ class Trainer:
         steps = [self._adam(i, tf.convert_to_tensor(gradients[i]), number, rate) for i in reached]
         numbers = [self._numbers[i] for i in reached]
         values: Tensors = dict(zip(numbers, (value for value, _ in steps), strict=True))
-        if self._course.proximal is not None:
+        if self._options.proximal is not None:
             sizes = dict(zip(numbers, (size for _, size in steps), strict=True))
-            values = self._course.proximal(values, sizes, penalty)
+            values = self._options.proximal(values, sizes, penalty)
         for i in reached:
             value, mask = values[self._numbers[i]], self._masks[i]
             self._variables[i].assign(value if mask is None else value * mask)

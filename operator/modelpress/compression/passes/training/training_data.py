@@ -38,7 +38,7 @@ class Target:
 
     output: str
     loss: Loss
-    from_logits: bool  # of CLASSES and BINARY: the outputs are no probabilities
+    from_logits: bool  # for CLASSES and BINARY: the outputs are no probabilities
     values: Array  # CLASSES: int64 (N, ...) without the last axis; otherwise float32 of the output's shape
     distilled: bool  # the values are outputs of the original
     share: float = 1.0  # factor in the sum of all losses
@@ -110,8 +110,8 @@ def _outputs(model: LoadedModel, data: Dataset, folder: Path, *, everything: boo
 def _target(name: str, labels: Array, outputs: Array, rows: int) -> Target:
     shape = (rows, *outputs.shape[1:])
     if labels.dtype.kind == "f" and not _one_hot(labels, shape):
-        wanted = _reshaped(name, labels, shape)
-        return Target(name, Loss.SQUARES, False, wanted.astype(np.float32), distilled=False)
+        expected = _reshaped(name, labels, shape)
+        return Target(name, Loss.SQUARES, False, expected.astype(np.float32), distilled=False)
     if _several(shape) and labels.shape == shape and not _one_hot(labels, shape):
         raise _invalid(
             f"labels of output {name} have its shape {shape} and are neither one-hot nor of a float dtype"
@@ -123,8 +123,8 @@ def _target(name: str, labels: Array, outputs: Array, rows: int) -> Target:
         raise _invalid(f"labels of output {name}: {error}{hint}") from error
     if _several(shape):
         return Target(name, Loss.CLASSES, not probabilities(outputs), decisions, distilled=False)
-    wanted = decisions.reshape(shape).astype(np.float32)
-    return Target(name, Loss.BINARY, not probabilities(outputs), wanted, distilled=False)
+    expected = decisions.reshape(shape).astype(np.float32)
+    return Target(name, Loss.BINARY, not probabilities(outputs), expected, distilled=False)
 
 
 def _taught(name: str, outputs: Array, share: float) -> Target:

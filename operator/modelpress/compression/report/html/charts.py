@@ -8,11 +8,11 @@ from modelpress.compression.report.document import Bounds, Confusion, TensorHist
 from modelpress.compression.report.html.elements import Element, tag
 
 _WIDTH = 490.0
-_LABELS = 90.0  # of the rows of a dot plot
+_LABELS = 90.0  # width for the labels of a dot plot's rows
 _RIGHT = 28.0
 _ROW = 34.0
 _MANY = 40  # points that get a dot
-_HIGHEST = 1.5  # of a histogram, times the original's highest bin
+_HIGHEST = 1.5  # a histogram's height, times the original's highest bin
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def confusion(matrix: Confusion, counts: Sequence[Sequence[int]]) -> Element:
 
 
 def histogram(item: TensorHistogram) -> Element:
-    """Return the values of a tensor: the original filled, the serving form as a line over it."""
+    """Return the values of a tensor: the original filled, the serving format as a line over it."""
     width, height, top = 290.0, 92.0, 6.0
     chart = _svg(width, top + height + 18, "chart")
     shares = [count / max(1, sum(item.before)) for count in item.before]
@@ -164,7 +164,7 @@ def curve(values: Sequence[float]) -> Element:
 
 
 def bar(share: float, kind: str) -> Element:
-    """Return a bar as long as `share` (0 to 1) of its place."""
+    """Return a bar as long as `share` (0 to 1) of its width."""
     shown = max(0.0, min(1.0, share))
     chart = tag("svg", class_="bar", viewBox="0 0 100 8", preserveAspectRatio="none", aria_hidden="true")
     chart.append(tag("rect", class_=f"bar {kind}", x=0, y=0, width=100 * shown, height=8))
@@ -182,8 +182,8 @@ def _cut_bins(shares: Sequence[float], highest: float, width: float) -> list[Ele
     return [_text(f"{100 * shares[peak]:.0f} %", x, 15, "cut", "start" if right else "end")]
 
 
-def _cell(place: tuple[float, float, float], count: int, share: float, right: bool) -> Element:
-    x, y, size = place
+def _cell(position: tuple[float, float, float], count: int, share: float, right: bool) -> Element:
+    x, y, size = position
     kind = "right" if right else "wrong"
     strength = share if right else min(1.0, 4 * share)  # a single mistake in ten shall be seen
     group = tag("g")

@@ -18,13 +18,13 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PageVerdict:
     """What the gate says of the limits in the report; `missed` is why it fails."""
 
     missed: str | None
 
 
-def render(report: Report, verdict: Verdict | None) -> str:
+def render(report: Report, verdict: PageVerdict | None) -> str:
     """Return the page; `verdict` is None where the report has no limits."""
     body = tag(
         "main",
@@ -39,6 +39,7 @@ def render(report: Report, verdict: Verdict | None) -> str:
         sections.sizes(report) if report.layers else None,
         sections.histograms(report) if report.histograms else None,
         sections.latency(report) if report.latency else None,
+        sections.input_sizes(report.source.inputs, report.input_sizes) if report.input_sizes else None,
         report_search.section(report.search) if report.search else None,
         *(sections.passed(step) for step in report.passes),
         sections.steps(report.steps) if report.steps else None,
@@ -60,7 +61,7 @@ def _head(name: str) -> Element:
     )
 
 
-def _header(report: Report, verdict: Verdict | None) -> Element:
+def _header(report: Report, verdict: PageVerdict | None) -> Element:
     if verdict is None:
         badge = tag("span", "no limits set", class_="badge none")
     elif verdict.missed:

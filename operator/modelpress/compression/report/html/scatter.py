@@ -9,7 +9,7 @@ from modelpress.compression.report.readable import size
 
 _WIDTH, _HEIGHT = 760.0, 230.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, 30.0, 16.0, 30.0
-_NEAR = 14.0  # labels that are closer share a place
+_NEAR = 14.0  # labels that are closer share a position
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,15 @@ def scatter(points: Sequence[Point]) -> Element:
                 r=6.5 if point.chosen else 4.5,
             )
         )
-    places = [(across.at(point.bytes), up.at(point.score), point.label) for point in points]
-    chart.extend(_text(label, (x + 9, y - 6), "tick", "start") for x, y, label in together(places))
+    positions = [(across.at(point.bytes), up.at(point.score), point.label) for point in points]
+    chart.extend(_text(label, (x + 9, y - 6), "tick", "start") for x, y, label in together(positions))
     return chart
 
 
-def together(places: Sequence[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
-    """Return labels with those that would cover each other joined at the place of the first."""
+def together(positions: Sequence[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+    """Return labels with those that would cover each other joined at the position of the first."""
     found: list[tuple[float, float, str]] = []
-    for x, y, label in places:
+    for x, y, label in positions:
         for i, (other_x, other_y, text) in enumerate(found):
             if abs(x - other_x) < _NEAR and abs(y - other_y) < _NEAR:
                 found[i] = (other_x, other_y, f"{text}, {label}")
@@ -78,19 +78,19 @@ def together(places: Sequence[tuple[float, float, str]]) -> list[tuple[float, fl
 class _Axis:
     low: float
     high: float
-    place: tuple[float, float]  # of both in the chart
+    position: tuple[float, float]  # where its two ends are in the chart
 
     @classmethod
-    def of(cls, values: Sequence[float], place: tuple[float, float]) -> "_Axis":
+    def of(cls, values: Sequence[float], position: tuple[float, float]) -> "_Axis":
         """Return an axis with room around the values, also where they are all the same."""
         low, high = min(values), max(values)
         pad = max(0.08 * (high - low), 0.001 * abs(high), 0.01)
-        return cls(low - pad, high + pad, place)
+        return cls(low - pad, high + pad, position)
 
     def at(self, value: float) -> float:
         share = (value - self.low) / (self.high - self.low)
-        return self.place[0] + (self.place[1] - self.place[0]) * share
+        return self.position[0] + (self.position[1] - self.position[0]) * share
 
 
-def _text(text: str, place: tuple[float, float], kind: str, anchor: str) -> Element:
-    return tag("text", text, class_=kind, x=place[0], y=place[1], text_anchor=anchor)
+def _text(text: str, position: tuple[float, float], kind: str, anchor: str) -> Element:
+    return tag("text", text, class_=kind, x=position[0], y=position[1], text_anchor=anchor)

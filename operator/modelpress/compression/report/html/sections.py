@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from modelpress.artifacts.manifest import InputSizes, TensorSpec
 from modelpress.compression.report.document import (
     LayerSize,
     PassReport,
@@ -14,11 +15,11 @@ from modelpress.compression.report.document import (
 from modelpress.compression.report.html import charts
 from modelpress.compression.report.html.elements import Child, Element, tag
 from modelpress.compression.report.html.tables import figure, legend, row_of, table
-from modelpress.compression.report.readable import duration, size
+from modelpress.compression.report.readable import duration, shapes_text, size
 from modelpress.compression.report.terminal import describe
 
-MAX_LAYERS = 40  # that get a row; the others share one
-MAX_TENSORS = 40  # of a pass that get a row; report.json has all of them
+MAX_LAYERS = 40  # layers that get a row; the others share one
+MAX_TENSORS = 40  # tensors of a pass that get a row; report.json has all of them
 MAX_HISTOGRAMS = 12
 
 
@@ -96,7 +97,7 @@ def histograms(report: Report) -> Element:
 
 
 def latency(report: Report) -> Element:
-    """Return the time of one call of both forms."""
+    """Return the time of one call of both formats."""
     body = []
     for item in report.latency:
         longest = max(item.original, item.compressed) or 1.0
@@ -108,13 +109,25 @@ def latency(report: Report) -> Element:
         cells = (duration(item.original), duration(item.compressed), f"{item.speedup:.2f}x")
         body.append(row_of((f"{item.batch} row{'s' if item.batch > 1 else ''}", bars, *cells)))
     hint = (
-        "Median time of one call, of the original as a float32 serving form and of the form that serves,"
+        "Median time of one call, of the original as a float32 serving format and of the format that serves,"
         f" measured with {report.latency_of or 'the machine that compressed'}. Bars compare within a row."
     )
     listed = table(("Batch", "", "Original", "Compressed", "Faster"), body, right_from=2, bars=1)
     return tag(
         "section", tag("h2", "Latency"), tag("p", hint, class_="hint"), legend(), listed, class_="keep"
     )
+
+
+def input_sizes(inputs: Sequence[TensorSpec], sizes: InputSizes) -> Element:
+    """Return what a call with longer inputs takes."""
+    body = [row_of((shapes_text(inputs, step.shapes), size(step.bytes))) for step in sizes.memory]
+    hint = (
+        "Memory of a call with one row, over that of the smallest inputs. Workers take inputs of which a full"
+        " batch fits into 512 MiB (above 32 rows in proportion), and up to those of the data:"
+        f" {shapes_text(inputs, sizes.known)}."
+    )
+    listed = table(("Inputs", "Memory"), body, right_from=1)
+    return tag("section", tag("h2", "Length of inputs"), tag("p", hint, class_="hint"), listed, class_="keep")
 
 
 def passed(step: PassReport) -> Element:

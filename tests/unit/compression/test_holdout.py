@@ -29,7 +29,7 @@ def test_every_row_is_in_one_half_with_its_label(tmp_path: Path, rows: int) -> N
 
 
 def test_the_same_rows_are_drawn_every_time() -> None:
-    first, second = (holdout.places(100) for _ in range(2))
+    first, second = (holdout.split_indices(100) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert 10 < (first[0] < 50).sum() < 40, "rows that are sorted by class are in both halves"
 
