@@ -32,7 +32,7 @@ GRPC_PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GRPC_HEALTH = "/grpc.health.v1.Health/Check"
 OPTIONS = {
     "max_batch_size": 64,
-    "drain_seconds": 10,  # gRPC connections live for eight of them
+    "drain_seconds": 10,  # so that gRPC connections end every few seconds, and clients connect again
     "request_timeout_seconds": 300,  # where the machine is busy, slow callers may become very slow
 }
 PATIENCE = 300.0  # seconds
