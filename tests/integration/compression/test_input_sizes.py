@@ -51,17 +51,11 @@ def measured(form: Format, model: LoadedModel, folder: Path) -> InputSizes:
     return found
 
 
-def longest(sizes: InputSizes) -> int:
-    return max(step.shapes[0][0] for step in sizes.memory)
-
-
 def test_a_full_batch_of_the_greatest_inputs_fits_into_a_worker(
     converter: Converter, attention: LoadedModel, tmp_path: Path
 ) -> None:
     form = LiteRTFormats(attention, converter, example(attention.inputs), tmp_path / "form").float32
     sizes = measured(form, attention, tmp_path / "sizes")
-    taken = [step.bytes for step in sizes.memory]
-    assert taken == sorted(taken)
     folder = make_artifact(form.path, tmp_path / "artifact", outputs=["label"])
     manifest = manifests.load(folder)
     manifests.save(manifest.model_copy(update={"input_sizes": sizes}), folder)
@@ -91,16 +85,11 @@ def peak(running: Worker) -> int:
     return 1024 * int(found[1])
 
 
-def test_the_positions_of_a_model_are_found_exactly_on_both_runtimes(
-    converter: Converter, tmp_path: Path
-) -> None:
+def test_the_positions_of_a_model_for_gpus_are_found_exactly(tmp_path: Path) -> None:
     model = load(positions.save(tmp_path / "saved"), tmp_path / "model")
-    sample = example(model.inputs)
-    for name, forms in (
-        ("litert", LiteRTFormats(model, converter, sample, tmp_path / "litert")),
-        ("tensorflow", TensorFlowFormats(model, sample, tmp_path / "tensorflow")),
-    ):
-        assert longest(measured(forms.float32, model, tmp_path / f"{name} sizes")) == positions.POSITIONS
+    form = TensorFlowFormats(model, example(model.inputs), tmp_path / "form").float32
+    sizes = measured(form, model, tmp_path / "sizes")
+    assert sizes.memory[-1].shapes == ((positions.POSITIONS,),)
 
 
 def test_calls_end_within_the_memory_that_they_may_take(

@@ -30,7 +30,12 @@ from tests.support.serving.oip_requests import request
 GRPC_INFER = f"{SERVICE}ModelInfer"
 GRPC_PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GRPC_HEALTH = "/grpc.health.v1.Health/Check"
-MAX_BATCH_SIZE = 64  # of the worker
+OPTIONS = {
+    "max_batch_size": 64,
+    "drain_seconds": 10,  # so that gRPC connections end every few seconds, and clients connect again
+    "request_timeout_seconds": 300,  # where the machine is busy, slow callers may become very slow
+}
+PATIENCE = 300.0  # seconds
 MOST_ROWS = 40  # of a usual request
 LONG_ROWS = 400  # of one of many batches, for which there is room beside others of its kind
 REST_SECONDS = 0.1  # at most, between two requests of a caller
@@ -78,12 +83,16 @@ def run(artifact: Path, model: Path, folder: Path, seconds: float) -> Soaked:
     All answers must be those of the file `model`, and none of the worker's files and connections be left.
     """
     found = Soaked()
-    with worker(artifact, folder, max_batch_size=MAX_BATCH_SIZE, drain_seconds=10) as running:
+    with worker(artifact, folder, **OPTIONS) as running:
         process = psutil.Process(running.process.pid)
         running.client.close()  # its connections are those of the callers alone
         until(lambda: not _connections(process))
         before = process.num_fds()
-        asyncio.run(_Callers(running, LiteRTExecutor(model), found).run(seconds))
+        try:
+            asyncio.run(_Callers(running, LiteRTExecutor(model), found).run(seconds))
+        except BaseException as error:
+            error.add_note(f"worker: {running.process.poll()}, {found.answers}, {running.log.read_text()}")
+            raise
         until(lambda: not _connections(process))
         until(lambda: process.num_fds() <= before)
         _check_counts(running, found)
@@ -143,7 +152,7 @@ class _Callers:
             *(self.leaves_grpc, self.sends_slowly, self.reads_slowly),
         ]
         async with (
-            httpx.AsyncClient(base_url=self.worker.url, timeout=60) as self.client,
+            httpx.AsyncClient(base_url=self.worker.url, timeout=PATIENCE) as self.client,
             grpc.aio.insecure_channel(self.worker.grpc) as self.channel,
             asyncio.TaskGroup() as group,
         ):
@@ -159,11 +168,11 @@ class _Callers:
     async def watch(self) -> None:
         """Ask for health, and note the memory, once a second."""
         process = psutil.Process(self.worker.process.pid)
-        async with httpx.AsyncClient(base_url=self.worker.url, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=self.worker.url, timeout=PATIENCE) as client:
             while time.monotonic() < self.end:
                 for page in ("/v2/health/live", "/v2/health/ready", "/metrics"):
                     assert (await client.get(page)).status_code == 200
-                assert await self.channel.unary_unary(GRPC_HEALTH)(b"", timeout=60) == b"\x08\x01"
+                assert await self.channel.unary_unary(GRPC_HEALTH)(b"", timeout=PATIENCE) == b"\x08\x01"
                 self.found.answers["grpc", 200] += 1
                 self.found.resident.append((time.monotonic() - self.start, process.memory_info().rss))
                 await asyncio.sleep(1)
@@ -214,7 +223,7 @@ class _Callers:
         self.compare("tfserving-rest", images, answer.json()["outputs"])
 
     async def call(self, path: str, message: Any) -> bytes:
-        answer = await self.channel.unary_unary(path)(message.SerializeToString(), timeout=60)
+        answer = await self.channel.unary_unary(path)(message.SerializeToString(), timeout=PATIENCE)
         return bytes(answer)
 
     async def grpc_oip(self) -> None:
@@ -250,7 +259,7 @@ class _Callers:
 
     async def wrong_grpc(self) -> None:
         path, message, code, protocol = self.chance.choice(WRONG_GRPC)
-        call = self.channel.unary_unary(path)(message, timeout=60)
+        call = self.channel.unary_unary(path)(message, timeout=PATIENCE)
         assert await call.code() is CODES[code], await call.details()
         self.found.answers[protocol, code] += 1
 
