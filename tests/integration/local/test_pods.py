@@ -266,7 +266,7 @@ def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
     program = textwrap.dedent(
         f"""
         import pathlib, sys, time
-        from modelpress.local.pods import PodProcess
+        from modelpress.local.node.pods import PodProcess
         code = ("import os, subprocess, sys, time; c = subprocess.Popen(['sleep', '600']); "
                 "print(os.getpid(), c.pid, flush=True); time.sleep(600)")
         body = {{"metadata": {{"name": "p"}}, "spec": {{"containers": [

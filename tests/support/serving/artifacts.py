@@ -151,8 +151,10 @@ def start(artifact: Path, folder: Path, **options: Any) -> tuple[subprocess.Pope
         name=options.pop("name", "digits"),
         revision="digits-1",
         parallelism=Parallelism(**_taken(options, Parallelism.model_fields)),
-        serving=Serving(**{"drain_seconds": 2, **options}, max_request_bytes=most),
     )
+    assert options.keys() <= Serving.model_fields.keys(), options
+    serving = Serving.model_construct(**{"drain_seconds": 2, **options}, max_request_bytes=most)
+    config = config.model_copy(update={"serving": serving})
     termination, log = folder / f"termination-{port}", folder / f"log-{port}"
     with log.open("wb") as stderr:
         process = subprocess.Popen(

@@ -20,8 +20,13 @@ class NoTensorFlow:
 if __name__ == "__main__":
     sys.meta_path.insert(0, NoTensorFlow())
     from modelpress.api.contract import WorkerConfig
+    from modelpress.api.spec import Serving
     from modelpress.serving.worker import ProcessOptions, main
 
+    fields = json.loads(sys.argv[1])
+    # without the bounds of the spec: some tests hold requests for longer than it allows
+    serving = Serving.model_construct(**fields.pop("serving", {}))
+    config = WorkerConfig.model_validate(fields).model_copy(update={"serving": serving})
     options = json.loads(sys.argv[2])
     options["model_dir"] = Path(options["model_dir"])
-    main(WorkerConfig.from_json(sys.argv[1]), ProcessOptions(**options))
+    main(config, ProcessOptions(**options))
