@@ -76,7 +76,7 @@ class JobRequest(ApiModel):
     compression: Compression | None = Field(None, description="As in the spec.")
     optimization: Optimization | None = Field(None, description="As in the spec.")
     evaluation: Evaluation | None = Field(None, description="As in the spec.")
-    device_type: DeviceType = Field(description="spec.devices.type: decides the serving form.")
+    device_type: DeviceType = Field(description="spec.devices.type: decides the serving format.")
 
 
 class WorkerConfig(ApiModel):
@@ -122,11 +122,11 @@ class Scores(ApiModel):
 
     metric: Metric = Field(description="The metric.")
     original: float = Field(description="Score of the original model.")
-    compressed: float = Field(description="Score of the form that serves.")
+    compressed: float = Field(description="Score of the format that serves.")
     drop: float | None = Field(
         None,
         description="Largest loss of one output, in percentage points; unset: original - compressed. With "
-        "several outputs, the worst one of the original need not be that of the form that serves.",
+        "several outputs, the worst one of the original need not be that of the format that serves.",
     )
     rows: int = Field(description="Rows of the evaluation data.")
 
@@ -140,7 +140,7 @@ class JobResult(ApiModel):
     artifact_digest: str = Field(description="sha256:... of the artifact's image manifest.")
     reused: bool = Field(False, description="True where a finished artifact of the same key was found.")
     original_bytes: int = Field(description="Bytes of the original weights in float32.")
-    compressed_bytes: int = Field(description="Bytes of the serving form.")
+    compressed_bytes: int = Field(description="Bytes of the serving format.")
     scores: Scores | None = Field(None, description="Unset without evaluation.")
     layers: bool | None = Field(
         None,

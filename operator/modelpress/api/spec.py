@@ -187,7 +187,7 @@ class Evaluation(ApiModel):
     max_drop: Points | None = Field(
         None, description="Largest loss of score against the original model, in percentage points."
     )
-    max_size: Bytes | None = Field(None, description="Largest size of the serving form.")
+    max_size: Bytes | None = Field(None, description="Largest size of the serving format.")
 
 
 class Parallelism(ApiModel):

@@ -47,7 +47,7 @@ class CompressionStatus(ApiModel):
     """How much smaller the model became."""
 
     original_bytes: int | None = Field(None, description="Bytes of the original weights in float32.")
-    compressed_bytes: int | None = Field(None, description="Bytes of the serving form.")
+    compressed_bytes: int | None = Field(None, description="Bytes of the serving format.")
     ratio: str | None = Field(None, max_length=16, description="originalBytes / compressedBytes.")
 
 
@@ -56,7 +56,7 @@ class EvaluationStatus(ApiModel):
 
     metric: Metric | None = Field(None, description="The metric.")
     original: str | None = Field(None, max_length=16, description="Score of the original model.")
-    compressed: str | None = Field(None, max_length=16, description="Score of the form that serves.")
+    compressed: str | None = Field(None, max_length=16, description="Score of the format that serves.")
     drop: str | None = Field(
         None, max_length=16, description="Largest loss of one output, in percentage points."
     )

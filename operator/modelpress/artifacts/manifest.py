@@ -94,7 +94,7 @@ class PassSummary(_Model):
 
 
 class LayerCost(_Model):
-    """Measured cost of one operator of the serving form; pipelines are cut by it."""
+    """Measured cost of one operator of the serving format; pipelines are cut by it."""
 
     index: int = Field(ge=0, description="Index of the operator in the main subgraph.")
     name: str = Field(description="Its type, such as FULLY_CONNECTED.")
@@ -155,7 +155,7 @@ class ArtifactManifest(_Model):
     recipe_hash: str = Field(max_length=64, description="Recipe of the Job that made the artifact.")
     compressor_version: str = Field(description="Release of ModelPress that made the artifact.")
     original_bytes: int = Field(ge=0, description="Bytes of the original weights in float32.")
-    compressed_bytes: int = Field(ge=0, description="Bytes of the serving form.")
+    compressed_bytes: int = Field(ge=0, description="Bytes of the serving format.")
     scores: Scores | None = Field(None, description="Unset without evaluation.")
     passes: tuple[PassSummary, ...] = Field((), description="What was done to the model, in order.")
     layer_costs: tuple[LayerCost, ...] = Field((), description="Empty where nothing was measured.")

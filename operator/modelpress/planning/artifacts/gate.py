@@ -66,7 +66,7 @@ def percent(value: Decimal) -> str:
 def judge(limits: Evaluation | None, scores: Measured | None, size: int | None) -> Explanation | None:
     """Return why an artifact misses the limits, all of them in one message; None where it passes.
 
-    `size` is the bytes of the form that serves. A limit that nothing was measured for is missed.
+    `size` is the bytes of the format that serves. A limit that nothing was measured for is missed.
     """
     if limits is None:
         return None

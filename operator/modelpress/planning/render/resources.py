@@ -24,7 +24,7 @@ _MIB = 2**20
 _GIB = 2**30
 
 # The size of a Job's model is not known. A tiny one takes 0.6 GB, one of 400 MB in float32 up to 5 GB; the
-# volume holds the model as it came and unpacked, its float32 form for the converter, data sets and artifact.
+# volume holds the model as it came and unpacked, its float32 file for the converter, data sets and artifact.
 _JOB = {
     "limits": {"memory": "8Gi", _STORAGE: "20Gi"},
     "requests": {"cpu": "500m", "memory": "1Gi", _STORAGE: "1Gi"},

@@ -29,7 +29,7 @@ class Groups:
 
 def find(graph: ChannelGraph) -> Groups:
     """Return the groups of a graph. The channels of its inputs and outputs are frozen."""
-    walk = _Walk(graph)
+    walk = _GroupWalk(graph)
     for tensor in graph.inputs:
         walk.tensors[tensor] = walk.frozen(graph.shapes[tensor], "an input of the model")
     for call in graph.calls:
@@ -70,7 +70,7 @@ class _Union:
             self.reasons.setdefault(self.root(item), reason)
 
 
-class _Walk:
+class _GroupWalk:
     def __init__(self, graph: ChannelGraph) -> None:
         self.graph = graph
         self.union = _Union()
