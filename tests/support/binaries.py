@@ -59,7 +59,7 @@ class Program:
 
 
 # by tests/integration
-TESTED = ("controlplane", "registry", "crane", "s3server", "fake-gcs-server", "azurite")
+TESTED = ("controlplane", "registry", "crane", "s3server", "fake-gcs-server", "grpcurl", "azurite")
 KUBERNETES_VERSION = "v1.34.4"
 PROGRAMS: dict[str, Program] = {
     # etcd, API server, controller-manager, scheduler, kubelet, kube-proxy and kubectl as one file, in a
@@ -86,6 +86,8 @@ PROGRAMS: dict[str, Program] = {
     ),
     # an emulator of Google Cloud Storage
     "fake-gcs-server": Program("v1.56.1", package="github.com/fsouza/fake-gcs-server"),
+    # the client of gRPC that people type; it knows services by reflection only
+    "grpcurl": Program("v1.9.3", package="github.com/fullstorydev/grpcurl/cmd/grpcurl", minutes=0.5),
 }
 
 
