@@ -1,10 +1,10 @@
 """gRPC with raw contents, one row of 64 numbers a request: our worker beside kserve, interleaved in one run.
 
-`python -m tests.benchmarks.grpc_peers` takes half a minute once kserve is in an environment of its own, and a
-third of it with MODELPRESS_BENCH_ROUNDS=1. Ratios are those of medians: our requests per second over kserve's,
-and kserve's CPU time for a request over ours, which other load on the machine moves less. Each call has a body,
-an id and a trace of its own; each connection has one call at a time. Before and after, a client of grpcio
-checks that both servers answer with numbers of the model.
+`python -m tests.benchmarks.grpc_peers` takes half a minute once kserve is installed in an environment of
+its own, and a third of it with MODELPRESS_BENCH_ROUNDS=1. Ratios are those of medians: our requests per
+second over kserve's, and kserve's CPU time for a request over ours, which other load on the machine moves
+less. Each call has a body, an id and a trace of its own; each connection has one call at a time. Before and
+after, a client of grpcio checks that both servers answer with numbers of the model.
 """
 
 import contextlib

@@ -160,7 +160,7 @@ def changed(change: Any) -> Any:
 BAD: dict[str, tuple[Any, type[RequestError], str]] = {
     "no model": (request({}, name=""), BadRequest, "model_spec.name is missing; this worker serves 'digits'"),
     "model": (request({}, name="x"), NotFound, "no model 'x'; this worker serves 'digits'"),
-    "version": (request({}, version=2), NotFound, "no version 2 of 'digits'; this worker serves 1"),
+    "version": (request({}, version=2), NotFound, "no version '2' of 'digits'; this worker serves '1'"),
     "label": (request({}, version_label="canary"), NotFound, "no version labelled 'canary'"),
     "signature": (request({}, signature_name="x"), BadRequest, "signature_name is 'x'"),
     "missing": (request({}), BadRequest, "inputs: 'x' is missing"),

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from modelpress.serving.errors import BadRequest, NotFound
+from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
 from modelpress.serving.grpc import messages as pb
 from modelpress.serving.grpc import numbers, wire
 from modelpress.serving.grpc.wire import tag, text
 from modelpress.serving.protocols import oip
 from modelpress.serving.protocols.base import Body, Call, Encoded, Model
-from modelpress.serving.protocols.json_tensors import echo, fit, shown
+from modelpress.serving.protocols.json_tensors import fit, shown
+from modelpress.serving.protocols.names import no_model, no_version
 from modelpress.serving.protocols.oip import DATATYPES
 from modelpress.serving.protocols.raw_tensors import array_of_raw, raw_of
 from modelpress.serving.signature import Tensor
@@ -52,9 +53,9 @@ class Context:
 def check_model(model: Model, name: str, version: str) -> None:
     """Raise NotFound where a request names another model or version than the one that is served."""
     if name != model.name:
-        raise NotFound(f"no model {echo(name)}; this worker serves {model.name!r}")
+        raise no_model(name, model.name)
     if version not in ("", model.revision):
-        raise NotFound(f"no version {echo(version)} of {model.name!r}; this worker serves {model.revision!r}")
+        raise no_version(version, model.name, model.revision)
 
 
 def model_metadata(model: Model) -> Any:

@@ -18,6 +18,7 @@ from modelpress.serving.grpc.wire import VARINT, Field, tag, text
 from modelpress.serving.protocols import oip
 from modelpress.serving.protocols.base import Body, Call, Encoded, Model
 from modelpress.serving.protocols.json_tensors import echo, fit, shown
+from modelpress.serving.protocols.names import no_model, no_version
 from modelpress.serving.protocols.raw_tensors import array_of_raw
 from modelpress.serving.protocols.tfserving_rest import DEFAULT_SIGNATURE, DTYPES, SIGNATURE, VERSION
 from modelpress.serving.signature import Tensor
@@ -73,11 +74,11 @@ def check_spec(model: Model, spec: Spec) -> None:
     if not spec.name:
         raise BadRequest(f"model_spec.name is missing; this worker serves {model.name!r}")
     if spec.name != model.name:
-        raise NotFound(f"no model {echo(spec.name)}; this worker serves {model.name!r}")
+        raise no_model(spec.name, model.name)
     if spec.label:
         raise NotFound(f"no version labelled {echo(spec.label)}; there are no labels")
     if spec.version not in (None, int(VERSION)):
-        raise NotFound(f"no version {spec.version} of {model.name!r}; this worker serves {VERSION}")
+        raise no_version(str(spec.version), model.name, VERSION)
     if spec.signature not in DEFAULT_SIGNATURE:
         raise BadRequest(f"signature_name is {echo(spec.signature)}; the model has {SIGNATURE!r}")
 

@@ -11,6 +11,7 @@ from modelpress.serving.http.responses import Response, of_json
 from modelpress.serving.protocols import oip_rest, openapi, tfserving_rest
 from modelpress.serving.protocols.base import InferenceProtocol, Model
 from modelpress.serving.protocols.json_tensors import dump, echo
+from modelpress.serving.protocols.names import no_model, no_version
 from modelpress.serving.service import Phase, Service
 
 T = TypeVar("T")
@@ -69,12 +70,12 @@ class Routes:
         if path.startswith(("/v1/models/", "/v2/models/")):
             name, *rest = (part.partition(":")[0] for part in path.split("/")[3:])
             if name != self._service.name:
-                return NotFound(f"no model {echo(name)}; this worker serves {self._service.name!r}")
+                return no_model(name, self._service.name)
             model = self._service.model
             if model is not None and rest[:1] == ["versions"] and len(rest) > 1:
                 served = model.revision if path.startswith("/v2") else tfserving_rest.VERSION
                 if rest[1] != served:
-                    return NotFound(f"no version {echo(rest[1])} of {name!r}; this worker serves {served!r}")
+                    return no_version(rest[1], name, served)
         return NotFound(f"no such path: {echo(path)}")
 
     def _ready(self, _: bytes) -> Response:
