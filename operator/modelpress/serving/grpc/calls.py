@@ -12,8 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote
 
 import grpc
@@ -34,14 +35,16 @@ from modelpress.serving.protocols.base import Call, Encoded, InferenceProtocol
 from modelpress.serving.protocols.json_tensors import echo
 from modelpress.serving.service import Service
 
-NAME = "grpc"  # of calls that are no inference, in metrics
-_INFERENCES = 64  # that are read, decoded or computed at a time; more wait for a thread
-_PAGES = 8
+NAME = "grpc"  # what metrics call all but inferences
+# Threads: so many calls of a kind are read, decoded or computed at a time, and more wait.
+_INFERENCES = 64
+_PAGES = 8  # health answers while inferences take all of theirs
 _STREAMS = 4
-_SLOW_SECONDS = 0.5  # for which a message may be waited for even where others need the thread
+_SLOW_SECONDS = 0.5  # a message may take longer only where no other call needs its thread
 
 Context = Any  # grpc.ServicerContext
 Requests = Iterator[bytes]
+T = TypeVar("T")
 Page = Callable[[bytes], bytes]  # from a serialized request to a serialized answer; raises RequestError
 
 logger = logging.getLogger(__name__)
@@ -63,17 +66,24 @@ class Threads(ThreadPoolExecutor):
         return crowded + [context for context, since in arriving[len(crowded) :] if now - since > seconds]
 
 
+@dataclass(slots=True)
+class _Call:
+    """A call as it is counted and logged."""
+
+    context: Context
+    caller: Caller | None  # None where nobody wants to know
+    begun: float  # as time.perf_counter() gives it
+    name: str = NAME  # in metrics
+
+
 class _Pending:
     """An inference between its thread, which waits, and the loop."""
 
-    __slots__ = ("_begun", "_caller", "_decoded", "_done", "_protocol", "_request", "answer")
+    __slots__ = ("_call", "_decoded", "_done", "_protocol", "_request", "answer")
 
-    def __init__(
-        self, protocol: InferenceProtocol, caller: Caller | None, begun: float, decoded: Call
-    ) -> None:
+    def __init__(self, protocol: InferenceProtocol, call: _Call, decoded: Call) -> None:
         self._protocol = protocol
-        self._caller = caller
-        self._begun = begun
+        self._call = call
         self._decoded = decoded
         self._request: RequestContext | None = None
         self._done = threading.Lock()
@@ -87,8 +97,8 @@ class _Pending:
 
     def submit(self, service: Service) -> None:
         """Queue the request. In the loop."""
-        self._request = RequestContext(service, self._protocol, self._caller, self._reply)
-        self._request.begun = self._begun
+        call = self._call
+        self._request = RequestContext(service, self._protocol, call.caller, self._reply, call.begun)
         self._request.submit(self._decoded)
 
     def leave(self, status: int) -> None:
@@ -101,8 +111,8 @@ class _Pending:
         if isinstance(answer, RequestError):
             self._end(answer.status)
             return
-        if self._caller is not None:
-            self._caller.sent = sum(map(len, answer.parts))
+        if self._call.caller is not None:
+            self._call.caller.sent = sum(map(len, answer.parts))
         self._end(200)
 
     def _end(self, status: int) -> None:
@@ -122,7 +132,7 @@ class Calls:
         self._loop = asyncio.get_running_loop()
         self.ending = False  # calls are refused
         self.inferences = Threads(_INFERENCES, "grpc")
-        self.pages = Threads(_PAGES, "grpc-pages")  # health answers while all inferences wait
+        self.pages = Threads(_PAGES, "grpc-pages")
         self.streams = Threads(_STREAMS, "grpc-streams")
         self._kinds = (self.inferences, self.pages, self.streams)
         self._late: set[Context] = set()
@@ -140,8 +150,7 @@ class Calls:
         """Return the handler of a method that does not exist."""
 
         def refuse(_: Requests, context: Context) -> bytes:
-            error = Unimplemented(f"no such method: {echo(path)}")
-            self._refuse(error, NAME, self._caller(path, context), time.perf_counter(), context)
+            self._refuse(self._begin(path, context), Unimplemented(f"no such method: {echo(path)}"))
 
         return self._handler(refuse)
 
@@ -187,11 +196,11 @@ class Calls:
 
     def opened(self, path: str, context: Context) -> None:
         """Note a call that streams answers; it is counted when it ends."""
-        begun, caller = time.perf_counter(), self._caller(path, context)
+        call = self._begin(path, context)
 
         def over() -> None:
             self._open.discard(context)
-            self._count(NAME, 200 if context.code() is None else 400, caller, begun)
+            self._count(call, 200 if context.code() is None else 400)
 
         self._open.add(context)
         if not context.add_callback(over):
@@ -200,26 +209,17 @@ class Calls:
     def _infer(
         self, path: str, protocol: Callable[[], InferenceProtocol], requests: Requests, context: Context
     ) -> bytes:
-        begun, caller, name = time.perf_counter(), self._caller(path, context), NAME
-        answer: Encoded | RequestError | None
-        try:
-            codec = protocol()
-            name = codec.name
-            decoded = codec.decode(self._only(requests, context, self.inferences))
-        except RequestError as error:
-            self._refuse(error, name, caller, begun, context)
-        except grpc.RpcError:
-            self._count(name, CLIENT_CLOSED_REQUEST, caller, begun)
-            raise
-        except Exception:
-            self._refuse(_fault(caller), name, caller, begun, context)
-        pending = _Pending(codec, caller, begun, decoded)
+        call = self._begin(path, context)
+        codec = self._attempt(call, protocol)
+        call.name = codec.name
+        decoded = self._attempt(call, lambda: codec.decode(self._only(requests, context, self.inferences)))
+        pending = _Pending(codec, call, decoded)
         del decoded
         self._later(pending.submit, self._service)
         if not context.add_callback(lambda: self._left(pending, context)):
             self._left(pending, context)
         answer = pending.wait()
-        _trace(caller, context)
+        _trace(call)
         if isinstance(answer, RequestError):
             abort(answer, context)
         return b"" if answer is None else b"".join(answer.parts)  # nobody hears the empty one
@@ -241,33 +241,40 @@ class Calls:
             self._later(pending.leave, DeadlineExceeded.status if late else CLIENT_CLOSED_REQUEST)
 
     def _page(self, path: str, page: Page, requests: Requests, context: Context) -> bytes:
-        begun, caller = time.perf_counter(), self._caller(path, context)
-        try:
-            answer = page(self._only(requests, context, self.pages))
-        except RequestError as error:
-            self._refuse(error, NAME, caller, begun, context)
-        except grpc.RpcError:
-            self._count(NAME, CLIENT_CLOSED_REQUEST, caller, begun)
-            raise
-        except Exception:
-            self._refuse(_fault(caller), NAME, caller, begun, context)
-        if caller is not None:
-            caller.sent = len(answer)
-        self._count(NAME, 200, caller, begun)
-        _trace(caller, context)
+        call = self._begin(path, context)
+        answer = self._attempt(call, lambda: page(self._only(requests, context, self.pages)))
+        if call.caller is not None:
+            call.caller.sent = len(answer)
+        self._count(call, 200)
+        _trace(call)
         return answer
 
-    def _refuse(
-        self, error: RequestError, name: str, caller: Caller | None, begun: float, context: Context
-    ) -> NoReturn:
-        """Count a call, and end it by an exception that grpcio knows."""
-        self._count(name, error.status, caller, begun)
-        _trace(caller, context)
-        abort(error, context)
+    def _begin(self, path: str, context: Context) -> _Call:
+        return _Call(context, self._caller(path, context), time.perf_counter())
 
-    def _count(self, name: str, status: int, caller: Caller | None, begun: float) -> None:
+    def _attempt(self, call: _Call, work: Callable[[], T]) -> T:
+        """Return what `work` returns; where it fails, the call is counted and ends."""
+        try:
+            return work()
+        except RequestError as caught:
+            error = caught
+        except grpc.RpcError:  # the caller left
+            self._count(call, CLIENT_CLOSED_REQUEST)
+            raise
+        except Exception:
+            logger.exception("A request failed.", extra=facts(call.caller))
+            error = InternalError("internal error")
+        self._refuse(call, error)
+
+    def _refuse(self, call: _Call, error: RequestError) -> NoReturn:
+        """Count a call, and end it by an exception that grpcio knows."""
+        self._count(call, error.status)
+        _trace(call)
+        abort(error, call.context)
+
+    def _count(self, call: _Call, status: int) -> None:
         """Count a call that the queue never saw; it ended on another thread."""
-        self._later(self._service.count, name, status, begun, caller)
+        self._later(self._service.count, call.name, status, call.begun, call.caller)
 
     def _caller(self, path: str, context: Context) -> Caller | None:
         fields: dict[bytes, bytes] = {}
@@ -283,22 +290,17 @@ class Calls:
         self._loop.call_soon_threadsafe(call, *arguments)
 
 
-def _fault(caller: Caller | None) -> InternalError:
-    """Log the exception being handled; return what the caller is told of a fault of ours."""
-    logger.exception("A request failed.", extra=facts(caller))
-    return InternalError("internal error")
-
-
 def abort(error: RequestError, context: Context) -> NoReturn:
     """End a call, by an exception that grpcio knows."""
     context.abort(code_of(error), error.message[:MAX_DETAILS])
     raise AssertionError
 
 
-def _trace(caller: Caller | None, context: Context) -> None:
+def _trace(call: _Call) -> None:
     """Say what the answer says of the request, in the metadata at its end."""
-    if caller is not None:
-        context.set_trailing_metadata([(name.decode(), value.decode()) for name, value in caller.headers()])
+    if call.caller is not None:
+        headers = [(name.decode(), value.decode()) for name, value in call.caller.headers()]
+        call.context.set_trailing_metadata(headers)
 
 
 def _address(peer: str) -> str | None:
