@@ -153,6 +153,7 @@ def _grpc(options: WorkerOptions, service: Service) -> "GrpcServer | None":
         options.max_request_bytes,
         options.request_timeout_seconds,
         options.drain_seconds,
+        options.max_batch_size,
     )
     try:
         server = GrpcServer(service, grpc)

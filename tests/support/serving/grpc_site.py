@@ -34,7 +34,7 @@ class Site(Stand):
 
     def __init__(self, timeout: float = TIMEOUT, drain: float = 0) -> None:
         super().__init__(4 * MAX_BODY, timeout)
-        self.server = GrpcServer(self.service, GrpcOptions("127.0.0.1", 0, MAX_BODY, timeout, drain))
+        self.server = GrpcServer(self.service, GrpcOptions("127.0.0.1", 0, MAX_BODY, timeout, drain, 32))
         self.server.start()
 
     @property

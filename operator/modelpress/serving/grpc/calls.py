@@ -36,8 +36,9 @@ from modelpress.serving.protocols.json_tensors import echo
 from modelpress.serving.service import Service
 
 NAME = "grpc"  # what metrics call all but inferences
-# Threads: so many calls of a kind are read, decoded or computed at a time, and more wait.
-_INFERENCES = 64
+# Threads: so many calls of a kind are read, decoded or computed at a time, and more wait. Inferences have as
+# many as rows share a batch, within these bounds: many threads that take turns cost more than few.
+_FEWEST_INFERENCES, _MOST_INFERENCES = 16, 64
 _PAGES = 8  # health answers while inferences take all of theirs
 _STREAMS = 4
 _SLOW_SECONDS = 0.5  # a message may take longer only where no other call needs its thread
@@ -125,13 +126,14 @@ class _Pending:
 class Calls:
     """All calls of a worker."""
 
-    def __init__(self, service: Service, timeout_seconds: float) -> None:
+    def __init__(self, service: Service, timeout_seconds: float, max_batch_size: int) -> None:
         """Count calls of `service`; messages that take longer than `timeout_seconds` are not waited for."""
         self._service = service
         self._timeout_seconds = timeout_seconds
         self._loop = asyncio.get_running_loop()
         self.ending = False  # calls are refused
-        self.inferences = Threads(_INFERENCES, "grpc")
+        threads = min(max(max_batch_size, _FEWEST_INFERENCES), _MOST_INFERENCES)
+        self.inferences = Threads(threads, "grpc")
         self.pages = Threads(_PAGES, "grpc-pages")
         self.streams = Threads(_STREAMS, "grpc-streams")
         self._kinds = (self.inferences, self.pages, self.streams)

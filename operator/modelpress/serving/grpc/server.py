@@ -34,7 +34,7 @@ _SWEEP_SECONDS = 0.25
 _REFUSE_SECONDS = 0.5
 _GRACE_SECONDS = 5.0  # beside the longest request, for calls on a connection that is too old
 _LIMITS = {
-    "grpc.max_concurrent_streams": 128,  # of a connection: more wait in the client
+    "grpc.max_concurrent_streams": 128,  # calls at a time on one connection: more wait in the client
     "grpc.max_send_message_length": -1,
     "grpc.max_metadata_size": 16 * 1024,  # both: below the second alone grpcio refuses at random
     "grpc.absolute_max_metadata_size": 16 * 1024,
@@ -47,8 +47,9 @@ _LIMITS = {
     "grpc.max_connection_idle_ms": 300_000,  # clients connect again by themselves
     "grpc.so_reuseport": 0,  # two servers at one port are an error
 }
-# Of a connection, one tenth more or less: new pods get their share of old clients. It is less than the drain,
-# so that clients have left before the end: grpcio can send them away in no other way without a loss.
+# The greatest age of a connection, one tenth more or less: new pods get their share of old clients. It is
+# less than the drain, so that clients have left before the end: grpcio can send them away in no other way
+# without a loss.
 _MAX_AGE_SECONDS = 300.0
 _AGE_OF_DRAIN = 0.8
 
@@ -62,6 +63,7 @@ class GrpcOptions:
     max_request_bytes: int
     request_timeout_seconds: float
     drain_seconds: float  # 0: clients learn of the end by its refusals
+    max_batch_size: int  # rows
 
     @property
     def max_age_seconds(self) -> float:
@@ -76,7 +78,7 @@ class GrpcServer:
         """Bind the port. Raises OSError where the address cannot be had."""
         self._service = service
         self._max_bytes = options.max_request_bytes
-        self.calls = Calls(service, options.request_timeout_seconds)
+        self.calls = Calls(service, options.request_timeout_seconds, options.max_batch_size)
         self._health = Health(service, SERVICES)
         self._server = grpc.server(
             self.calls.inferences,
