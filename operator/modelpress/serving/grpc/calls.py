@@ -46,7 +46,7 @@ _SLOW_SECONDS = 0.5  # a message may take longer only where no other call needs 
 Context = Any  # grpc.ServicerContext
 Requests = Iterator[bytes]
 T = TypeVar("T")
-Page = Callable[[bytes], bytes]  # from a serialized request to a serialized answer; raises RequestError
+Handler = Callable[[bytes], bytes]  # from a serialized request to a serialized answer; raises RequestError
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class Calls:
         """Return the handler of an inference; `protocol` raises Unavailable where there is no model yet."""
         return grpc.stream_unary_rpc_method_handler(partial(self._infer, path, protocol))
 
-    def page(self, path: str, page: Page) -> grpc.RpcMethodHandler:
+    def page(self, path: str, page: Handler) -> grpc.RpcMethodHandler:
         """Return the handler of a method that needs no model's computation."""
         return self._handler(partial(self._page, path, page))
 
@@ -242,7 +242,7 @@ class Calls:
             late = left is not None and left <= 0
             self._later(pending.leave, DeadlineExceeded.status if late else CLIENT_CLOSED_REQUEST)
 
-    def _page(self, path: str, page: Page, requests: Requests, context: Context) -> bytes:
+    def _page(self, path: str, page: Handler, requests: Requests, context: Context) -> bytes:
         call = self._begin(path, context)
         answer = self._attempt(call, lambda: page(self._only(requests, context, self.pages)))
         if call.caller is not None:

@@ -23,7 +23,7 @@ class Health:
         self._service = service
         self._names = ("", *names)
         self._servicer = HealthServicer(experimental_non_blocking=True)
-        self._told: int | None = None
+        self._sent: int | None = None
         self.update()
 
     def check(self, message: bytes) -> bytes:
@@ -46,10 +46,10 @@ class Health:
         self._servicer.Watch(asked, context, send)
 
     def update(self) -> None:
-        """Tell watchers of a change; may wait for one that does not read."""
+        """Send watchers a change of the status; may wait for one that does not read."""
         status = self._status()
-        if status != self._told:
-            self._told = status
+        if status != self._sent:
+            self._sent = status
             for name in self._names:
                 self._servicer.set(name, status)
 

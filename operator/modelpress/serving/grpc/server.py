@@ -25,7 +25,7 @@ from modelpress.serving.grpc.streams import streams
 from modelpress.serving.protocols.base import InferenceProtocol, Model
 from modelpress.serving.service import Service
 
-# for each piece of metadata that is no UTF-8 it logs a traceback, and goes on
+# this logger has a traceback for each piece of metadata that is no UTF-8
 logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)
 
 _CALLS = 1024  # at a time, those that wait for a thread included
@@ -40,7 +40,7 @@ _LIMITS = {
     "grpc.absolute_max_metadata_size": 16 * 1024,
     "grpc.max_allowed_incoming_connections": 1024,
     "grpc.server_handshake_timeout_ms": 20_000,
-    "grpc.keepalive_time_ms": 30_000,  # connections whose peer is gone are closed
+    "grpc.keepalive_time_ms": 30_000,  # connections whose peer has left are closed
     "grpc.keepalive_timeout_ms": 20_000,
     "grpc.keepalive_permit_without_calls": 1,
     "grpc.http2.min_ping_interval_without_data_ms": 10_000,  # clients may ask as often
@@ -97,7 +97,7 @@ class GrpcServer:
     async def stop(self, seconds: float, hurry: bool = False) -> None:
         """Take no more calls, send clients elsewhere, and answer what is in flight within `seconds`.
 
-        grpcio cancels what reaches it after its own stop: unless there is a hurry, callers are told before.
+        grpcio cancels what reaches it after its own stop: without a hurry, callers are refused before.
         """
         self.calls.ending = True
         if not hurry:
@@ -110,13 +110,13 @@ class GrpcServer:
         self.calls.close()
 
     async def _sweep(self) -> None:
-        """End what waits too long, and tell watchers of the worker's phase."""
+        """End what waits too long, and send watchers the worker's phase."""
         loop = asyncio.get_running_loop()
-        telling: asyncio.Future[None] | None = None
+        updating: asyncio.Future[None] | None = None
         while True:
             self.calls.check(time.monotonic())
-            if telling is None or telling.done():  # a watcher that does not read holds it up
-                telling = loop.run_in_executor(self.calls.streams, self._health.update)
+            if updating is None or updating.done():  # a watcher that does not read holds it up
+                updating = loop.run_in_executor(self.calls.streams, self._health.update)
             await asyncio.sleep(_SWEEP_SECONDS)
 
     def _handlers(self) -> dict[str, grpc.RpcMethodHandler]:

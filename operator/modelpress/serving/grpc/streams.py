@@ -21,7 +21,7 @@ _REFLECT = f"/{reflection.SERVICE_NAME}/ServerReflectionInfo"
 
 
 def streams(calls: Calls, health: Health, services: tuple[str, ...]) -> dict[str, grpc.RpcMethodHandler]:
-    """Return the handlers by path; reflection tells of `services`, of health and of itself."""
+    """Return the handlers by path; reflection lists `services`, health and itself."""
     servicer = reflection.ReflectionServicer((*services, HEALTH, reflection.SERVICE_NAME), POOL)
 
     def watch(requests: Requests, context: Context, send: Any) -> None:
