@@ -28,7 +28,7 @@ demo: setup ## Train a small model, compress, judge and serve it on this machine
 
 .PHONY: binaries
 binaries: setup ## Build the control plane, registry and other servers of the tests (once).
-	$(BIN)/python -m tests.support.binaries
+	$(BIN)/python -m tests.support.servers.binaries
 
 PYTEST := $(BIN)/python -m pytest
 # Two processes, a file in one of them: fixtures of a file are made once.
@@ -42,7 +42,7 @@ check: lint ## `make lint` and tests/unit: what needs no TensorFlow, socket or p
 test: setup ## tests/unit and tests/integration: real models, workers, and the servers that are at hand.
 	$(PYTEST) $(PARALLEL) tests/unit
 	$(PYTEST) $(PARALLEL) tests/integration
-	@$(BIN)/python -m tests.support.binaries --absent
+	@$(BIN)/python -m tests.support.servers.binaries --absent
 
 # The clusters and the images need the whole machine: one process.
 .PHONY: e2e
@@ -111,7 +111,7 @@ crd: setup ## Write crds/ from the Python types.
 
 .PHONY: schema
 schema: setup ## Write docs/report.schema.json from the Python types.
-	$(BIN)/python -c 'from modelpress.compression.report import schema; print(schema(), end="")' > docs/report.schema.json
+	$(BIN)/python -c 'from modelpress.compression.report.document import schema; print(schema(), end="")' > docs/report.schema.json
 
 PROTO := operator/modelpress/serving/grpc
 .PHONY: proto
@@ -121,8 +121,8 @@ proto: setup ## Write the gRPC messages from their .proto files.
 
 .PHONY: formats
 formats: setup ## Write the tables of formats and combinations in docs/compression.md from the tests' expectations.
-	$(BIN)/python -m tests.support.formats_table
-	$(BIN)/python -m tests.support.combinations_table
+	$(BIN)/python -m tests.support.models.formats_table
+	$(BIN)/python -m tests.support.models.combinations_table
 
 .PHONY: verify
 verify: check test e2e matrix ## All tests, some hours.

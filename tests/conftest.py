@@ -7,7 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.support.models import DigitsModels, build
+from tests.support.models.trained import DigitsModels, build
 
 # An example has no time limit: on a busy machine a slow one is no failure.
 hypothesis.settings.register_profile("untimed", deadline=None)

@@ -16,6 +16,7 @@ import click
 from modelpress.api import contract
 from modelpress.api.errors import ModelPressError, UnavailableError, UsageError
 from modelpress.api.text import printable
+from modelpress.serve_options import config_options, worker_config
 
 _OK, _INTERRUPTED = 0, 130
 _LINE = 5000  # characters of an error, which may quote words of others
@@ -171,8 +172,7 @@ def crd() -> None:
 
 @main.command(epilog=_example("modelpress serve artifact --port 8080 --grpc-port 8081 --name digits"))
 @click.argument("directory", type=_FILE, envvar=contract.MODEL_DIR)
-@_option("--name", default="model", envvar=contract.MODEL_NAME, help="Name of the model in the protocols.")
-@_option("--revision", default="1", envvar=contract.REVISION, help="Its version in the protocols.")
+@config_options
 @_option("--host", default="127.0.0.1", envvar=contract.HOST, help="Address to listen on.")
 @_option("--port", type=_PORT, default=contract.HTTP_PORT, envvar=contract.PORT, help="Port to listen on.")
 @_option(
@@ -182,71 +182,33 @@ def crd() -> None:
     envvar=contract.GRPC_PORT_VARIABLE,
     help="Port to listen on for gRPC; pods listen on 8081. 0: no gRPC.",
 )
-@_option("--data", type=click.IntRange(1, 16), default=1, envvar=contract.DATA, help="Copies of the model.")
-@_option(
-    "--pipeline", type=click.IntRange(1, 16), default=1, envvar=contract.PIPELINE, help="Stages of layers."
-)
-@_option(
-    "--tensor",
-    type=click.IntRange(1, 16),
-    default=1,
-    envvar=contract.TENSOR,
-    help="Devices that share each weight (GPU).",
-)
-@_option(
-    "--max-batch-size",
-    type=click.IntRange(1, 4096),
-    default=32,
-    envvar=contract.MAX_BATCH_SIZE,
-    help="Rows that are computed in one call.",
-)
-@_option(
-    "--max-batch-delay",
-    "max_batch_delay_milliseconds",
-    type=click.IntRange(0, 10000),
-    default=0,
-    envvar=contract.MAX_BATCH_DELAY,
-    help="Milliseconds that a batch waits for more rows.",
-)
-@_option(
-    "--request-timeout",
-    "request_timeout_seconds",
-    type=click.IntRange(1, 3600),
-    default=30,
-    envvar=contract.REQUEST_TIMEOUT,
-    help="Seconds after which a request gets 504.",
-)
-@_option(
-    "--drain-seconds",
-    type=click.IntRange(0, 3600),
-    default=10,
-    envvar=contract.DRAIN_SECONDS,
-    help="Seconds for which requests are still taken after SIGTERM.",
-)
-@_option(
-    "--max-request-bytes",
-    type=click.IntRange(1),
-    default=64 * 2**20,
-    envvar=contract.MAX_REQUEST_BYTES,
-    help="A larger request body gets 413.",
-)
 @_option(
     "--access-log",
     is_flag=True,
     envvar=contract.ACCESS_LOG,
     help="Write a line of JSON for each request to standard output.",
 )
-def serve(directory: Path, **options: Any) -> None:
+@click.pass_context
+def serve(context: click.Context, /, directory: Path, **options: Any) -> None:
     """Serve an artifact: Open Inference Protocol v2, TensorFlow Serving REST, /metrics.
 
     DIRECTORY is an OCI image layout or a folder with an artifact's files; unset it is MODELPRESS_MODEL_DIR.
+    In pods MODELPRESS_WORKER_CONFIG holds the fields of `parallelism` and `serving` as JSON; an option that
+    is given replaces its field.
     """
-    from modelpress.local.folders import artifact_files  # noqa: PLC0415
-    from modelpress.serving.worker import WorkerOptions  # noqa: PLC0415
+    from modelpress.artifacts.termination import report as report_end  # noqa: PLC0415
+    from modelpress.local.artifact_files import artifact_files  # noqa: PLC0415
+    from modelpress.serving.worker import ProcessOptions  # noqa: PLC0415
     from modelpress.serving.worker import main as serve_folder  # noqa: PLC0415
 
+    try:
+        config = worker_config(context, os.environ.get(contract.WORKER_CONFIG))
+    except UsageError as error:
+        report_end(error.reason, error.message)
+        raise
     with artifact_files(directory) as folder:
-        serve_folder(WorkerOptions(model_dir=folder, **options))
+        process = {name: options[name] for name in ("host", "port", "grpc_port", "access_log")}
+        serve_folder(config, ProcessOptions(folder, **process))
 
 
 @main.command(

@@ -1,7 +1,4 @@
-"""Logging: JSON lines in the cluster, readable lines on a terminal; progress of long work in both.
-
-Must not import TensorFlow: the worker and the operator log too.
-"""
+"""Logging: JSON lines in the cluster, readable lines on a terminal; progress of long work in both."""
 
 import logging
 import os

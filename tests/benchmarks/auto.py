@@ -1,8 +1,8 @@
 """`scheme: Auto` on twelve models of different kinds: every candidate, and what was chosen.
 
-The limit is a drop of 0.5 points. Bytes are ratios to the weights in float32 and to the float32 form, speeds
-to the float32 form in LiteRT at batch 1 and 32. Run with `python -m tests.benchmarks.auto [MODEL ...]` from
-the repository's root; all twelve take about ten minutes on two cores.
+The limit is a drop of 0.5 points. Bytes are ratios to the weights in float32 and to the float32 format, and
+speeds to the float32 format in LiteRT at batch 1 and 32. Run with `python -m
+tests.benchmarks.auto [MODEL ...]` from the repository's root; all twelve take about ten minutes on two cores.
 """
 
 import os
@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from modelpress.compression.report import Candidate
-from tests.support import auto_acceptance, twelve_models
-from tests.support.auto_acceptance import Outcome
+from modelpress.compression.report.document import CandidateReport
+from tests.support.models import auto_acceptance
+from tests.support.models import twelve as twelve_models
+from tests.support.models.auto_acceptance import Outcome
 
 _NUMBERS = f"{'bytes':>7}{'file':>7}{'score':>8}{'drop':>7}{'batch 1':>9}{'batch 32':>9}"
 
@@ -48,7 +49,7 @@ def show(kind: str, outcome: Outcome) -> None:
     print(f"{kind:12}{outcome.search.note}{'; BROKEN: ' + '; '.join(broken) if broken else ''}", flush=True)
 
 
-def _line(item: Candidate, float32_bytes: int) -> str:
+def _line(item: CandidateReport, float32_bytes: int) -> str:
     if item.bytes is None or item.ratio is None or item.score is None or item.drop is None:
         return f"{item.name:32} {item.why_not}"
     speeds = "".join(f"{found.speedup:8.2f}x" for found in item.latency)

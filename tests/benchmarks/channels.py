@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from modelpress.api.contract import JobRequest
-from modelpress.compression import pipeline, report
-from modelpress.compression.forms.litert_model import LiteRTModel
+from modelpress.compression import pipeline
+from modelpress.compression.formats.litert.model import LiteRTModel
+from modelpress.compression.report import document as report
 from modelpress.models.types import TensorSpec
 
 EPOCHS = 15

@@ -1,8 +1,8 @@
 """Every quantization scheme of the CPU on eight models of different kinds, trained on real images.
 
-Bytes and times are ratios inside one run, above 1 is smaller and faster: against the float32 form in LiteRT,
-and against the original as a tf.function. Run with `python -m tests.benchmarks.compression [MODEL ...]` from
-the repository's root; it takes about ten minutes.
+Bytes and times are ratios inside one run, above 1 is smaller and faster: against the float32 format in
+LiteRT, and against the original as a tf.function. Run with `python -m
+tests.benchmarks.compression [MODEL ...]` from the repository's root; it takes about ten minutes.
 """
 
 import os
@@ -12,14 +12,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from modelpress.compression import dataset, latency
-from modelpress.compression.forms.litert_model import LiteRTModel
-from modelpress.compression.latency import Timing
-from modelpress.compression.passes import quantize
+from modelpress.api.schemes import DeviceType
+from modelpress.compression import schemes
+from modelpress.compression.evaluation import dataset, latency
+from modelpress.compression.evaluation.latency import Timing
+from modelpress.compression.formats.litert.model import LiteRTModel
 from modelpress.models.load import load
-from tests.support import twelve_models
-from tests.support.compressed import Made, compress
-from tests.support.small_models import TrainedModel
+from tests.support.models import twelve as twelve_models
+from tests.support.models.compressed import Made, compress
+from tests.support.models.small import TrainedModel
 
 KINDS = ("MLP", "wide MLP", "CNN", "MNIST CNN", "residual", "ViT", "text", "LSTM")
 _SPEEDS = f"{'LiteRT 1':>10}{'32':>8}{'TF 1':>9}{'32':>8}"
@@ -34,7 +35,7 @@ def main(names: Sequence[str] = ()) -> None:
             folder = Path(name) / kind.replace(" ", "-")
             folder.mkdir()
             model = twelve_models.train(kind, folder)
-            for scheme in quantize.SCHEMES:
+            for scheme in schemes.of_device(DeviceType.CPU):
                 made = compress(model, scheme, folder / scheme.value)
                 print(f"{kind:11}{scheme.value:13}{row(made, model, folder / scheme.value)}", flush=True)
 
@@ -52,7 +53,7 @@ def row(made: Made, model: TrainedModel, folder: Path) -> str:
 
 
 def against_function(made: Made, model: TrainedModel, folder: Path) -> list[float]:
-    """Return how much faster the form is than the original as a tf.function, for each batch size."""
+    """Return how much faster the format is than the original as a tf.function, for each batch size."""
     original = load(model.path, folder / "function")
     specs = original.inputs, original.outputs
     data = dataset.load(model.evaluation, folder / "rows", *specs, labels=False)

@@ -23,7 +23,7 @@ import psutil
 
 from modelpress.serving.grpc import messages as pb
 from tests.benchmarks.grpc_load import Load, calls, run
-from tests.support import environments
+from tests.support.servers import environments
 from tests.support.serving.artifacts import convert, free_port, make_artifact, worker
 
 KSERVE = ("kserve==0.21.0",)

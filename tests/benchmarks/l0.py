@@ -17,16 +17,17 @@ from typing import Any
 import numpy as np
 
 from modelpress.api.spec import FineTuning
-from modelpress.compression import training_data
+from modelpress.compression.passes.base import PassContext
 from modelpress.compression.passes.finetune import MaskedFineTuning
 from modelpress.compression.passes.l0 import L0Penalty
 from modelpress.compression.passes.prune import prune
+from modelpress.compression.passes.training import training_data
 from modelpress.compression.passes.weights import EDITABLE
-from modelpress.compression.report import PassReport
+from modelpress.compression.report.document import PassReport
 from modelpress.models.load import load
 from modelpress.models.types import LoadedModel
 from tests.benchmarks.channels import mnist
-from tests.support.models import load_digits
+from tests.support.models.trained import load_digits
 
 SETTINGS = FineTuning(epochs=10, learning_rate="0.002")
 PENALTIES = ("1e-3", "1e-2", "1e-1", "1")
@@ -87,7 +88,7 @@ def both(folder: Path, penalty: str, test: tuple[Any, Any]) -> Result:
         data = training_data.load(folder / "training.npz", folder / "data", model)
         before = right(model, test)
         change(model)
-        return Trained(model, step.train(model, data), before)
+        return Trained(model, step.apply(model, PassContext(data))[1], before)
 
     first = trained(lambda _: None, L0Penalty(penalty, SETTINGS))
     shares = [Decimal(str(float((kernel.read() == 0).mean()))) for kernel in kernels(first.model)]

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from modelpress.api import contract
 from modelpress.api.contract import JobResult
-from modelpress.artifacts.stores import open_store
-from modelpress.compression import report
+from modelpress.artifacts.stores.base import open_store
 from modelpress.compression.memory import PeakMeter
-from modelpress.compression.report import StepReport
+from modelpress.compression.report import document as report
+from modelpress.compression.report.document import StepReport
 
 LARGE, SMALL = 4096, 8  # units of the Dense layers; 102.8 million parameters and some hundreds
 EMBEDDING = "embedding"

@@ -45,7 +45,7 @@ from tests.benchmarks.contestants import (
     start_worker,
     write_script,
 )
-from tests.support.binaries import cache
+from tests.support.servers.binaries import cache
 
 PEERS = {"kserve": "kserve==0.21.0", "litserve": "litserve==0.2.19"}
 RUNTIMES = ["tensorflow-cpu==2.21.0", "ai-edge-litert==2.3.0"]

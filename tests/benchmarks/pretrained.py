@@ -1,9 +1,9 @@
 """Trained models that packages ship, compressed with every scheme of the CPU and compared with the original
 on real input: photographs, faces, recorded instruments, Thai text.
 
-Bytes are those of the weights in float32 / of the file; speed is against the float32 form in LiteRT; the
-score is the metric's, with its 95 % interval. The last column is how often the form does what the original is
-known for. Run with `python -m tests.benchmarks.pretrained [NAME ...]`; all take about ten minutes.
+Bytes are those of the weights in float32 / of the file; speed is against the float32 format in LiteRT; the
+score is the metric's, with its 95 % interval. The last column is how often the format does what the original
+is known for. Run with `python -m tests.benchmarks.pretrained [NAME ...]`; all take about ten minutes.
 """
 
 import sys
@@ -15,21 +15,22 @@ from typing import Protocol
 import numpy as np
 
 from modelpress import logs
+from modelpress.api.schemes import DeviceType
 from modelpress.artifacts.manifest import TensorSpec
-from modelpress.compression.forms.litert_model import LiteRTModel
-from modelpress.compression.passes import quantize
+from modelpress.compression import schemes
+from modelpress.compression.formats.litert.model import LiteRTModel
 from modelpress.models import types
 from modelpress.models.load import load
 from modelpress.models.types import Array
 from tests.benchmarks import pretrained_models
 from tests.benchmarks.pretrained_models import Known, Predict, Pretrained
-from tests.support.compressed import Made, compress
+from tests.support.models.compressed import Made, compress
 
 _BATCH = 16
 
 
 class Caller(Protocol):
-    """What computes one batch: the original or a form."""
+    """What computes one batch: the original or a format."""
 
     def call(self, inputs: Mapping[str, Array]) -> dict[str, Array]: ...
 
@@ -54,7 +55,7 @@ def show(model: Pretrained, folder: Path) -> None:
     known = model.known(in_batches(original, [spec.name for spec in original.inputs]))
     print(f"  the original: {known.what} {known.right} of {known.of}")
     print(f"  {'scheme':13}{'bytes':>7}{'batch 1':>9}{'batch 32':>10}  {model.metric}")
-    for scheme in quantize.SCHEMES:
+    for scheme in schemes.of_device(DeviceType.CPU):
         evaluation = {"metric": model.metric, "minScore": "50%"}
         made = compress(trained, scheme, folder / scheme.value, evaluation=evaluation)
         print(f"  {scheme.value:13}{line(made, model.known(served(made)))}", flush=True)
@@ -72,7 +73,7 @@ def line(made: Made, known: Known) -> str:
 
 
 def served(made: Made) -> Predict:
-    """Return the calls of a serving form."""
+    """Return the calls of a serving format."""
     inputs, outputs = _specs(made.manifest.inputs), _specs(made.manifest.outputs)
     return in_batches(LiteRTModel(made.path, inputs, outputs), [spec.name for spec in inputs])
 

@@ -26,7 +26,7 @@ from tests.benchmarks.pretrained_packages import (
     Package,
     unpacked,
 )
-from tests.support.small_models import TrainedModel
+from tests.support.models.small import TrainedModel
 
 Predict = Callable[[Mapping[str, Array]], dict[str, Array]]
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # fer's order
@@ -106,9 +106,9 @@ def knows_thai_words(predict: Predict) -> Known:
     right = count = 0
     for words in THAI:
         found = next(iter(predict(_letters("".join(words))).values()))[:, 0] > 0.5
-        wanted = [place == 0 for word in words for place in range(len(word))]
-        right += int((found == wanted).sum())
-        count += len(wanted)
+        expected = [place == 0 for word in words for place in range(len(word))]
+        right += int((found == expected).sum())
+        count += len(expected)
     return Known("letters that start a word", right, count, count - 2)
 
 

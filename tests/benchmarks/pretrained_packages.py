@@ -39,8 +39,8 @@ def unpacked(package: Package) -> Path:
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
             part = folder.with_suffix(".part")
-            wanted = f"{package.name}=={package.version}"
+            expected = f"{package.name}=={package.version}"
             command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
-            subprocess.run([*command, "--upgrade", "--target", str(part), wanted], check=True)
+            subprocess.run([*command, "--upgrade", "--target", str(part), expected], check=True)
             part.rename(folder)
     return folder

@@ -21,10 +21,13 @@ from typing import Any
 import numpy as np
 import psutil
 
-from modelpress.compression import edge_quantizer
+from modelpress.api.schemes import Scheme
+from modelpress.api.spec import Parallelism
+from modelpress.compression import schemes
+from modelpress.compression.formats.litert import edge_quantizer
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.loading import load
-from modelpress.serving.placement.parallelism import DataParallel, Layout, Pipeline, Stage
+from modelpress.serving.placement.parallelism import DataParallel, Pipeline, Stage
 from tests.support.serving.artifacts import Worker, convert, examples, make_artifact, worker
 
 ROUNDS = 5
@@ -77,7 +80,7 @@ def copies(folder: Path) -> None:
     layouts = {(1, 1): 0.0, (2, 1): 0.0, (1, 2): 0.0}
     runs = {}
     for data, pipeline in layouts:
-        chains = load(artifact, Layout(data, pipeline), 32).copies
+        chains = load(artifact, Parallelism(data=data, pipeline=pipeline)).copies
         runs[data, pipeline] = DataParallel(
             [Pipeline([Stage(executor, "stage") for executor in chain]) for chain in chains]
         )
@@ -130,12 +133,13 @@ def memory(folder: Path) -> None:
     program = Path(__file__).with_name("large_model.py")
     subprocess.run([sys.executable, str(program), str(path)], check=True, capture_output=True)
     print(f"{'layout':44}{'peak resident':>16}{'resident':>10}{'of it mapped files':>20}")
-    for scheme in ("float32", edge_quantizer.INT8_DYNAMIC, *edge_quantizer.SCHEMES):
-        model = folder / f"slow-{scheme}.tflite"
-        if model != path:
-            edge_quantizer.quantize(path, scheme, model)
-        artifact = make_artifact(model, folder / f"large-{scheme}")
-        name = f"{scheme}, file {model.stat().st_size / 1e6:.0f} MB"
+    for scheme in (None, Scheme.INT8_DYNAMIC, Scheme.INT8_WEIGHTS, Scheme.INT4_DYNAMIC):
+        label = scheme.value if scheme else "float32"
+        model = folder / f"slow-{label}.tflite"
+        if scheme:
+            edge_quantizer.quantize(path, model, schemes.litert(scheme).quantizer)
+        artifact = make_artifact(model, folder / f"large-{label}")
+        name = f"{label}, file {model.stat().st_size / 1e6:.0f} MB"
         for data, pipeline in ((1, 1), (2, 1), (1, 2), (2, 2)):
             with worker(artifact, folder, data=data, pipeline=pipeline) as running:
                 pid = running.process.pid

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from modelpress import cli
-from tests.support import needs
-from tests.support.binaries import kubernetes
+from tests.support.servers import needs
+from tests.support.servers.binaries import kubernetes
 
 PROJECT = Path(__file__).resolve().parents[2]
 VERSION = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tests.support.binaries import cache
+from tests.support.servers.binaries import cache
 
 PACKAGES = ("python3", "python3-venv", "ca-certificates")
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from modelpress.compression.report import Report
+from modelpress.compression.report.document import Report
 
 
 def metric(name: str, original: float, compressed: float, **fields: Any) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def wire(**fields: Any) -> dict[str, Any]:
             "file": "model.keras",
             "kind": "KerasLayers",
             "digest": f"sha256:{'3' * 64}",
-            "inputs": [{"name": "image", "shape": [-1, 64], "dtype": "float32"}],
+            "inputs": [{"name": "image", "shape": [-1, -1], "dtype": "float32"}],
             "outputs": [{"name": "digit", "shape": [-1, 3], "dtype": "float32"}],
             "weights": [
                 {
@@ -95,6 +95,10 @@ def wire(**fields: Any) -> dict[str, Any]:
             {"batch": 1, "original": 12.2, "compressed": 9.4, "speedup": 1.3},
             {"batch": 32, "original": 12049.5, "compressed": 204.4, "speedup": 58.9},
         ],
+        "inputSizes": {
+            "known": [[64]],
+            "memory": [{"shapes": [[1]], "bytes": 0}, {"shapes": [[4096]], "bytes": 734_003_200}],
+        },
         "layers": [
             {"name": "dense", "before": 16640, "after": 4352},
             {"name": "(file structure)", "before": 0, "after": 1848},

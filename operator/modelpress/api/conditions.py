@@ -38,7 +38,7 @@ class Reason(StrEnum):
     )
     JOB_SUSPENDED = "JobSuspended", "The Job is suspended: its queue, such as Kueue, lets it run later."
     WAITING_FOR_JOB_SLOT = "WaitingForJobSlot", "As many Jobs run as --max-concurrent-jobs allows."
-    MINIMUM_REPLICAS_UNAVAILABLE = "MinimumReplicasUnavailable", "Fewer pods are ready than wanted."
+    MINIMUM_REPLICAS_UNAVAILABLE = "MinimumReplicasUnavailable", "Fewer pods are ready than desired."
     SETTLED = "Settled", "Nothing is left to do, or nothing is wrong."
     # the resource
     INVALID_SPEC = (

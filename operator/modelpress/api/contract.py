@@ -4,20 +4,24 @@ Every path and port that a container uses comes from its environment, so that po
 processes with private folders and free ports (local mode and the test node).
 """
 
+import json
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from modelpress.api.base import ApiModel
 from modelpress.api.conditions import Reason
+from modelpress.api.errors import UsageError
+from modelpress.api.schemes import DeviceType
 from modelpress.api.spec import (
     Compression,
     Data,
-    DeviceType,
     Evaluation,
     Metric,
     Model,
     Optimization,
+    Parallelism,
+    Serving,
 )
 
 # both kinds of pods
@@ -30,23 +34,14 @@ LOG_FORMAT = "MODELPRESS_LOG_FORMAT"  # json or text
 # the Job
 REQUEST = "MODELPRESS_REQUEST"  # a JobRequest as JSON
 WORK_DIR = "MODELPRESS_WORK_DIR"  # scratch space
-# the worker; `modelpress serve --help` names those of its options
+# fetch and the worker; `modelpress serve --help` names those of its options
 ARTIFACT_DIGEST = "MODELPRESS_ARTIFACT_DIGEST"  # what the init container fetches
 MODEL_DIR = "MODELPRESS_MODEL_DIR"  # where it puts the artifact's files
-MODEL_NAME = "MODELPRESS_MODEL_NAME"
-REVISION = "MODELPRESS_REVISION"  # name of the ControllerRevision
+WORKER_CONFIG = "MODELPRESS_WORKER_CONFIG"  # a WorkerConfig as JSON
 HOST = "MODELPRESS_HOST"
 PORT = "MODELPRESS_PORT"
 GRPC_PORT_VARIABLE = "MODELPRESS_GRPC_PORT"
-DATA = "MODELPRESS_DATA"  # copies
-TENSOR = "MODELPRESS_TENSOR"  # shards of each weight; unset where it is 1
-PIPELINE = "MODELPRESS_PIPELINE"  # stages
 LOGICAL_DEVICES = "MODELPRESS_LOGICAL_DEVICES"  # 1: without a GPU, its CPU stands in for GPUs
-MAX_BATCH_SIZE = "MODELPRESS_MAX_BATCH_SIZE"
-MAX_BATCH_DELAY = "MODELPRESS_MAX_BATCH_DELAY_MILLISECONDS"
-REQUEST_TIMEOUT = "MODELPRESS_REQUEST_TIMEOUT_SECONDS"
-DRAIN_SECONDS = "MODELPRESS_DRAIN_SECONDS"  # for which requests are taken after SIGTERM
-MAX_REQUEST_BYTES = "MODELPRESS_MAX_REQUEST_BYTES"  # an integer, in bytes
 ACCESS_LOG = "MODELPRESS_ACCESS_LOG"  # 1: a line of JSON for each request, on standard output
 
 # folders below SECRETS
@@ -62,6 +57,7 @@ _FREE = (LOG_FORMAT, ACCESS_LOG, LOGICAL_DEVICES)
 HTTP_PORT = 8080  # the container port "http" of a worker
 GRPC_PORT = 8081  # named "grpc"
 TERMINATION_MESSAGE_LIMIT = 4096  # bytes, the kubelet's limit
+_QUOTED = 100  # characters of a value in an error
 
 
 def is_reserved(variable: str) -> bool:
@@ -81,6 +77,44 @@ class JobRequest(ApiModel):
     optimization: Optimization | None = Field(None, description="As in the spec.")
     evaluation: Evaluation | None = Field(None, description="As in the spec.")
     device_type: DeviceType = Field(description="spec.devices.type: decides the serving form.")
+
+
+class WorkerConfig(ApiModel):
+    """What a worker serves, and how. Where it listens and finds its files differs from process to process."""
+
+    name: str = Field("model", description="Name of the model in the protocols.")
+    revision: str = Field("1", description="Its version in the protocols: in pods, the ControllerRevision.")
+    artifact_digest: str | None = Field(None, description="sha256:... of the artifact's image manifest.")
+    parallelism: Parallelism = Field(Parallelism(), description="As in the spec.")
+    serving: Serving = Field(Serving(), description="As in the spec.")
+
+    def to_json(self) -> str:
+        """Return the text of WORKER_CONFIG: what differs from the defaults, the same bytes each time."""
+        return json.dumps(self.to_wire(), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "WorkerConfig":
+        """Read the text of WORKER_CONFIG. Raises UsageError (InvalidSpec) for anything else.
+
+        A field that is not known is an error: what a newer operator asks for is never left out in silence.
+        """
+        try:
+            return cls.model_validate_json(text, strict=True, extra="forbid")
+        except ValidationError as error:
+            raise UsageError(Reason.INVALID_SPEC, f"{WORKER_CONFIG}: {first_error(error)}") from error
+
+
+def first_error(error: ValidationError) -> str:
+    """Return `field: value: what is accepted` of the first thing that is wrong."""
+    first = error.errors(include_url=False)[0]
+    path = [".".join(map(str, first["loc"]))] if first["loc"] else []
+    if first["type"] == "extra_forbidden":
+        what = ["this release knows no such field"]
+    elif first["type"] == "value_error":  # from a check of ours, which quotes the value
+        what = [str(first["ctx"]["error"])]
+    else:
+        what = [json.dumps(first["input"])[:_QUOTED], first["msg"]]
+    return ": ".join([*path, *what])
 
 
 class Scores(ApiModel):

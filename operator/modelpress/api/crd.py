@@ -1,7 +1,7 @@
 """The CustomResourceDefinition, generated from the types of `spec` and `status`.
 
 It is the one statement of what a manifest may say: the API server enforces it, and `manifest.check` reads the
-same schema without a cluster. This module reads no files and must not import anything above `api`.
+same schema without a cluster. This module reads no files.
 """
 
 from collections.abc import Mapping

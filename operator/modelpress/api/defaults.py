@@ -11,14 +11,15 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from modelpress.api import contract, kubeyaml, pod_shapes, structural
+from modelpress.api import contract
 from modelpress.api.base import ApiModel, LocalReference
 from modelpress.api.conditions import Reason
 from modelpress.api.crd import schema_of
 from modelpress.api.errors import ConfigurationError, UsageError
-from modelpress.api.fields import shown
 from modelpress.api.pod_settings import PodSettings
-from modelpress.api.spec import DeviceType
+from modelpress.api.schemes import DeviceType
+from modelpress.api.validation import kubeyaml, pod_shapes, structural
+from modelpress.api.validation.fields import shown
 from modelpress.api.values import Name, OciUri
 
 _STORE = re.compile(r"oci://[^/ ]+/[a-z0-9._/-]+")

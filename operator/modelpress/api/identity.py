@@ -7,7 +7,8 @@ import hashlib
 import json
 from typing import Any
 
-from modelpress.api.spec import Scheme, Spec
+from modelpress.api.schemes import Scheme
+from modelpress.api.spec import Spec
 
 
 def digest(value: Any) -> str:

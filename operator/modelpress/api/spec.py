@@ -6,10 +6,11 @@ schema: the API server and `modelpress plan` enforce them; these types only read
 
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from modelpress.api.base import ApiModel, LocalReference
 from modelpress.api.pod_settings import JobSettings, PodSettings
+from modelpress.api.schemes import DeviceType, Scheme, names, needing_calibration, only_on
 from modelpress.api.values import (
     DECIMAL,
     Bytes,
@@ -24,21 +25,9 @@ from modelpress.api.values import (
     Sparsity,
     StringMap,
     Uri,
+    parse_bytes,
     rule,
 )
-
-
-class Scheme(StrEnum):
-    """How weights and activations are quantized."""
-
-    AUTO = "Auto"
-    INT8_DYNAMIC = "Int8Dynamic"
-    INT8_STATIC = "Int8Static"
-    INT4_DYNAMIC = "Int4Dynamic"
-    INT8_WEIGHTS = "Int8Weights"
-    INT4_WEIGHTS = "Int4Weights"
-    FLOAT16 = "Float16"
-    BFLOAT16 = "BFloat16"
 
 
 class Granularity(StrEnum):
@@ -55,13 +44,6 @@ class Metric(StrEnum):
     AGREEMENT = "Agreement"
     COSINE_SIMILARITY = "CosineSimilarity"
     R2 = "R2"
-
-
-class DeviceType(StrEnum):
-    """Where workers run."""
-
-    GPU = "GPU"
-    CPU = "CPU"
 
 
 class StrategyType(StrEnum):
@@ -116,7 +98,9 @@ class Data(ApiModel):
     """Data sets: .npz files with x (N, ...) and y, or the names of several inputs and outputs as keys."""
 
     training: Source | None = Field(None, description="Data for fine-tuning.")
-    calibration: Source | None = Field(None, description="Data for calibrating activations (Int8Static).")
+    calibration: Source | None = Field(
+        None, description=f"Data for calibrating activations ({names(needing_calibration())})."
+    )
     evaluation: Source | None = Field(None, description="Held-out data that the gate scores.")
 
 
@@ -124,8 +108,9 @@ class Quantization(ApiModel):
     """Smaller numbers for weights, and for some schemes activations."""
 
     scheme: Scheme = Field(
-        description="Auto measures the candidates and picks one. Int8Dynamic, Int8Static and Int4Dynamic "
-        "need CPU devices; Int4Weights and BFloat16 need GPU devices."
+        description="Auto measures the candidates and picks one. "
+        f"{names(only_on(DeviceType.CPU))} need CPU devices; "
+        f"{names(only_on(DeviceType.GPU))} need GPU devices."
     )
 
 
@@ -247,6 +232,14 @@ class Serving(ApiModel):
     )
     request_timeout_seconds: int = Field(30, ge=1, le=3600, description="After this a request gets 504.")
     max_request_bytes: Bytes = Field("64Mi", description="A larger request body gets 413.")
+    max_input_length: int | None = Field(
+        None,
+        ge=1,
+        le=2**31 - 1,
+        description="Greatest size of each dimension that the model leaves open beside the batch, such as "
+        "the tokens of a text; a greater one gets 400. It can only lower the limit that compression "
+        "measured, which holds where this is unset.",
+    )
     drain_seconds: int = Field(
         10,
         ge=0,
@@ -254,6 +247,17 @@ class Serving(ApiModel):
         description="How long a pod that ends still takes new requests, so that load balancers can move on. "
         "Its grace period is this, requestTimeoutSeconds and 5 more seconds.",
     )
+
+    @field_validator("max_request_bytes")
+    @classmethod
+    def _check_bytes(cls, value: str) -> str:
+        parse_bytes(value)
+        return value
+
+    @property
+    def request_bytes(self) -> int:
+        """Return maxRequestBytes as a number."""
+        return parse_bytes(self.max_request_bytes)
 
 
 class RollingUpdate(ApiModel):
@@ -322,6 +326,18 @@ _TUNING = "has(self.optimization) && has(self.optimization.fineTuning)"
 _CLIPPING = "has(self.optimization) && has(self.optimization.weightClipping)"
 
 
+def _scheme_rule(schemes: list[Scheme], condition: str, needed: str) -> dict[str, str]:
+    """Return the rule that the condition, a CEL expression, holds with each of these schemes."""
+    values = [scheme.value for scheme in schemes]
+    chosen = f"in {values}" if len(values) > 1 else f"== '{values[0]}'"
+    subject = f"schemes {names(schemes)} need" if len(values) > 1 else f"scheme {values[0]} needs"
+    return rule(
+        f"!({_SCHEME} && self.compression.quantization.scheme {chosen}) || {condition}",
+        f"{subject} {needed}",
+        ".compression.quantization.scheme",
+    )
+
+
 class Spec(ApiModel):
     """What to serve, how small, how good, on which devices and how many times."""
 
@@ -336,11 +352,8 @@ class Spec(ApiModel):
             "fineTuning needs data.training",
             ".optimization.fineTuning",
         ),
-        rule(
-            f"!({_SCHEME} && self.compression.quantization.scheme == 'Int8Static') || "
-            "(has(self.data) && has(self.data.calibration))",
-            "scheme Int8Static needs data.calibration",
-            ".compression.quantization.scheme",
+        _scheme_rule(
+            needing_calibration(), "(has(self.data) && has(self.data.calibration))", "data.calibration"
         ),
         rule(
             "!has(self.evaluation) || !(has(self.evaluation.minScore) || has(self.evaluation.maxDrop)) || "
@@ -362,23 +375,14 @@ class Spec(ApiModel):
             "tensor above 1 needs devices.type GPU",
             ".parallelism.tensor",
         ),
-        rule(
-            f"!({_SCHEME} && self.compression.quantization.scheme in "
-            "['Int8Dynamic', 'Int8Static', 'Int4Dynamic']) || self.devices.type == 'CPU'",
-            "schemes Int8Dynamic, Int8Static and Int4Dynamic need devices.type CPU",
-            ".compression.quantization.scheme",
+        *(
+            _scheme_rule(only_on(device), f"self.devices.type == '{device}'", f"devices.type {device}")
+            for device in (DeviceType.CPU, DeviceType.GPU)
         ),
-        rule(
-            f"!({_SCHEME} && self.compression.quantization.scheme in ['Int4Weights', 'BFloat16'])"
-            f" || {_NEEDS_GPU}",
-            "schemes Int4Weights and BFloat16 need devices.type GPU",
-            ".compression.quantization.scheme",
-        ),
-        rule(
-            f"!({_SCHEME} && self.compression.quantization.scheme == 'Auto') || "
+        _scheme_rule(
+            [Scheme.AUTO],
             "(has(self.evaluation) && (has(self.evaluation.minScore) || has(self.evaluation.maxDrop)))",
-            "scheme Auto needs evaluation.minScore or evaluation.maxDrop",
-            ".compression.quantization.scheme",
+            "evaluation.minScore or evaluation.maxDrop",
         ),
         rule(
             "!has(self.devices.resourceName) || !self.devices.resourceName.contains('/mig-') || "

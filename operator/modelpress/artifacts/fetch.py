@@ -16,9 +16,9 @@ from modelpress.api.contract import (
 from modelpress.api.errors import ModelPressError, UsageError
 from modelpress.artifacts.digests import file_sha256
 from modelpress.artifacts.manifest import MANIFEST_FILE, load_verified
-from modelpress.artifacts.stores import open_store
+from modelpress.artifacts.stores.base import open_store
+from modelpress.artifacts.stores.unpack import DIGEST
 from modelpress.artifacts.termination import required, run_reporting
-from modelpress.artifacts.unpack import DIGEST
 
 _RECORD = ".fetched"  # "IMAGE_DIGEST SHA256_OF_MANIFEST_JSON": which artifact the files are of
 _log = logging.getLogger(__name__)

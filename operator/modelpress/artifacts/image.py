@@ -124,6 +124,14 @@ def canonical_json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
+def key_tag(key: str) -> str:
+    """Return an artifact key as a tag, which has at most 128 characters: readable in any registry's list.
+
+    The whole key is in the image's annotations.
+    """
+    return f"key-{key[:40]}"
+
+
 class _Hashing(io.BufferedIOBase):
     """A writable file that passes everything on and hashes it."""
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from modelpress.api.contract import JobRequest
 from modelpress.api.identity import digest
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 
 
 def key_recipe(request: JobRequest) -> dict[str, Any]:

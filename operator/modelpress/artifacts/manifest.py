@@ -7,10 +7,10 @@ nothing heavier than pydantic: no fsspec, no oras, no TensorFlow.
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from modelpress.api.conditions import Reason
@@ -27,6 +27,7 @@ LAYERS_FILE = "structure.json"  # what a TensorFlow form of layers is loaded fro
 
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 _HEX = r"^[0-9a-f]{64}$"
+_FORM = r"^[a-z][a-z0-9_-]{0,63}$"
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 PLAIN_PATH = (
     rf"^{_NAME}(/{_NAME}){{0,7}}$"  # relative, no "..", nothing that a shell or tar reads in two ways
@@ -57,7 +58,7 @@ class _Model(BaseModel):
 
 
 class Form(StrEnum):
-    """How the model is stored for serving."""
+    """How compression stores a model for serving."""
 
     TFLITE = "tflite"  # model.tflite, for CPU devices
     TENSORFLOW = "tensorflow"  # structure.json or saved_model.pb, with weights.safetensors: for GPU devices
@@ -95,17 +96,40 @@ class PassSummary(_Model):
 class LayerCost(_Model):
     """Measured cost of one operator of the serving form; pipelines are cut by it."""
 
-    index: int = Field(ge=0, description="Place of the operator in the main subgraph.")
+    index: int = Field(ge=0, description="Index of the operator in the main subgraph.")
     name: str = Field(description="Its type, such as FULLY_CONNECTED.")
     microseconds: float = Field(ge=0, description="Mean time of one call.")
     bytes: int = Field(ge=0, description="Bytes of its constant tensors.")
+
+
+Shapes = tuple[tuple[Annotated[int, Field(ge=0)], ...], ...]
+
+
+class RowMemory(_Model):
+    """Memory of a call with one row, for inputs of one size."""
+
+    shapes: Shapes = Field(description="Of a row of each input, in the model's order.")
+    bytes: int = Field(ge=0, description="Largest memory during the call, over that of the smallest inputs.")
+
+
+class InputSizes(_Model):
+    """Of a model whose inputs have a free size beside the batch: how much longer inputs take."""
+
+    known: Shapes = Field(
+        description="Of a row of each input of data.evaluation, or of the example where there is no data."
+    )
+    memory: tuple[RowMemory, ...] = Field(
+        max_length=100, description="Of growing inputs, up to where the measurement ended."
+    )
 
 
 class ArtifactManifest(_Model):
     """Content of manifest.json."""
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1, description="Raised when an old worker cannot read it.")
-    form: Form = Field(description="How the model is stored.")
+    form: Annotated[str, Field(pattern=_FORM)] = Field(
+        description="How the model is stored: a Form, or one that workers know beside those."
+    )
     model_file: Annotated[str, Field(pattern=PLAIN_PATH)] = Field(
         MODEL_FILE, description="File of the artifact that is loaded."
     )
@@ -119,6 +143,9 @@ class ArtifactManifest(_Model):
     )
     inputs: tuple[TensorSpec, ...] = Field(min_length=1, description="Inputs, in the model's order.")
     outputs: tuple[TensorSpec, ...] = Field(min_length=1, description="Outputs, in the model's order.")
+    input_sizes: InputSizes | None = Field(
+        None, description="Unset where no input has a free size, and where nothing could be measured."
+    )
     artifact_key: Annotated[str, Field(pattern=_HEX)] = Field(
         description="Hash of contents, recipe and compressor version."
     )
@@ -133,10 +160,19 @@ class ArtifactManifest(_Model):
     passes: tuple[PassSummary, ...] = Field((), description="What was done to the model, in order.")
     layer_costs: tuple[LayerCost, ...] = Field((), description="Empty where nothing was measured.")
 
+    @model_validator(mode="after")
+    def _sizes_are_of_the_inputs(self) -> Self:
+        sizes = self.input_sizes
+        ranks = [len(spec.shape) - 1 for spec in self.inputs]
+        listed = [sizes.known, *(step.shapes for step in sizes.memory)] if sizes else []
+        if any([len(shape) for shape in shapes] != ranks for shapes in listed):
+            raise ValueError("inputSizes has shapes that are not those of the inputs")
+        return self
+
     @property
     def has_layers(self) -> bool | None:
         """Whether a TensorFlow form is of layers, which can be cut and split; None for other forms."""
-        return self.model_file == LAYERS_FILE if self.form is Form.TENSORFLOW else None
+        return self.model_file == LAYERS_FILE if self.form == Form.TENSORFLOW else None
 
     def to_json(self) -> str:
         """Return the text of manifest.json: the same manifest always gives the same bytes."""

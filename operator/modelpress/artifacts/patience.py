@@ -25,7 +25,7 @@ _NOT_REACHED = frozenset(
         errno.EHOSTUNREACH,
         errno.ENETDOWN,
         errno.EHOSTDOWN,
-        errno.EADDRNOTAVAIL,  # of ours: an IPv6 address is being checked
+        errno.EADDRNOTAVAIL,  # a fault of this machine: an IPv6 address is being checked
         socket.EAI_AGAIN,  # the name server does not answer; a name that is not known is another error
     }
 )

@@ -8,7 +8,7 @@ a byte (`int4`), in a tensor of one dimension. The metadata entry `modelpress` i
 shape and the axis of each variable, in the model's order.
 
 The format is https://github.com/huggingface/safetensors: a header of sizes, which must fill the file exactly,
-and plain numbers. Files are mapped, and read one tensor at a time. Must not import TensorFlow.
+and plain numbers. Files are mapped, and read one tensor at a time.
 """
 
 from collections.abc import Container, Iterable, Iterator
@@ -31,7 +31,7 @@ WEIGHTS_FILE = "weights.safetensors"
 SCHEMA_VERSION = 1
 
 Array = npt.NDArray[Any]
-LIMITS = {"int8": (-128, 127), "int4": (int4.LOWEST, int4.LARGEST)}  # of the integers q
+LIMITS = {"int8": (-128, 127), "int4": (int4.LOWEST, int4.LARGEST)}  # lowest and highest stored integer
 Storage = Literal[
     "float32",
     "float16",
@@ -133,14 +133,14 @@ class StoredTensor:
         """Return scales or zero points, one or one for each channel, in a shape that meets the variable's."""
         channels = numbers.size > 1
         return numbers.reshape(
-            [-1 if channels and place == self.axis else 1 for place in range(len(self.shape))]
+            [-1 if channels and index == self.axis else 1 for index in range(len(self.shape))]
         )
 
 
 def plain(name: str, value: Array) -> StoredTensor:
     """Return a variable stored as it is.
 
-    Raises DataError (UnsupportedModel) for a dtype without a place, or a name that is too long.
+    Raises DataError (UnsupportedModel) for a dtype that the file cannot hold, or a name that is too long.
     """
     if len(name) > _LONGEST:
         raise DataError(
@@ -203,16 +203,16 @@ def _entries(file: Any, path: Path) -> tuple[_Entry, ...]:
             path,
             f"version {found.version} was written by a newer release; this one reads up to {SCHEMA_VERSION}",
         )
-    wanted: list[str] = []
+    expected: list[str] = []
     for entry in found.tensors:
         parts = ("value", "scale", "bias") if entry.quantized else ("value",)
-        wanted.extend(f"{part}/{entry.name}" for part in parts)
+        expected.extend(f"{part}/{entry.name}" for part in parts)
     there = set(file.keys())
-    if len(set(wanted)) < len(wanted):
+    if len(set(expected)) < len(expected):
         raise _corrupt(path, f"metadata {_METADATA}: two variables have one name")
-    if missing := sorted(set(wanted) - there):
+    if missing := sorted(set(expected) - there):
         raise _corrupt(path, f"tensor {missing[0]} is missing")
-    if extra := sorted(there - set(wanted)):
+    if extra := sorted(there - set(expected)):
         raise _corrupt(path, f"tensor {extra[0]} belongs to no variable of the metadata")
     return found.tensors
 
@@ -243,7 +243,7 @@ def _array(file: Any, key: str, dtype: str, shape: tuple[int, ...], path: Path) 
         raise _corrupt(
             path,
             f"tensor {key} is {found} of shape {list(sizes)},"
-            f" wanted is {_NAMES[dtype]} of shape {list(shape)}",
+            f" expected is {_NAMES[dtype]} of shape {list(shape)}",
         )
     return np.asarray(file.get_tensor(key))
 

@@ -22,10 +22,11 @@ from modelpress.api import contract
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobRequest, JobResult
 from modelpress.api.errors import ModelPressError, UsageError
-from modelpress.artifacts import image, manifest, sources
+from modelpress.artifacts import image, manifest
 from modelpress.artifacts.key import artifact_key, key_recipe
 from modelpress.artifacts.manifest import ArtifactManifest
-from modelpress.artifacts.stores import Store, open_store
+from modelpress.artifacts.sources import base as sources
+from modelpress.artifacts.stores.base import Store, open_store
 from modelpress.artifacts.termination import required, run_reporting, write
 from modelpress.compression import recipe
 
@@ -62,7 +63,7 @@ def run(request: JobRequest, store: Store, work_dir: Path, secrets: Path | None)
     from modelpress.compression import pipeline  # noqa: PLC0415 - a found artifact does not wait for TensorFlow
 
     out = work_dir / "artifact"
-    shutil.rmtree(out, ignore_errors=True)  # of an earlier try in the same folder
+    shutil.rmtree(out, ignore_errors=True)  # an earlier try in the same folder may have left it
     paths = {role: found.path for role, found in data.items()}
     inputs = pipeline.Inputs(
         model=model.path,

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 _PROC = Path("/proc")
+_GROUPS = Path("/sys/fs/cgroup")  # of version 2; those of version 1 are below
 _INTERVAL = 0.02  # seconds; filling 100 MB takes longer
 _LOOK = 1.0  # seconds between two looks for new processes, which take longer than a sample
 
@@ -59,6 +60,33 @@ class PeakMeter:
         except BrokenPipeError:
             return None
         return int(answer) if answer else None
+
+
+def available() -> int:
+    """Return how many bytes may still be taken: of the machine, and of the control group of a container.
+
+    0 where that is not known.
+    """
+    found = [
+        _fields(_PROC / "meminfo").get("MemAvailable", 0) * 1024,
+        _left(_GROUPS, "memory.max", "memory.current", "inactive_file"),
+        _left(_GROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ]
+    return min(left for left in found if left is not None)
+
+
+def _left(group: Path, limit: str, usage: str, droppable: str) -> int | None:
+    """Return what a control group may still take, beside pages that the kernel can drop; None: no limit."""
+    most, used = _read(group / limit).strip(), _read(group / usage).strip()
+    if not most.isdigit() or not used.isdigit():
+        return None
+    return max(0, int(most) - int(used) + _fields(group / "memory.stat").get(droppable, 0))
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """Return the numbers of a file of the kernel with a name and a number in each line."""
+    lines = (line.replace(":", " ").split() for line in _read(path).splitlines())
+    return {line[0]: int(line[1]) for line in lines if len(line) > 1 and line[1].isdigit()}
 
 
 def tree(root: int, parents: Mapping[int, int]) -> set[int]:

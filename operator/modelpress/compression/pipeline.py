@@ -1,41 +1,53 @@
-"""The way of a model through compression: load safely, measure the original, prune, clip, quantize, measure
-the form that will serve, write the artifact's folder (manifest.json, report.json, and the form).
+"""The way of a model through compression: load, measure, apply, serve, report.
+
+The model is loaded safely and measured, the passes of the recipe are applied to it, the format that serves
+is made and measured, and the artifact's folder is written (manifest.json, report.json, and the format).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelpress.api.contract import JobRequest
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.artifacts import manifest as manifests
-from modelpress.artifacts.manifest import ArtifactManifest
-from modelpress.compression import (
-    calibration,
-    candidates,
+from modelpress.artifacts.manifest import ArtifactManifest, InputSizes
+from modelpress.compression import recipe, schemes
+from modelpress.compression.auto import candidates, search
+from modelpress.compression.evaluation import (
     dataset,
+    input_sizes,
     latency,
     measurement,
-    recipe,
-    report,
-    result,
     row_scores,
-    search,
-    training_data,
     weight_stats,
 )
-from modelpress.compression.channels.l0 import ChannelL0Penalty
-from modelpress.compression.channels.pruning import ChannelPruning
-from modelpress.compression.dataset import Dataset
-from modelpress.compression.forms import devices
-from modelpress.compression.forms.base import Form, Forms, Quantization, check_numbers
-from modelpress.compression.latency import Timing
-from modelpress.compression.measurement import Measurement
-from modelpress.compression.report import PassReport, Report, SearchReport
+from modelpress.compression.evaluation.dataset import Dataset
+from modelpress.compression.evaluation.latency import Timing
+from modelpress.compression.evaluation.measurement import Measurement
+from modelpress.compression.formats import calibration, devices
+from modelpress.compression.formats.base import (
+    Format,
+    FormatBackend,
+    Formats,
+    QuantizationTask,
+    check_numbers,
+)
+from modelpress.compression.passes.base import PassContext
+from modelpress.compression.passes.training import training_data
+from modelpress.compression.recipe import Recipe
+from modelpress.compression.report import assemble as result
+from modelpress.compression.report import document as report
+from modelpress.compression.report.document import (
+    EvaluationReport,
+    Latency,
+    PassReport,
+    Report,
+    SearchReport,
+    TensorHistogram,
+)
 from modelpress.compression.steps import Steps
-from modelpress.compression.training_data import TrainingData
 from modelpress.models.load import load
-from modelpress.models.types import Array, LoadedModel, original_bytes
+from modelpress.models.types import Arrays, LoadedModel, original_bytes
 
 _STEPS = (
     "load",
@@ -56,17 +68,68 @@ class Inputs:
     evaluation: Path | None  # the data set; None without evaluation
     source_digest: str  # sha256:...
     artifact_key: str
-    calibration: Path | None = None  # the data set of Int8Static
-    training: Path | None = None  # the data set of fineTuning
+    calibration: Path | None = None  # the data set that ranges of activations are taken from
+    training: Path | None = None  # the data set that weights are trained on
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is to be done, and where scratch files go."""
+
+    request: JobRequest
+    recipe: Recipe
+    inputs: Inputs
+    work_dir: Path
+    backend: FormatBackend
+
+
+@dataclass(frozen=True)
+class _Original:
+    """The model as it came. Passes may change its weights in place; all else was read before."""
+
+    model: LoadedModel
+    source: report.SourceReport
+    bytes: int  # its weights take so many as float32
+    histograms: tuple[TensorHistogram, ...]
+    data: Dataset | None  # data.evaluation
+
+
+@dataclass(frozen=True)
+class _Baseline:
+    """What the original answers, and what is called to check and time other formats of it."""
+
+    measured: Measurement | None  # None without data.evaluation
+    sample: Arrays
+    timing: Timing
+
+
+@dataclass(frozen=True)
+class _Changed:
+    """The model after the passes, which is another one where channels were pruned."""
+
+    model: LoadedModel
+    passes: tuple[PassReport, ...]
 
 
 @dataclass(frozen=True)
 class _Served:
-    """The form that serves, and how it was made; `quantization` is None for float32."""
+    """The format that serves, and how it was made; `quantization` is None for float32."""
 
-    form: Form
+    format: Format
     quantization: PassReport | None = None
     search: SearchReport | None = None
+    histograms: tuple[TensorHistogram, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """The format that serves beside that of the original."""
+
+    float32: Format  # the original in float32
+    scores: EvaluationReport | None  # None without data.evaluation
+    latency: tuple[Latency, ...]
+    measured_on: str
+    input_sizes: InputSizes | None  # None where the model leaves none open
 
 
 def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> ArtifactManifest:
@@ -75,149 +138,161 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
     Scratch files go below `work_dir`. Raises DataError (InvalidModel, UnsupportedModel, InvalidData) and
     UsageError (InvalidSpec). The gate is not judged here.
     """
-    with Steps(_STEPS) as steps:
-        return _compress(request, inputs, out, work_dir, steps)
-
-
-def _compress(
-    request: JobRequest, inputs: Inputs, out: Path, work_dir: Path, steps: Steps
-) -> ArtifactManifest:
     plan = recipe.of(request)
-    out.mkdir(parents=True, exist_ok=True)
-    work_dir.mkdir(parents=True, exist_ok=True)
-    with devices.maker(request.device_type, work_dir) as maker:
-        model = load(inputs.model, work_dir / "model")
-        plan.check(model)
-        bytes_before = original_bytes(model)
-        original = result.source(model, inputs.model, inputs.source_digest)
-        histograms = weight_stats.before(model.weights)
-        data = _data(request, inputs, model, work_dir)
+    with Steps(_STEPS) as steps:
+        out.mkdir(parents=True, exist_ok=True)
+        work_dir.mkdir(parents=True, exist_ok=True)
+        with devices.backend(request.device_type, work_dir) as backend:
+            task = _Task(request, plan, inputs, work_dir, backend)
+            original = _load(task)
+            steps.next()
+            baseline = _measure(task, original)
+            steps.next()
+            before = backend.formats(original.model, baseline.sample, work_dir / "original")
+            steps.next()
+            changed = _apply(task, original.model)
+            steps.next()
+            served = _serve(task, original, baseline, before, changed)
         steps.next()
-        automatic = plan.scheme is Scheme.AUTO
-        measured = measurement.of_original(model, data, work_dir, choose=automatic) if data else None
-        sample = measurement.sample(model, measured)
-        timing = Timing(sample, latency.batches_of(model.inputs))
+        compared = _compare(task, changed.model, baseline, before.float32, served.format)
         steps.next()
-        before = edited = maker.forms(model, sample, work_dir / "original")
-        steps.next()
-        model, passes = _change(plan, model, _training(plan, inputs, model, work_dir))
-        steps.next()
-        if passes:
-            edited = maker.forms(model, sample, work_dir / "edited")
-        wanted: Quantization | search.Task | None = None
-        if plan.scheme:
-            calibrated = _calibration(inputs, model, work_dir)
-            compared = timing if maker.times_hold else replace(timing, batches=())
-            scale = _scale(request, measured, before.float32, compared)
-            wanted = (
-                search.Task(maker.schemes, calibrated, scale, bytes_before)
-                if scale
-                else Quantization(plan.scheme, calibrated)
-            )
-        served = _serve(edited, wanted, work_dir / "quantized")
-        form = served.form
-        if served.quantization:
-            passes.append(served.quantization)
-        histograms = weight_stats.compared(histograms, _values(edited, served, model))
-    steps.next()
-    scores = None
-    if measured and request.evaluation:
-        scores = measurement.score(request.evaluation, form, measured, work_dir / "results")
-    else:
-        check_numbers(form, sample)
-    times = latency.measure(before.float32.model, form.model, timing)
-    steps.next()
-    form.copy_to(out)
-    sizes = result.sizes(bytes_before, before.float32, form)
-    made = Report(
-        name=request.name,
-        recipe={**plan.describe(), **result.chosen(served.search)},
-        recipe_hash=request.recipe_hash,
-        artifact_key=inputs.artifact_key,
-        versions=result.versions(),
-        source=original,
-        sizes=sizes,
-        passes=tuple(passes),
-        evaluation=scores,
-        latency=times,
-        search=served.search,
-        latency_of=maker.measured_on,
-        layers=result.layers(original, model, passes, sizes),
-        histograms=histograms,
-        steps=steps.reports(),
-        warnings=result.warnings(passes, scores, served.search),
+        served.format.copy_to(out)
+        made = _report(task, original, changed, served, compared)
+        made = made.model_copy(update={"steps": steps.reports()})
+        report.save(made, out)
+        manifest = result.manifest(request, made, replace(served.format, folder=out), backend.kind)
+        manifests.save(manifest, out)
+        return manifest
+
+
+def _load(task: _Task) -> _Original:
+    inputs, evaluation = task.inputs, task.request.evaluation
+    model = load(inputs.model, task.work_dir / "model")
+    task.recipe.check(model)
+    data = None
+    if evaluation and inputs.evaluation:
+        labels = evaluation.metric in row_scores.NEEDS_LABELS
+        folder = task.work_dir / "data"
+        data = dataset.load(inputs.evaluation, folder, model.inputs, model.outputs, labels=labels)
+    return _Original(
+        model=model,
+        bytes=original_bytes(model),
+        source=result.source(model, inputs.model, inputs.source_digest),
+        histograms=weight_stats.before(model.weights),
+        data=data,
     )
-    report.save(made, out)
-    manifest = result.manifest(request, made, replace(form, folder=out), maker.kind)
-    manifests.save(manifest, out)
-    return manifest
 
 
-def _data(request: JobRequest, inputs: Inputs, model: LoadedModel, work_dir: Path) -> Dataset | None:
-    if request.evaluation is None or inputs.evaluation is None:
-        return None
-    labels = request.evaluation.metric in row_scores.NEEDS_LABELS
-    return dataset.load(inputs.evaluation, work_dir / "data", model.inputs, model.outputs, labels=labels)
+def _measure(task: _Task, original: _Original) -> _Baseline:
+    model, data, choose = original.model, original.data, task.recipe.scheme is Scheme.AUTO
+    measured = measurement.of_original(model, data, task.work_dir, choose=choose) if data else None
+    sample = measurement.sample(model, measured)
+    return _Baseline(measured, sample, Timing(sample, latency.batches_of(model.inputs)))
 
 
-def _training(plan: recipe.Recipe, inputs: Inputs, model: LoadedModel, work_dir: Path) -> TrainingData | None:
+def _apply(task: _Task, model: LoadedModel) -> _Changed:
+    context, passes = _context(task, model), []
+    for step in task.recipe.steps:
+        model, found = step.apply(model, context)
+        passes.append(found)
+    return _Changed(model, tuple(passes))
+
+
+def _context(task: _Task, model: LoadedModel) -> PassContext:
     """Read data.training while the model is the original: it can be the teacher."""
-    if plan.training is None or inputs.training is None:
-        return None
-    folder = work_dir / "training data"
-    return training_data.load(inputs.training, folder, model, distillation=plan.distillation)
+    use, path = task.recipe.training_use, task.inputs.training
+    if use is None or path is None:
+        return PassContext()
+    folder = task.work_dir / "training data"
+    return PassContext(training_data.load(path, folder, model, distillation=use.distillation))
 
 
-def _change(
-    plan: recipe.Recipe, model: LoadedModel, training: TrainingData | None
-) -> tuple[LoadedModel, list[PassReport]]:
-    """Return the changed model, which is another one where channels were pruned, and the reports."""
-    passes = []
-    if isinstance(plan.pruning, ChannelPruning):
-        model, pruned = plan.pruning.rebuild(model)
-        passes.append(pruned)
-    elif plan.pruning:
-        passes.append(plan.pruning.apply(model))
-    if plan.training and training:
-        if isinstance(plan.training, ChannelL0Penalty):
-            model, trained = plan.training.rebuild(model, training)
-        else:
-            trained = plan.training.train(model, training)
-        passes.append(trained)
-    if plan.clipping:
-        passes.append(plan.clipping.apply(model))
-    return model, passes
-
-
-def _calibration(inputs: Inputs, model: LoadedModel, work_dir: Path) -> calibration.Calibration | None:
-    if inputs.calibration is None:
-        return None
-    folder = work_dir / "calibration data"
-    data = dataset.load(inputs.calibration, folder, model.inputs, model.outputs, labels=False)
-    return calibration.prepare(data, work_dir / "calibration.npz")
-
-
-def _scale(
-    request: JobRequest, measured: Measurement | None, float32: Form, timing: Timing
-) -> candidates.Scale | None:
-    """Return what scheme Auto measures candidates with; None for other schemes."""
-    if measured is None or measured.choosing is None or request.evaluation is None:
-        return None
-    shorter = replace(timing, seconds=candidates.SECONDS, fastest=True)
-    return candidates.Scale(measured.choosing, request.evaluation, float32.model, shorter)
-
-
-def _values(forms: Forms, served: _Served, model: LoadedModel) -> Iterator[tuple[str, Array]]:
-    """Yield the values that the form computes with, by the name of the weight."""
+def _serve(
+    task: _Task, original: _Original, baseline: _Baseline, before: Formats, changed: _Changed
+) -> _Served:
+    """Make the format that serves; `before` has those of the original."""
+    formats, weights = before, changed.model.weights
+    if changed.passes:
+        formats = task.backend.formats(changed.model, baseline.sample, task.work_dir / "edited")
+    measure = _candidate_measure(task, baseline, before.float32)
+    served = _quantized(task, original, formats, measure)
+    values = weight_stats.own_values(weights)
     if served.quantization:
-        return forms.values(served.form, served.quantization)
-    return weight_stats.own_values(model.weights)
+        values = formats.values(served.format, served.quantization)
+    return replace(served, histograms=weight_stats.compared(original.histograms, values))
 
 
-def _serve(forms: Forms, wanted: Quantization | search.Task | None, folder: Path) -> _Served:
-    if wanted is None:
-        return _Served(forms.float32)
-    if isinstance(wanted, Quantization):
-        return _Served(*forms.quantized(wanted, folder))
-    found = search.run(forms, wanted, folder)
-    return _Served(found.form, found.quantization, found.report)
+def _quantized(
+    task: _Task, original: _Original, formats: Formats, measure: candidates.CandidateMeasure | None
+) -> _Served:
+    """Make the format of the recipe's scheme; with `measure` choose it among all schemes of the devices."""
+    scheme, folder = task.recipe.scheme, task.work_dir / "quantized"
+    if scheme is None:
+        return _Served(formats.float32)
+    calibrated = _calibration(task, original.model)
+    if measure is None:
+        return _Served(*formats.quantized(QuantizationTask(scheme, calibrated), folder))
+    tried = schemes.of_device(task.request.device_type)
+    found = search.run(formats, search.Task(tried, calibrated, measure, original.bytes), folder)
+    return _Served(found.format, found.quantization, found.report)
+
+
+def _calibration(task: _Task, model: LoadedModel) -> calibration.Calibration | None:
+    if task.inputs.calibration is None:
+        return None
+    folder = task.work_dir / "calibration data"
+    data = dataset.load(task.inputs.calibration, folder, model.inputs, model.outputs, labels=False)
+    return calibration.prepare(data, task.work_dir / "calibration.npz")
+
+
+def _candidate_measure(
+    task: _Task, baseline: _Baseline, float32: Format
+) -> candidates.CandidateMeasure | None:
+    """Return what scheme Auto measures candidates with; None for other schemes."""
+    measured, limits = baseline.measured, task.request.evaluation
+    if measured is None or measured.choosing is None or limits is None:
+        return None
+    timing = replace(baseline.timing, seconds=candidates.SECONDS, fastest=True)
+    if not task.backend.times_hold:
+        timing = replace(timing, batches=())
+    return candidates.CandidateMeasure(measured.choosing, limits, float32.model, timing)
+
+
+def _compare(
+    task: _Task, model: LoadedModel, baseline: _Baseline, float32: Format, served: Format
+) -> _Comparison:
+    """Measure the format that serves; `model` is what it was made of."""
+    scores, limits = None, task.request.evaluation
+    if baseline.measured and limits:
+        scores = measurement.score(limits, served, baseline.measured, task.work_dir / "results")
+    else:
+        check_numbers(served, baseline.sample)
+    times = latency.measure(float32.model, served.model, baseline.timing)
+    lengths = input_sizes.measure(served, model, baseline.sample, task.work_dir / "input sizes")
+    return _Comparison(float32, scores, times, task.backend.measured_on, lengths)
+
+
+def _report(
+    task: _Task, original: _Original, changed: _Changed, served: _Served, compared: _Comparison
+) -> Report:
+    """Return the report, but for the steps, which end with it."""
+    passes = (*changed.passes, served.quantization) if served.quantization else changed.passes
+    sizes = result.sizes(original.bytes, compared.float32, served.format)
+    return Report(
+        name=task.request.name,
+        recipe={**task.recipe.describe(), **result.chosen(served.search)},
+        recipe_hash=task.request.recipe_hash,
+        artifact_key=task.inputs.artifact_key,
+        versions=result.versions(),
+        source=original.source,
+        sizes=sizes,
+        passes=passes,
+        evaluation=compared.scores,
+        latency=compared.latency,
+        search=served.search,
+        latency_of=compared.measured_on,
+        input_sizes=compared.input_sizes,
+        layers=result.layers(original.source, changed.model, passes, sizes),
+        histograms=served.histograms,
+        warnings=result.warnings(passes, compared.scores, served.search),
+    )

@@ -1,44 +1,48 @@
-"""Which passes a request asks for, in order. A new pass is added here and in `passes`.
+"""What a request asks for: the passes in their order, the scheme, and the data that they need.
 
-Must not import TensorFlow.
+A new pass is a line of `PASSES`; its own module says when a request asks for it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobRequest
-from modelpress.api.errors import UsageError
-from modelpress.api.spec import Data, DeviceType, FineTuning, Granularity, Pruning, Scheme, Source
-from modelpress.compression.channels.l0 import ChannelL0Penalty
-from modelpress.compression.channels.pruning import DISTILLATION, ChannelPruning
-from modelpress.compression.passes import quantize, stored_weights
-from modelpress.compression.passes.clip import WeightClipping
-from modelpress.compression.passes.finetune import MaskedFineTuning
-from modelpress.compression.passes.l0 import L0Penalty
-from modelpress.compression.passes.prune import ElementPruning
-from modelpress.compression.passes.weights import TrainingPass, WeightPass
+from modelpress.api.schemes import TRAITS, DeviceType, Scheme
+from modelpress.api.spec import Data, Source
+from modelpress.compression import schemes
+from modelpress.compression.passes import clip, finetune, l0, prune
+from modelpress.compression.passes.base import Pass, TrainingUse, invalid
+from modelpress.compression.passes.channels import l0 as channel_l0
+from modelpress.compression.passes.channels import pruning as channel_pruning
 from modelpress.models.types import LoadedModel
 
-_SCHEMES = {DeviceType.CPU: quantize.SCHEMES, DeviceType.GPU: stored_weights.SCHEMES}
+PASSES: tuple[Callable[[JobRequest], Pass | None], ...] = (
+    prune.requested,
+    channel_pruning.requested,
+    l0.requested,
+    channel_l0.requested,
+    finetune.requested,
+    clip.requested,
+)  # in the order in which they are applied
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The passes over the weights in this order, then the scheme of the serving form; None is float32."""
+    """The passes in this order, then the scheme of the serving format; None is float32."""
 
-    pruning: WeightPass | ChannelPruning | None
-    training: TrainingPass | ChannelL0Penalty | None  # prunes too, with l0Penalty
-    clipping: WeightPass | None
+    steps: tuple[Pass, ...]
     scheme: Scheme | None
-    distillation: float  # share of the original's outputs in the loss of training where there are labels
     data: Mapping[str, Source]  # the data sets that it reads, by their role, such as evaluation
+
+    @property
+    def training_use(self) -> TrainingUse | None:
+        """How its passes use data.training; at most one of them does."""
+        return next((step.training_use for step in self.steps if step.training_use), None)
 
     def check(self, model: LoadedModel) -> None:
         """Refuse a model of a kind that a pass cannot work on, before any work. Raises UnsupportedModel."""
-        for step in (self.pruning, self.training):
-            if isinstance(step, ChannelPruning | ChannelL0Penalty):
-                step.check(model)
+        for step in self.steps:
+            step.check(model)
 
     def describe(self) -> dict[str, str]:
         """Return what was asked for, for the report."""
@@ -46,77 +50,58 @@ class Recipe:
 
 
 def of(request: JobRequest) -> Recipe:
-    """Return the passes of a request. Raises UsageError (InvalidSpec) for what the CRD's rules refuse too."""
-    compression, optimization = request.compression, request.optimization
-    pruning = compression.pruning if compression else None
-    clipping = optimization.weight_clipping if optimization else None
-    scheme = compression.quantization.scheme if compression and compression.quantization else None
-    if scheme and scheme is not Scheme.AUTO:
-        _check_scheme(scheme, request.device_type)
-    training = _training(pruning, optimization.fine_tuning if optimization else None)
-    return Recipe(
-        pruning=_pruning(pruning),
-        training=training,
-        clipping=WeightClipping(clipping.min, clipping.max) if clipping else None,
-        scheme=scheme,
-        distillation=DISTILLATION if _of_channels(pruning) else 0.0,
-        data=_data(request, scheme, training),
-    )
+    """Return the recipe of a request. Raises UsageError (InvalidSpec) for what the CRD's rules refuse too."""
+    scheme = _scheme(request)
+    found = (requested(request) for requested in PASSES)
+    steps = tuple(step for step in found if step)
+    data = {**_evaluation(request, scheme), **_calibration(request, scheme), **_training(request, steps)}
+    return Recipe(steps, scheme, data)
 
 
-def _check_scheme(scheme: Scheme, device: DeviceType) -> None:
-    if scheme not in _SCHEMES[device]:
-        known = ", ".join(item.value for item in _SCHEMES[device])
-        raise _invalid(
+def _scheme(request: JobRequest) -> Scheme | None:
+    quantization = request.compression.quantization if request.compression else None
+    if quantization is None:
+        return None
+    scheme, device = quantization.scheme, request.device_type
+    if scheme is not Scheme.AUTO and scheme not in (accepted := schemes.of_device(device)):
+        known = ", ".join(item.value for item in accepted)
+        raise invalid(
             f"compression.quantization.scheme: {scheme.value} is none of {device.value} devices ({known})"
         )
+    return scheme
 
 
-def _pruning(pruning: Pruning | None) -> WeightPass | ChannelPruning | None:
-    if pruning is None or pruning.sparsity is None:
-        return None
-    if _of_channels(pruning):
-        return ChannelPruning(pruning.sparsity)
-    return ElementPruning(pruning.sparsity)
+def _evaluation(request: JobRequest, scheme: Scheme | None) -> dict[str, Source]:
+    data, limits = _data(request).evaluation, request.evaluation
+    if scheme is Scheme.AUTO and not (data and limits and (limits.min_score or limits.max_drop)):
+        raise invalid(
+            "evaluation: scheme Auto needs minScore or maxDrop, and data.evaluation to choose by them"
+        )
+    return {"evaluation": data} if data and limits else {}
 
 
-def _of_channels(pruning: Pruning | None) -> bool:
-    return pruning is not None and pruning.granularity is Granularity.CHANNEL
+def _calibration(request: JobRequest, scheme: Scheme | None) -> dict[str, Source]:
+    data = _data(request).calibration
+    if scheme is None or not _can_calibrate(scheme, request.device_type):
+        return {}
+    if data is None and scheme is not Scheme.AUTO:  # Auto does without the schemes that need it
+        raise invalid(f"data: scheme {scheme.value} needs data.calibration")
+    return {"calibration": data} if data else {}
 
 
-def _training(pruning: Pruning | None, settings: FineTuning | None) -> TrainingPass | ChannelL0Penalty | None:
-    if pruning and pruning.l0_penalty is not None:
-        if settings is None:
-            raise _invalid("compression.pruning.l0Penalty: needs optimization.fineTuning")
-        penalized = ChannelL0Penalty if _of_channels(pruning) else L0Penalty
-        return penalized(pruning.l0_penalty, settings)
-    # zeros are those of element pruning; a channel that went leaves none behind
-    zeros = pruning is not None and not _of_channels(pruning)
-    return MaskedFineTuning(settings, keep_zeros=zeros) if settings else None
+def _can_calibrate(scheme: Scheme, device: DeviceType) -> bool:
+    """Return whether a scheme needs data.calibration, or one that Auto can choose does."""
+    tried = schemes.of_device(device) if scheme is Scheme.AUTO else (scheme,)
+    return any(TRAITS[item].needs_calibration for item in tried)
 
 
-def _data(request: JobRequest, scheme: Scheme | None, training: object) -> dict[str, Source]:
-    data, found = request.data or Data(), {}
-    if request.evaluation and data.evaluation:
-        found["evaluation"] = data.evaluation
-    if scheme is Scheme.INT8_STATIC:
-        if data.calibration is None:
-            raise _invalid("data: scheme Int8Static needs data.calibration")
-        found["calibration"] = data.calibration
-    if scheme is Scheme.AUTO:
-        limits = request.evaluation
-        if "evaluation" not in found or limits is None or not (limits.min_score or limits.max_drop):
-            raise _invalid(
-                "evaluation: scheme Auto needs minScore or maxDrop, and data.evaluation to choose by them"
-            )
-        if data.calibration and Scheme.INT8_STATIC in _SCHEMES[request.device_type]:
-            found["calibration"] = data.calibration
-    if training:
-        if data.training is None:
-            raise _invalid("data: fineTuning needs data.training")
-        found["training"] = data.training
-    return found
+def _training(request: JobRequest, steps: tuple[Pass, ...]) -> dict[str, Source]:
+    if not any(step.training_use for step in steps):
+        return {}
+    if (data := _data(request).training) is None:
+        raise invalid("data: fineTuning needs data.training")
+    return {"training": data}
 
 
-def _invalid(what: str) -> UsageError:
-    return UsageError(Reason.INVALID_SPEC, f"spec.{what}")
+def _data(request: JobRequest) -> Data:
+    return request.data or Data()

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from modelpress.compression.memory import PeakMeter
-from modelpress.compression.report import StepReport
+from modelpress.compression.report.document import StepReport
 from modelpress.logs import progress
 
 _log = logging.getLogger(__name__)

@@ -27,9 +27,9 @@ from modelpress.controllers.resources import (
 )
 from modelpress.controllers.rest import ApiError, Request, Rest
 from modelpress.controllers.store import Entry, Store, owner_key, unpack
-from modelpress.planning.drift import differs
+from modelpress.planning.children.drift import differs
+from modelpress.planning.problems.waiting import LOOK_AGAIN_SECONDS, Subject, unexplained
 from modelpress.planning.types import Body, EventNote, Key, Observed, Ref
-from modelpress.planning.waiting import LOOK_AGAIN_SECONDS, Subject, unexplained
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class KubernetesCluster:
         try:
             self._rest.send(Request("create", EVENT, namespace, body=body))
         except ApiError as error:
-            if note.once and error.status == 409:  # it was told already
+            if note.once and error.status == 409:  # it was written already
                 return
             logger.warning("event not written: %s", error, extra={"namespace": namespace})
 

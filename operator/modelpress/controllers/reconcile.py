@@ -8,7 +8,7 @@ from functools import partial
 from modelpress.api import names
 from modelpress.api.conditions import Reason
 from modelpress.controllers.cluster import Cluster, Stale, TemplateRefused
-from modelpress.planning import objects
+from modelpress.planning.children import objects
 from modelpress.planning.explanation import Explanation
 from modelpress.planning.plan import decide
 from modelpress.planning.status import refused
@@ -73,7 +73,7 @@ class _Writes:
 def _act(cluster: Cluster, facts: Facts, plan: Plan) -> float | None:
     """Carry out a plan. The status comes after the objects, events after it: they do not run ahead.
 
-    What one child meets keeps no other from its place, nor the status; an error is raised at the end.
+    What one child meets hinders no other, nor the status; an error is raised at the end.
     """
     observed, key = facts.observed, facts.key
     writes = _write(cluster, observed, plan)

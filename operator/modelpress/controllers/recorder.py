@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from modelpress.api.names import FIELD_MANAGER
-from modelpress.planning.objects import format_time
+from modelpress.planning.children.objects import format_time
 from modelpress.planning.types import Body, EventNote
 
 _MESSAGE_LIMIT = 1024  # characters of an Event's message
@@ -43,7 +43,7 @@ def event_body(resource: Body, event: EventNote, now: datetime) -> dict[str, Any
 
 
 def _suffix(resource: Body, event: EventNote) -> str:
-    """Return the end of an Event's name: the same for one that is to be told once."""
+    """Return the end of an Event's name: the same for one that is to be written once."""
     if not event.once:
         return uuid.uuid4().hex[:16]
     return uuid.uuid5(uuid.NAMESPACE_OID, f"{resource['metadata']['uid']}/{event.reason}").hex[:16]

@@ -2,9 +2,9 @@
 
 from modelpress.api.conditions import Reason
 from modelpress.controllers.cluster import Stale, TemplateRefused
-from modelpress.planning import kubernetes_reasons
+from modelpress.planning.children.ownership import name_conflict
 from modelpress.planning.explanation import Explanation
-from modelpress.planning.ownership import name_conflict
+from modelpress.planning.problems import kubernetes_reasons
 from modelpress.planning.types import Body
 
 # What people's settings go into, and what it means that the server finds them invalid.

@@ -12,7 +12,8 @@ from typing import Any
 
 from modelpress.api.names import NAME_LABEL
 from modelpress.controllers.resources import JOB, MODEL_DEPLOYMENT
-from modelpress.planning import jobs, objects
+from modelpress.planning.artifacts import jobs
+from modelpress.planning.children import objects
 from modelpress.planning.types import Body, Key
 
 # An index: key -> entries of one kind. Kopf's own type, as a protocol of what is used of it.

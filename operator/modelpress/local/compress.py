@@ -10,12 +10,12 @@ import click
 from modelpress.api.contract import JobResult
 from modelpress.api.spec import Spec
 from modelpress.api.text import printable
-from modelpress.artifacts.stores import renew_in_layout
+from modelpress.artifacts.stores.base import renew_in_layout
 from modelpress.local import documents, reports
 from modelpress.local.display import Display
-from modelpress.local.outcome import error_of, job_error, job_result
-from modelpress.local.pods import PodProcess
-from modelpress.planning import gate
+from modelpress.local.exit_codes import error_of, job_error, job_result
+from modelpress.local.node.pods import PodProcess
+from modelpress.planning.artifacts import gate
 from modelpress.planning.preview import preview
 from modelpress.planning.types import Body, Settings
 

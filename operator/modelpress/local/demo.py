@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from modelpress.compression import report
-from modelpress.compression.report import Report
-from modelpress.local import digits, janitor
+from modelpress.compression.report import document as report
+from modelpress.compression.report.document import Report
+from modelpress.local import digits
+from modelpress.local.artifact_files import stored_files
 from modelpress.local.digits import Original
 from modelpress.local.display import Display
-from modelpress.local.folders import stored_files
+from modelpress.local.node import orphan_reaper
 
 MANIFEST = Path("manifests/samples/local/digits.yaml")
 FOLDER = Path("demo")
@@ -100,7 +101,7 @@ def _running(manifest: Path, state: Path) -> Iterator["subprocess.Popen[str]"]:
     """Run `modelpress run` beside us; it has ended when this context ends, and when we are killed."""
     command = [sys.executable, "-m", "modelpress", "run", "-f", str(manifest), "--state", str(state)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    janitor.shared().watch(process.pid)
+    orphan_reaper.shared().watch(process.pid)
     try:
         yield process
     finally:
@@ -108,7 +109,7 @@ def _running(manifest: Path, state: Path) -> Iterator["subprocess.Popen[str]"]:
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            janitor.kill_group(process.pid)
+            orphan_reaper.kill_group(process.pid)
             process.wait()
 
 

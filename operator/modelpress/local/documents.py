@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelpress.api import kubeyaml, manifest, names, pod_shapes
+from modelpress.api import names
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import MissingError, UsageError
 from modelpress.api.text import printable
+from modelpress.api.validation import kubeyaml, manifest, pod_shapes
 from modelpress.api.values import CLAIM
 from modelpress.local import secrets, variables
 from modelpress.planning.view import parse_spec

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 import yaml
 
-from modelpress.api import manifest, names
+from modelpress.api import names
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
 from modelpress.api.text import printable
+from modelpress.api.validation import manifest
 from modelpress.local import documents
 from modelpress.planning.blockers import Desired, first_blocker
 from modelpress.planning.explanation import Explanation

@@ -9,11 +9,13 @@ from modelpress.api.errors import UsageError
 from modelpress.api.spec import Evaluation
 from modelpress.api.text import printable, printable_json
 from modelpress.artifacts.manifest import REPORT_FILE
-from modelpress.compression import report, report_html, report_text
-from modelpress.compression.report import Report
-from modelpress.compression.report_html import Verdict
-from modelpress.local.folders import artifact_files, stored_files
-from modelpress.planning import gate
+from modelpress.compression.report import document as report
+from modelpress.compression.report import terminal
+from modelpress.compression.report.document import Report
+from modelpress.compression.report.html import page as report_html
+from modelpress.compression.report.html.page import PageVerdict
+from modelpress.local.artifact_files import artifact_files, stored_files
+from modelpress.planning.artifacts import gate
 
 
 def show(directory: Path, *, as_json: bool, html: Path | None = None) -> None:
@@ -28,16 +30,16 @@ def show(directory: Path, *, as_json: bool, html: Path | None = None) -> None:
         elif as_json:
             click.echo(printable_json((folder / REPORT_FILE).read_text(encoding="utf-8")), nl=False)
         else:
-            report_text.show(found)
+            terminal.show(found)
 
 
 def show_stored(layout: Path, digest: str) -> None:
     """Print the report of an artifact in an OCI layout. Raises MissingError, DataError."""
     with stored_files(layout, digest) as folder:
-        report_text.show(report.load(folder))
+        terminal.show(report.load(folder))
 
 
-def verdict(found: Report) -> Verdict | None:
+def verdict(found: Report) -> PageVerdict | None:
     """Judge the report by the limits that it was made with; None where it has none."""
     evaluation = found.evaluation
     if evaluation is None or evaluation.limits is None:
@@ -50,7 +52,7 @@ def verdict(found: Report) -> Verdict | None:
     )
     measured = gate.measured(report.scores(evaluation))
     missed = gate.judge(limits, measured, found.sizes.compressed_bytes)
-    return Verdict(missed.message if missed else None)
+    return PageVerdict(missed.message if missed else None)
 
 
 def _write(path: Path, text: str) -> None:

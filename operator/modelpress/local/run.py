@@ -19,12 +19,12 @@ from modelpress.api.errors import UsageError
 from modelpress.api.text import printable
 from modelpress.controllers.reconcile import reconcile
 from modelpress.local import documents, reports
-from modelpress.local.cluster import Hooks, LocalCluster
 from modelpress.local.display import Display
-from modelpress.local.environment import LOOPBACK
-from modelpress.local.outcome import error_of, job_result
-from modelpress.local.pods import PRIVATE_FOLDER
-from modelpress.planning import objects
+from modelpress.local.exit_codes import error_of, job_result
+from modelpress.local.node.cluster import Hooks, LocalCluster
+from modelpress.local.node.environment import LOOPBACK
+from modelpress.local.node.pods import PRIVATE_FOLDER
+from modelpress.planning.children import objects
 from modelpress.planning.types import Body, EventNote, Key, Settings
 
 GRACE = 10.0  # seconds that processes get to end
@@ -37,7 +37,7 @@ class RunOptions:
 
     manifest: Path
     state: Path  # folder: artifacts/ is an OCI layout, runs/NAME/ the folder of a running resource
-    port: int = 0  # of the URL; 0: any free one
+    port: int = 0  # in the URL; 0: any free one
     verbose: bool = False
 
 

@@ -10,12 +10,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from modelpress.api import metadata
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
+from modelpress.api.validation import metadata
 from modelpress.artifacts.credentials import plain
 
-MAX_BYTES = 2**20  # of all values of one Secret
+MAX_BYTES = 2**20  # all values of one Secret together
 
 _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _KEY_RULE = (

@@ -7,9 +7,10 @@ What the user's own environment sets, processes get in any case. This module is 
 
 from collections.abc import Iterator, Mapping
 
-from modelpress.api import contract, pod_shapes
+from modelpress.api import contract
 from modelpress.api.spec import Spec
-from modelpress.local import environment
+from modelpress.api.validation import pod_shapes
+from modelpress.local.node import environment
 from modelpress.planning.types import Body
 
 ACCEPTED = (

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from modelpress.models import names, roles, value_sizes
+from modelpress.models import names, roles
+from modelpress.models.safety import value_sizes
 from modelpress.models.types import (
     Array,
     Arrays,

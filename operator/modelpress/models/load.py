@@ -33,7 +33,9 @@ def load(path: Path, work_dir: Path) -> LoadedModel:
 
 def _load(path: Path, scratch: Path) -> LoadedModel:
     # imported here: the checks above a SavedModel need TensorFlow, a wrong path should not wait for it
-    from modelpress.models import archive, keras_file, saved_model  # noqa: PLC0415
+    from modelpress.models.keras import file as keras_file  # noqa: PLC0415
+    from modelpress.models.safety import archive  # noqa: PLC0415
+    from modelpress.models.saved_model import folder as saved_model  # noqa: PLC0415
 
     if path.is_dir():
         return saved_model.load_saved_model(_saved_model_in(path, path.name), scratch, path.name)

@@ -9,12 +9,12 @@ def unique(names: Iterable[str]) -> list[str]:
 
     The first of equal names keeps it; each other one gets the first suffix that makes a name of no other.
     """
-    wanted = list(names)
-    taken = set(wanted)
+    given = list(names)
+    taken = set(given)
     used: set[str] = set()
     suffixes: dict[str, Iterable[int]] = {}  # one count for each name: a suffix that is taken stays so
     result = []
-    for name in wanted:
+    for name in given:
         if name in used:
             numbered = (f"{name}_{number}" for number in suffixes.setdefault(name, count(1)))
             found = next(candidate for candidate in numbered if candidate not in taken)

@@ -169,7 +169,7 @@ class StoredLayers:
             id(variable): slot for variable, slot in zip(found.network.variables, found.slots, strict=True)
         }
 
-    def wanted(self, variables: Iterable[keras.Variable]) -> dict[str, tuple[int, ...]]:
+    def expected(self, variables: Iterable[keras.Variable]) -> dict[str, tuple[int, ...]]:
         """Return name and shape of each stored tensor that these variables take their values from."""
         slots = (self._slots[id(variable)] for variable in variables)
         return {slot.tensor: slot.shape for slot in slots if slot.tensor is not None}
@@ -181,7 +181,7 @@ class StoredLayers:
     def hold(self, tensors: Iterable[StoredTensor], variables: Iterable[keras.Variable]) -> "Holding":
         """Put the stored tensors of some variables into the memory of the device of the current scope.
 
-        `tensors` are exactly those of `wanted`. Raises InvalidModel where they are not.
+        `tensors` are exactly those of `expected`. Raises InvalidModel where they are not.
         """
         return Holding(self, self.held(tensors, variables, Held))
 
@@ -192,13 +192,13 @@ class StoredLayers:
         keep: Callable[[StoredTensor], Kept],
     ) -> dict[str, Kept]:
         """Return what `keep` makes of each stored tensor of some variables, by its name; as `hold`."""
-        wanted = self.wanted(variables)
+        expected = self.expected(variables)
         held: dict[str, Kept] = {}
         for tensor in tensors:
-            if wanted.get(tensor.name) != tensor.shape:
+            if expected.get(tensor.name) != tensor.shape:
                 raise invalid(f"{self.file}: has no variable {tensor.name} of shape {list(tensor.shape)}")
             held[tensor.name] = keep(tensor)
-        if missing := sorted(wanted.keys() - held.keys()):
+        if missing := sorted(expected.keys() - held.keys()):
             raise invalid(f"{self.file}: nothing is stored for the variable {missing[0]}")
         return held
 
@@ -258,8 +258,8 @@ def _graph(path: Path, tensors: Iterable[StoredTensor], signature: Signature) ->
         raise invalid(f"{path.name}: has {len(variables)} variables, {count} are stored")
 
     def function(inputs: Sequence[Any]) -> Any:
-        results = served(**{f"input_{place}": value for place, value in enumerate(inputs)})
-        return [results[f"output_{place}"] for place in range(len(results))]
+        results = served(**{f"input_{index}": value for index, value in enumerate(inputs)})
+        return [results[f"output_{index}"] for index in range(len(results))]
 
     model = StoredModel(signature, function, variables)
     model.owner = loaded  # TensorFlow frees the variables with the object that was loaded

@@ -19,9 +19,11 @@ import numpy as np
 import tensorflow as tf
 
 from modelpress.api.errors import ModelPressError
-from modelpress.models import keras_config, precision, saved_model_check
-from modelpress.models.layers_model import LayersModel
-from modelpress.models.limits import MAX_CONFIG_BYTES
+from modelpress.models.keras import config as keras_config
+from modelpress.models.keras import precision
+from modelpress.models.keras.layers_model import LayersModel
+from modelpress.models.safety.limits import MAX_CONFIG_BYTES
+from modelpress.models.saved_model import check as saved_model_check
 from modelpress.models.types import LoadedModel, first_line, invalid, unsupported
 
 LAYERS_FILE = "structure.json"
@@ -185,12 +187,12 @@ def _outline(variables: Sequence[Any]) -> list[tuple[str, tuple[int, ...]]]:
 def _write_graph(model: LoadedModel, path: Path) -> None:
     graph = model.training_graph()
     inputs = [
-        tf.TensorSpec([None if size < 0 else size for size in spec.shape], spec.dtype, name=f"input_{place}")
-        for place, spec in enumerate(model.inputs)
+        tf.TensorSpec([None if size < 0 else size for size in spec.shape], spec.dtype, name=f"input_{index}")
+        for index, spec in enumerate(model.inputs)
     ]
 
     def serve(*tensors: Any) -> dict[str, Any]:
-        return {f"output_{place}": value for place, value in enumerate(graph.inference(tensors))}
+        return {f"output_{index}": value for index, value in enumerate(graph.inference(tensors))}
 
     module = tf.Module()
     module.stored = list(graph.variables)

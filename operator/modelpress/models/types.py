@@ -1,7 +1,4 @@
-"""What a loaded model is: named inputs and outputs, and weights that passes can read and write.
-
-Must not import TensorFlow: passes and metrics are plain numpy and are tested without it.
-"""
+"""What a loaded model is: named inputs and outputs, and weights that passes can read and write."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +12,7 @@ import numpy.typing as npt
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 
-Array = npt.NDArray[Any]  # of any number type
+Array = npt.NDArray[Any]  # any dtype
 Arrays = Mapping[str, Array]
 
 
@@ -68,7 +65,9 @@ class TrainingGraph:
     forward: Callable[[Sequence[Any]], Sequence[Any]]  # as in training, where the model has such a mode
     inference: Callable[[Sequence[Any]], Sequence[Any]]
     variables: tuple[Any, ...]  # the TensorFlow variables of `LoadedModel.weights`, in that order
-    random_states: tuple[Any, ...]  # of layers such as Dropout: shape (2,), the first number is the seed
+    random_states: tuple[
+        Any, ...
+    ]  # states of layers such as Dropout: shape (2,), the first number is the seed
     training_mode: bool  # False: `forward` computes the same as `inference`
 
 

@@ -8,8 +8,8 @@ that attach other networks are refused, too: a NetworkPolicy governs the pod's f
 
 from collections.abc import Iterator, Mapping
 
-from modelpress.api.fields import shown
 from modelpress.api.spec import Spec
+from modelpress.api.validation.fields import shown
 
 _SHOWN = 100  # characters of a value in a message
 # A profile is as good as the field; none is not.

@@ -6,15 +6,15 @@ Each is named by what is wrong, and returns how to tell of it, or None. What run
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from modelpress.api import pod_shapes
 from modelpress.api.conditions import Reason
 from modelpress.api.spec import Spec
-from modelpress.api.support import unsupported
+from modelpress.api.validation import pod_shapes
+from modelpress.api.validation.support import unsupported
 from modelpress.planning.annotations import weakening
-from modelpress.planning.artifact import Artifact
+from modelpress.planning.artifacts.artifact import Artifact
 from modelpress.planning.explanation import Explanation
 from modelpress.planning.render.pod import reserved_variable
-from modelpress.planning.revisions import Revision
+from modelpress.planning.rollouts.revisions import Revision
 from modelpress.planning.view import View
 
 

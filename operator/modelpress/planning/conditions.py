@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from modelpress.api.conditions import ConditionType, Reason
 from modelpress.api.status import Condition, Failure, RevisionReference
-from modelpress.planning.artifact import Artifact
+from modelpress.planning.artifacts.artifact import Artifact
+from modelpress.planning.children.objects import format_time
 from modelpress.planning.explanation import Explanation
-from modelpress.planning.objects import format_time
 from modelpress.planning.view import Facts
 
 _Verdict = tuple[bool, Explanation]
@@ -96,7 +96,7 @@ def _ready(facts: Facts, result: Result) -> _Verdict:
 
 def _available(facts: Facts, result: Result) -> _Verdict:
     if result.replicas == 0:
-        return True, Explanation(Reason.SCALED_TO_ZERO, "no pods are wanted")
+        return True, Explanation(Reason.SCALED_TO_ZERO, "no pods are desired")
     count = _pods_ready(facts, result)
     if facts.ready_replicas >= result.replicas:
         return True, Explanation(Reason.AVAILABLE, count.message)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from modelpress.api import names
 from modelpress.api.conditions import Reason
-from modelpress.planning.wording import stable
+from modelpress.planning.problems.wording import stable
 
 MESSAGE_LIMIT = 2000  # characters; the original messages of schedulers and registries can be long
 _READ_LIMIT = 4 * MESSAGE_LIMIT  # characters of another program's message that are looked at at all

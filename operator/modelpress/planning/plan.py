@@ -4,19 +4,22 @@ from dataclasses import dataclass, replace
 
 from modelpress.api.conditions import Reason
 from modelpress.api.status import Failure, RevisionReference
-from modelpress.planning import failures, gate, objects, revisions, waiting
-from modelpress.planning.artifact_decision import ArtifactDecision, decide_artifact
+from modelpress.planning.artifacts import gate
+from modelpress.planning.artifacts.decision import ArtifactDecision, decide_artifact
 from modelpress.planning.blockers import Desired, first_blocker
-from modelpress.planning.children import budget_warnings, missing, obsolete_budgets
+from modelpress.planning.children import objects
+from modelpress.planning.children.missing import budget_warnings, missing, obsolete_budgets
+from modelpress.planning.children.ownership import DELETION_WAIT_SECONDS
 from modelpress.planning.conditions import Result
 from modelpress.planning.events import transitions
 from modelpress.planning.explanation import Explanation
-from modelpress.planning.ownership import DELETION_WAIT_SECONDS
+from modelpress.planning.problems import waiting
 from modelpress.planning.render import service
-from modelpress.planning.revisions import Revision
-from modelpress.planning.rollout import Rollout, decide_rollout
+from modelpress.planning.rollouts import failures, revisions
+from modelpress.planning.rollouts.revisions import Revision
+from modelpress.planning.rollouts.rollout import Rollout, decide_rollout
+from modelpress.planning.rollouts.strategy import gap_warnings
 from modelpress.planning.status import assemble, to_body
-from modelpress.planning.strategy import gap_warnings
 from modelpress.planning.types import Body, Observed, Plan, Ref, Settings
 from modelpress.planning.view import Facts, View, parse_spec
 

@@ -3,9 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from modelpress.planning import objects, revisions
-from modelpress.planning.artifact import Artifact
+from modelpress.planning.artifacts.artifact import Artifact
+from modelpress.planning.children import objects
 from modelpress.planning.render import deployment, disruptionbudget, job, networkpolicy, revision, service
+from modelpress.planning.rollouts import revisions
 from modelpress.planning.types import Body, Observed, Settings
 from modelpress.planning.view import View, parse_spec
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from modelpress.api import names
 from modelpress.api.status import CompressionStatus, EvaluationStatus, Status
-from modelpress.planning import gate
-from modelpress.planning.artifact import Artifact
+from modelpress.planning.artifacts import gate
+from modelpress.planning.artifacts.artifact import Artifact
 from modelpress.planning.conditions import Result, conditions, refused_conditions
 from modelpress.planning.explanation import Explanation
 from modelpress.planning.view import Facts

@@ -8,13 +8,15 @@ from pydantic import ValidationError
 
 from modelpress.api import identity, names
 from modelpress.api.pod_settings import JobSettings, PodSettings
-from modelpress.api.spec import DeviceType, Spec
+from modelpress.api.schemes import DeviceType
+from modelpress.api.spec import Spec
 from modelpress.api.status import Status
-from modelpress.planning import objects, pod_problems
-from modelpress.planning.artifact import StoreLocation
+from modelpress.planning.artifacts.artifact import StoreLocation
+from modelpress.planning.children import objects
+from modelpress.planning.children.ownership import Claim, claim, name_conflict
 from modelpress.planning.explanation import Explanation
 from modelpress.planning.inheritance import completed
-from modelpress.planning.ownership import Claim, claim, name_conflict
+from modelpress.planning.problems import pod_problems
 from modelpress.planning.types import Body, Key, Observed, Settings
 
 

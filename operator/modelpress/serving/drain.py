@@ -3,7 +3,7 @@
 Readiness turns false at once. Proxies, load balancers and resolvers go on sending for a moment: for the whole
 of `seconds` every request is still taken, however quiet it is, and answers ask their callers to go elsewhere
 (Connection: close, GOAWAY). SIGINT or a second signal skips the waiting, and so does a worker that was never
-ready: nobody was sent to it.
+ready: no caller was sent to it.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class Drain:
         self._service = service
         self._seconds = seconds
         self.over = asyncio.Event()  # no new request is waited for: the servers should end
-        self.hurry = False  # somebody waits for the end
+        self.hurry = False  # the end is not delayed for requests that may still come
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""What a client is told when a request is not answered: a status code of HTTP and one line.
+"""What a client gets when a request is not answered: a status code of HTTP and one line.
 
     RequestError
     |- BadRequest          400   the request is wrong

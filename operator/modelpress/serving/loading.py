@@ -1,7 +1,4 @@
-"""From a folder with an artifact to a device that is ready to compute. Must not import TensorFlow by itself.
-
-`load` picks the executors by the manifest's form; those of TensorFlow are imported for their form only.
-"""
+"""From a folder with an artifact to a device that is ready to compute, whatever runtime computes it."""
 
 import asyncio
 import logging
@@ -9,12 +6,12 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelpress import logs
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.artifacts.manifest import ArtifactManifest, Form, load_verified
+from modelpress.api.spec import Parallelism, Serving
+from modelpress.artifacts.manifest import ArtifactManifest, load_verified
 from modelpress.serving.executors.base import Arrays, Executor, InputError
-from modelpress.serving.executors.litert import LiteRTExecutor, check_signature
+from modelpress.serving.executors.runtimes import load_copies
 from modelpress.serving.placement.devices import (
     Device,
     InLoopUpTo,
@@ -25,11 +22,11 @@ from modelpress.serving.placement.devices import (
     hop_seconds,
     rows_in_loop,
 )
-from modelpress.serving.placement.parallelism import DataParallel, Layout, Pipeline, Stage
+from modelpress.serving.placement.parallelism import DataParallel, Pipeline, Stage, split
 from modelpress.serving.signature import Signature
 
-_MEASURED_ROWS = 8  # a full tile of XNNPACK
 _SMALLEST = (1, 2)  # one row, and more than one
+_ONE_DEVICE, _DEFAULTS = Parallelism(), Serving()
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +39,13 @@ class Loaded:
     signature: Signature
     copies: list[list[Executor]]
 
+    @property
+    def file_digest(self) -> str:
+        """Return the digest of the model's file, for a worker that does not know that of its artifact."""
+        return f"sha256:{self.manifest.files[self.manifest.model_file]}"
 
-def load(folder: Path, layout: Layout, max_batch_size: int) -> Loaded:
+
+def load(folder: Path, parallelism: Parallelism = _ONE_DEVICE, serving: Serving = _DEFAULTS) -> Loaded:
     """Check the artifact in `folder`, build all executors and run each, up to the largest batch. Blocks.
 
     Raises DataError or MissingError: ArtifactCorrupt, ArtifactLost, ModelLoadFailed, OutOfMemory or
@@ -51,18 +53,14 @@ def load(folder: Path, layout: Layout, max_batch_size: int) -> Loaded:
     """
     manifest = load_verified(folder)
     signature = Signature.of(manifest)
-    if manifest.form is Form.TENSORFLOW:
-        copies = _on_gpus(folder, manifest, layout, max_batch_size)
-        sizes: tuple[int, ...] = _SMALLEST  # the others were computed to compile them
-    else:
-        copies = _on_cpus(folder, manifest, layout)
-        sizes = (*_SMALLEST, max_batch_size)
+    copies = load_copies(folder, manifest, parallelism, serving)
+    start, stop = split(serving.max_batch_size, parallelism.data)[0]  # the most rows that one copy gets
     for copy in copies:
-        _warm_up(copy, signature, sizes)
+        _warm_up(copy, signature, (*_SMALLEST, stop - start))
     return Loaded(manifest, signature, copies)
 
 
-async def place(loaded: Loaded, max_batch_size: int) -> Device:
+async def place(loaded: Loaded, serving: Serving) -> Device:
     """Put the executors where they compute: one executor may compute small batches in the loop.
 
     Not with an input of a free size: what a row costs is not known then. Where the largest batch has fewer
@@ -74,17 +72,17 @@ async def place(loaded: Loaded, max_batch_size: int) -> Device:
         DataParallel(
             [
                 Pipeline(
-                    [Stage(executor, f"copy-{number}-stage-{place}") for place, executor in enumerate(copy)]
+                    [Stage(executor, f"copy-{number}-stage-{index}") for index, executor in enumerate(copy)]
                 )
                 for number, copy in enumerate(chains)
             ]
         ),
-        stages * math.ceil(len(chains) / max_batch_size),
+        stages * math.ceil(len(chains) / serving.max_batch_size),
         asyncio.get_running_loop(),
     )
     if len(chains) > 1 or stages > 1 or loaded.signature.has_free_sizes:
         return threads
-    return await _nearest(loaded, threads, max_batch_size)
+    return await _nearest(loaded, threads, serving.max_batch_size)
 
 
 async def _nearest(loaded: Loaded, threads: OnThreads, max_batch_size: int) -> Device:
@@ -111,58 +109,6 @@ async def _nearest(loaded: Loaded, threads: OnThreads, max_batch_size: int) -> D
         extra=facts,
     )
     return InLoopUpTo(most, executor, threads)
-
-
-def _on_gpus(
-    folder: Path, manifest: ArtifactManifest, layout: Layout, max_batch_size: int
-) -> list[list[Executor]]:
-    logs.quiet_tensorflow("2")
-    try:  # a worker on CPUs never gets here
-        from modelpress.serving.executors.tensorflow.loading import load_copies  # noqa: PLC0415
-    except ImportError as error:
-        raise DataError(
-            Reason.MODEL_LOAD_FAILED,
-            f"the artifact is of form {manifest.form}, for GPU devices, and this worker cannot import"
-            " TensorFlow: serve one that was compressed with devices.type: CPU, or with the image for GPUs",
-        ) from error
-    return load_copies(folder, manifest, layout, max_batch_size)
-
-
-def _on_cpus(folder: Path, manifest: ArtifactManifest, layout: Layout) -> list[list[Executor]]:
-    path = folder / manifest.model_file
-    if layout.tensor > 1:
-        raise DataError(
-            Reason.UNSUPPORTED_MODEL,
-            f"the artifact is of form {manifest.form}, for CPU devices: parallelism.tensor needs GPU devices",
-        )
-    if layout.pipeline == 1:
-        return [_whole(path, manifest) for _ in range(layout.data)]
-    check_signature(LiteRTExecutor(path), manifest.inputs, manifest.outputs)
-    return _staged(path, Signature.of(manifest), layout)
-
-
-def _whole(path: Path, manifest: ArtifactManifest) -> list[Executor]:
-    executor = LiteRTExecutor(path)
-    check_signature(executor, manifest.inputs, manifest.outputs)
-    return [executor]
-
-
-def _staged(path: Path, signature: Signature, layout: Layout) -> list[list[Executor]]:
-    # the reader of .tflite files costs 15 MB, which only pipelines need
-    from modelpress.serving.executors.cut import Graph  # noqa: PLC0415
-    from modelpress.serving.executors.partition import choose_cuts  # noqa: PLC0415
-    from modelpress.serving.executors.stages import PieceExecutor, measure, pieces  # noqa: PLC0415
-
-    graph = Graph(path.read_bytes())
-    costs = measure(graph, signature.example(_MEASURED_ROWS))
-    cuts = choose_cuts(costs, layout.pipeline)
-    logger.info(
-        "Cut the model before operators %s.",
-        ", ".join(map(str, cuts)),
-        extra={"microseconds": costs.microseconds.round(1).tolist()},
-    )
-    stages = pieces(graph, cuts)
-    return [[PieceExecutor(piece) for piece in stages] for _ in range(layout.data)]
 
 
 def _warm_up(stages: list[Executor], signature: Signature, sizes: tuple[int, ...]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
+from modelpress.api.spec import Serving
 from modelpress.serving.batching.queue import Batcher
 from modelpress.serving.observability.access_log import OBSERVED, AccessLog, Caller
 from modelpress.serving.observability.metrics import Metrics
@@ -26,9 +27,10 @@ class Phase(Enum):
 class Service:
     """State of one worker."""
 
-    def __init__(self, name: str, metrics: Metrics) -> None:
+    def __init__(self, name: str, metrics: Metrics, serving: Serving = Serving()) -> None:  # noqa: B008
         self.name = name
         self.metrics = metrics
+        self.serving = serving  # the limits of the spec
         self.phase = Phase.LOADING
         self.in_flight = 0
         self.model: Model | None = None

@@ -1,4 +1,4 @@
-"""What a model takes and gives, as protocols need it. Must not import a runtime."""
+"""What a model takes and gives, as protocols need it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,18 +19,27 @@ SERVED_DTYPES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One input or output: axis 0 of `shape` is the batch, -1 is a free size."""
+    """One input or output: axis 0 of `shape` is the batch, -1 is a free size.
+
+    `most` has the greatest sizes that are taken, where there are such limits; -1 for the batch.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
+    most: tuple[int, ...] | None = None
+
+    @property
+    def largest(self) -> tuple[int, ...]:
+        """The shape with its greatest sizes; -1 where a size has none."""
+        return self.most or self.shape
 
     def accepts(self, shape: Sequence[int]) -> bool:
         """Whether an array of `shape` fits, whatever its number of rows."""
-        sizes, wanted = tuple(shape[1:]), self.shape[1:]
+        sizes, expected = tuple(shape[1:]), self.shape[1:]
         return len(shape) == len(self.shape) and (
-            sizes == wanted  # no size is free in most models: quicker
-            or all(want in (-1, size) for want, size in zip(wanted, sizes, strict=True))
+            sizes == expected  # no size is free in most models: quicker
+            or all(allowed in (-1, size) for allowed, size in zip(expected, sizes, strict=True))
         )
 
 

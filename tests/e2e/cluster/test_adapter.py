@@ -18,7 +18,7 @@ from modelpress.controllers.resources import WATCHED
 from modelpress.controllers.rest import Rest
 from modelpress.controllers.resync import GhostFound, Resync
 from modelpress.controllers.store import Entry, Store, owner_key, pack
-from modelpress.planning.drift import differs
+from modelpress.planning.children.drift import differs
 from modelpress.planning.types import EventNote, Key, Observed, Ref
 from tests.support.cluster.controlplane import ControlPlane, wait_until
 
@@ -268,16 +268,16 @@ def test_what_a_cloud_adds_to_a_service_survives_a_change_of_ours(fixture: Clust
         "digits",
         {"metadata": added, "spec": {"type": "LoadBalancer", "loadBalancerClass": "example.com/lb"}},
     )
-    wanted = fixture.service(ports=(80, 81), annotations={"example.com/internal": "true"})
+    expected = fixture.service(ports=(80, 81), annotations={"example.com/internal": "true"})
     fixture.look()
-    fixture.cluster.apply(wanted)
+    fixture.cluster.apply(expected)
     _check_cloud(fixture)
     # a port that somebody adds can only be taken away by a replacement
     port = {"op": "add", "path": "/spec/ports/-", "value": {"name": "spy", "port": 99}}
     where = f"/api/v1/namespaces/{fixture.namespace}/services/digits"
     fixture.api.request("PATCH", where, [port], content_type="application/json-patch+json")  # type: ignore[arg-type]
     fixture.look()
-    fixture.cluster.apply(wanted)
+    fixture.cluster.apply(expected)
     assert [port["port"] for port in _check_cloud(fixture)["spec"]["ports"]] == [80, 81]
     fixture.api.patch("services", fixture.namespace, "digits", {"metadata": {"finalizers": None}})
 
@@ -340,7 +340,7 @@ def test_a_disruption_budget_comes_is_put_right_and_goes(fixture: ClusterFixture
 @pytest.mark.parametrize("kind", ["Service", "Deployment", "Job", "PodDisruptionBudget"])
 def test_an_object_of_somebody_else_is_left_alone(fixture: ClusterFixture, kind: str) -> None:
     ports = {"ports": [{"port": 80}], "selector": names.worker_selector("digits")}
-    wanted = {
+    expected = {
         "Service": fixture.child("v1", "Service", "digits", ports),
         "Deployment": fixture.deployment(),
         "Job": fixture.job("digits"),
@@ -348,11 +348,11 @@ def test_an_object_of_somebody_else_is_left_alone(fixture: ClusterFixture, kind:
             "policy/v1", "PodDisruptionBudget", "digits", {"maxUnavailable": 1}
         ),
     }[kind]
-    foreign = copy.deepcopy(wanted)
+    foreign = copy.deepcopy(expected)
     del foreign["metadata"]["ownerReferences"], foreign["metadata"]["labels"]
     before = fixture.api.create(f"{kind.lower()}s", fixture.namespace, foreign)
     with pytest.raises(TemplateRefused) as caught:
-        fixture.cluster.apply(wanted)
+        fixture.cluster.apply(expected)
     assert caught.value.reason is Reason.NAME_CONFLICT
     now = fixture.api.get(f"{kind.lower()}s", fixture.namespace, "digits")
     assert now["metadata"].get("labels") == before["metadata"].get("labels")

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from modelpress.api import manifest
 from modelpress.api.crd import root_schema
-from tests.support import random_manifests
-from tests.support.bounds import breaches
+from modelpress.api.validation import manifest
 from tests.support.cluster.api import Api, ApiError, path
 from tests.support.cluster.controlplane import ControlPlane
+from tests.support.hostile import random_manifests
+from tests.support.hostile.bounds import breaches
 from tests.support.manifest_table import Row, rows
 from tests.support.manifest_table import manifest as text_of
 from tests.support.yaml_scalars import SCALARS

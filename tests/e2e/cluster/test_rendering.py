@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from modelpress.planning.drift import differs
+from modelpress.planning.children.drift import differs
 from tests.support.cluster.controlplane import ControlPlane
 
 GOLDEN = Path(__file__).parents[2] / "unit" / "golden"

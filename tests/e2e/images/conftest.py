@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import images
-from tests.support.servers import *  # noqa: F403 - fixtures
+from tests.support.servers.servers import *  # noqa: F403 - fixtures
 
 PROJECT = Path(__file__).resolve().parents[3]
 TARGETS = ("operator", "compressor", "worker")  # worker-gpu: gigabytes of CUDA, see test_locks.py

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.images.conftest import PROJECT, Container, make
 from tests.support import images
-from tests.support.servers import Registry
+from tests.support.servers.servers import Registry
 
 INPUTS = ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE")
 

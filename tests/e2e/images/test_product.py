@@ -14,8 +14,8 @@ import psutil
 from modelpress.api.contract import JobResult
 from tests.e2e.images.conftest import Container
 from tests.support import images
-from tests.support.models import DigitsModels
-from tests.support.servers import free_port
+from tests.support.models.trained import DigitsModels
+from tests.support.servers.servers import free_port
 
 REQUEST = {
     "name": "digits",

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from modelpress.api.errors import DataError
-from tests.support.models import DigitsModels
+from tests.support.models.trained import DigitsModels
 
 BATCHES = range(1, 66)
 

@@ -12,9 +12,9 @@ import yaml
 
 from tests.e2e.node.kubernetes_node import DNS_SERVICE, DOMAIN, KubernetesNode
 from tests.e2e.node.machines import Machine, Network
-from tests.support import binaries
 from tests.support.cluster.controlplane import ControlPlane, wait_until
-from tests.support.servers import S3
+from tests.support.servers import binaries
+from tests.support.servers.servers import S3
 
 IMAGES_PORT, S3_PORT, API_PORT = 5001, 9000, 6443
 STORAGE_CLASS = "local"

@@ -17,9 +17,10 @@ import yaml
 from filelock import FileLock
 
 from tests.e2e.node.cluster import Load, RealCluster, wait_for_registry
-from tests.support import binaries, images
+from tests.support import images
 from tests.support.cluster.controlplane import wait_until
 from tests.support.cluster.helpers import Deployed, merge
+from tests.support.servers import binaries
 
 PROJECT = Path(__file__).resolve().parents[3]
 SYSTEM = "modelpress-system"

@@ -10,8 +10,8 @@ import httpx
 import yaml
 
 from tests.e2e.node.machines import Machine
-from tests.support import binaries
 from tests.support.cluster.controlplane import ControlPlane, wait_until
+from tests.support.servers import binaries
 
 SERVICES = "10.96.0.0/16"
 DNS_SERVICE = "10.96.0.10"

@@ -55,11 +55,11 @@ ROLLED_BACK = {
 @pytest.fixture
 def served(installed: Installed, digits: Deployed) -> Iterator[Deployed]:
     """The model, served by two workers; its spec is put back afterwards."""
-    wanted = installed.spec(ROLLBACK)
-    digits.apply(wanted)
+    expected = installed.spec(ROLLBACK)
+    digits.apply(expected)
     digits.wait_current()
     yield digits
-    digits.apply(wanted)
+    digits.apply(expected)
     digits.wait_current()
 
 

@@ -106,9 +106,11 @@ def _ready_after(pod: dict[str, Any]) -> float:
 def _left(installed: Installed, namespace: str) -> set[str]:
     """What a namespace still has of a resource, read of every kind that lives in namespaces."""
     kinds = installed.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
-    wanted = ",".join(kind for kind in kinds if not kind.startswith("events"))
-    listed = installed.kubectl("-n", namespace, "get", wanted, "-o", "name", "--ignore-not-found").split()
+    expected = ",".join(kind for kind in kinds if not kind.startswith("events"))
+    listed = installed.kubectl("-n", namespace, "get", expected, "-o", "name", "--ignore-not-found").split()
     label = f"{names.NAME_LABEL}=digits"
-    ours = installed.kubectl("-n", namespace, "get", wanted, "-o", "name", "-l", label, "--ignore-not-found")
+    ours = installed.kubectl(
+        "-n", namespace, "get", expected, "-o", "name", "-l", label, "--ignore-not-found"
+    )
     others = {name for name in listed if name.rpartition("/")[2] not in {*LEFT_ALONE, "models-bucket"}}
     return others | set(ours.split())

@@ -1,8 +1,8 @@
 import pytest
 
 from modelpress.artifacts import patience
-from tests.support.object_stores import *  # noqa: F403 - fixtures
-from tests.support.servers import *  # noqa: F403 - fixtures
+from tests.support.servers.object_stores import *  # noqa: F403 - fixtures
+from tests.support.servers.servers import *  # noqa: F403 - fixtures
 
 
 @pytest.fixture(autouse=True)

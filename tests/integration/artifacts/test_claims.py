@@ -14,7 +14,7 @@ from modelpress.api.errors import DataError, MissingError, ModelPressError, Usag
 from modelpress.api.spec import Source
 from modelpress.api.values import parse_claim
 from modelpress.artifacts.digests import directory_sha256
-from modelpress.artifacts.sources import Fetched, fetch
+from modelpress.artifacts.sources.base import Fetched, fetch
 from tests.support.artifact_folders import contents
 from tests.support.unnamed import unnamed_user
 

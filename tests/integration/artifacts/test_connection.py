@@ -23,15 +23,15 @@ import pytest
 from modelpress.api.conditions import Reason
 from modelpress.api.defaults import CaBundle, Defaults, Proxy
 from modelpress.api.spec import Model, Spec
-from modelpress.artifacts import gs_source
-from modelpress.artifacts.transfer import Transfer
+from modelpress.artifacts.sources import gs as gs_source
+from modelpress.artifacts.sources.transfer import Transfer
 from modelpress.planning.render import connection
 from modelpress.planning.types import Observed, Settings
 from modelpress.planning.view import View
 from tests.support.cluster.certificates import Authority
-from tests.support.object_stores import Azure, Gcs
-from tests.support.servers import write_secret
-from tests.support.tls import tls_front
+from tests.support.servers.object_stores import Azure, Gcs
+from tests.support.servers.servers import write_secret
+from tests.support.servers.tls import tls_front
 
 CONTENT = b"a model"
 KINDS = ["web", "s3", "gcs", "azure", "hub", "registry"]

@@ -14,9 +14,9 @@ from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobFailure
 from modelpress.artifacts.image import pack
 from modelpress.artifacts.manifest import load_verified
-from modelpress.artifacts.stores import open_store
+from modelpress.artifacts.stores.base import open_store
 from tests.support.artifact_folders import KEY, contents, make
-from tests.support.servers import Registry, docker_secret, free_port
+from tests.support.servers.servers import Registry, docker_secret, free_port
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

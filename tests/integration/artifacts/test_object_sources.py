@@ -16,11 +16,11 @@ from modelpress.api.errors import DataError, MissingError, PermissionDenied, Una
 from modelpress.api.spec import Source
 from modelpress.artifacts.credentials import az_connection
 from modelpress.artifacts.digests import directory_sha256
-from modelpress.artifacts.sources import Fetched, fetch
+from modelpress.artifacts.sources.base import Fetched, fetch
 from tests.support.artifact_folders import contents
-from tests.support.hub import Hub
-from tests.support.object_stores import Azure, Gcs
-from tests.support.servers import Web, free_port, write_secret
+from tests.support.servers.hub import Hub
+from tests.support.servers.object_stores import Azure, Gcs
+from tests.support.servers.servers import Web, free_port, write_secret
 
 CONTENT = b"a model\n" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -18,18 +18,23 @@ import pytest
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import MissingError, UnavailableError
 from modelpress.api.spec import Source
-from modelpress.artifacts import client, gs_source, http_source, patience, s3_source, sources
-from modelpress.artifacts.client import RegistryClient
+from modelpress.artifacts import patience
 from modelpress.artifacts.image import pack
 from modelpress.artifacts.patience import attempts, patiently, reset, unreached
-from modelpress.artifacts.sources import fetch
-from modelpress.artifacts.stores import open_store
-from modelpress.artifacts.transfer import Transfer
+from modelpress.artifacts.sources import base as sources
+from modelpress.artifacts.sources import gs as gs_source
+from modelpress.artifacts.sources import http as http_source
+from modelpress.artifacts.sources import s3 as s3_source
+from modelpress.artifacts.sources.base import fetch
+from modelpress.artifacts.sources.transfer import Transfer
+from modelpress.artifacts.stores import client
+from modelpress.artifacts.stores.base import open_store
+from modelpress.artifacts.stores.client import RegistryClient
 from tests.support.artifact_folders import KEY, contents, make
-from tests.support.gate import Gate, gate
-from tests.support.hub import Hub
-from tests.support.object_stores import Azure, Gcs
-from tests.support.servers import S3, Registry, Web, free_port, write_secret
+from tests.support.servers.gate import Gate, gate
+from tests.support.servers.hub import Hub
+from tests.support.servers.object_stores import Azure, Gcs
+from tests.support.servers.servers import S3, Registry, Web, free_port, write_secret
 
 CONTENT = b"a model\n" * 1000
 BUDGET = patience.BUDGET_SECONDS

@@ -12,10 +12,10 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError, MissingError, PermissionDenied, UnavailableError, UsageError
 from modelpress.api.spec import Source
 from modelpress.artifacts.digests import directory_sha256
-from modelpress.artifacts.sources import Fetched, fetch
+from modelpress.artifacts.sources.base import Fetched, fetch
 from tests.support.artifact_folders import contents
-from tests.support.gate import gate
-from tests.support.servers import S3, Web, free_port, run_web, write_secret
+from tests.support.servers.gate import gate
+from tests.support.servers.servers import S3, Web, free_port, run_web, write_secret
 
 CONTENT = b"a model\n" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

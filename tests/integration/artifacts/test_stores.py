@@ -16,13 +16,13 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError, MissingError, PermissionDenied, UnavailableError, UsageError
 from modelpress.artifacts.image import pack
 from modelpress.artifacts.manifest import load_verified
-from modelpress.artifacts.stores import Store, open_store, renew_in_layout, unpack_layout
-from tests.support import needs
+from modelpress.artifacts.stores.base import Store, open_store, renew_in_layout, unpack_layout
 from tests.support.artifact_folders import KEY, contents, make
-from tests.support.binaries import binary
-from tests.support.gate import gate
-from tests.support.servers import Registry, docker_secret, free_port, run_registry
-from tests.support.token_server import run_token_server
+from tests.support.servers import needs
+from tests.support.servers.binaries import binary
+from tests.support.servers.gate import gate
+from tests.support.servers.servers import Registry, docker_secret, free_port, run_registry
+from tests.support.servers.token_server import run_token_server
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ def test_a_registry_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_plain_http_is_spoken_only_to_loopback_and_the_named_registry(tmp_path: Path) -> None:
-    from modelpress.artifacts.client import speaks_plain_http
+    from modelpress.artifacts.stores.client import speaks_plain_http
 
     named = "registry.modelpress.svc:5000"
     assert speaks_plain_http("127.0.0.1:5000", None)

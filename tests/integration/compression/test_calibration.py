@@ -8,11 +8,12 @@ import pytest
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobRequest
 from modelpress.api.errors import DataError, UsageError
-from modelpress.api.spec import Scheme
-from modelpress.compression import calibration, recipe
-from tests.support.compressed import compress
-from tests.support.models import DigitsModels
-from tests.support.small_models import TrainedModel
+from modelpress.api.schemes import Scheme
+from modelpress.compression import recipe
+from modelpress.compression.formats import calibration
+from tests.support.models.compressed import compress
+from tests.support.models.small import TrainedModel
+from tests.support.models.trained import DigitsModels
 
 
 def test_static_without_calibration_data_is_refused() -> None:

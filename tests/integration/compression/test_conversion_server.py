@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from modelpress.api.errors import DataError
-from modelpress.compression.conversion_server import operations
-from modelpress.compression.converter import FLOAT32, Converter
+from modelpress.compression.formats.litert.conversion_server import operations
+from modelpress.compression.formats.litert.converter import Converter
 from modelpress.models.types import ExportedModel
 
 
@@ -31,6 +31,6 @@ def test_a_killed_process_is_out_of_memory_and_the_next_request_starts_another(t
         assert process is not None
         os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(MemoryError):
-            converter.convert(model, FLOAT32, tmp_path / "out.tflite")
+            converter.convert(model, None, tmp_path / "out.tflite")
         with pytest.raises(DataError, match="cannot be converted"):  # it says why
-            converter.convert(model, FLOAT32, tmp_path / "out.tflite")
+            converter.convert(model, None, tmp_path / "out.tflite")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
@@ -18,10 +19,13 @@ from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobFailure, JobRequest, JobResult
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts import termination
-from modelpress.artifacts.stores import open_store
-from modelpress.compression import job, report
-from tests.support.models import DigitsModels
-from tests.support.serving.artifacts import worker
+from modelpress.artifacts.stores.base import open_store
+from modelpress.compression import job
+from modelpress.compression.report import document as report
+from tests.support.models import positions
+from tests.support.models.trained import DigitsModels
+from tests.support.serving import grpc_client
+from tests.support.serving.artifacts import Worker, worker
 
 
 @dataclass(frozen=True)
@@ -210,6 +214,48 @@ def test_channels_are_removed_trained_calibrated_and_the_result_serves(
         rows = digits_models.digits.test_x[:8].reshape(-1, 8, 8, 1)
         answer = running.predict({"instances": rows.tolist()}).json()["predictions"]
     assert (np.argmax(answer, axis=1) == digits_models.digits.test_y[:8]).sum() >= 7
+
+
+def test_inputs_are_as_long_as_the_job_found_and_longer_ones_disturb_nobody(pod: Pod) -> None:
+    saved = positions.save(pod.folder / "saved")
+    ended = pod.run(request(saved, optimization=None, compression=None))
+    assert ended.code == 0, ended.log
+    assert all("XNNPACK" in line for line in plain(ended.log))
+    folder, most = pod.folder / "pulled", positions.POSITIONS
+    open_store(pod.store).pull(JobResult.model_validate_json(ended.message).artifact_digest, folder)
+    told = report.load(folder).input_sizes
+    assert told == manifests.load(folder).input_sizes
+    assert told is not None
+    assert told.known == ((16,),)  # there was no data
+    assert told.memory[-1].shapes == ((most,),)
+    with worker(folder, pod.folder) as running:
+        assert lengths(running, most) == ["200 OK", "200 OK"]
+        refused = f"'tokens': dimension 1 of shape [1,{most + 1}] is {most + 1}; at most {most} is accepted"
+        assert lengths(running, most + 1) == [f"400 {refused}", f"INVALID_ARGUMENT {refused}"]
+        [tokens] = running.client.get("/v2/models/digits").json()["inputs"]
+        assert tokens["max_shape"] == [-1, most]
+        assert lengths(running, 16) == ["200 OK", "200 OK"]
+    with worker(folder, pod.folder, max_input_length=20) as running:
+        assert lengths(running, 20) == ["200 OK", "200 OK"]
+        assert all("is 21; at most 20 is accepted" in answer for answer in lengths(running, 21))
+
+
+def lengths(running: Worker, length: int) -> list[str]:
+    """Return the code, and OK or the error, for tokens of this length: over HTTP and gRPC."""
+    tokens = np.zeros((1, length), "int32")
+    client = grpc_client.Client(running.grpc)
+    try:
+        message = grpc_client.request(tokens, "tokens")
+        message.inputs[0].datatype = "INT32"
+        client("ModelInfer", message)
+        over_grpc = "200 OK"
+    except grpc.RpcError as error:
+        over_grpc = f"{error.code().name} {error.details()}"
+    finally:
+        client.channel.close()
+    answer = running.predict({"instances": tokens.tolist()})
+    over_http = f"{answer.status_code} {answer.json().get('error', 'OK')}"
+    return [said.replace("inputs[0] ", "").replace("instances ", "") for said in (over_http, over_grpc)]
 
 
 def test_training_and_calibration_data_are_pinned_and_part_of_the_key(

@@ -6,17 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelpress.api.spec import Metric, Scheme
-from modelpress.compression import calibration, dataset, evaluation
-from modelpress.compression.converter import Converter
-from modelpress.compression.dataset import Dataset
-from modelpress.compression.forms.base import Form, Quantization
-from modelpress.compression.forms.litert import LiteRTForms
-from modelpress.compression.forms.tensorflow import TensorFlowForms
-from modelpress.compression.passes import quantize
+from modelpress.api.schemes import DeviceType, Scheme
+from modelpress.api.spec import Metric
+from modelpress.compression import schemes
+from modelpress.compression.evaluation import dataset, evaluation
+from modelpress.compression.evaluation.dataset import Dataset
+from modelpress.compression.formats import calibration
+from modelpress.compression.formats.base import Format, QuantizationTask
+from modelpress.compression.formats.litert.backend import LiteRTFormats
+from modelpress.compression.formats.litert.converter import Converter
+from modelpress.compression.formats.tensorflow.backend import TensorFlowFormats
 from modelpress.models.load import load
 from modelpress.models.types import LoadedModel, original_bytes
-from tests.support.models import DigitsModels
+from tests.support.models.trained import DigitsModels
 
 RATIO = 1.5  # of the weights in float32 to the file, at least; files have some KB besides
 SCORE = 93  # percent
@@ -36,35 +38,35 @@ def data(
 
 
 @pytest.fixture(scope="module")
-def forms(
+def formats(
     model: LoadedModel, data: Dataset, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[LiteRTForms]:
-    folder = tmp_path_factory.mktemp("forms")
+) -> Iterator[LiteRTFormats]:
+    folder = tmp_path_factory.mktemp("formats")
     with Converter(folder) as converter:
-        yield LiteRTForms(model, converter, data.batch(0, 8), folder / "float32")
+        yield LiteRTFormats(model, converter, data.batch(0, 8), folder / "float32")
 
 
-def is_small_and_right(form: Form, model: LoadedModel, data: Dataset, folder: Path) -> None:
-    found = evaluation.predict(form.model, data, folder, batch=64, step="test")
+def is_small_and_right(format: Format, model: LoadedModel, data: Dataset, folder: Path) -> None:
+    found = evaluation.predict(format.model, data, folder, batch=64, step="test")
     assert evaluation.score(Metric.ACCURACY, data.labels, found, found).compressed >= SCORE
-    assert original_bytes(model) / form.bytes >= RATIO
+    assert original_bytes(model) / format.bytes >= RATIO
 
 
-@pytest.mark.parametrize("scheme", quantize.SCHEMES)
+@pytest.mark.parametrize("scheme", schemes.of_device(DeviceType.CPU))
 def test_a_scheme_of_cpus(
-    forms: LiteRTForms, model: LoadedModel, data: Dataset, tmp_path: Path, scheme: Scheme
+    formats: LiteRTFormats, model: LoadedModel, data: Dataset, tmp_path: Path, scheme: Scheme
 ) -> None:
     rows = calibration.prepare(data, tmp_path / "rows.npz") if scheme is Scheme.INT8_STATIC else None
-    form, step = forms.quantized(Quantization(scheme, rows), tmp_path / "form")
+    format, step = formats.quantized(QuantizationTask(scheme, rows), tmp_path / "format")
     assert step.tensors
-    is_small_and_right(form, model, data, tmp_path / "outputs")
+    is_small_and_right(format, model, data, tmp_path / "outputs")
 
 
 def test_a_scheme_of_gpus(model: LoadedModel, data: Dataset, tmp_path: Path) -> None:
-    forms = TensorFlowForms(model, data.batch(0, 8), tmp_path / "float32")
-    form, step = forms.quantized(Quantization(Scheme.INT8_WEIGHTS), tmp_path / "form")
+    formats = TensorFlowFormats(model, data.batch(0, 8), tmp_path / "float32")
+    format, step = formats.quantized(QuantizationTask(Scheme.INT8_WEIGHTS), tmp_path / "format")
     assert step.tensors
-    is_small_and_right(form, model, data, tmp_path / "outputs")
+    is_small_and_right(format, model, data, tmp_path / "outputs")
     rows = data.batch(0, 64)
     for name, values in model.call(rows).items():
-        np.testing.assert_allclose(form.model.call(rows)[name], values, atol=0.05)
+        np.testing.assert_allclose(format.model.call(rows)[name], values, atol=0.05)

@@ -13,12 +13,16 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts.manifest import ArtifactManifest
-from modelpress.compression import formula, pipeline, report, report_text, tflite_file
-from modelpress.compression.forms.litert_model import LiteRTModel
-from modelpress.compression.report import Report
+from modelpress.compression import pipeline
+from modelpress.compression.formats import formula
+from modelpress.compression.formats.litert import tflite_file
+from modelpress.compression.formats.litert.model import LiteRTModel
+from modelpress.compression.report import document as report
+from modelpress.compression.report import terminal
+from modelpress.compression.report.document import Report
 from modelpress.models.types import TensorSpec
-from tests.support.compressed import job_request
-from tests.support.models import DigitsModels
+from tests.support.models.compressed import job_request
+from tests.support.models.trained import DigitsModels
 
 PRUNE_AND_CLIP = {
     "compression": {"pruning": {"sparsity": "50%"}, "quantization": {"scheme": "Int8Dynamic"}},
@@ -158,7 +162,7 @@ def test_the_report_is_shown_as_text_with_every_tensor(seed: Made) -> None:
     from rich.console import Console
 
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
-    console.print(report_text.render(seed.report))
+    console.print(terminal.render(seed.report))
     text = console.export_text()
     for tensor in (tensor for step in seed.report.passes for tensor in step.tensors):
         assert tensor.name in text

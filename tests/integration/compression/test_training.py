@@ -14,16 +14,19 @@ from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobRequest
 from modelpress.api.errors import DataError, UsageError
 from modelpress.api.spec import FineTuning
-from modelpress.compression import learning_rate, pipeline, recipe, report, training_data
+from modelpress.compression import pipeline, recipe
+from modelpress.compression.passes.base import Pass, PassContext
 from modelpress.compression.passes.finetune import INFERENCE_NOTE, MaskedFineTuning
 from modelpress.compression.passes.l0 import L0Penalty, objective
 from modelpress.compression.passes.prune import ElementPruning, prune
+from modelpress.compression.passes.training import learning_rate, training_data
+from modelpress.compression.passes.training.training_data import TrainingData
 from modelpress.compression.passes.weights import EDITABLE
-from modelpress.compression.report import PassReport, TrainingReport
-from modelpress.compression.training_data import TrainingData
+from modelpress.compression.report import document as report
+from modelpress.compression.report.document import PassReport, TrainingReport
 from modelpress.models.load import load
 from modelpress.models.types import Array, LoadedModel, Role
-from tests.support.models import Digits, DigitsModels
+from tests.support.models.trained import Digits, DigitsModels
 
 EPOCHS = FineTuning(epochs=4)
 
@@ -73,6 +76,10 @@ def opened(digits_models: DigitsModels, tmp_path: Path) -> Opener:
     return open_model
 
 
+def trained(step: Pass, found: Trained) -> PassReport:
+    return step.apply(found.model, PassContext(found.data))[1]
+
+
 def course(made: PassReport) -> TrainingReport:
     assert made.training is not None
     return made.training
@@ -84,10 +91,10 @@ def test_what_pruning_loses_comes_back_and_zeros_stay(
 ) -> None:
     found = opened(getattr(digits_models, kind))
     original = found.accuracy()
-    ElementPruning("60%").apply(found.model)
+    ElementPruning("60%").apply(found.model, PassContext())
     pruned = found.accuracy()
     zeros = [kernel == 0 for kernel in found.kernels()]
-    made = MaskedFineTuning(EPOCHS, keep_zeros=True).train(found.model, found.data)
+    made = trained(MaskedFineTuning(EPOCHS, keep_zeros=True), found)
     assert pruned < original - 4
     assert found.accuracy() > original - 1.5
     for before, kernel in zip(zeros, found.kernels(), strict=True):
@@ -107,7 +114,7 @@ def test_statistics_move_only_in_the_training_mode_of_layers(
     keras.saving.load_model(digits_models.cnn).export(tmp_path / "exported", verbose=False)
     for path, moves in ((digits_models.cnn, True), (tmp_path / "exported", False)):
         found = opened(path, rows=200)
-        made = MaskedFineTuning(FineTuning(epochs=1), keep_zeros=False).train(found.model, found.data)
+        made = trained(MaskedFineTuning(FineTuning(epochs=1), keep_zeros=False), found)
         statistics = [tensor for tensor in made.tensors if tensor.role == Role.STATISTICS]
         assert len(statistics) == 2
         for tensor in statistics:
@@ -119,14 +126,14 @@ def test_the_learning_rate_of_the_formula_is_reported_with_its_numbers(
     digits_models: DigitsModels, opened: Opener
 ) -> None:
     found = opened(digits_models.functional, rows=100)
-    made = MaskedFineTuning(FineTuning(epochs=1), keep_zeros=False).train(found.model, found.data)
+    made = trained(MaskedFineTuning(FineTuning(epochs=1), keep_zeros=False), found)
     training = course(made)
     assert (training.batch, training.layers, training.parameters) == (32, 3, 6570)
     assert training.learning_rate == learning_rate.formula(32, 3, 6570)
     assert training.by_formula
     assert made.parameters["learningRate"] == "0.000557684 (by the formula)"
     given = FineTuning(epochs=1, learning_rate="1e-3", batch_size=500)
-    training = course(MaskedFineTuning(given, keep_zeros=False).train(found.model, found.data))
+    training = course(trained(MaskedFineTuning(given, keep_zeros=False), found))
     assert (training.learning_rate, training.by_formula, training.batch) == (0.001, False, 100)
     assert training.losses == {"digit": "sparse categorical cross-entropy, against labels"}
 
@@ -137,7 +144,7 @@ def test_training_twice_gives_the_same_numbers_also_with_dropout(
     results = []
     for _ in range(2):
         found = opened(digits_models.cnn, rows=200)
-        MaskedFineTuning(FineTuning(epochs=2), keep_zeros=False).train(found.model, found.data)
+        trained(MaskedFineTuning(FineTuning(epochs=2), keep_zeros=False), found)
         results.append([weight.read() for weight in found.model.weights])
     assert all(np.array_equal(first, second) for first, second in zip(*results, strict=True))
 
@@ -146,8 +153,8 @@ def test_without_labels_the_original_is_the_teacher(digits_models: DigitsModels,
     found = opened(digits_models.functional, labels=False)
     assert found.data.targets[0].distilled
     original = found.accuracy()
-    ElementPruning("60%").apply(found.model)
-    made = MaskedFineTuning(EPOCHS, keep_zeros=True).train(found.model, found.data)
+    ElementPruning("60%").apply(found.model, PassContext())
+    made = trained(MaskedFineTuning(EPOCHS, keep_zeros=True), found)
     assert found.accuracy() > original - 1.5
     assert "against the original's outputs" in course(made).losses["digit"]
 
@@ -156,7 +163,7 @@ def test_a_loss_that_is_no_number_is_one_error(digits_models: DigitsModels, open
     found = opened(digits_models.functional, rows=100)
     settings = FineTuning(epochs=2, learning_rate="1e38")
     with pytest.raises(UsageError, match="the loss became nan") as caught:
-        MaskedFineTuning(settings, keep_zeros=False).train(found.model, found.data)
+        trained(MaskedFineTuning(settings, keep_zeros=False), found)
     assert caught.value.reason is Reason.INVALID_SPEC
     assert "choose a smaller learningRate" in caught.value.message
 
@@ -167,7 +174,7 @@ def test_the_objective_falls_and_a_larger_penalty_is_sparser_at_no_more_loss_tha
     sparsities = []
     for penalty in ("1e-4", "1e-2", "1"):
         found = opened(digits_models.functional)
-        made = L0Penalty(penalty, EPOCHS).train(found.model, found.data)
+        made = trained(L0Penalty(penalty, EPOCHS), found)
         epochs = course(made).epochs
         values = [objective(epoch) for epoch in epochs]
         assert all(after < before for before, after in pairwise(values))
@@ -181,7 +188,7 @@ def test_the_objective_falls_and_a_larger_penalty_is_sparser_at_no_more_loss_tha
         editable = [weight for weight in once.model.weights if weight.role in EDITABLE]
         for weight, kernel in zip(editable, found.kernels(), strict=True):
             weight.write(prune(weight.read(), Decimal(str((kernel == 0).mean())))[0])
-        same = course(MaskedFineTuning(EPOCHS, keep_zeros=True).train(once.model, once.data))
+        same = course(trained(MaskedFineTuning(EPOCHS, keep_zeros=True), once))
         assert once.sparsity() == pytest.approx(found.sparsity(), abs=1e-3)
         assert last.loss <= same.epochs[-1].loss * 1.02
     assert sparsities == sorted(sparsities)
@@ -193,7 +200,7 @@ def test_an_epoch_that_raises_the_objective_is_taken_back(
 ) -> None:
     found = opened(digits_models.functional)
     settings = FineTuning(epochs=6, learning_rate="0.2")
-    epochs = course(L0Penalty("1e-6", settings).train(found.model, found.data)).epochs
+    epochs = course(trained(L0Penalty("1e-6", settings), found)).epochs
     values = [objective(epoch) for epoch in epochs]
     assert values == sorted(values, reverse=True)
     rejected = [epoch for epoch in epochs if epoch.rejected_objective is not None]
@@ -207,7 +214,7 @@ def test_only_kernels_are_thresholded_and_a_saved_model_can_be(
 ) -> None:
     found = opened(digits_models.saved_model)
     original = found.accuracy()
-    made = L0Penalty("0.1", EPOCHS).train(found.model, found.data)
+    made = trained(L0Penalty("0.1", EPOCHS), found)
     assert found.sparsity() > 0.3
     assert found.accuracy() > original - 1.5
     for weight in found.model.weights:
@@ -233,7 +240,7 @@ def test_a_trained_model_can_be_exported_and_trained_again(
 ) -> None:
     found = opened(digits_models.saved_model, rows=100)
     for number in range(2):
-        MaskedFineTuning(FineTuning(epochs=1), keep_zeros=False).train(found.model, found.data)
+        trained(MaskedFineTuning(FineTuning(epochs=1), keep_zeros=False), found)
         exported = found.model.export(tmp_path / f"exported{number}")
         assert len(exported.outputs) == 1
         again = load(exported.folder, tmp_path / "work")
@@ -250,7 +257,7 @@ def test_a_model_without_gradients_is_refused(opened: Opener, tmp_path: Path) ->
 
     found = opened(_saved(tmp_path / "round", lambda w, x: tf.nn.softmax(tf.round(tf.matmul(x, w)))))
     with pytest.raises(DataError, match="no gradient of the loss reaches any weight") as caught:
-        MaskedFineTuning(EPOCHS, keep_zeros=False).train(found.model, found.data)
+        trained(MaskedFineTuning(EPOCHS, keep_zeros=False), found)
     assert caught.value.reason is Reason.UNSUPPORTED_MODEL
 
 

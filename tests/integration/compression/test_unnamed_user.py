@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from modelpress.api import contract
-from modelpress.api.contract import JobResult
-from tests.support.models import DigitsModels
+from modelpress.api.contract import JobResult, WorkerConfig
+from modelpress.api.spec import Serving
+from tests.support.models.trained import DigitsModels
 from tests.support.serving.artifacts import free_port, wait_ready
 from tests.support.unnamed import UID, unnamed_user
 
@@ -72,11 +73,12 @@ def test_a_model_of_a_claim_is_compressed_fetched_and_served(
     assert result.scores.compressed > 90
     run({**pod, contract.ARTIFACT_DIGEST: result.artifact_digest}, "fetch")
     port = free_port()
+    config = WorkerConfig(name="digits", serving=Serving(drain_seconds=0))
     log = tmp_path / "worker.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             command("serve"),
-            env={**pod, contract.PORT: str(port), contract.MODEL_NAME: "digits", contract.DRAIN_SECONDS: "0"},
+            env={**pod, contract.PORT: str(port), contract.WORKER_CONFIG: config.to_json()},
             cwd="/",
             stdout=output,
             stderr=output,

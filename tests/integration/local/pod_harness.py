@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import psutil
 
-from modelpress.local.pods import PodProcess
+from modelpress.local.node.pods import PodProcess
 
 
 class HastyPod(PodProcess):

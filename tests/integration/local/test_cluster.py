@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from modelpress.api import names
-from modelpress.local.cluster import Hooks, LocalCluster
+from modelpress.local.node.cluster import Hooks, LocalCluster
 from modelpress.planning.types import Body, EventNote, Key, Observed, Ref
 
 KEY = Key("team", "tiny")

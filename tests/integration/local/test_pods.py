@@ -74,7 +74,7 @@ def test_environment_gets_private_paths_and_free_ports(
         "NEIGHBOUR": "/var/lib/modelpress-not",
         "MODELPRESS_HOST": "::",
         "MODELPRESS_PORT": "8080",
-        "MODELPRESS_DRAIN_SECONDS": "600",
+        "MODELPRESS_WORKER_CONFIG": '{"name":"digits","serving":{"drainSeconds":600}}',
         "OTHER_NUMBER": "8080",
         "MODELPRESS_TERMINATION_MESSAGE": "/dev/termination-log",
         "EXPANDED": "$(WORK)/x $$ $(NOBODY)",
@@ -109,7 +109,7 @@ def test_environment_gets_private_paths_and_free_ports(
     assert Path(seen["WORK"]).is_relative_to(harness.folder)
     assert seen["NEIGHBOUR"] == "/var/lib/modelpress-not"
     assert seen["MODELPRESS_HOST"] == "127.0.0.1"
-    assert seen["MODELPRESS_DRAIN_SECONDS"] == "2"
+    assert seen["MODELPRESS_WORKER_CONFIG"] == '{"name":"digits","serving":{"drainSeconds":2}}'
     assert seen["MODELPRESS_PORT"] == str(pod.port("http"))
     assert seen["OTHER_NUMBER"] == "8080"
     assert Path(seen["MODELPRESS_TERMINATION_MESSAGE"]).is_relative_to(harness.folder)

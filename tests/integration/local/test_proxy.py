@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from modelpress.local.proxy import Proxy
+from modelpress.local.node.proxy import Proxy
 
 
 class Backend:

@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.models import DigitsModels
+from tests.support.models.trained import DigitsModels
 
 MANIFEST = """
 apiVersion: modelpress.dev/v1alpha1

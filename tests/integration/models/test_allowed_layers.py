@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from modelpress.models import allowed_layers
+from modelpress.models.keras import allowed_layers
 from modelpress.models.load import load
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from modelpress.models.load import load
-from tests.support import format_models
+from tests.support.models import of_formats as format_models
 
 
 def test_a_file_of_keras_2_predicts_what_keras_2_did(tmp_path: Path) -> None:

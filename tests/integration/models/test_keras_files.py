@@ -13,8 +13,8 @@ import pytest
 from modelpress.api.conditions import Reason
 from modelpress.models.load import load
 from modelpress.models.types import Kind, Role, original_bytes
-from tests.support.models import DigitsModels
-from tests.support.refused_models import refused
+from tests.support.hostile.refused_models import refused
+from tests.support.models.trained import DigitsModels
 
 Edit = Callable[[dict[str, Any]], None]
 

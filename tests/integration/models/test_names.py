@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from modelpress.compression.converter import FLOAT32, Converter
+from modelpress.compression.formats.litert.converter import Converter
 from modelpress.models.load import load
 from tests.support.serving.artifacts import make_artifact, worker
 
@@ -29,21 +29,21 @@ def test_every_output_of_a_layer_that_is_used_twice_is_answered(tmp_path: Path) 
         ("head_1", (-1, 2)),
     ]
     rows = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
-    wanted = model.call({"x": rows})
+    expected = model.call({"x": rows})
     path = tmp_path / "float32.tflite"
     with Converter(tmp_path) as converter:
-        converter.convert(model.export(tmp_path / "export"), FLOAT32, path)
+        converter.convert(model.export(tmp_path / "export"), None, path)
     artifact = make_artifact(path, tmp_path / "artifact", ["x"], [spec.name for spec in model.outputs])
     tensor = {"name": "x", "datatype": "FP32", "shape": [3, 8], "data": rows.tolist()}
     with worker(artifact, tmp_path) as running:
         answer = running.infer({"inputs": [tensor]}).json()["outputs"]
         predicted = running.predict({"inputs": rows.tolist()}).json()["outputs"]
     assert [output["name"] for output in answer] == ["head", "head_2", "head_1"]
-    assert set(predicted) == set(wanted)
+    assert set(predicted) == set(expected)
     for output in answer:
         values = np.reshape(output["data"], output["shape"])
-        np.testing.assert_allclose(values, wanted[output["name"]], atol=1e-5)
-        np.testing.assert_allclose(predicted[output["name"]], wanted[output["name"]], atol=1e-5)
+        np.testing.assert_allclose(values, expected[output["name"]], atol=1e-5)
+        np.testing.assert_allclose(predicted[output["name"]], expected[output["name"]], atol=1e-5)
 
 
 def test_two_keys_of_one_output_are_both_answered(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from modelpress.models.load import load
-from tests.support import format_models
+from tests.support.models import of_formats as format_models
 
 
 @pytest.mark.parametrize("make", [format_models.mixed_float16, format_models.exported_mixed])

@@ -12,8 +12,8 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.models.load import load
 from modelpress.models.types import Kind, Role
-from tests.support.models import DigitsModels
-from tests.support.refused_models import refused
+from tests.support.hostile.refused_models import refused
+from tests.support.models.trained import DigitsModels
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +263,7 @@ def test_an_archive_without_a_model_is_refused(tmp_path: Path) -> None:
 def test_the_accepted_operations_exist_and_keep_no_state_but_variables(tf: Any) -> None:
     from tensorflow.python.framework import op_def_registry
 
-    from modelpress.models import allowed_ops
+    from modelpress.models.saved_model import allowed_ops
 
     definitions = {name: op_def_registry.get(name) for name in allowed_ops.COMPUTE | allowed_ops.SAVER}
     assert [name for name, definition in definitions.items() if definition is None] == []

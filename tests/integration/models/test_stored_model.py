@@ -94,10 +94,10 @@ def call(model: Any) -> dict[str, Array]:
 def test_a_model_stored_as_it_is_computes_the_same(
     originals: dict[str, LoadedModel], tmp_path: Path, kind: str
 ) -> None:
-    wanted = call(originals[kind])
+    expected = call(originals[kind])
     found = call(store(originals[kind], tmp_path / "stored").open())
-    assert wanted.keys() == found.keys()
-    for name, values in wanted.items():
+    assert expected.keys() == found.keys()
+    for name, values in expected.items():
         assert np.array_equal(values, found[name])
 
 
@@ -108,8 +108,8 @@ def test_layers_compute_in_half_of_the_bits_and_outputs_keep_their_dtype(
     stored = store(originals["layers"], tmp_path / "stored", compute)
     model = stored.open()
     assert model.compute == compute
-    wanted, found = call(originals["layers"]), call(model)
-    for name, values in wanted.items():
+    expected, found = call(originals["layers"]), call(model)
+    for name, values in expected.items():
         assert found[name].dtype == values.dtype == np.float32
         assert 0 < np.abs(found[name] - values).max() < tolerance
     policies = {

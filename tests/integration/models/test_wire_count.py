@@ -3,7 +3,7 @@
 import pytest
 from tensorflow.core.protobuf import saved_model_pb2
 
-from modelpress.models import wire_count
+from modelpress.models.safety import wire_count
 
 
 def message() -> bytes:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from modelpress.serving.executors.litert import LiteRTExecutor
-from tests.support import needs
-from tests.support.binaries import binary
+from tests.support.servers import needs
+from tests.support.servers.binaries import binary
 from tests.support.serving.artifacts import Worker
 from tests.support.serving.grpc_client import images
 

@@ -8,12 +8,12 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
+from modelpress.api.spec import Parallelism, Serving
 from modelpress.artifacts import manifest
 from modelpress.artifacts.manifest import Form
 from modelpress.serving.executors.base import Array, Arrays
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.loading import load
-from modelpress.serving.placement.parallelism import Layout
 from tests.support.serving.artifacts import equal, examples, failure, start
 
 
@@ -31,7 +31,7 @@ def test_a_cpu_worker_refuses_the_form_for_gpus(artifacts: Path, tmp_path: Path)
 
 def test_the_form_for_cpus_is_not_split_over_devices(artifacts: Path) -> None:
     with pytest.raises(DataError, match="tensor needs GPU devices") as caught:
-        load(artifacts / "seed-int8", Layout(tensor=2), 32)
+        load(artifacts / "seed-int8", Parallelism(tensor=2))
     assert caught.value.reason is Reason.UNSUPPORTED_MODEL
 
 
@@ -40,9 +40,9 @@ def test_a_pipeline_of_stages_that_fit_real_shapes_only_computes_like_the_whole(
     artifacts: Path, name: str
 ) -> None:
     inputs = examples(artifacts / name / "model.tflite", 5)
-    whole = load(artifacts / name, Layout(), 32).copies[0][0].run(inputs)
+    whole = load(artifacts / name).copies[0][0].run(inputs)
     values = inputs
-    for stage in load(artifacts / name, Layout(pipeline=3), 32).copies[0]:
+    for stage in load(artifacts / name, Parallelism(pipeline=3)).copies[0]:
         values = stage.run(values)
     assert equal(values, whole)
 
@@ -53,11 +53,11 @@ def test_a_pipeline_of_a_model_that_cannot_be_cut_ends_with_one_line(artifacts: 
     assert told.reason is Reason.UNSUPPORTED_MODEL
     assert "(RANGE) cannot be computed apart from the others on rows of zeros" in told.message
     assert "Traceback" not in log.read_text()
-    load(artifacts / "mask-float32", Layout(), 32)
+    load(artifacts / "mask-float32")
 
 
 @pytest.mark.parametrize("copy_count", [1, 2])
-def test_every_copy_computes_the_largest_batch_before_it_is_ready(
+def test_every_copy_computes_its_share_of_the_largest_batch_before_it_is_ready(
     artifacts: Path, copy_count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows: dict[object, list[int]] = {}
@@ -68,5 +68,5 @@ def test_every_copy_computes_the_largest_batch_before_it_is_ready(
 
     really = LiteRTExecutor.run
     monkeypatch.setattr(LiteRTExecutor, "run", run)
-    copies = load(artifacts / "dilated-int8", Layout(data=copy_count), 48).copies
-    assert [rows[executor] for copy in copies for executor in copy] == [[1, 2, 48]] * copy_count
+    copies = load(artifacts / "dilated-int8", Parallelism(data=copy_count), Serving(max_batch_size=48)).copies
+    assert [rows[executor] for copy in copies for executor in copy] == [[1, 2, 48 // copy_count]] * copy_count

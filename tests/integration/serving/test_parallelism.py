@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from modelpress.api.spec import Parallelism
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.loading import load
-from modelpress.serving.placement.parallelism import DataParallel, Layout, Pipeline, Stage
+from modelpress.serving.placement.parallelism import DataParallel, Pipeline, Stage
 from tests.support.serving.artifacts import equal, examples
 
 
 def parallel(artifact: Path, data: int, pipeline: int) -> DataParallel:
-    copies = load(artifact, Layout(data, pipeline), 32).copies
+    copies = load(artifact, Parallelism(data=data, pipeline=pipeline)).copies
     return DataParallel([Pipeline([Stage(executor, "stage") for executor in copy]) for copy in copies])
 
 

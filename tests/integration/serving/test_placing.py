@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from modelpress.api.spec import Parallelism, Serving
 from modelpress.serving.executors import stages
 from modelpress.serving.executors.base import Arrays
 from modelpress.serving.executors.partition import Costs
 from modelpress.serving.loading import Loaded, load, place
 from modelpress.serving.placement.devices import Device, InLoopUpTo, OnThreads
-from modelpress.serving.placement.parallelism import Layout
 from modelpress.serving.signature import Signature, Tensor
 
 
@@ -36,11 +36,11 @@ class Takes:
 def placed(artifacts: Path, seconds: Callable[[int], float], size: int = 1, copies: int = 1) -> Device:
     """Return where a model of such calls is put."""
     tensors = (Tensor("x", (-1, size), np.dtype("float32")),)
-    manifest = load(artifacts / "seed-int8", Layout(), 32).manifest
+    manifest = load(artifacts / "seed-int8").manifest
     loaded = Loaded(manifest, Signature(tensors, tensors), [[Takes(seconds)] for _ in range(copies)])
 
     async def run() -> Device:
-        device = await place(loaded, 32)
+        device = await place(loaded, Serving())
         device.close()
         return device
 
@@ -87,5 +87,5 @@ def test_stages_are_cut_where_the_measured_costs_say(
 
     monkeypatch.setattr(stages, "measure", slow_last)
     with caplog.at_level(logging.INFO):
-        load(artifacts / "seed-float32", Layout(pipeline=2), 32)
+        load(artifacts / "seed-float32", Parallelism(pipeline=2))
     assert f"Cut the model before operators {len(seen[0].microseconds) - 1}." in caplog.text

@@ -11,21 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from modelpress.api import manifest
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import ModelPressError
-from modelpress.api.spec import Scheme, Spec
-from modelpress.api.support import unsupported
+from modelpress.api.schemes import Scheme
+from modelpress.api.spec import Spec
+from modelpress.api.validation import manifest
+from modelpress.api.validation.support import unsupported
 from modelpress.compression import recipe
 from modelpress.models.load import load
 from modelpress.models.types import Kind, LoadedModel
-from tests.support.combination_runs import (
+from tests.support.models.combination_runs import (
     Files,
     files,
     is_refused_before_anything_is_measured,
     makes_an_artifact,
 )
-from tests.support.combinations import CHANNELS, Combination, Refusal, every, expected, field_of
+from tests.support.models.combinations import CHANNELS, Combination, Refusal, every, expected, field_of
 
 __all__ = ["files"]  # a fixture
 

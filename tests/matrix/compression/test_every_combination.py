@@ -6,13 +6,13 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.models.types import Kind
-from tests.support.combination_runs import (
+from tests.support.models.combination_runs import (
     Files,
     files,
     is_refused_before_anything_is_measured,
     makes_an_artifact,
 )
-from tests.support.combinations import CHANNELS, Combination, Refusal, every, expected
+from tests.support.models.combinations import CHANNELS, Combination, Refusal, every, expected
 
 __all__ = ["files"]  # a fixture
 REFUSED = Refusal(Reason.UNSUPPORTED_MODEL, CHANNELS)

@@ -1,6 +1,6 @@
 """Every format and layer kind that is promised, with every step: what works, and what is refused and why.
 
-The expectations are those of `tests.support.formats`, from which the table in docs/compression.md comes.
+The expectations are `tests.support.models.formats`, from which the table in docs/compression.md comes too.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,20 +11,25 @@ import numpy as np
 import pytest
 
 from modelpress.api.errors import DataError
-from modelpress.api.spec import FineTuning, Scheme
-from modelpress.compression import calibration, dataset, tflite_file, training_data
-from modelpress.compression.channels.pruning import ChannelPruning
-from modelpress.compression.converter import Converter
-from modelpress.compression.forms.base import Form, Quantization
-from modelpress.compression.forms.litert import LiteRTForms
-from modelpress.compression.passes.clip import WeightClipping
+from modelpress.api.schemes import Scheme
+from modelpress.api.spec import FineTuning
+from modelpress.compression.evaluation import dataset
+from modelpress.compression.formats import calibration
+from modelpress.compression.formats.base import Format, QuantizationTask
+from modelpress.compression.formats.litert import tflite_file
+from modelpress.compression.formats.litert.backend import LiteRTFormats
+from modelpress.compression.formats.litert.converter import Converter
+from modelpress.compression.passes.base import PassContext
+from modelpress.compression.passes.channels.pruning import ChannelPruning
+from modelpress.compression.passes.clip import ValueClipping
 from modelpress.compression.passes.finetune import MaskedFineTuning
 from modelpress.compression.passes.prune import ElementPruning
+from modelpress.compression.passes.training import training_data
 from modelpress.compression.passes.weights import EDITABLE
 from modelpress.models.load import load
 from modelpress.models.types import Array, Arrays, LoadedModel
-from tests.support import format_models
-from tests.support.formats import CASES, Case, Step
+from tests.support.models import of_formats as format_models
+from tests.support.models.formats import CASES, Case, Step
 
 ROWS = 64
 EQUAL = 1e-4  # of the largest output, at least of 1: float32 sums in another order
@@ -53,10 +58,10 @@ class Opened:
         self.model: LoadedModel = load(case.make(folder / "file"), folder / "model")
         self.rows = [inputs(self.model, length) for length in case.lengths]
         self.outputs = [self.model.call(rows) for rows in self.rows]
-        self.forms = self.convert("float32")
+        self.formats = self.convert("float32")
 
-    def convert(self, name: str, model: LoadedModel | None = None) -> LiteRTForms:
-        return LiteRTForms(model or self.model, self.converter, self.rows[0], self.folder / name)
+    def convert(self, name: str, model: LoadedModel | None = None) -> LiteRTFormats:
+        return LiteRTFormats(model or self.model, self.converter, self.rows[0], self.folder / name)
 
     @contextmanager
     def borrowed(self) -> Iterator[LoadedModel]:
@@ -130,7 +135,7 @@ def test_what_the_table_says_is_so(opener: Callable[[Case], Opened], case: Case,
 
 
 def converts(opened: Opened, step: Step) -> None:
-    computes_the_same(opened, opened.forms.float32)
+    computes_the_same(opened, opened.formats.float32)
 
 
 def quantizes(opened: Opened, step: Step) -> None:
@@ -140,13 +145,13 @@ def quantizes(opened: Opened, step: Step) -> None:
         specs = model.inputs, model.outputs
         data = dataset.load(opened.data(), opened.folder / "calibration", *specs, labels=False)
         ranges = calibration.prepare(data, opened.folder / "calibration.npz")
-    form, report = opened.forms.quantized(Quantization(scheme, ranges), opened.folder / step)
-    stored = tflite_file.read(form.path).constants
+    format, report = opened.formats.quantized(QuantizationTask(scheme, ranges), opened.folder / step)
+    stored = tflite_file.read(format.path).constants
     assert [item for item in stored if item.scale.size or item.dtype == "float16"]
     assert [tensor for tensor in report.tensors if tensor.bytes_after and tensor.changed]
-    for rows, wanted in zip(opened.rows, opened.outputs, strict=True):
-        found = form.model.call(rows)
-        for name, values in wanted.items():
+    for rows, expected in zip(opened.rows, opened.outputs, strict=True):
+        found = format.model.call(rows)
+        for name, values in expected.items():
             assert found[name].shape == values.shape
             assert found[name].dtype == values.dtype
             assert cosine(values, found[name]) >= COSINES[step]
@@ -154,7 +159,7 @@ def quantizes(opened: Opened, step: Step) -> None:
 
 def prunes_elements(opened: Opened, step: Step) -> None:
     with opened.borrowed() as model:
-        ElementPruning(SPARSITY).apply(model)
+        ElementPruning(SPARSITY).apply(model, PassContext())
         assert np.mean([zeros(values) for values in editable(model)]) >= 0.79
         computes_the_same(opened, opened.convert(step).float32)
 
@@ -162,7 +167,7 @@ def prunes_elements(opened: Opened, step: Step) -> None:
 def clips(opened: Opened, step: Step) -> None:
     with opened.borrowed() as model:
         assert max(np.abs(values).max() for values in editable(model)) > BOUND
-        WeightClipping(str(-BOUND), str(BOUND)).apply(model)
+        ValueClipping(str(-BOUND), str(BOUND)).apply(model, PassContext())
         assert max(np.abs(values).max() for values in editable(model)) <= np.float32(BOUND)
         computes_the_same(opened, opened.convert(step).float32)
 
@@ -170,10 +175,10 @@ def clips(opened: Opened, step: Step) -> None:
 def trains(opened: Opened, step: Step) -> None:
     with opened.borrowed() as model:
         data = training_data.load(opened.data(), opened.folder / "training", model)
-        ElementPruning(SPARSITY).apply(model)
+        ElementPruning(SPARSITY).apply(model, PassContext())
         before = [values == 0 for values in editable(model)]
         settings = FineTuning(epochs=4, batch_size=16, learning_rate="0.001")
-        report = MaskedFineTuning(settings, keep_zeros=True).train(model, data)
+        _, report = MaskedFineTuning(settings, keep_zeros=True).apply(model, PassContext(data))
         assert report.training is not None
         losses = [epoch.loss for epoch in report.training.epochs]
         assert losses[-1] < losses[0]
@@ -185,14 +190,14 @@ def trains(opened: Opened, step: Step) -> None:
 def removes_channels(opened: Opened, step: Step) -> None:
     pruning = ChannelPruning("50%")
     pruning.check(opened.model)
-    smaller, _ = pruning.rebuild(opened.model)
+    smaller, _ = pruning.apply(opened.model, PassContext())
     sizes = [sum(weight.read().size for weight in model.weights) for model in (opened.model, smaller)]
     assert sizes[1] < 0.9 * sizes[0]
-    form = opened.convert(step, smaller).float32
-    for rows, wanted in zip(opened.rows, opened.outputs, strict=True):
-        found = form.model.call(rows)
+    format = opened.convert(step, smaller).float32
+    for rows, expected in zip(opened.rows, opened.outputs, strict=True):
+        found = format.model.call(rows)
         assert {name: values.shape for name, values in found.items()} == {
-            name: values.shape for name, values in wanted.items()
+            name: values.shape for name, values in expected.items()
         }
 
 
@@ -206,10 +211,10 @@ STEPS: dict[Step, Callable[[Opened, Step], None]] = {
 }
 
 
-def computes_the_same(opened: Opened, form: Form) -> None:
-    """Compare a form with TensorFlow for each length: the file must be good for all of them."""
+def computes_the_same(opened: Opened, format: Format) -> None:
+    """Compare a format with TensorFlow for each length: the file must be good for all of them."""
     for rows in opened.rows:
-        found = form.model.call(rows)
+        found = format.model.call(rows)
         for name, values in opened.model.call(rows).items():
             assert np.abs(values - found[name]).max() <= EQUAL * max(1.0, float(np.abs(values).max()))
 

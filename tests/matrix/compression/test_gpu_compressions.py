@@ -9,20 +9,20 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import DeviceType, Scheme
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts import weights
 from modelpress.artifacts.manifest import ArtifactManifest, ComputeDtype
-from modelpress.compression import pipeline, report
-from modelpress.compression.forms.base import Quantization
-from modelpress.compression.forms.tensorflow import TensorFlowMaker
-from modelpress.compression.passes.stored_weights import SCHEMES
-from modelpress.compression.report import Report
+from modelpress.compression import pipeline, schemes
+from modelpress.compression.formats.base import QuantizationTask
+from modelpress.compression.formats.tensorflow.backend import TensorFlowBackend
+from modelpress.compression.report import document as report
+from modelpress.compression.report.document import Report
 from modelpress.models.load import load
-from tests.support import small_models
-from tests.support.compressed import job_request
-from tests.support.models import DigitsModels
-from tests.support.small_models import TrainedModel
+from tests.support.models import small as small_models
+from tests.support.models.compressed import job_request
+from tests.support.models.small import TrainedModel
+from tests.support.models.trained import DigitsModels
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +58,11 @@ def overflowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_integers_compute_in_float32_where_float16_is_left(overflowing: Path, tmp_path: Path) -> None:
     model = load(overflowing, tmp_path)
     inputs = {"image": np.random.default_rng(0).standard_normal((8, 64)).astype(np.float32)}
-    made = TensorFlowMaker().forms(model, inputs, tmp_path / "float32")
-    form, step = made.quantized(Quantization(Scheme.INT8_WEIGHTS), tmp_path / "int8")
-    assert form.compute_dtype is ComputeDtype.FLOAT32
+    made = TensorFlowBackend().formats(model, inputs, tmp_path / "float32")
+    format, step = made.quantized(QuantizationTask(Scheme.INT8_WEIGHTS), tmp_path / "int8")
+    assert format.compute_dtype is ComputeDtype.FLOAT32
     assert step.note == "Layers compute in float32: outputs left the range of float16."
-    assert np.allclose(form.model.call(inputs)["score"], model.call(inputs)["score"], rtol=0.1, atol=0.1)
+    assert np.allclose(format.model.call(inputs)["score"], model.call(inputs)["score"], rtol=0.1, atol=0.1)
     assert len(step.tensors) == len(model.weights)
 
 
@@ -91,7 +91,7 @@ def test_a_whole_compression(models: dict[str, TrainedModel], tmp_path: Path) ->
     cnn = models["cnn"]
     made = compress(cnn.path, cnn.evaluation, tmp_path, compression=quantization("Int8Weights"))
     assert manifests.load_verified(made.folder) == made.manifest
-    assert made.manifest.form is manifests.Form.TENSORFLOW
+    assert made.manifest.form == manifests.Form.TENSORFLOW
     assert made.manifest.model_file == "structure.json"
     assert made.manifest.compute_dtype is ComputeDtype.FLOAT16
     names = ["manifest.json", "report.json", "structure.json", "weights.safetensors"]
@@ -142,7 +142,7 @@ def test_auto_takes_the_smallest_that_passes_where_times_here_say_nothing(
     made = compress(wide.path, wide.evaluation, tmp_path, compression=quantization("Auto"), **limits)
     search = made.report.search
     assert search
-    assert [item.name for item in search.candidates] == [scheme.value for scheme in SCHEMES]
+    assert [item.name for item in search.candidates] == [*schemes.of_device(DeviceType.GPU)]
     assert [item.name for item in search.candidates if item.chosen] == ["Int4Weights"]
     assert not any(item.latency for item in search.candidates)
     assert "times here do not tell those of workers" in search.note

@@ -1,4 +1,4 @@
-"""The form for GPUs: each scheme on models of several kinds, on the CPU of TensorFlow."""
+"""The format for GPUs: each scheme on models of several kinds, on the CPU of TensorFlow."""
 
 import subprocess
 import sys
@@ -9,24 +9,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelpress.api.spec import Metric, Scheme
+from modelpress.api.schemes import DeviceType, Scheme
+from modelpress.api.spec import Metric
 from modelpress.artifacts import weights
 from modelpress.artifacts.manifest import ComputeDtype
-from modelpress.compression import dataset, evaluation
-from modelpress.compression.forms.base import Form, Quantization
-from modelpress.compression.forms.tensorflow import TensorFlowForms
-from modelpress.compression.formula import TOLERANCE
-from modelpress.compression.passes import stored_weights
-from modelpress.compression.report import EvaluationReport, PassReport
+from modelpress.compression import schemes
+from modelpress.compression.evaluation import dataset, evaluation
+from modelpress.compression.formats.base import Format, QuantizationTask
+from modelpress.compression.formats.formula import TOLERANCE
+from modelpress.compression.formats.tensorflow import stored_weights
+from modelpress.compression.formats.tensorflow.backend import TensorFlowFormats
+from modelpress.compression.report.document import EvaluationReport, PassReport
 from modelpress.models.load import load
 from modelpress.models.types import Array, Kind, Role, original_bytes
-from tests.support import small_models
-from tests.support.models import DigitsModels
-from tests.support.small_models import TrainedModel
-from tests.support.variables import Variable
+from tests.support.models import small as small_models
+from tests.support.models.small import TrainedModel
+from tests.support.models.trained import DigitsModels
+from tests.support.models.variables import Variable
 
 MODELS = ("cnn", "wide", "text", "attention", "depthwise", "seed")
-SCHEMES = stored_weights.SCHEMES
+SCHEMES = schemes.of_device(DeviceType.GPU)
 LARGEST_BFLOAT16 = 2.0**128 - 2.0**120
 INTEGERS = (Scheme.INT8_WEIGHTS, Scheme.INT4_WEIGHTS)
 COMPUTE = {Scheme.BFLOAT16: ComputeDtype.BFLOAT16}  # float16 with the others
@@ -57,7 +59,7 @@ def models(digits_models: DigitsModels, tmp_path_factory: pytest.TempPathFactory
 
 @dataclass(frozen=True)
 class Quantized:
-    form: Form
+    format: Format
     step: PassReport
     scores: EvaluationReport
     ratio: float  # bytes of the weights in float32 / bytes of the files
@@ -68,12 +70,12 @@ class _Original:
         self.model = load(trained.path, folder / "model")
         specs = self.model.inputs, self.model.outputs
         self.data = dataset.load(trained.evaluation, folder / "evaluation", *specs, labels=True)
-        self.forms = TensorFlowForms(self.model, self.data.batch(0, 8), folder / "float32")
+        self.formats = TensorFlowFormats(self.model, self.data.batch(0, 8), folder / "float32")
         self.outputs = evaluation.predict(self.model, self.data, folder / "original", batch=64, step="test")
 
 
-class Forms:
-    """The form of each model and scheme, made when it is first asked for."""
+class Formats:
+    """The format of each model and scheme, made when it is first asked for."""
 
     def __init__(self, models: dict[str, TrainedModel], folder: Path) -> None:
         self._models = models
@@ -93,56 +95,56 @@ class Forms:
 
     def _make(self, name: str, scheme: Scheme) -> Quantized:
         original, folder = self.original(name), self._folder / name / scheme.value
-        form, step = original.forms.quantized(Quantization(scheme), folder)
-        found = evaluation.predict(form.model, original.data, folder / "predictions", batch=64, step="test")
+        format, step = original.formats.quantized(QuantizationTask(scheme), folder)
+        found = evaluation.predict(format.model, original.data, folder / "predictions", batch=64, step="test")
         scores = evaluation.score(Metric.ACCURACY, original.data.labels, original.outputs, found)
-        return Quantized(form, step, scores, original_bytes(original.model) / form.bytes)
+        return Quantized(format, step, scores, original_bytes(original.model) / format.bytes)
 
 
 @pytest.fixture(scope="module")
-def forms(models: dict[str, TrainedModel], tmp_path_factory: pytest.TempPathFactory) -> Forms:
-    return Forms(models, tmp_path_factory.mktemp("forms"))
+def formats(models: dict[str, TrainedModel], tmp_path_factory: pytest.TempPathFactory) -> Formats:
+    return Formats(models, tmp_path_factory.mktemp("formats"))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("name", MODELS)
-def test_each_scheme_keeps_the_score_of_each_model(forms: Forms, name: str, scheme: Scheme) -> None:
-    made = forms[name, scheme]
+def test_each_scheme_keeps_the_score_of_each_model(formats: Formats, name: str, scheme: Scheme) -> None:
+    made = formats[name, scheme]
     assert made.scores.original > 85
     assert made.scores.drop <= DROPS.get(scheme, 1.5)
-    fixed = forms.original(name).model.kind is Kind.SAVED_MODEL
-    assert made.form.compute_dtype is (
+    fixed = formats.original(name).model.kind is Kind.SAVED_MODEL
+    assert made.format.compute_dtype is (
         ComputeDtype.FLOAT32 if fixed else COMPUTE.get(scheme, ComputeDtype.FLOAT16)
     )
     assert made.step.note
-    assert ("SavedModel" if fixed else f"Layers compute in {made.form.compute_dtype}") in made.step.note
+    assert ("SavedModel" if fixed else f"Layers compute in {made.format.compute_dtype}") in made.step.note
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_files_are_as_small_as_the_scheme_says(forms: Forms, scheme: Scheme) -> None:
+def test_files_are_as_small_as_the_scheme_says(formats: Formats, scheme: Scheme) -> None:
     low, high = RATIOS[scheme]
-    assert low <= forms["wide", scheme].ratio <= high
+    assert low <= formats["wide", scheme].ratio <= high
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_float32_form_is_the_model(forms: Forms, name: str) -> None:
-    original = forms.original(name)
+def test_the_float32_form_is_the_model(formats: Formats, name: str) -> None:
+    original = formats.original(name)
     inputs = original.data.batch(0, 64)
-    wanted, found = original.model.call(inputs), original.forms.float32.model.call(inputs)
-    for key, values in wanted.items():
+    expected, found = original.model.call(inputs), original.formats.float32.model.call(inputs)
+    for key, values in expected.items():
         assert np.allclose(values, found[key], atol=1e-6)
-    assert original.forms.float32.compute_dtype is ComputeDtype.FLOAT32
+    assert original.formats.float32.compute_dtype is ComputeDtype.FLOAT32
 
 
 @pytest.mark.parametrize("scheme", INTEGERS)
 @pytest.mark.parametrize("name", MODELS)
-def test_the_formula_holds_for_every_stored_integer(forms: Forms, name: str, scheme: Scheme) -> None:
-    made, model = forms[name, scheme], forms.original(name).model
+def test_the_formula_holds_for_every_stored_integer(formats: Formats, name: str, scheme: Scheme) -> None:
+    made, model = formats[name, scheme], formats.original(name).model
     values = {weight.name: weight.read() for weight in model.weights}
     reports = {tensor.name: tensor for tensor in made.step.tensors}
     assert reports.keys() == values.keys()
     count = 0
-    for item in weights.read(made.form.folder / weights.WEIGHTS_FILE):
+    for item in weights.read(made.format.folder / weights.WEIGHTS_FILE):
         told = reports[item.name]
         assert told.bytes_after == item.nbytes
         assert told.bytes_before == values[item.name].nbytes
@@ -167,16 +169,16 @@ def test_the_formula_holds_for_every_stored_integer(forms: Forms, name: str, sch
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "seed"])
-def test_memory_holds_what_is_stored(forms: Forms, name: str, scheme: Scheme) -> None:
-    made: Any = forms[name, scheme]
-    held = {variable.name.partition(":")[0]: variable for variable in made.form.model.variables}
-    for item in weights.read(made.form.folder / weights.WEIGHTS_FILE):
+def test_memory_holds_what_is_stored(formats: Formats, name: str, scheme: Scheme) -> None:
+    made: Any = formats[name, scheme]
+    held = {variable.name.partition(":")[0]: variable for variable in made.format.model.variables}
+    for item in weights.read(made.format.folder / weights.WEIGHTS_FILE):
         dtype = "uint8" if item.storage == "int4" else item.storage
         assert held[item.name].dtype.name == dtype
         assert held[item.name].shape.num_elements() == item.data.size
-    captured = made.form.model.function.get_concrete_function().captured_inputs
+    captured = made.format.model.function.get_concrete_function().captured_inputs
     assert {tensor.dtype.name for tensor in captured} == {"resource"}  # no values beside the variables
-    total = sum(v.dtype.size * v.shape.num_elements() for v in made.form.model.variables)
+    total = sum(v.dtype.size * v.shape.num_elements() for v in made.format.model.variables)
     assert total <= sum(tensor.bytes_after or 0 for tensor in made.step.tensors)
 
 
@@ -190,10 +192,10 @@ def test_memory_holds_what_is_stored(forms: Forms, name: str, scheme: Scheme) ->
     ],
 )
 def test_a_worker_computes_what_the_job_measured(
-    forms: Forms, tmp_path: Path, name: str, scheme: Scheme
+    formats: Formats, tmp_path: Path, name: str, scheme: Scheme
 ) -> None:
-    made, data = forms[name, scheme], forms.original(name).data
-    model: Any = made.form.model
+    made, data = formats[name, scheme], formats.original(name).data
+    model: Any = made.format.model
     inputs = data.batch(0, 64)
     named: dict[str, Any] = dict(inputs)
     np.savez(tmp_path / "inputs.npz", **named)
@@ -204,9 +206,9 @@ from modelpress.artifacts import weights
 from modelpress.models import stored_model
 from modelpress.models.graph_model import Signature
 from modelpress.models.types import TensorSpec
-tensors = weights.read(Path({str(made.form.folder)!r}, weights.WEIGHTS_FILE))
+tensors = weights.read(Path({str(made.format.folder)!r}, weights.WEIGHTS_FILE))
 signature = Signature({model.inputs!r}, {model.outputs!r})
-model = stored_model.load(Path({str(made.form.path)!r}), tensors, signature)
+model = stored_model.load(Path({str(made.format.path)!r}), tensors, signature)
 assert not [name for name in sys.modules if name.startswith("modelpress.compression")]
 np.savez({str(tmp_path / "outputs.npz")!r}, **model.call(np.load({str(tmp_path / "inputs.npz")!r})))
 """
@@ -231,8 +233,8 @@ def test_float16_cuts_what_it_cannot_hold_and_says_how_many() -> None:
 def test_bfloat16_rounds_to_nearest_ties_to_even() -> None:
     value = np.array([[1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, -1 - 2**-9, 3.4e38]], np.float32)
     stored, _ = stored_weights.store(Scheme.BFLOAT16, weight(value))
-    wanted = [1, 1 + 2**-6, 1 + 2**-7, -1, LARGEST_BFLOAT16]
-    assert stored.values().astype(np.float64).tolist() == [wanted]
+    expected = [1, 1 + 2**-6, 1 + 2**-7, -1, LARGEST_BFLOAT16]
+    assert stored.values().astype(np.float64).tolist() == [expected]
 
 
 @pytest.mark.parametrize(

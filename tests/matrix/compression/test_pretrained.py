@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.models.load import load
 from tests.benchmarks import pretrained_models
 from tests.benchmarks.pretrained import in_batches, served
 from tests.benchmarks.pretrained_models import Pretrained
-from tests.support.compressed import compress
+from tests.support.models.compressed import compress
 
 # Bytes of the weights in float32 / bytes of the file, and the score in percent, both at least; measured, with
 # a margin. The file of the first two is mostly structure.

@@ -7,22 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelpress.api.spec import Metric, Scheme
-from modelpress.compression import calibration, dataset, evaluation, tflite_file
-from modelpress.compression.converter import Converter
-from modelpress.compression.forms.base import Form, Quantization
-from modelpress.compression.forms.litert import LiteRTForms
-from modelpress.compression.formula import TOLERANCE
-from modelpress.compression.passes import quantize
-from modelpress.compression.report import EvaluationReport, PassReport
+from modelpress.api.schemes import DeviceType, Scheme
+from modelpress.api.spec import Metric
+from modelpress.compression import schemes
+from modelpress.compression.evaluation import dataset, evaluation
+from modelpress.compression.formats import calibration
+from modelpress.compression.formats.base import Format, QuantizationTask
+from modelpress.compression.formats.formula import TOLERANCE
+from modelpress.compression.formats.litert import quantize, tflite_file
+from modelpress.compression.formats.litert.backend import LiteRTFormats
+from modelpress.compression.formats.litert.converter import Converter
+from modelpress.compression.report.document import EvaluationReport, PassReport
 from modelpress.models.load import load
 from modelpress.models.types import Array, original_bytes
-from tests.support import small_models
-from tests.support.models import DigitsModels
-from tests.support.small_models import TrainedModel
+from tests.support.models import small as small_models
+from tests.support.models.small import TrainedModel
+from tests.support.models.trained import DigitsModels
 
 MODELS = ("mlp", "cnn", "depthwise", "text")
-SCHEMES = quantize.SCHEMES
+SCHEMES = schemes.of_device(DeviceType.CPU)
 INTEGERS = [scheme for scheme in SCHEMES if scheme is not Scheme.FLOAT16]
 # bytes of the weights in float32 / bytes of the file, at least; files have some KB besides the weights
 RATIOS = {
@@ -56,32 +59,32 @@ def models(digits_models: DigitsModels, tmp_path_factory: pytest.TempPathFactory
 
 @dataclass(frozen=True)
 class Quantized:
-    """A serving form, the report of its pass, and its scores."""
+    """A serving format, the report of its pass, and its scores."""
 
-    form: Form
+    format: Format
     step: PassReport
     scores: EvaluationReport
     ratio: float  # bytes of the weights in float32 / bytes of the file
 
 
 class _Original:
-    """A loaded model, its float32 form, data, and outputs."""
+    """A loaded model, its float32 format, data, and outputs."""
 
     def __init__(self, trained: TrainedModel, converter: Converter, folder: Path) -> None:
         self.model = load(trained.path, folder / "model")
         specs = self.model.inputs, self.model.outputs
         self.data = dataset.load(trained.evaluation, folder / "evaluation", *specs, labels=True)
-        self.forms = LiteRTForms(self.model, converter, self.data.batch(0, 8), folder / "float32")
+        self.formats = LiteRTFormats(self.model, converter, self.data.batch(0, 8), folder / "float32")
         rows = dataset.load(trained.calibration, folder / "calibration", *specs, labels=False)
         self.calibration = calibration.prepare(rows, folder / "calibration.npz")
-        self.outputs = self.predict(self.forms.float32, folder / "original")
+        self.outputs = self.predict(self.formats.float32, folder / "original")
 
-    def predict(self, form: Form, folder: Path) -> dict[str, Array]:
-        return evaluation.predict(form.model, self.data, folder, batch=64, step="test")
+    def predict(self, format: Format, folder: Path) -> dict[str, Array]:
+        return evaluation.predict(format.model, self.data, folder, batch=64, step="test")
 
 
-class Forms:
-    """The form of each model and scheme, made when it is first asked for."""
+class Formats:
+    """The format of each model and scheme, made when it is first asked for."""
 
     def __init__(self, models: dict[str, TrainedModel], converter: Converter, folder: Path) -> None:
         self._models = models
@@ -99,26 +102,26 @@ class Forms:
         if name not in self._originals:
             self._originals[name] = _Original(self._models[name], self._converter, self._folder / name)
         original = self._originals[name]
-        wanted = Quantization(scheme, original.calibration if scheme is Scheme.INT8_STATIC else None)
-        form, step = original.forms.quantized(wanted, self._folder / name / f"{scheme.value} form")
-        found = original.predict(form, self._folder / name / scheme.value)
+        desired = QuantizationTask(scheme, original.calibration if scheme is Scheme.INT8_STATIC else None)
+        format, step = original.formats.quantized(desired, self._folder / name / f"{scheme.value} format")
+        found = original.predict(format, self._folder / name / scheme.value)
         scores = evaluation.score(Metric.ACCURACY, original.data.labels, original.outputs, found)
-        return Quantized(form, step, scores, original_bytes(original.model) / form.bytes)
+        return Quantized(format, step, scores, original_bytes(original.model) / format.bytes)
 
 
 @pytest.fixture(scope="module")
-def forms(models: dict[str, TrainedModel], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forms]:
-    folder = tmp_path_factory.mktemp("forms")
+def formats(models: dict[str, TrainedModel], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Formats]:
+    folder = tmp_path_factory.mktemp("formats")
     with Converter(folder) as converter:
-        yield Forms(models, converter, folder)
+        yield Formats(models, converter, folder)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("name", MODELS)
 def test_each_scheme_makes_each_model_smaller_and_keeps_its_score(
-    forms: Forms, name: str, scheme: Scheme
+    formats: Formats, name: str, scheme: Scheme
 ) -> None:
-    made = forms[name, scheme]
+    made = formats[name, scheme]
     assert made.scores.original > 85
     assert made.scores.drop <= DROPS.get(scheme.value, 2.0)
     assert made.ratio >= RATIOS[name][scheme.value]
@@ -126,9 +129,9 @@ def test_each_scheme_makes_each_model_smaller_and_keeps_its_score(
 
 @pytest.mark.parametrize("scheme", INTEGERS)
 @pytest.mark.parametrize("name", MODELS)
-def test_the_formula_holds_for_every_stored_integer(forms: Forms, name: str, scheme: Scheme) -> None:
-    made = forms[name, scheme]
-    stored = [constant for constant in tflite_file.read(made.form.path).constants if constant.scale.size]
+def test_the_formula_holds_for_every_stored_integer(formats: Formats, name: str, scheme: Scheme) -> None:
+    made = formats[name, scheme]
+    stored = [constant for constant in tflite_file.read(made.format.path).constants if constant.scale.size]
     formulas = [tensor.formula for tensor in made.step.tensors if tensor.formula]
     assert stored
     assert len(formulas) >= len(stored)
@@ -144,8 +147,8 @@ def test_the_formula_holds_for_every_stored_integer(forms: Forms, name: str, sch
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_int4_is_for_fully_connected_layers_only(forms: Forms, name: str) -> None:
-    stored = tflite_file.read(forms[name, Scheme.INT4_DYNAMIC].form.path).constants
+def test_int4_is_for_fully_connected_layers_only(formats: Formats, name: str) -> None:
+    stored = tflite_file.read(formats[name, Scheme.INT4_DYNAMIC].format.path).constants
     kernels = [constant for constant in stored if constant.scale.size]
     assert {constant.values.ndim for constant in kernels if constant.dtype == "int4"} == {2}
     for constant in kernels:
@@ -154,24 +157,24 @@ def test_int4_is_for_fully_connected_layers_only(forms: Forms, name: str) -> Non
 
 
 @pytest.mark.parametrize("scheme", INTEGERS)
-def test_embeddings_become_int8_with_every_integer_scheme(forms: Forms, scheme: Scheme) -> None:
-    tensors = forms["text", scheme].step.tensors
+def test_embeddings_become_int8_with_every_integer_scheme(formats: Formats, scheme: Scheme) -> None:
+    tensors = formats["text", scheme].step.tensors
     table = next(tensor for tensor in tensors if tensor.role == "embedding")
     assert (table.bytes_before, table.bytes_after) == (512 * 32 * 4, 512 * 32)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_int8_weights_compute_in_float(forms: Forms, name: str) -> None:
-    file = tflite_file.read(forms[name, Scheme.INT8_WEIGHTS].form.path)
+def test_int8_weights_compute_in_float(formats: Formats, name: str) -> None:
+    file = tflite_file.read(formats[name, Scheme.INT8_WEIGHTS].format.path)
     assert file.operators.count("DEQUANTIZE") == sum(constant.scale.size > 0 for constant in file.constants)
     assert "QUANTIZE" not in file.operators
 
 
 def test_static_activations_have_scale_and_bias_in_the_report(
-    forms: Forms,
+    formats: Formats,
 ) -> None:
-    step = forms["cnn", Scheme.INT8_STATIC].step
+    step = formats["cnn", Scheme.INT8_STATIC].step
     assert step.note == "activations calibrated on 512 of the 1,257 rows of data.calibration"
     assert len(step.activations) > 5
     assert all(item.scale > 0 and -128 <= item.bias <= 127 for item in step.activations)
-    assert forms["cnn", Scheme.INT8_DYNAMIC].step.activations == ()
+    assert formats["cnn", Scheme.INT8_DYNAMIC].step.activations == ()

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from modelpress.artifacts.manifest import load_verified
-from modelpress.compression.candidates import BUDGET
-from tests.support import auto_acceptance, twelve_models
+from modelpress.compression.auto.candidates import BUDGET
+from tests.support.models import auto_acceptance
+from tests.support.models import twelve as twelve_models
 
 
 @pytest.mark.parametrize("kind", twelve_models.KINDS)

@@ -9,15 +9,16 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.compression import tflite_file
-from modelpress.compression.calibration import Calibration
-from modelpress.compression.converter import FLOAT32, Converter, Material
-from modelpress.compression.forms.base import example
-from modelpress.compression.forms.litert_model import LiteRTModel
+from modelpress.api.schemes import Scheme
+from modelpress.compression.formats.base import example
+from modelpress.compression.formats.calibration import Calibration
+from modelpress.compression.formats.litert import tflite_file
+from modelpress.compression.formats.litert.converter import Converter, Material
+from modelpress.compression.formats.litert.model import LiteRTModel
 from modelpress.models import graph_model
 from modelpress.models.load import load
 from modelpress.models.types import Arrays, LoadedModel
-from tests.support import format_models as made
+from tests.support.models import of_formats as made
 
 KINDS = (
     made.functional,
@@ -60,9 +61,9 @@ def changed(path: Path, work_dir: Path) -> LoadedModel:
 
 
 def check(model: LoadedModel, path: Path, inputs: Arrays, tolerance: float = 1e-4) -> None:
-    wanted = model.call(inputs)
+    expected = model.call(inputs)
     found = LiteRTModel(path, model.inputs, model.outputs).call(inputs)
-    for name, values in wanted.items():
+    for name, values in expected.items():
         assert np.allclose(found[name], values, rtol=0, atol=tolerance * max(1, np.abs(values).max())), name
 
 
@@ -74,7 +75,7 @@ def test_the_converted_export_computes_with_the_current_weights(
     before = model.call(inputs := example(model.inputs))
     exported = model.export(tmp_path / "export")
     target = tmp_path / "float32.tflite"
-    converter.convert(exported, FLOAT32, target)
+    converter.convert(exported, None, target)
     assert not set(tflite_file.read(target).operators) & {"VAR_HANDLE", "READ_VARIABLE"}
     check(model, target, inputs)
     assert target.stat().st_size > sum(4 * weight.read().size for weight in model.weights) * 0.9
@@ -85,7 +86,7 @@ def test_the_converted_export_computes_with_the_current_weights(
 def test_calibration_finds_each_of_many_inputs(converter: Converter, tmp_path: Path) -> None:
     model = changed(twelve(tmp_path), tmp_path / "work")
     exported = model.export(tmp_path / "export")
-    converter.convert(exported, FLOAT32, tmp_path / "float32.tflite")
+    converter.convert(exported, None, tmp_path / "float32.tflite")
     random = np.random.default_rng(0)
     rows = {  # each input has a range of its own
         spec.name: (random.uniform(-1, 1, (64, 4)) * 4.0**place).astype(np.float32)
@@ -95,7 +96,7 @@ def test_calibration_finds_each_of_many_inputs(converter: Converter, tmp_path: P
     np.savez(tmp_path / "calibration.npz", **arrays)
     data = Calibration(tmp_path / "calibration.npz", 64, 64, 8)
     target = tmp_path / "static.tflite"
-    converter.convert(exported, "Int8Static", target, Material(tmp_path / "float32.tflite", data))
+    converter.convert(exported, Scheme.INT8_STATIC, target, Material(tmp_path / "float32.tflite", data))
     check(model, target, rows, tolerance=0.05)
 
 

@@ -17,11 +17,11 @@ import pytest
 import yaml
 
 from modelpress.api.conditions import Reason
-from tests.support import hostile
 from tests.support.file_watch import FileWatch
-from tests.support.hostile import Bench, Row, Traps
-from tests.support.hostile_process import environment, load_all
-from tests.support.models import DigitsModels
+from tests.support.hostile import files as hostile
+from tests.support.hostile.files import Bench, Row, Traps
+from tests.support.hostile.process import environment, load_all
+from tests.support.models.trained import DigitsModels
 
 ROWS = hostile.table()
 NOISE = 32 * 2**20  # of resident memory: pages that the allocator takes at once, code that is run first

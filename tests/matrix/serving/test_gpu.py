@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from modelpress.serving.grpc import messages as pb
-from tests.support import model_cache
+from tests.support.models import cache as model_cache
 from tests.support.serving.artifacts import free_port, wait_ready
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -308,8 +308,7 @@ def test_a_worker_rehearses_on_its_cpu_with_a_warning(gpu_artifacts: Path, tmp_p
     port, grpc_port = free_port(), free_port()
     variables = {
         "MODELPRESS_LOGICAL_DEVICES": "1",
-        "MODELPRESS_DATA": "2",
-        "MODELPRESS_MAX_BATCH_SIZE": "2",
+        "MODELPRESS_WORKER_CONFIG": '{"parallelism":{"data":2},"serving":{"maxBatchSize":2}}',
         "MODELPRESS_GRPC_PORT": str(grpc_port),
     }
     process = serve(gpu_artifacts / "mlp-int8", tmp_path, port, **variables)

@@ -11,7 +11,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from modelpress.serving.executors.litert import LiteRTExecutor
-from tests.support import environments
+from tests.support.servers import environments
 from tests.support.serving.artifacts import Worker
 from tests.support.serving.grpc_client import images
 

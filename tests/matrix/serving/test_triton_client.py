@@ -10,7 +10,7 @@ import pytest
 
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.signature import SERVED_DTYPES
-from tests.support import environments
+from tests.support.servers import environments
 from tests.support.serving.artifacts import Worker, equal, examples, worker
 
 PROGRAM = Path(__file__).parents[2] / "support/serving/triton_program.py"

@@ -14,9 +14,9 @@ import httpx
 import yaml
 from kubernetes import client, config
 
-from tests.support import binaries
 from tests.support.cluster.api import Api, ApiError
 from tests.support.cluster.certificates import Authority
+from tests.support.servers import binaries
 
 T = TypeVar("T")
 KUBERNETES_SERVICE = "10.96.0.1"

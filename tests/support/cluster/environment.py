@@ -10,7 +10,7 @@ import numpy as np
 from tests.support.cluster.api import Json
 from tests.support.cluster.controlplane import ControlPlane
 from tests.support.cluster.helpers import SLOT, Deployed, Operator, merge
-from tests.support.servers import S3, Registry, Web
+from tests.support.servers.servers import S3, Registry, Web
 
 OPERATOR_ACCOUNT = ("modelpress-system", "modelpress-operator")  # of manifests/rbac
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support import models, needs
 from tests.support.cluster.controlplane import ControlPlane, wait_until
 from tests.support.cluster.environment import Cluster, Sources, new_operator
 from tests.support.cluster.helpers import SLOT, now
 from tests.support.cluster.node import Node
-from tests.support.servers import S3, Registry, registry, run_web, s3
+from tests.support.models import trained as models
+from tests.support.servers import needs
+from tests.support.servers.servers import S3, Registry, registry, run_web, s3
 
 __all__ = [
     "cluster",

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import httpx
 
-from modelpress.local.pods import PodProcess, remove_folder
+from modelpress.local.node.pods import PodProcess, remove_folder
 from tests.support.cluster.api import Api, ApiError, Json
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from typing import Any
 import httpx
 import numpy as np
 
-from modelpress.api.contract import JobFailure
+from modelpress.api.contract import JobFailure, WorkerConfig
+from modelpress.api.spec import Parallelism, Serving
 from modelpress.artifacts.digests import file_sha256
 from modelpress.artifacts.manifest import ArtifactManifest, Form, TensorSpec, save
 from modelpress.serving.executors.litert import LiteRTExecutor
-from tests.support import model_cache
+from tests.support.models import cache as model_cache
 
 SCHEMES = ("float32", "int8", "float16", "static", "int4", "weights")
 NAMES = ("seed", "skip", "two", "integers", "lengths", "slow")
@@ -130,36 +131,37 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _taken(options: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Take options out of others."""
+    return {name: options.pop(name) for name in names if name in options}
+
+
 def start(artifact: Path, folder: Path, **options: Any) -> tuple[subprocess.Popen[bytes], str, Path, Path]:
-    """Start a worker process without waiting; returns it, its URL, its termination file and its log."""
+    """Start a worker process without waiting; returns it, its URL, its termination file and its log.
+
+    `options` are fields of ProcessOptions, parallelism and serving, and stdout and program of the process.
+    """
     port = free_port()
-    stdout = options.pop("stdout", None)  # of the process; None inherits the test's
-    settings = {
-        "model_dir": str(artifact),
-        "name": "digits",
-        "revision": "digits-1",
-        "host": "127.0.0.1",
-        "port": port,
-        "grpc_port": free_port(),
-        "data": 1,
-        "pipeline": 1,
-        "max_batch_size": 32,
-        "max_batch_delay_milliseconds": 0,
-        "request_timeout_seconds": 30,
-        "max_request_bytes": 2**20,
-        "drain_seconds": 2,
-        **options,
-    }
+    stdout = options.pop("stdout", None)  # None inherits the test's
+    program = options.pop("program", Path(__file__).with_name("run_worker.py"))
+    own = {"model_dir": str(artifact), "host": "127.0.0.1", "port": port, "grpc_port": free_port()}
+    own |= _taken(options, {*own, "access_log"})
+    most = str(options.pop("max_request_bytes", 2**20))
+    config = WorkerConfig(
+        name=options.pop("name", "digits"),
+        revision="digits-1",
+        parallelism=Parallelism(**_taken(options, Parallelism.model_fields)),
+        serving=Serving(**{"drain_seconds": 2, **options}, max_request_bytes=most),
+    )
     termination, log = folder / f"termination-{port}", folder / f"log-{port}"
-    program = Path(__file__).with_name("run_worker.py")
     with log.open("wb") as stderr:
         process = subprocess.Popen(
-            [sys.executable, str(program), json.dumps(settings)],
+            [sys.executable, str(program), config.to_json(), json.dumps(own)],
             stdout=stdout,
             stderr=stderr,
             env={**os.environ, "MODELPRESS_TERMINATION_MESSAGE": str(termination)},
         )
-    return process, f"http://127.0.0.1:{settings['port']}", termination, log
+    return process, f"http://127.0.0.1:{own['port']}", termination, log
 
 
 @contextlib.contextmanager

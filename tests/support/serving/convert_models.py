@@ -18,14 +18,18 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from modelpress.compression import edge_quantizer
+from modelpress.compression.formats.litert import edge_quantizer
+from modelpress.compression.schemes import QuantizerSettings
 
 SCHEMES = ("float32", "int8", "float16", "static")
 DTYPES = (
     *("bool", "float16", "float32", "float64"),
     *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
 )
-EDGE_SCHEMES = {"weights": edge_quantizer.INT8_WEIGHTS, "int4": edge_quantizer.INT4_DYNAMIC}
+EDGE_SCHEMES = {
+    "weights": QuantizerSettings(bits=8, dense_bits=8, dynamic=False),
+    "int4": QuantizerSettings(bits=8, dense_bits=4, dynamic=True),
+}
 
 
 def main(folder: Path) -> None:
@@ -145,9 +149,9 @@ def save(folder: Path, name: str, compute: Callable[..., Any], inputs: list[Any]
         if scheme == "static":
             converter.representative_dataset = lambda: calibration(inputs)
         (folder / f"{name}-{scheme}.tflite").write_bytes(converter.convert())
-    for scheme, quantization in EDGE_SCHEMES.items():
+    for scheme, settings in EDGE_SCHEMES.items():
         edge_quantizer.quantize(
-            folder / f"{name}-float32.tflite", quantization, folder / f"{name}-{scheme}.tflite"
+            folder / f"{name}-float32.tflite", folder / f"{name}-{scheme}.tflite", settings
         )
 
 

@@ -109,12 +109,13 @@ class Traces:
 def check(folder: Path, case: dict[str, Any], lines: Lines, traces: Traces) -> dict[str, Any]:
     import numpy as np
 
+    from modelpress.api.spec import Parallelism, Serving
     from modelpress.serving.loading import load
-    from modelpress.serving.placement.parallelism import DataParallel, Layout, Pipeline, Stage
+    from modelpress.serving.placement.parallelism import DataParallel, Pipeline, Stage
 
     before = lines.settle(), traces.count
-    layout = Layout(**{name: case.get(name, 1) for name in ("data", "pipeline", "tensor")})
-    loaded = load(folder / case["artifact"], layout, MOST)
+    spread = {name: case.get(name, 1) for name in ("data", "pipeline", "tensor")}
+    loaded = load(folder / case["artifact"], Parallelism(**spread), Serving(max_batch_size=MOST))
     executors: list[Any] = [executor for copy in loaded.copies for executor in copy]
     programs = [executor.program for executor in executors]
     ready = lines.settle(), traces.count

@@ -15,12 +15,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from modelpress.api.spec import Scheme
+from modelpress.api.schemes import Scheme
 from modelpress.artifacts.digests import file_sha256
 from modelpress.artifacts.manifest import ArtifactManifest, TensorSpec, save
 from modelpress.artifacts.manifest import Form as FormKind
-from modelpress.compression.forms.base import Form, Quantization
-from modelpress.compression.forms.tensorflow import TensorFlowForms
+from modelpress.compression.formats.base import Format, QuantizationTask
+from modelpress.compression.formats.tensorflow.backend import TensorFlowFormats
 from modelpress.models.load import load
 from modelpress.models.types import Arrays, LoadedModel
 
@@ -214,10 +214,10 @@ def inputs_of(model: LoadedModel) -> Arrays:
     return found
 
 
-def write(model: LoadedModel, form: Form, inputs: Arrays, folder: Path) -> None:
+def write(model: LoadedModel, format: Format, inputs: Arrays, folder: Path) -> None:
     folder.mkdir()
-    form.copy_to(folder)
-    outputs = form.model.call(inputs)
+    format.copy_to(folder)
+    outputs = format.model.call(inputs)
     arrays = {f"input_{place}": inputs[spec.name] for place, spec in enumerate(model.inputs)}
     arrays |= {f"output_{place}": outputs[spec.name] for place, spec in enumerate(model.outputs)}
     np.savez(folder.with_suffix(".npz"), **arrays)  # type: ignore[arg-type]
@@ -227,9 +227,9 @@ def write(model: LoadedModel, form: Form, inputs: Arrays, folder: Path) -> None:
     ]
     manifest = ArtifactManifest(
         form=FormKind.TENSORFLOW,
-        model_file=form.files[0],
-        files={name: file_sha256(folder / name) for name in form.files},
-        compute_dtype=form.compute_dtype,
+        model_file=format.files[0],
+        files={name: file_sha256(folder / name) for name in format.files},
+        compute_dtype=format.compute_dtype,
         inputs=specs[0],
         outputs=specs[1],
         artifact_key="0" * 64,
@@ -237,7 +237,7 @@ def write(model: LoadedModel, form: Form, inputs: Arrays, folder: Path) -> None:
         recipe_hash="recipe",
         compressor_version="0",
         original_bytes=1,
-        compressed_bytes=form.bytes,
+        compressed_bytes=format.bytes,
     )
     save(manifest, folder)
 
@@ -259,14 +259,14 @@ def main(folder: Path) -> None:
     for name, source in sources.items():
         model = load(source, folder / f"{name}-loaded")
         inputs = inputs_of(model)
-        forms = TensorFlowForms(model, inputs, folder / f"{name}-form")
+        formats = TensorFlowFormats(model, inputs, folder / f"{name}-form")
         for label, scheme in SCHEMES.items():
             if label not in ("float32", "int8") and name != "mlp" and (name, label) != ("attention", "int4"):
                 continue
-            form = forms.float32
+            format = formats.float32
             if scheme is not None:
-                form, _ = forms.quantized(Quantization(scheme), folder / f"{name}-{label}-form")
-            write(model, form, inputs, folder / f"{name}-{label}")
+                format, _ = formats.quantized(QuantizationTask(scheme), folder / f"{name}-{label}-form")
+            write(model, format, inputs, folder / f"{name}-{label}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Runs a worker with an importer that refuses TensorFlow. Usage: run_worker.py OPTIONS_AS_JSON."""
+"""Runs a worker with an importer that refuses TensorFlow.
+
+Usage: run_worker.py WORKER_CONFIG PROCESS_OPTIONS, both as JSON.
+"""
 
 import json
 import sys
@@ -16,8 +19,9 @@ class NoTensorFlow:
 
 if __name__ == "__main__":
     sys.meta_path.insert(0, NoTensorFlow())
-    from modelpress.serving.worker import WorkerOptions, main
+    from modelpress.api.contract import WorkerConfig
+    from modelpress.serving.worker import ProcessOptions, main
 
-    options = json.loads(sys.argv[1])
+    options = json.loads(sys.argv[2])
     options["model_dir"] = Path(options["model_dir"])
-    main(WorkerOptions(**options))
+    main(WorkerConfig.from_json(sys.argv[1]), ProcessOptions(**options))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from modelpress.api import cel
+from modelpress.api.validation import cel
 
 
 def errors(rule: str, value: Any, **schema: Any) -> list[str]:

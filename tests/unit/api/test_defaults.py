@@ -4,7 +4,7 @@ import pytest
 
 from modelpress.api.defaults import Defaults, parse
 from modelpress.api.errors import ConfigurationError
-from modelpress.api.spec import DeviceType
+from modelpress.api.schemes import DeviceType
 
 FILE = """
 imagePullSecrets: [{name: login}]

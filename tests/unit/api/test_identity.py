@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from modelpress.api import manifest
 from modelpress.api.crd import root_schema
 from modelpress.api.identity import digest, recipe_hash, revision_hash
 from modelpress.api.spec import Spec
+from modelpress.api.validation import manifest
 
 ARTIFACT = "sha256:" + "0" * 64
 FULL: dict[str, Any] = {
@@ -65,6 +65,7 @@ REVISION = [
     ("serving.maxBatchSize", 8),
     ("serving.requestTimeoutSeconds", 5),
     ("serving.drainSeconds", 0),
+    ("serving.maxInputLength", 512),
     ("worker.labels", {"team": "b"}),
     ("worker.env", [{"name": "A", "value": "1"}]),
     ("worker.image", "registry.example.com/worker:2"),

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelpress.api import kubeyaml
 from modelpress.api.errors import UsageError
+from modelpress.api.validation import kubeyaml
 from tests.support.yaml_scalars import SCALARS
 
 

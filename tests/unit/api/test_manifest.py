@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from modelpress.api import manifest
 from modelpress.api.crd import RULES, root_schema
 from modelpress.api.spec import Spec
-from tests.support.bounds import Breach, breaches
+from modelpress.api.validation import manifest
+from tests.support.hostile.bounds import Breach, breaches
 from tests.support.manifest_table import GPU, Row, rows
 from tests.support.manifest_table import manifest as text_of
 

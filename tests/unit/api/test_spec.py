@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from modelpress.api.spec import DeviceType, Metric, Spec
+from modelpress.api.schemes import DeviceType
+from modelpress.api.spec import Metric, Spec
 
 MODEL = {"uri": "s3://models/digits.keras"}
 

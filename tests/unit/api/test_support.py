@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from modelpress.api.spec import Scheme, Spec
-from modelpress.api.support import unsupported
+from modelpress.api.schemes import Scheme
+from modelpress.api.spec import Spec
+from modelpress.api.validation.support import unsupported
 
 BASE: dict[str, Any] = {"model": {"uri": "s3://models/m"}, "devices": {"type": "CPU"}}
 PODS = {"pipeline": 2, "podsPerReplica": 2}

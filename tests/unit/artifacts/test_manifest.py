@@ -35,7 +35,7 @@ def test_a_changed_file_is_corrupt_and_a_missing_one_lost(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"form": "onnx"}, "form: "),
+        ({"form": "../onnx"}, "form: "),
         ({"files": {"../model.tflite": "0" * 64}}, "files"),
         ({"files": {"model.tflite": "short"}}, "files"),
         ({"modelFile": "/etc/passwd"}, "modelFile"),
@@ -43,6 +43,8 @@ def test_a_changed_file_is_corrupt_and_a_missing_one_lost(tmp_path: Path) -> Non
         ({"inputs": [{"name": "x", "shape": [-2], "dtype": "float32"}]}, "inputs"),
         ({"inputs": [{"name": "x", "shape": [1], "dtype": "object_"}]}, "inputs"),
         ({"inputs": [{"name": "x", "shape": [1], "dtype": "<f4"}]}, "inputs"),
+        ({"inputSizes": {"known": [[64, 1]], "memory": []}}, "inputSizes has shapes that are not those of"),
+        ({"inputSizes": {"known": [[-1]], "memory": []}}, "inputSizes"),
         ({"artifactKey": "x"}, "artifactKey"),
         ({"compressedBytes": -1}, "compressedBytes"),
         ({"schemaVersion": 2}, "schemaVersion 2 was written by a newer release"),

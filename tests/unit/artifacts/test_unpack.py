@@ -20,7 +20,7 @@ from modelpress.artifacts.image import (
     pack,
     sha256_digest,
 )
-from modelpress.artifacts.layout import LayoutStore
+from modelpress.artifacts.stores.layout import LayoutStore
 from tests.support.artifact_folders import contents, make
 
 

@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelpress.api.spec import Evaluation
-from modelpress.compression import auto
-from modelpress.compression.auto import Limits, Measured
+from modelpress.compression.auto import choice as auto
+from modelpress.compression.auto.choice import MeasuredCandidate, ScoreLimits
 
-DROP = Limits(max_drop=Decimal("0.5"))
+DROP = ScoreLimits(max_drop=Decimal("0.5"))
 
 
-def measured(name: str, size: int, drop: float, times: tuple[float, float] = (1.0, 1.0)) -> Measured:
+def measured(name: str, size: int, drop: float, times: tuple[float, float] = (1.0, 1.0)) -> MeasuredCandidate:
     """A candidate whose original scores 98 %, measured exactly."""
-    return Measured(name, size, 98.0 - drop, drop, times)
+    return MeasuredCandidate(name, size, 98.0 - drop, drop, times)
 
 
-def uncertain(item: Measured, half: float) -> Measured:
+def uncertain(item: MeasuredCandidate, half: float) -> MeasuredCandidate:
     """The same with 95 % intervals of +- `half`."""
     return replace(
         item,
@@ -99,7 +99,7 @@ def uncertain(item: Measured, half: float) -> Measured:
         ),
         pytest.param(
             [measured("int8", 30, 0), measured("int4", 20, 0.4)],
-            Limits(min_score=Decimal("97.8")),
+            ScoreLimits(min_score=Decimal("97.8")),
             "int8",
             True,
             id="minScore is a limit",
@@ -120,7 +120,9 @@ def uncertain(item: Measured, half: float) -> Measured:
         ),
     ],
 )
-def test_the_choice(candidates: list[Measured], limits: Limits, chosen: str, passes: bool) -> None:
+def test_the_choice(
+    candidates: list[MeasuredCandidate], limits: ScoreLimits, chosen: str, passes: bool
+) -> None:
     choice = auto.choose(candidates, limits)
     assert (candidates[choice.chosen].name, choice.passes) == (chosen, passes)
 
@@ -152,7 +154,7 @@ def test_the_front_is_what_nothing_is_smaller_and_better_than() -> None:
 
 def test_limits_are_read_as_the_gate_reads_them() -> None:
     spec = Evaluation.model_validate({"minScore": "97.5%", "maxDrop": "0.5%", "maxSize": "20Ki"})
-    assert auto.limits_of(spec) == Limits(Decimal("97.5"), Decimal("0.5"), 20 * 1024)
+    assert auto.limits_of(spec) == ScoreLimits(Decimal("97.5"), Decimal("0.5"), 20 * 1024)
 
 
 times = st.floats(0.01, 10)
@@ -160,7 +162,7 @@ bounded = st.tuples(st.floats(0, 5), st.booleans())
 
 
 @st.composite
-def drawn(draw: st.DrawFn) -> list[Measured]:
+def drawn(draw: st.DrawFn) -> list[MeasuredCandidate]:
     """One to eight candidates; the first one is Int8Dynamic."""
     found = []
     for number in range(draw(st.integers(1, 8))):
@@ -172,7 +174,7 @@ def drawn(draw: st.DrawFn) -> list[Measured]:
 
 
 limits = st.builds(
-    Limits,
+    ScoreLimits,
     min_score=st.none() | st.decimals(80, 99, places=1),
     max_drop=st.decimals(0, 5, places=1),
     max_size=st.none() | st.integers(1, 50),
@@ -180,7 +182,9 @@ limits = st.builds(
 
 
 @given(drawn(), limits)
-def test_the_choice_is_never_worse_than_int8dynamic(candidates: list[Measured], limit: Limits) -> None:
+def test_the_choice_is_never_worse_than_int8dynamic(
+    candidates: list[MeasuredCandidate], limit: ScoreLimits
+) -> None:
     choice = auto.choose(candidates, limit)
     dynamic, chosen = candidates[0], candidates[choice.chosen]
     verdict = choice.verdicts[0]
@@ -196,7 +200,9 @@ def test_the_choice_is_never_worse_than_int8dynamic(candidates: list[Measured], 
 
 
 @given(drawn(), limits)
-def test_the_choice_passes_where_any_does_and_is_not_slow(candidates: list[Measured], limit: Limits) -> None:
+def test_the_choice_passes_where_any_does_and_is_not_slow(
+    candidates: list[MeasuredCandidate], limit: ScoreLimits
+) -> None:
     choice = auto.choose(candidates, limit)
     assert choice.passes == any(verdict.passes for verdict in choice.verdicts)
     assert choice.clearly == any(verdict.clearly for verdict in choice.verdicts)
@@ -214,7 +220,7 @@ def test_the_choice_passes_where_any_does_and_is_not_slow(candidates: list[Measu
 
 @given(drawn(), limits, st.randoms())
 def test_the_order_of_the_candidates_decides_nothing(
-    candidates: list[Measured], limit: Limits, random: Random
+    candidates: list[MeasuredCandidate], limit: ScoreLimits, random: Random
 ) -> None:
     first = candidates[auto.choose(candidates, limit).chosen]
     shuffled = list(candidates)

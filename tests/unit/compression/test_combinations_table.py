@@ -1,6 +1,6 @@
 """The table of combinations in docs/compression.md."""
 
-from tests.support import combinations, combinations_table, page_tables
+from tests.support.models import combinations, combinations_table, page_tables
 
 
 def test_the_table_of_the_documentation_is_that_of_the_code() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError, UnavailableError
-from modelpress.compression import dataset
-from modelpress.compression.dataset import Dataset
+from modelpress.compression.evaluation import dataset
+from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.models.types import TensorSpec
 
 IMAGE = TensorSpec("image", (-1, 8, 8, 1), "float32")

@@ -1,10 +1,10 @@
-"""When the float32 form computes the same as the model, and when it is refused."""
+"""When the float32 format computes the same as the model, and when it is refused."""
 
 import numpy as np
 import pytest
 
 from modelpress.api.errors import DataError
-from modelpress.compression.forms.base import check_equal
+from modelpress.compression.formats.base import check_equal
 
 WANTED = np.linspace(-2, 2, 1000, dtype=np.float32)
 TOLERANCE = 1e-4  # of outputs up to 2: 2e-4

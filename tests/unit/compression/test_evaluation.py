@@ -10,8 +10,8 @@ import pytest
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.api.spec import Metric
-from modelpress.compression import evaluation, metrics
-from modelpress.compression.dataset import Dataset
+from modelpress.compression.evaluation import evaluation, metrics
+from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.models.types import Array, Arrays, TensorSpec
 
 SPEC = TensorSpec("x", (-1, 3), "float32")

@@ -7,9 +7,9 @@ import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, r2_score
 
 from modelpress.api.spec import Evaluation, Metric
-from modelpress.compression import evaluation, evaluation_details, metrics
-from modelpress.compression.evaluation_details import Outputs
-from modelpress.compression.report import EvaluationReport, MetricScores
+from modelpress.compression.evaluation import details, evaluation, metrics
+from modelpress.compression.evaluation.details import Outputs
+from modelpress.compression.report.document import EvaluationReport, MetricScores
 
 random = np.random.default_rng(11)
 
@@ -26,7 +26,7 @@ def classified(rows: int = 300, classes: int = 4, wrong: float = 0.1) -> tuple[A
 
 def completed(metric: Metric, outputs: Outputs, **limits: str) -> EvaluationReport:
     scores = evaluation.score(metric, outputs.labels, outputs.original, outputs.compressed)
-    return evaluation_details.complete(scores, Evaluation(metric=metric, **limits), outputs)
+    return details.complete(scores, Evaluation(metric=metric, **limits), outputs)
 
 
 def other(report: EvaluationReport, metric: Metric) -> MetricScores:
@@ -91,25 +91,25 @@ def test_outputs_that_are_no_numbers_are_lowest_in_every_metric() -> None:
     assert {scores.compressed for scores in (report, *report.others)} == {metrics.LOWEST}
     assert report.drop_interval is None
     assert report.confusion == ()
-    assert evaluation_details.unresolved(report) == []
+    assert details.unresolved(report) == []
 
 
 def test_confusion_is_that_of_scikit_learn() -> None:
     labels, before, after = classified()
-    found = evaluation_details.confusion(labels, before, after, "y")
+    found = details.confusion(labels, before, after, "y")
     assert np.array_equal(found.original, confusion_matrix(labels, before.argmax(axis=1)))
     assert np.array_equal(found.compressed, confusion_matrix(labels, after.argmax(axis=1)))
     assert found.classes == ("0", "1", "2", "3")
-    binary = evaluation_details.confusion(labels > 1, before[:, :1], after[:, :1])
+    binary = details.confusion(labels > 1, before[:, :1], after[:, :1])
     assert np.array_equal(binary.original, confusion_matrix(labels > 1, before[:, 0] > 0.5))
-    one_hot = evaluation_details.confusion(np.eye(4)[labels], before, after, "y")
+    one_hot = details.confusion(np.eye(4)[labels], before, after, "y")
     assert one_hot == found
 
 
 def test_many_classes_are_counted_as_other_and_no_row_is_lost() -> None:
     labels, before, after = classified(3000, 60)
-    found = evaluation_details.confusion(labels, before, after)
-    assert len(found.classes) == evaluation_details.MAX_CLASSES + 1
+    found = details.confusion(labels, before, after)
+    assert len(found.classes) == details.MAX_CLASSES + 1
     assert found.classes[-1] == "other"
     assert np.sum(found.original) == np.sum(found.compressed) == 3000
     kept = [int(name) for name in found.classes[:-1]]
@@ -124,16 +124,16 @@ def test_a_limit_within_the_noise_is_told_with_the_numbers() -> None:
     after = np.array([right] * 527 + [wrong] * 12)
     outputs = Outputs({"y": labels}, {"y": before}, {"y": after})
     report = completed(Metric.ACCURACY, outputs, max_drop="0.5%", min_score="92%")
-    lines = evaluation_details.unresolved(report)
+    lines = details.unresolved(report)
     assert len(lines) == 1
     assert lines[0].startswith(
         "maxDrop 0.5%: the drop of Accuracy is 0.37 points, 95 % interval -0.35 to 1.09: "
         "539 rows cannot tell it from the limit; about "
     )
     clear = completed(Metric.ACCURACY, outputs, max_drop="5%", min_score="90%")
-    assert evaluation_details.unresolved(clear) == []
+    assert details.unresolved(clear) == []
 
 
 def test_rows_to_tell_grow_with_the_square_of_the_width_and_never_end_at_the_limit_itself() -> None:
-    assert evaluation_details.rows_to_tell(0.0, (-1.0, 1.0), 0.5, 100) == 400
-    assert evaluation_details.rows_to_tell(0.0, (-1.0, 1.0), 0.0, 100) is None
+    assert details.rows_to_tell(0.0, (-1.0, 1.0), 0.5, 100) == 400
+    assert details.rows_to_tell(0.0, (-1.0, 1.0), 0.0, 100) is None

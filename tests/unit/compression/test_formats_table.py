@@ -1,6 +1,6 @@
 """The table of formats in docs/compression.md."""
 
-from tests.support import formats_table, page_tables
+from tests.support.models import formats_table, page_tables
 
 
 def test_the_table_in_the_documentation_is_the_one_of_these_expectations() -> None:

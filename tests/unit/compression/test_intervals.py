@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from modelpress.compression import intervals, metrics
+from modelpress.compression.evaluation import intervals, metrics
 
 random = np.random.default_rng(5)
 

@@ -1,7 +1,7 @@
 """Bytes by layer: nothing is lost and nothing counted twice."""
 
-from modelpress.compression import layer_sizes
-from modelpress.compression.report import LayerSize, PassReport, TensorReport, WeightReport
+from modelpress.compression.report import layer_sizes
+from modelpress.compression.report.document import LayerSize, PassReport, TensorReport, WeightReport
 
 
 def weight(name: str, size: int) -> WeightReport:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelpress.compression.learning_rate import LearningRate, choose, decay, formula, ramp
+from modelpress.compression.passes.training.learning_rate import LearningRate, choose, decay, formula, ramp
 
 
 @pytest.mark.parametrize(

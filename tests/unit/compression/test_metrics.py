@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.metrics.pairwise import paired_cosine_distances
 
-from modelpress.compression import metrics
+from modelpress.compression.evaluation import metrics
 
 random = np.random.default_rng(3)
 
 
 def accuracy(labels: np.ndarray, outputs: np.ndarray) -> float:
-    wanted = metrics.label_decisions(labels, outputs.shape)
-    return float(metrics.agreement(wanted, metrics.decisions(outputs)).mean())
+    expected = metrics.label_decisions(labels, outputs.shape)
+    return float(metrics.agreement(expected, metrics.decisions(outputs)).mean())
 
 
 @given(st.integers(1, 60), st.integers(2, 12), st.integers(0, 2**32 - 1))

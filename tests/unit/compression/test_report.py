@@ -9,7 +9,8 @@ from rich.console import Console
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.compression import report, report_text
+from modelpress.compression.report import document as report
+from modelpress.compression.report import terminal
 from modelpress.local.reports import verdict
 from tests.support import reports
 
@@ -53,7 +54,7 @@ def test_the_verdict_is_that_of_the_gate_by_the_limits_in_the_report() -> None:
 
 def test_the_terminal_shows_every_metric_with_its_intervals_and_the_bytes_by_layer() -> None:
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
-    console.print(report_text.render(reports.report()))
+    console.print(terminal.render(reports.report()))
     text = console.export_text()
     for word in (
         "Accuracy",
@@ -66,5 +67,7 @@ def test_the_terminal_shows_every_metric_with_its_intervals_and_the_bytes_by_lay
         "dense",
         "1.9 GiB",
         "not measured",
+        "Memory of one row",
+        "image [4096]",
     ):
         assert word in text

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelpress.compression import report_charts, report_format, report_html, report_sections
-from modelpress.compression.report import LayerSize, Report
-from modelpress.compression.report_html import Verdict
+from modelpress.compression.report import readable
+from modelpress.compression.report.document import LayerSize, Report
+from modelpress.compression.report.html import charts, sections
+from modelpress.compression.report.html import page as report_html
+from modelpress.compression.report.html.page import PageVerdict
 from tests.support import reports
 
 HOSTILE = (
@@ -28,7 +30,7 @@ HOSTILE = (
 
 
 def render(report: Report, missed: str | None = None) -> str:
-    return report_html.render(report, Verdict(missed))
+    return report_html.render(report, PageVerdict(missed))
 
 
 def elements(page: str) -> Iterator[Any]:
@@ -84,6 +86,8 @@ def test_the_page_tells_everything_and_loads_nothing() -> None:
         "700.0 MiB",
         "61.2 s",
         "not measured",
+        "Length of inputs",
+        "image [4096]",
     ):
         assert word in text, word
 
@@ -97,13 +101,21 @@ def test_a_missed_limit_stands_above_everything_else() -> None:
 
 def test_a_report_without_measurements_has_no_empty_sections() -> None:
     bare = reports.report(
-        evaluation=None, latency=[], layers=[], histograms=[], passes=[], warnings=[], steps=[]
+        evaluation=None,
+        inputSizes=None,
+        latency=[],
+        layers=[],
+        histograms=[],
+        passes=[],
+        warnings=[],
+        steps=[],
     )
     text = check(render(bare))
     for heading in (
         "Quality",
         "Confusion",
         "Latency",
+        "Length of inputs",
         "Size by layer",
         "Weights",
         "Pass:",
@@ -158,8 +170,8 @@ def test_hostile_names_are_text(name: str) -> None:
 
 def test_many_layers_share_a_row_and_no_byte_is_lost() -> None:
     layers = [LayerSize(name=f"layer{i}", before=i * 10, after=i) for i in range(500)]
-    rows = report_sections.folded(layers)
-    assert len(rows) == report_sections.MAX_LAYERS
+    rows = sections.folded(layers)
+    assert len(rows) == sections.MAX_LAYERS
     assert rows[-1].name == "(461 smaller layers)"
     assert sum(row.before for row in rows) == sum(layer.before for layer in layers)
     assert sum(row.after for row in rows) == sum(layer.after for layer in layers)
@@ -177,7 +189,7 @@ def test_many_tensors_are_counted_and_left_to_the_json() -> None:
 @given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e4))
 @settings(max_examples=200)
 def test_ticks_are_few_round_and_within_the_axis(low: float, span: float) -> None:
-    found = report_charts.ticks(low, low + span)
+    found = charts.ticks(low, low + span)
     assert 2 <= len(found) <= 8
     assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in found)
 
@@ -193,8 +205,8 @@ def test_every_coordinate_of_a_dot_plot_is_a_number_within_it(
     value: float, bounds: tuple[float, float] | None, limit: float | None, zero: bool
 ) -> None:
     ordered = (min(*bounds, value), max(*bounds, value)) if bounds else None
-    line = report_charts.Limit(limit, "limit", above=True) if limit is not None else None
-    chart = report_charts.dots([report_charts.Dot("a", value, ordered, "original")], line, "%", zero=zero)
+    line = charts.Limit(limit, "limit", above=True) if limit is not None else None
+    chart = charts.dots([charts.Dot("a", value, ordered, "original")], line, "%", zero=zero)
     for element in chart.iter():
         for key in ("x", "x1", "x2", "cx"):
             if key in element.attrib:
@@ -202,14 +214,14 @@ def test_every_coordinate_of_a_dot_plot_is_a_number_within_it(
 
 
 def test_numbers_are_told_as_people_read_them() -> None:
-    assert [report_format.size(n) for n in (0, 26_280, 153_384, 57 * 2**20, 3 * 2**30)] == [
+    assert [readable.size(n) for n in (0, 26_280, 153_384, 57 * 2**20, 3 * 2**30)] == [
         "0 B",
         "26,280 B",
         "149.8 KiB",
         "57.0 MiB",
         "3.0 GiB",
     ]
-    assert report_format.percent(99.9998) == "99.9998%"
-    assert report_format.percent(100.0) == "100.00%"
-    assert [report_format.points(n) for n in (0.0, 0.0002, -0.5)] == ["0.00", "+0.0002", "-0.50"]
-    assert report_format.duration(9.41) == "9.4 \N{MICRO SIGN}s"
+    assert readable.percent(99.9998) == "99.9998%"
+    assert readable.percent(100.0) == "100.00%"
+    assert [readable.points(n) for n in (0.0, 0.0002, -0.5)] == ["0.00", "+0.0002", "-0.50"]
+    assert readable.duration(9.41) == "9.4 \N{MICRO SIGN}s"

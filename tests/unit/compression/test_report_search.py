@@ -5,9 +5,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from modelpress.compression import report_html, report_search, report_text, result
-from modelpress.compression.report import Report
-from modelpress.compression.report_scatter import Point, scatter, together
+from modelpress.compression.report import assemble as result
+from modelpress.compression.report import search as report_search
+from modelpress.compression.report import terminal
+from modelpress.compression.report.document import Report
+from modelpress.compression.report.html import page as report_html
+from modelpress.compression.report.html.scatter import Point, scatter, together
 from tests.support.reports import report
 
 
@@ -52,7 +55,7 @@ def made(**fields: Any) -> Report:
 
 def printed(found: Report) -> str:
     console = Console(width=200, record=True)
-    console.print(report_text.render(found))
+    console.print(terminal.render(found))
     return console.export_text()
 
 

@@ -10,15 +10,17 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.api.spec import Evaluation, Metric, Scheme
-from modelpress.compression import halves, mixtures, search, sensitivity
-from modelpress.compression.auto import Limits, Measured
-from modelpress.compression.candidates import Scale
-from modelpress.compression.dataset import Dataset
-from modelpress.compression.evaluation import reference
-from modelpress.compression.forms.base import Form, Mixture, Operator, Quantization
-from modelpress.compression.latency import Timing
-from modelpress.compression.report import PassReport
+from modelpress.api.schemes import Scheme
+from modelpress.api.spec import Evaluation, Metric
+from modelpress.compression.auto import mixtures, search, sensitivity
+from modelpress.compression.auto.candidates import CandidateMeasure
+from modelpress.compression.auto.choice import MeasuredCandidate, ScoreLimits
+from modelpress.compression.evaluation import holdout
+from modelpress.compression.evaluation.dataset import Dataset
+from modelpress.compression.evaluation.evaluation import reference
+from modelpress.compression.evaluation.latency import Timing
+from modelpress.compression.formats.base import Format, Mixture, Operator, QuantizationTask
+from modelpress.compression.report.document import PassReport
 from modelpress.models.types import Array, Arrays, TensorSpec, unsupported
 
 # The search alone, with models that are arrays: named so because what is tested are failures of a converter.
@@ -41,8 +43,8 @@ class Classes:
 
 
 @dataclass
-class ArrayForms:
-    """Forms of given sizes and noise by scheme; a text is why it cannot be converted."""
+class ArrayFormats:
+    """Formats of given sizes and noise by scheme; a text is why it cannot be converted."""
 
     made: Mapping[Scheme, tuple[int, float] | str]
     operators: tuple[Operator, ...] = OPERATORS
@@ -50,20 +52,20 @@ class ArrayForms:
     bad: str = "op2"  # the operator whose quantization does the damage
 
     @property
-    def float32(self) -> Form:
-        return Form(Path(), (), Classes())
+    def float32(self) -> Format:
+        return Format(Path(), (), Classes())
 
-    def quantized(self, wanted: Quantization, folder: Path) -> tuple[Form, PassReport]:
-        found = self.made[wanted.scheme]
+    def quantized(self, desired: QuantizationTask, folder: Path) -> tuple[Format, PassReport]:
+        found = self.made[desired.scheme]
         if isinstance(found, str):
             raise unsupported(found)
         return self._write(folder, *found)
 
-    def trial(self, mixture: Mixture, folder: Path) -> Form:
+    def trial(self, mixture: Mixture, folder: Path) -> Format:
         bad = any(item.name == self.bad for item in mixture.exceptions)
         return self._write(folder, 400, 0.2 if bad else 0.0)[0]
 
-    def mixed(self, mixture: Mixture, folder: Path) -> tuple[Form, PassReport]:
+    def mixed(self, mixture: Mixture, folder: Path) -> tuple[Format, PassReport]:
         self.mixtures.append(mixture)
         assert mixture.base is not None
         found = self.made[mixture.base]
@@ -71,90 +73,90 @@ class ArrayForms:
         spared = any(item.name == self.bad for item in mixture.exceptions)
         return self._write(folder, found[0] + len(mixture.exceptions), 0.0 if spared else found[1])
 
-    def opened(self, folder: Path) -> Form:
-        return Form(folder, ("model",), Classes())
+    def opened(self, folder: Path) -> Format:
+        return Format(folder, ("model",), Classes())
 
-    def values(self, form: Form, quantization: PassReport) -> object:
+    def values(self, format: Format, quantization: PassReport) -> object:
         return iter(())
 
-    def _write(self, folder: Path, size: int, noise: float) -> tuple[Form, PassReport]:
+    def _write(self, folder: Path, size: int, noise: float) -> tuple[Format, PassReport]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model").write_bytes(b"0" * size)
-        return Form(folder, ("model",), Classes(noise)), PassReport(name="quantization", tensors=())
+        return Format(folder, ("model",), Classes(noise)), PassReport(name="quantization", tensors=())
 
 
 SCHEMES = (Scheme.INT8_DYNAMIC, Scheme.INT8_STATIC, Scheme.INT4_DYNAMIC, Scheme.FLOAT16)
 
 
-def run(forms: ArrayForms, folder: Path, schemes: Sequence[Scheme] = SCHEMES) -> search.Found:
+def run(formats: ArrayFormats, folder: Path, schemes: Sequence[Scheme] = SCHEMES) -> search.Found:
     random = np.random.default_rng(0)
     x = random.random((1000, 4), np.float32)
     data = Dataset({"x": x}, {"y": x.argmax(axis=1)}, SPECS, len(x))
-    scale = Scale(
+    measure = CandidateMeasure(
         reference(Classes(), SPECS, data, folder / "original"),
         Evaluation.model_validate({"metric": Metric.ACCURACY, "maxDrop": "0.5%"}),
         Classes(),
-        Timing({"x": x[:8]}, (1,), seconds=0.0),
+        Timing({"x": x[:8]}, ()),  # times of arrays say nothing, and would decide
     )
-    return search.run(forms, search.Task(schemes, None, scale, 1000), folder / "search")  # type: ignore[arg-type]
+    return search.run(formats, search.Task(schemes, None, measure, 1000), folder / "search")  # type: ignore[arg-type]
 
 
 def test_a_candidate_that_does_not_work_is_a_row_with_its_reason(tmp_path: Path) -> None:
-    forms = ArrayForms(
+    formats = ArrayFormats(
         {
             Scheme.INT8_DYNAMIC: "the converter crashed",
             Scheme.INT4_DYNAMIC: (100, float("nan")),
             Scheme.FLOAT16: (500, 0.0),
         }
     )
-    found = run(forms, tmp_path)
+    found = run(formats, tmp_path)
     reasons = {item.name: item.why_not for item in found.report.candidates}
     assert reasons["Int8Dynamic"] == "the converter crashed"
     assert reasons["Int8Static"] == search.NO_CALIBRATION
     assert "NaN or infinite for 1000 rows" in str(reasons["Int4Dynamic"])
     assert reasons["Float16"] is None
-    assert found.form.path.read_bytes() == b"0" * 500
+    assert found.format.path.read_bytes() == b"0" * 500
     assert [path.name for path in (tmp_path / "search").iterdir()] == ["4"], "nothing else is left on disk"
 
 
 def test_the_job_fails_only_where_no_candidate_works(tmp_path: Path) -> None:
-    forms = ArrayForms(dict.fromkeys(SCHEMES, "no such operator"))
+    formats = ArrayFormats(dict.fromkeys(SCHEMES, "no such operator"))
     with pytest.raises(DataError, match="Int8Dynamic: no such operator; Int8Static: needs data") as caught:
-        run(forms, tmp_path)
+        run(formats, tmp_path)
     assert caught.value.reason is Reason.UNSUPPORTED_MODEL
 
 
 def test_where_none_passes_the_closest_is_made_and_the_report_says_so(tmp_path: Path) -> None:
-    forms = ArrayForms(
+    formats = ArrayFormats(
         {Scheme.INT8_DYNAMIC: (250, 0.3), Scheme.INT4_DYNAMIC: (100, 0.5), Scheme.FLOAT16: (500, 0.1)},
         operators=(),
     )
-    found = run(forms, tmp_path)
+    found = run(formats, tmp_path)
     assert not found.report.passed
     assert found.report.note == "no candidate passes the limits: Float16 comes closest to them"
 
 
 def test_the_sensitive_operator_is_found_and_spared(tmp_path: Path) -> None:
-    forms = ArrayForms({Scheme.INT8_DYNAMIC: (250, 0.1)})
-    found = run(forms, tmp_path, (Scheme.INT8_DYNAMIC,))
+    formats = ArrayFormats({Scheme.INT8_DYNAMIC: (250, 0.1)})
+    found = run(formats, tmp_path, (Scheme.INT8_DYNAMIC,))
     assert found.report.sensitivity[0].operators == ("op2",)
     assert [item.name for item in found.report.candidates] == ["Int8Dynamic", "Int8Dynamic, 1 Int8Weights"]
-    assert forms.mixtures[0].exceptions == {OPERATORS[2]: Scheme.INT8_WEIGHTS}
+    assert formats.mixtures[0].exceptions == {OPERATORS[2]: Scheme.INT8_WEIGHTS}
     assert found.report.candidates[1].chosen
-    assert found.form.path.read_bytes() == b"0" * 251
+    assert found.format.path.read_bytes() == b"0" * 251
 
 
 def test_four_bits_with_the_sensitive_operator_in_eight(tmp_path: Path) -> None:
-    forms = ArrayForms({Scheme.INT8_DYNAMIC: (250, 0.0), Scheme.INT4_DYNAMIC: (130, 0.1)})
-    found = run(forms, tmp_path, (Scheme.INT8_DYNAMIC, Scheme.INT4_DYNAMIC))
-    assert forms.mixtures[0].exceptions == {OPERATORS[2]: Scheme.INT8_DYNAMIC}
+    formats = ArrayFormats({Scheme.INT8_DYNAMIC: (250, 0.0), Scheme.INT4_DYNAMIC: (130, 0.1)})
+    found = run(formats, tmp_path, (Scheme.INT8_DYNAMIC, Scheme.INT4_DYNAMIC))
+    assert formats.mixtures[0].exceptions == {OPERATORS[2]: Scheme.INT8_DYNAMIC}
     assert next(item.name for item in found.report.candidates if item.chosen) == "Int4Dynamic, 1 Int8Dynamic"
 
 
 def test_nothing_is_mixed_where_the_plain_schemes_pass(tmp_path: Path) -> None:
-    forms = ArrayForms({Scheme.INT8_DYNAMIC: (250, 0.0), Scheme.INT4_DYNAMIC: (130, 0.0)})
-    run(forms, tmp_path, (Scheme.INT8_DYNAMIC, Scheme.INT4_DYNAMIC))
-    assert forms.mixtures == []
+    formats = ArrayFormats({Scheme.INT8_DYNAMIC: (250, 0.0), Scheme.INT4_DYNAMIC: (130, 0.0)})
+    run(formats, tmp_path, (Scheme.INT8_DYNAMIC, Scheme.INT4_DYNAMIC))
+    assert formats.mixtures == []
 
 
 @pytest.mark.parametrize(
@@ -171,24 +173,24 @@ def test_mixtures_are_tried_where_they_can_help(
 ) -> None:
 
     measured = [
-        Measured("Int8Dynamic", 30, 98 - dynamic, dynamic, (1.0,)),
-        Measured("Int4Dynamic", 20, 98 - int4, int4, (1.0,)),
-        Measured("Float16", 60, 98, 0, (1.0,)),
+        MeasuredCandidate("Int8Dynamic", 30, 98 - dynamic, dynamic, (1.0,)),
+        MeasuredCandidate("Int4Dynamic", 20, 98 - int4, int4, (1.0,)),
+        MeasuredCandidate("Float16", 60, 98, 0, (1.0,)),
     ]
-    limits = Limits(max_drop=Decimal("0.5"))
+    limits = ScoreLimits(max_drop=Decimal("0.5"))
     bases = (Scheme.INT8_DYNAMIC, Scheme.INT4_DYNAMIC)
     assert tuple(mixtures.exceptions_help(base, measured, limits) for base in bases) == helps
-    too_large = Limits(max_drop=Decimal("0.5"), max_size=10)
+    too_large = ScoreLimits(max_drop=Decimal("0.5"), max_size=10)
     assert not mixtures.exceptions_help(Scheme.INT8_DYNAMIC, measured, too_large), (
         "exceptions make nothing smaller"
     )
 
 
 def test_a_ranking_leaves_no_files(tmp_path: Path) -> None:
-    forms = ArrayForms({})
+    formats = ArrayFormats({})
     x = np.random.default_rng(0).random((64, 4), np.float32)
-    rows = halves.sample(Dataset({"x": x}, {}, SPECS, 64), 32, tmp_path / "rows")
+    rows = holdout.sample(Dataset({"x": x}, {}, SPECS, 64), 32, tmp_path / "rows")
     trial = sensitivity.Trial(Scheme.INT8_DYNAMIC, rows, 16)
-    ranking = sensitivity.ranked(forms, OPERATORS, trial, tmp_path / "trials")  # type: ignore[arg-type]
+    ranking = sensitivity.ranked(formats, OPERATORS, trial, tmp_path / "trials")  # type: ignore[arg-type]
     assert [group.operators[0].name for group in ranking] == ["op2", "op0", "op1", "op3"]
     assert not (tmp_path / "trials").exists()

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from modelpress.compression import mixtures, sensitivity
-from modelpress.compression.forms.base import Operator
+from modelpress.compression.auto import mixtures, sensitivity
+from modelpress.compression.formats.base import Operator
 
 
 def operators(*sizes: int) -> list[Operator]:
@@ -29,11 +29,11 @@ def test_groups_have_about_equal_bytes() -> None:
 
 
 def test_the_error_is_that_of_the_worst_output() -> None:
-    wanted = {"a": np.array([3.0, 4.0]), "b": np.array([1.0, 0.0])}
+    expected = {"a": np.array([3.0, 4.0]), "b": np.array([1.0, 0.0])}
     found = {"a": np.array([3.0, 4.5]), "b": np.array([1.0, 0.01])}
-    assert sensitivity.error(wanted, found) == pytest.approx(0.1)
-    assert sensitivity.error(wanted, wanted) == 0
-    assert sensitivity.error(wanted, {**found, "a": np.array([np.nan, 0])}) == sensitivity.WORST
+    assert sensitivity.error(expected, found) == pytest.approx(0.1)
+    assert sensitivity.error(expected, expected) == 0
+    assert sensitivity.error(expected, {**found, "a": np.array([np.nan, 0])}) == sensitivity.WORST
 
 
 @pytest.mark.parametrize(

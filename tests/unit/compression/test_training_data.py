@@ -9,8 +9,8 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.compression import training_data
-from modelpress.compression.training_data import Loss, TrainingData
+from modelpress.compression.passes.training import training_data
+from modelpress.compression.passes.training.training_data import Loss, TrainingData
 from modelpress.models.types import Array, Arrays, LoadedModel, TensorSpec
 
 ROWS = 20
@@ -88,8 +88,8 @@ def test_the_loss_follows_from_labels_and_outputs(
 
 def test_without_labels_the_values_are_the_outputs_of_the_original(tmp_path: Path) -> None:
     found = load(tmp_path, Stand(out=logits), {})
-    inputs, [wanted] = found.batch(np.array([3, 7]))
-    assert np.array_equal(wanted, logits(inputs[0]))
+    inputs, [expected] = found.batch(np.array([3, 7]))
+    assert np.array_equal(expected, logits(inputs[0]))
 
 
 def test_labels_and_the_original_can_share_the_loss(tmp_path: Path) -> None:

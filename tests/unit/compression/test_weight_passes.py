@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.compression.passes.clip import WeightClipping, clip
+from modelpress.compression.passes.base import PassContext
+from modelpress.compression.passes.clip import ValueClipping, clip
 from modelpress.compression.passes.prune import ElementPruning, prune
 from modelpress.models.types import Array, LoadedModel, Role
 
@@ -68,7 +69,7 @@ def test_of_equal_magnitudes_the_first_go() -> None:
 @pytest.mark.parametrize("percent", [29, 57, 58])
 def test_a_share_that_no_float_holds_is_exact(percent: int) -> None:
     tensor = kernel(*range(1, 101))
-    report = ElementPruning(f"{percent}%").apply(model_of(tensor))
+    _, report = ElementPruning(f"{percent}%").apply(model_of(tensor), PassContext())
     assert report.tensors[0].changed == percent
 
 
@@ -80,7 +81,7 @@ def test_the_smallest_magnitudes_go_whatever_their_sign() -> None:
 
 def test_zero_percent_changes_nothing() -> None:
     tensor = kernel(1, 2, 3)
-    report = ElementPruning("0%").apply(model_of(tensor))
+    _, report = ElementPruning("0%").apply(model_of(tensor), PassContext())
     assert tensor.value.tolist() == [[1, 2, 3]]
     assert report.tensors[0].changed == 0
 
@@ -97,7 +98,7 @@ def test_clipping_bounds_values_and_tells_the_range_before() -> None:
 def test_only_kernels_and_embeddings_are_changed_and_the_rest_is_reported() -> None:
     others = [role for role in Role if role not in (Role.KERNEL, Role.EMBEDDING)]
     tensors = [Tensor(role.value, role, np.full((2, 2), 5, np.float32)) for role in Role]
-    report = WeightClipping("-1", "1e0").apply(model_of(*tensors))
+    _, report = ValueClipping("-1", "1e0").apply(model_of(*tensors), PassContext())
     assert {tensor.name: tensor.value.max() for tensor in tensors} == {
         role.value: 5.0 if role in others else 1.0 for role in Role
     }
@@ -108,16 +109,16 @@ def test_only_kernels_and_embeddings_are_changed_and_the_rest_is_reported() -> N
 
 def test_pruned_zeros_survive_clipping() -> None:
     tensor = kernel(-3, 0.5, 2, -0.1)
-    for step in (ElementPruning("50%"), WeightClipping("-1", "1")):
-        step.apply(model_of(tensor))
+    for step in (ElementPruning("50%"), ValueClipping("-1", "1")):
+        step.apply(model_of(tensor), PassContext())
     assert tensor.value.tolist() == [[-1, 0, 1, 0]]
 
 
 @pytest.mark.parametrize(
-    "step", [ElementPruning("50%"), WeightClipping("-1", "1")], ids=lambda step: step.name
+    "step", [ElementPruning("50%"), ValueClipping("-1", "1")], ids=lambda step: step.name
 )
 def test_a_model_without_kernels_cannot_be_changed(step: Any) -> None:
     with pytest.raises(DataError) as caught:
-        step.apply(model_of(Tensor("b", Role.BIAS, np.ones(3, np.float32))))
+        step.apply(model_of(Tensor("b", Role.BIAS, np.ones(3, np.float32))), PassContext())
     assert caught.value.reason is Reason.UNSUPPORTED_MODEL
     assert step.name in caught.value.message

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from modelpress.compression import weight_stats
-from modelpress.compression.tflite_file import Constant
+from modelpress.compression.evaluation import weight_stats
+from modelpress.compression.formats.litert.tflite_file import Constant
 from modelpress.models.types import Array, Role
-from tests.support.variables import Variable
+from tests.support.models.variables import Variable
 
 random = np.random.default_rng(2)
 

@@ -102,6 +102,7 @@ SPECS: dict[str, dict[str, Any]] = {
             "requestTimeoutSeconds": 60,
             "maxRequestBytes": "1.5Mi",
             "drainSeconds": 20,
+            "maxInputLength": 512,
         },
         "service": {
             "type": "LoadBalancer",

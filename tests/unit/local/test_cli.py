@@ -9,10 +9,10 @@ import yaml
 from click.testing import CliRunner
 
 from modelpress import cli
-from modelpress.api import manifest, support
 from modelpress.api.crd import to_yaml
 from modelpress.api.errors import UsageError
 from modelpress.api.spec import Spec
+from modelpress.api.validation import manifest, support
 from modelpress.local import documents
 from tests.support import manifest_table
 from tests.support.command_line import GOOD, TWO_PODS, modelpress, write
@@ -45,7 +45,7 @@ def test_help_has_an_example(command: str) -> None:
         ),
         (
             ["serve", "d", "--data", "17"],
-            "Invalid value for '--data' (env var: 'MODELPRESS_DATA'): 17 is not in",
+            "Invalid value for '--data': 17 is not in the range 1<=x<=16.",
         ),
         (["serve"], "Missing argument 'DIRECTORY'."),
     ],

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from modelpress.local.deployments import HASH_LABEL, Scaling, bounds, scale, status, template_hash
+from modelpress.local.node.deployments import HASH_LABEL, Scaling, bounds, scale, status, template_hash
 
 NOW = datetime(2025, 1, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from modelpress.local.jobs import step
+from modelpress.local.node.jobs import step
 
 NOW = datetime(2025, 1, 1, 12, 0, 0, tzinfo=UTC)
 POLICY = {

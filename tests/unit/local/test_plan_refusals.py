@@ -10,13 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from modelpress import cli
-from modelpress.api import manifest
+from modelpress.api.validation import manifest
 from modelpress.local.plan import SETTINGS
-from modelpress.planning import objects
+from modelpress.planning.children import objects
 from modelpress.planning.plan import decide
 from modelpress.planning.preview import preview
 from modelpress.planning.types import Observed
-from tests.support import manifest_table, random_manifests
+from tests.support import manifest_table
+from tests.support.hostile import random_manifests
 
 ACCEPTED = (
     "",

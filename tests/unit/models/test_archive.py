@@ -10,7 +10,7 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.models import archive, limits
+from modelpress.models.safety import archive, limits
 
 
 def zip_of(path: Path, entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:

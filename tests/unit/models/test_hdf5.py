@@ -9,7 +9,7 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.models import hdf5
+from modelpress.models.safety import hdf5
 
 
 def refused(path: Path) -> str:

@@ -8,7 +8,7 @@ from modelpress.models.names import unique
 
 
 @pytest.mark.parametrize(
-    ("given_", "wanted"),
+    ("given_", "expected"),
     [
         ([], []),
         (["b", "a", "a_1"], ["b", "a", "a_1"]),
@@ -19,8 +19,8 @@ from modelpress.models.names import unique
         (["a", "a", "a", "a_2"], ["a", "a_1", "a_3", "a_2"]),
     ],
 )
-def test_a_repeated_name_gets_the_first_suffix_that_is_free(given_: list[str], wanted: list[str]) -> None:
-    assert unique(given_) == wanted
+def test_a_repeated_name_gets_the_first_suffix_that_is_free(given_: list[str], expected: list[str]) -> None:
+    assert unique(given_) == expected
 
 
 @given(st.lists(st.sampled_from(["a", "a_1", "a_2", "a_1_1", "b", ""])))

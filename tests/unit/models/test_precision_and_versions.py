@@ -6,7 +6,8 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.models import keras_versions, precision
+from modelpress.models.keras import precision
+from modelpress.models.keras import versions as keras_versions
 
 
 def lstm(**settings: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from modelpress.api import identity, names
 from modelpress.api.spec import Spec
-from modelpress.planning.objects import format_time
+from modelpress.planning.children.objects import format_time
 from modelpress.planning.plan import decide
 from modelpress.planning.types import Body, EventNote, Observed, Plan, Settings
 
@@ -164,7 +164,7 @@ class FakeCluster:
     # other controllers
 
     def job_result(self, **fields: Any) -> str:
-        """Return the result of a Job of the wanted recipe."""
+        """Return the result of a Job of the expected recipe."""
         scores = {"metric": "Accuracy", "original": 97.5, "compressed": 97.25, "rows": 400}
         result = {
             "recipeHash": fields.get("recipeHash") or identity.recipe_hash(self.spec),
@@ -229,16 +229,16 @@ class FakeCluster:
     def roll_out(self, ready: bool = True) -> None:
         """Replace all pods by those of the Deployment's template; ready or not."""
         body = self.objects["Deployment", "digits"]
-        wanted = body["spec"]["replicas"]
+        expected = body["spec"]["replicas"]
         self.pods = {
             name: pod
             for name, pod in self.pods.items()
             if pod["metadata"]["labels"][names.ROLE_LABEL] != names.WORKER
         }
-        for _ in range(wanted):
+        for _ in range(expected):
             self.add_worker(ready)
         self.observe_deployment(
-            replicas=wanted, updatedReplicas=wanted, availableReplicas=wanted if ready else 0
+            replicas=expected, updatedReplicas=expected, availableReplicas=expected if ready else 0
         )
 
     def add_worker(self, ready: bool, **status: Any) -> Json:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelpress.api import contract, names
-from modelpress.planning import jobs
+from modelpress.planning.artifacts import jobs
 from modelpress.planning.types import Plan
 from tests.unit.planning.fake_cluster import ARTIFACT, OTHER_ARTIFACT, SPEC, FakeCluster, Json
 

@@ -30,8 +30,8 @@ def test_a_deleted_child_is_restored_exactly(kind: str) -> None:
     after = cluster.only(kind)
     lost = {"artifactKey"}  # only the Job knows it, and the status does not show it
     for field in ("spec", "data"):
-        wanted = {key: value for key, value in before.get(field, {}).items() if key not in lost}
-        assert after.get(field, {}) == wanted
+        expected = {key: value for key, value in before.get(field, {}).items() if key not in lost}
+        assert after.get(field, {}) == expected
     assert cluster.verdict()["Stalled"] == "False"
 
 

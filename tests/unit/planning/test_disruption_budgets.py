@@ -1,4 +1,4 @@
-"""The PodDisruptionBudget: there while two pods or more are wanted, of no consequence to anything else."""
+"""The PodDisruptionBudget: there while two pods or more are expected, of no consequence to anything else."""
 
 import pytest
 
@@ -80,7 +80,7 @@ def test_that_of_somebody_else_is_left_alone_and_an_event_tells_once(owners: lis
     assert "PodDisruptionBudget digits" in told.message
     cluster.edit(replicas=1)
     cluster.settle()
-    assert cluster.plan() == Plan(), "none is wanted"
+    assert cluster.plan() == Plan(), "none is expected"
     assert BUDGET in cluster.objects
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from modelpress.planning.drift import differs
+from modelpress.planning.children.drift import differs
 
 SAME: dict[str, tuple[Any, Any]] = {
     "equal": ({"a": 1}, {"a": 1}),

@@ -6,10 +6,10 @@ import pytest
 
 from modelpress.api import names
 from modelpress.api.status import Failure, RevisionReference
-from modelpress.planning import failures
-from modelpress.planning.artifact import Artifact, StoreLocation
-from modelpress.planning.failures import Findings, remembered
-from modelpress.planning.revisions import Revision
+from modelpress.planning.artifacts.artifact import Artifact, StoreLocation
+from modelpress.planning.rollouts import failures
+from modelpress.planning.rollouts.failures import Findings, remembered
+from modelpress.planning.rollouts.revisions import Revision
 from modelpress.planning.view import View
 from tests.unit.planning.fake_cluster import ARTIFACT, SETTINGS, SOURCE, FakeCluster
 

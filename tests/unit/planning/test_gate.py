@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import Scores
 from modelpress.api.spec import Evaluation, Metric
-from modelpress.planning import gate
+from modelpress.planning.artifacts import gate
 
 
 def measured(original: float, compressed: float) -> gate.Measured:

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from modelpress.api.conditions import Reason
-from modelpress.planning import pod_problems
 from modelpress.planning.explanation import Explanation
-from modelpress.planning.kubernetes_reasons import TELLING_NORMAL
-from modelpress.planning.object_events import explain_events
+from modelpress.planning.problems import pod_problems
+from modelpress.planning.problems.kubernetes_reasons import TELLING_NORMAL
+from modelpress.planning.problems.object_events import explain_events
 from tests.unit.planning.test_pod_problems import waiting
 
 Json = dict[str, Any]

@@ -3,7 +3,7 @@
 import pytest
 
 from modelpress.api import identity, names
-from modelpress.planning import attempts
+from modelpress.planning.artifacts import attempts
 from modelpress.planning.types import Plan
 from tests.unit.planning.fake_cluster import FakeCluster, compressing_cluster, ready_cluster, said
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from modelpress.api.conditions import Reason
-from modelpress.planning import pod_problems
 from modelpress.planning.explanation import Explanation
+from modelpress.planning.problems import pod_problems
 from tests.unit.planning.fake_cluster import SPEC, FakeCluster, Json, ready_cluster
 
 NOT_READY = {"type": "Ready", "status": "False"}

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from modelpress.api import contract
+from modelpress.api.contract import WorkerConfig
 from modelpress.api.crd import root_schema
 from tests.unit.planning.fake_cluster import SPEC, FakeCluster, ready_cluster
 
@@ -31,10 +32,9 @@ def test_the_grace_period_holds_the_drain_and_the_longest_request_for_every_valu
         cluster = ready_cluster(
             {**SPEC, "serving": {"drainSeconds": drain, "requestTimeoutSeconds": timeout}}
         )
-        told = variables(cluster)
-        assert told[contract.DRAIN_SECONDS] == str(drain)
-        needed = int(told[contract.DRAIN_SECONDS]) + int(told[contract.REQUEST_TIMEOUT])
-        assert pod(cluster)["terminationGracePeriodSeconds"] == needed + 5
+        serving = WorkerConfig.from_json(variables(cluster)[contract.WORKER_CONFIG]).serving
+        assert (serving.drain_seconds, serving.request_timeout_seconds) == (drain, timeout)
+        assert pod(cluster)["terminationGracePeriodSeconds"] == drain + timeout + 5
 
 
 def test_a_kubelet_restart_and_a_long_load_leave_a_worker_alone() -> None:

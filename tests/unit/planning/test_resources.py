@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from modelpress.api.spec import Spec
-from modelpress.planning.artifact import Artifact, StoreLocation
-from modelpress.planning.drift import _quantity
+from modelpress.planning.artifacts.artifact import Artifact, StoreLocation
+from modelpress.planning.children.drift import _quantity
 from modelpress.planning.render.pod import worker_template
 from modelpress.planning.render.resources import of_job, of_worker
 from modelpress.planning.types import Observed

@@ -9,8 +9,8 @@ import pytest
 from modelpress.api.defaults import Defaults, Workers
 from modelpress.api.pod_settings import PodSettings
 from modelpress.api.spec import Spec
-from modelpress.local import deployments
-from modelpress.planning.strategy import bounds, leaves_gap
+from modelpress.local.node import deployments
+from modelpress.planning.rollouts.strategy import bounds, leaves_gap
 from modelpress.planning.types import Observed, Settings
 from modelpress.planning.view import View
 from tests.unit.planning.fake_cluster import BEGIN, SETTINGS, SPEC, FakeCluster, ready_cluster

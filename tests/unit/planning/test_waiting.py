@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from modelpress.planning.waiting import Subject, look_again, unexplained
+from modelpress.planning.problems.waiting import Subject, look_again, unexplained
 
 NOW = datetime(2025, 1, 1, 0, 1, tzinfo=UTC)
 OLD, YOUNG = "2025-01-01T00:00:00Z", "2025-01-01T00:00:55Z"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from modelpress.api.conditions import Reason
 from modelpress.planning.explanation import MESSAGE_LIMIT, Explanation, final, tried_again
-from modelpress.planning.wording import stable
+from modelpress.planning.problems.wording import stable
 
 # Two tellings of one fault, as kubelets, containerd, registries and SDKs write them.
 _U1, _U2 = "0a1b2c3d-1111-2222-3333-444455556666", "ffffffff-aaaa-bbbb-cccc-ddddeeee0000"

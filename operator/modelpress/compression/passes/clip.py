@@ -5,32 +5,34 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from modelpress.api.contract import JobRequest
 from modelpress.api.values import parse_decimal
-from modelpress.compression.passes.weights import edit_all
-from modelpress.compression.report import PassReport
-from modelpress.models.types import Array, LoadedModel
+from modelpress.compression.passes.weights import WeightPass
+from modelpress.models.types import Array
 
 
 @dataclass(frozen=True)
-class WeightClipping:
+class ValueClipping(WeightPass):
     """`optimization.weightClipping`; the bounds are quoted decimals."""
 
     lower: str
     upper: str
-    name: str = "weightClipping"
+    name = "weightClipping"
 
-    def apply(self, model: LoadedModel) -> PassReport:
-        """Clip all kernels and embeddings."""
-        lower, upper = parse_decimal(self.lower), parse_decimal(self.upper)
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The bounds as they were given."""
+        return {"min": self.lower, "max": self.upper}
 
-        def edit(values: Array) -> tuple[Array, Mapping[str, float]]:
-            return clip(values, lower, upper)
+    def edit(self, values: Array) -> tuple[Array, Mapping[str, float]]:
+        """Clip a tensor."""
+        return clip(values, parse_decimal(self.lower), parse_decimal(self.upper))
 
-        return PassReport(
-            name=self.name,
-            parameters={"min": self.lower, "max": self.upper},
-            tensors=edit_all(self.name, model, edit),
-        )
+
+def requested(request: JobRequest) -> ValueClipping | None:
+    """Return the pass that a request asks for."""
+    limits = request.optimization.weight_clipping if request.optimization else None
+    return ValueClipping(limits.min, limits.max) if limits else None
 
 
 def clip(values: Array, lower: float, upper: float) -> tuple[Array, dict[str, float]]:

@@ -9,16 +9,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modelpress.api.spec import FineTuning
+from modelpress.api.contract import JobRequest
+from modelpress.api.spec import FineTuning, Granularity
 from modelpress.api.values import parse_decimal
-from modelpress.compression import learning_rate
-from modelpress.compression.learning_rate import LearningRate
+from modelpress.compression.passes.base import Pass, PassContext, TrainingUse, fine_tuning, pruning
+from modelpress.compression.passes.training import learning_rate
+from modelpress.compression.passes.training.learning_rate import LearningRate
+from modelpress.compression.passes.training.training_data import TrainingData
 from modelpress.compression.passes.weights import EDITABLE
-from modelpress.compression.report import EpochReport, PassReport, TensorReport, TrainingReport
-from modelpress.compression.training_data import TrainingData
+from modelpress.compression.report.document import EpochReport, PassReport, TensorReport, TrainingReport
 from modelpress.models.types import Array, LoadedModel, Role, Weight, unsupported
 
 NAME = "fineTuning"
+FROM_LABELS = TrainingUse()
+AFTER_CHANNELS = TrainingUse(distillation=0.5)  # a smaller network learns from the original too
 INFERENCE_NOTE = (
     "The layers of a SavedModel run in inference mode while it is trained: dropout is off and moving"
     " statistics stay."
@@ -26,62 +30,74 @@ INFERENCE_NOTE = (
 
 
 @dataclass(frozen=True)
-class MaskedFineTuning:
+class MaskedFineTuning(Pass):
     """`optimization.fineTuning`. `keep_zeros`: zeros of kernels and embeddings stay, as after pruning."""
 
     settings: FineTuning
     keep_zeros: bool
-    name: str = NAME
+    training_use: TrainingUse = FROM_LABELS
+    name = NAME
 
-    def train(self, model: LoadedModel, data: TrainingData) -> PassReport:
+    def apply(self, model: LoadedModel, context: PassContext) -> tuple[LoadedModel, PassReport]:
         """Train the weights in place.
 
         Raises UsageError (InvalidSpec) where the loss is no number any more, UnsupportedModel where the
         weights are not float32 or an operation has no gradient.
         """
-        from modelpress.compression.trainer import Course, Trainer  # noqa: PLC0415 - imports TensorFlow
+        from modelpress.compression.passes.training.trainer import Trainer, TrainerOptions  # noqa: PLC0415 - imports TensorFlow
 
-        tuning = Tuning.of(model, data, self.settings)
+        data = context.training_data
+        plan = TrainingPlan.of(model, data, self.settings)
         before = [weight.read() for weight in model.weights]
         zeros = [self.keep_zeros and weight.role in EDITABLE for weight in model.weights]
-        course = Course(
+        options = TrainerOptions(
             epochs=self.settings.epochs,
-            batch=tuning.rate.batch,
-            rate=tuning.rate.value,
+            batch=plan.rate.batch,
+            rate=plan.rate.value,
             zeros=zeros,
         )
-        trainer = Trainer(model, data, tuning.trained, course)
+        trainer = Trainer(model, data, plan.trained, options)
         epochs = [EpochReport(epoch=0, learning_rate=0, loss=trainer.loss())]
         for number in range(1, self.settings.epochs + 1):
             trainer.epoch("fine-tune")
             epochs.append(EpochReport(epoch=number, learning_rate=trainer.rate, loss=trainer.loss()))
         kept = "Zeros of kernels and embeddings stay zero." if self.keep_zeros else None
-        return PassReport(
+        return model, PassReport(
             name=self.name,
-            parameters=tuning.parameters(self.settings),
-            note=" ".join(tuning.notes([kept])) or None,
-            tensors=tuning.tensors(model, before, trainer.unreached),
-            training=tuning.report(data, epochs),
+            parameters=plan.parameters(self.settings),
+            note=" ".join(plan.notes([kept])) or None,
+            tensors=plan.tensors(model, before, trainer.unreached),
+            training=plan.report(data, epochs),
         )
 
 
+def requested(request: JobRequest) -> MaskedFineTuning | None:
+    """Return the pass that a request asks for; with l0Penalty the training is a part of pruning."""
+    settings, pruned = fine_tuning(request), pruning(request)
+    if settings is None or (pruned and pruned.l0_penalty is not None):
+        return None
+    if pruned and pruned.granularity is Granularity.CHANNEL:  # a channel that went leaves no zeros behind
+        return MaskedFineTuning(settings, keep_zeros=False, training_use=AFTER_CHANNELS)
+    return MaskedFineTuning(settings, keep_zeros=pruned is not None)
+
+
 @dataclass(frozen=True)
-class Tuning:
+class TrainingPlan:
     """What follows from a model, its data and the spec before the first step."""
 
-    trained: tuple[bool, ...]  # for each weight of the model
+    trained: tuple[bool, ...]  # whether it is trained, for each weight of the model
     rate: LearningRate
     training_mode: bool
 
     @classmethod
-    def of(cls, model: LoadedModel, data: TrainingData, settings: FineTuning) -> "Tuning":
+    def of(cls, model: LoadedModel, data: TrainingData, settings: FineTuning) -> "TrainingPlan":
         """Choose what is trained, the batch and the learning rate. Raises UnsupportedModel."""
         graph = model.training_graph()
         flags = tuple(
             _is_trained(weight, variable.trainable)
             for weight, variable in zip(model.weights, graph.variables, strict=True)
         )
-        chosen = [weight for weight, wanted in zip(model.weights, flags, strict=True) if wanted]
+        chosen = [weight for weight, trained in zip(model.weights, flags, strict=True) if trained]
         if not chosen:
             raise unsupported(f"{NAME}: the model has no weights that can be trained")
         fixed = max(spec.shape[0] for spec in model.inputs)

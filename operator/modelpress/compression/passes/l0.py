@@ -20,16 +20,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelpress.api.spec import FineTuning
+from modelpress.api.contract import JobRequest
+from modelpress.api.spec import FineTuning, Granularity
 from modelpress.api.values import parse_decimal
-from modelpress.compression.passes.finetune import Tuning
+from modelpress.compression.passes.base import Pass, PassContext, l0_penalty
+from modelpress.compression.passes.finetune import FROM_LABELS, TrainingPlan
 from modelpress.compression.passes.weights import EDITABLE
-from modelpress.compression.report import EpochReport, PassReport
-from modelpress.compression.training_data import TrainingData
+from modelpress.compression.report.document import EpochReport, PassReport
 from modelpress.models.types import LoadedModel, unsupported
 
 if TYPE_CHECKING:
-    from modelpress.compression.trainer import Tensors, Trainer
+    from modelpress.compression.passes.training.trainer import Tensors, Trainer
 
 NOTE = (
     "A weight w is kept where w^2 > 2*a*lambda; a is its own step size, learning rate / (sqrt(v) + epsilon)"
@@ -38,43 +39,51 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class L0Penalty:
+class L0Penalty(Pass):
     """`pruning.l0Penalty` with granularity Element; `penalty` is lambda, a decimal."""
 
     penalty: str
     settings: FineTuning
-    name: str = "pruning"
+    name = "pruning"
+    training_use = FROM_LABELS
 
-    def train(self, model: LoadedModel, data: TrainingData) -> PassReport:
-        """Train and threshold the weights in place. Raises as `MaskedFineTuning.train`."""
-        from modelpress.compression.trainer import Course, Trainer  # noqa: PLC0415 - imports TensorFlow
+    def apply(self, model: LoadedModel, context: PassContext) -> tuple[LoadedModel, PassReport]:
+        """Train and threshold the weights in place. Raises as `MaskedFineTuning.apply`."""
+        from modelpress.compression.passes.training.trainer import Trainer, TrainerOptions  # noqa: PLC0415 - imports TensorFlow
 
         editable = [weight.role in EDITABLE for weight in model.weights]
         if not any(editable):
             raise unsupported("pruning: the model has no variables that are kernels or embeddings")
-        tuning = Tuning.of(model, data, self.settings)
+        data = context.training_data
+        plan = TrainingPlan.of(model, data, self.settings)
         before = [weight.read() for weight in model.weights]
-        course = Course(
+        options = TrainerOptions(
             epochs=self.settings.epochs,
-            batch=tuning.rate.batch,
-            rate=tuning.rate.value,
+            batch=plan.rate.batch,
+            rate=plan.rate.value,
             zeros=[False] * len(editable),
             proximal=partial(_proximal, frozenset(i for i, chosen in enumerate(editable) if chosen)),
             penalty=parse_decimal(self.penalty),
         )
-        trainer = Trainer(model, data, tuning.trained, course)
-        epochs = run_epochs(model, trainer, self.settings.epochs, course.penalty)
-        return PassReport(
+        trainer = Trainer(model, data, plan.trained, options)
+        epochs = run_epochs(model, trainer, self.settings.epochs, options.penalty)
+        return model, PassReport(
             name=self.name,
             parameters={
                 "l0Penalty": self.penalty,
-                "granularity": "Element",
-                **tuning.parameters(self.settings),
+                "granularity": Granularity.ELEMENT.value,
+                **plan.parameters(self.settings),
             },
-            note=" ".join(tuning.notes([NOTE])),
-            tensors=tuning.tensors(model, before, trainer.unreached),
-            training=tuning.report(data, epochs),
+            note=" ".join(plan.notes([NOTE])),
+            tensors=plan.tensors(model, before, trainer.unreached),
+            training=plan.report(data, epochs),
         )
+
+
+def requested(request: JobRequest) -> L0Penalty | None:
+    """Return the pass that a request asks for. Raises UsageError (InvalidSpec) without fineTuning."""
+    settings = l0_penalty(request, Granularity.ELEMENT)
+    return L0Penalty(*settings) if settings else None
 
 
 def run_epochs(

@@ -9,34 +9,38 @@ from decimal import Decimal
 
 import numpy as np
 
+from modelpress.api.contract import JobRequest
+from modelpress.api.spec import Granularity
 from modelpress.api.values import parse_percent
-from modelpress.compression.passes.weights import edit_all
-from modelpress.compression.report import PassReport
-from modelpress.models.types import Array, LoadedModel
+from modelpress.compression.passes.base import pruning
+from modelpress.compression.passes.weights import WeightPass
+from modelpress.models.types import Array
 
 NOTE = "Zeros of single elements save stored bytes only: the served size and latency stay."
 
 
 @dataclass(frozen=True)
-class ElementPruning:
+class ElementPruning(WeightPass):
     """`pruning.sparsity` with granularity Element; `sparsity` is a percentage such as 50%."""
 
     sparsity: str
-    name: str = "pruning"
+    name = "pruning"
+    note = NOTE
 
-    def apply(self, model: LoadedModel) -> PassReport:
-        """Prune all kernels and embeddings."""
-        share = parse_percent(self.sparsity) / 100
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The share as it was given."""
+        return {"sparsity": self.sparsity, "granularity": Granularity.ELEMENT.value}
 
-        def edit(values: Array) -> tuple[Array, Mapping[str, float]]:
-            return prune(values, share)
+    def edit(self, values: Array) -> tuple[Array, Mapping[str, float]]:
+        """Prune a tensor."""
+        return prune(values, parse_percent(self.sparsity) / 100)
 
-        return PassReport(
-            name=self.name,
-            parameters={"sparsity": self.sparsity, "granularity": "Element"},
-            note=NOTE,
-            tensors=edit_all(self.name, model, edit),
-        )
+
+def requested(request: JobRequest) -> ElementPruning | None:
+    """Return the pass that a request asks for."""
+    settings = pruning(request, Granularity.ELEMENT)
+    return ElementPruning(settings.sparsity) if settings and settings.sparsity else None
 
 
 def prune(values: Array, share: Decimal) -> tuple[Array, dict[str, float]]:

@@ -4,13 +4,14 @@ Only kernels and embeddings are changed; all other tensors are reported with the
 TensorFlow.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
 
-from modelpress.compression.report import PassReport, TensorReport
-from modelpress.compression.training_data import TrainingData
+from modelpress.compression.passes.base import Pass, PassContext
+from modelpress.compression.report.document import PassReport, TensorReport
 from modelpress.models.types import Array, LoadedModel, Role, Weight, unsupported
 
 EDITABLE = (Role.KERNEL, Role.EMBEDDING)
@@ -24,40 +25,38 @@ _WHY = {
 Edit = Callable[[Array], tuple[Array, Mapping[str, float]]]
 
 
-class WeightPass(Protocol):
-    """A pass over the weights of a model."""
+class WeightPass(Pass, Protocol):
+    """A pass that changes the values of each kernel and embedding by themselves, in place."""
 
     @property
-    def name(self) -> str:
-        """As the field of the spec."""
+    @abstractmethod
+    def parameters(self) -> Mapping[str, str]:
+        """The settings for the report, as in the spec."""
         ...
-
-    def apply(self, model: LoadedModel) -> PassReport:
-        """Change the weights and report every tensor. Raises UnsupportedModel where none can be."""
-        ...
-
-
-class TrainingPass(Protocol):
-    """A pass that trains the weights of a model on data.training."""
 
     @property
-    def name(self) -> str:
-        """As the field of the spec."""
+    def note(self) -> str | None:
+        """What a reader of the report must know of it."""
+        return None
+
+    @abstractmethod
+    def edit(self, values: Array) -> tuple[Array, Mapping[str, float]]:
+        """Return the new values of a tensor, of the same shape and dtype, and facts for the report."""
         ...
 
-    def train(self, model: LoadedModel, data: TrainingData) -> PassReport:
-        """Change the weights and report every tensor. Raises UnsupportedModel, UsageError (InvalidSpec)."""
-        ...
+    def apply(self, model: LoadedModel, context: PassContext) -> tuple[LoadedModel, PassReport]:
+        """Edit all kernels and embeddings. Raises UnsupportedModel where there are none."""
+        if not any(weight.role in EDITABLE for weight in model.weights):
+            raise unsupported(f"{self.name}: the model has no variables that are kernels or embeddings")
+        return model, PassReport(
+            name=self.name,
+            parameters=dict(self.parameters),
+            note=self.note,
+            tensors=tuple(_edited(weight, self.edit) for weight in model.weights),
+        )
 
 
-def edit_all(name: str, model: LoadedModel, edit: Edit) -> tuple[TensorReport, ...]:
-    """Apply `edit` to each kernel and embedding; it returns the new value and facts for the report."""
-    if not any(weight.role in EDITABLE for weight in model.weights):
-        raise unsupported(f"{name}: the model has no variables that are kernels or embeddings")
-    return tuple(_edit(weight, edit) for weight in model.weights)
-
-
-def _edit(weight: Weight, edit: Edit) -> TensorReport:
+def _edited(weight: Weight, edit: Edit) -> TensorReport:
     report = TensorReport(
         name=weight.name,
         role=weight.role.value,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from modelpress.api import names
-from modelpress.planning import objects
+from modelpress.planning.children import objects
 from modelpress.planning.view import Facts
 
 

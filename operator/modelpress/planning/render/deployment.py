@@ -5,8 +5,8 @@ from typing import Any
 from modelpress.api import names
 from modelpress.api.spec import StrategyType
 from modelpress.planning.render.common import metadata
-from modelpress.planning.revisions import Revision
-from modelpress.planning.strategy import bounds
+from modelpress.planning.rollouts.revisions import Revision
+from modelpress.planning.rollouts.strategy import bounds
 from modelpress.planning.view import View
 
 

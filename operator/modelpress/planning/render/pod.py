@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelpress.api import contract, names
-from modelpress.api.contract import JobRequest
+from modelpress.api.contract import JobRequest, WorkerConfig
 from modelpress.api.pod_settings import PodSettings
 from modelpress.api.spec import Data, Serving, Source, Spec
-from modelpress.api.values import CLAIM, parse_bytes, parse_claim
-from modelpress.planning.artifact import Artifact
+from modelpress.api.values import CLAIM, parse_claim
+from modelpress.planning.artifacts.artifact import Artifact
 from modelpress.planning.render import connection, resources
 from modelpress.planning.view import View
 
@@ -74,9 +74,7 @@ def worker_template(view: View, artifact: Artifact, revision: str, image: str) -
     } | _resources(resources.plain(granted))
     worker = {
         **_container("worker", ["modelpress", "serve"], image),
-        "env": _environment(
-            _worker_variables(view, revision) | {contract.ARTIFACT_DIGEST: artifact.artifact_digest}, settings
-        ),
+        "env": _environment(_worker_variables(view, artifact, revision), settings),
         "ports": [
             {"name": "http", "containerPort": contract.HTTP_PORT, "protocol": "TCP"},
             {"name": "grpc", "containerPort": contract.GRPC_PORT, "protocol": "TCP"},
@@ -216,26 +214,21 @@ def _store_variables(view: View, uri: str) -> dict[str, str]:
     return variables
 
 
-def _worker_variables(view: View, revision: str) -> dict[str, str]:
-    spread, serving = view.spec.parallelism, view.spec.serving
-    variables = {
+def _worker_variables(view: View, artifact: Artifact, revision: str) -> dict[str, str]:
+    config = WorkerConfig(
+        name=view.name,
+        revision=revision,
+        artifact_digest=artifact.artifact_digest,
+        parallelism=view.spec.parallelism,
+        serving=view.spec.serving,
+    )
+    return {
+        contract.WORKER_CONFIG: config.to_json(),
         contract.MODEL_DIR: f"{WORK_MOUNT}/model",
-        contract.MODEL_NAME: view.name,
-        contract.REVISION: revision,
         contract.HOST: "::",  # every address of the pod; NetworkPolicy limits who may connect
         contract.PORT: str(contract.HTTP_PORT),
         contract.GRPC_PORT_VARIABLE: str(contract.GRPC_PORT),
-        contract.DATA: str(spread.data),
-        contract.PIPELINE: str(spread.pipeline),
-        contract.MAX_BATCH_SIZE: str(serving.max_batch_size),
-        contract.MAX_BATCH_DELAY: str(serving.max_batch_delay_milliseconds),
-        contract.REQUEST_TIMEOUT: str(serving.request_timeout_seconds),
-        contract.DRAIN_SECONDS: str(serving.drain_seconds),
-        contract.MAX_REQUEST_BYTES: str(parse_bytes(serving.max_request_bytes)),
     }
-    if spread.tensor > 1:
-        variables[contract.TENSOR] = str(spread.tensor)
-    return variables
 
 
 def _request(view: View) -> str:

@@ -7,9 +7,11 @@ Memory). A request is what an idle container holds. There is no limit of CPU: it
 from collections.abc import Mapping
 from typing import Any
 
-from modelpress.api.spec import DeviceType, Scheme, Spec
+from modelpress.api import batch_memory
+from modelpress.api.schemes import DeviceType, memory_factor
+from modelpress.api.spec import Spec
 from modelpress.api.values import parse_bytes
-from modelpress.planning.artifact import Artifact
+from modelpress.planning.artifacts.artifact import Artifact
 from modelpress.planning.inheritance import completed_resources
 from modelpress.planning.view import View
 
@@ -28,19 +30,7 @@ _JOB = {
     "requests": {"cpu": "500m", "memory": "1Gi", _STORAGE: "1Gi"},
 }
 
-# How many times the file one copy of the model holds beside it: LiteRT makes floats of some schemes' weights,
-# TensorFlow of all that are not of layers of Keras. What Auto chose is not known here.
-_CPU_FACTORS = {Scheme.FLOAT16: 3, Scheme.INT8_WEIGHTS: 8, Scheme.AUTO: 8}
-_GPU_FACTORS = {
-    Scheme.FLOAT16: 2,
-    Scheme.BFLOAT16: 2,
-    Scheme.INT8_WEIGHTS: 4,
-    Scheme.INT4_WEIGHTS: 8,
-    Scheme.AUTO: 8,
-}
 _REQUEST_FACTOR = 8  # maxRequestBytes: four bodies that arrive, and as much again that waits
-# what one copy computes a batch in: of up to so many rows, more in proportion
-_BATCH_BYTES, _BATCH_ROWS = 512 * _MIB, 32
 
 
 def of_job(view: View) -> Resources:
@@ -111,27 +101,23 @@ def _device_count(spec: Spec) -> int:
     return spread.data * spread.tensor * spread.pipeline // spread.pods_per_replica
 
 
-def _batch_bytes(spec: Spec) -> int:
-    return _BATCH_BYTES * max(_BATCH_ROWS, spec.serving.max_batch_size) // _BATCH_ROWS
-
-
 def _worker_defaults(spec: Spec, size: int) -> dict[str, Any]:
     """Return the defaults for an artifact of `size` bytes."""
     gpu = spec.devices.type is DeviceType.GPU
     spread = spec.parallelism
     quantization = spec.compression.quantization if spec.compression else None
-    factors = _GPU_FACTORS if gpu else _CPU_FACTORS
-    factor = factors.get(quantization.scheme, 1) if quantization else 1
+    factor = memory_factor(quantization.scheme, spec.devices.type) if quantization else 1
     cut = 2 if spread.pipeline > 1 else 0  # stages hold parts of their own
     # TensorFlow and CUDA on the host: 0.8 GB measured without a GPU, and a context for each device
     process = 4 * _GIB + _device_count(spec) * _GIB if gpu else 256 * _MIB
     weights = size * (1 + factor * spread.data + cut)
+    batch = batch_memory.of(spec.serving.max_batch_size)
     waiting = _REQUEST_FACTOR * parse_bytes(spec.serving.max_request_bytes)
     # the fetch keeps the packed layer beside the files, and may do so beside those of an interrupted one
     stored = 3 * size + _GIB
     return {
         "limits": {
-            "memory": _mebibytes(process + weights + spread.data * _batch_bytes(spec) + waiting),
+            "memory": _mebibytes(process + weights + spread.data * batch + waiting),
             _STORAGE: _mebibytes(stored),
         },
         "requests": {

@@ -3,7 +3,7 @@
 from typing import Any
 
 from modelpress.planning.render.common import metadata
-from modelpress.planning.revisions import Revision
+from modelpress.planning.rollouts.revisions import Revision
 from modelpress.planning.view import Facts
 
 

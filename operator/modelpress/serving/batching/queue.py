@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from modelpress.api.spec import Serving
 from modelpress.serving.batching.request import Answer, Part, Request, to_nobody
 from modelpress.serving.errors import (
     BadRequest,
@@ -35,6 +36,9 @@ from modelpress.serving.placement.parallelism import Result
 
 Shapes = tuple[tuple[int, ...], ...]
 
+HELD_REQUESTS = 4  # rows that wait, and bodies that arrive, may hold this many times maxRequestBytes
+_WAITING_BATCHES = 64
+_MIN_WAITING_ROWS = 1024
 _MAX_BATCHES = 256  # of a request
 
 logger = logging.getLogger(__name__)
@@ -49,6 +53,17 @@ class Limits:
     timeout_seconds: float
     max_waiting_rows: int
     max_waiting_bytes: int
+
+    @classmethod
+    def of(cls, serving: Serving) -> "Limits":
+        """Return what the spec says, and what follows from it."""
+        return cls(
+            max_batch_size=serving.max_batch_size,
+            max_delay_seconds=serving.max_batch_delay_milliseconds / 1000,
+            timeout_seconds=serving.request_timeout_seconds,
+            max_waiting_rows=max(_MIN_WAITING_ROWS, _WAITING_BATCHES * serving.max_batch_size),
+            max_waiting_bytes=HELD_REQUESTS * serving.request_bytes,
+        )
 
     @property
     def max_rows(self) -> int:

@@ -1,7 +1,7 @@
 """What computes: the interface between a model runtime and everything above it.
 
-An executor knows nothing of requests, protocols or event loops. New runtimes implement `Executor`, and
-nothing above changes. Must not import a runtime.
+An executor knows nothing of requests, protocols or event loops. New runtimes implement `Executor` and get an
+entry in `runtimes`; nothing above changes.
 """
 
 from collections.abc import Sequence
@@ -56,6 +56,6 @@ def concatenate(parts: Sequence[Arrays]) -> list[Array]:
 
 def check_rows(outputs: Arrays, count: int) -> None:
     """Raise RowError where an output has not one entry for each of `count` rows."""
-    for place, array in enumerate(outputs):
+    for index, array in enumerate(outputs):
         if array.shape[:1] != (count,):
-            raise RowError(f"output {place} has shape {list(array.shape)} for {count} rows")
+            raise RowError(f"output {index} has shape {list(array.shape)} for {count} rows")

@@ -1,4 +1,4 @@
-"""Cuts a .tflite model between operators, for pipelines. Must not import TensorFlow.
+"""Cuts a .tflite model between operators, for pipelines.
 
 A piece keeps the numbering of the whole model's tensors and buffers; tensors of other pieces stay as empty
 entries, which cost nothing at run time. So nothing is renumbered, and a tensor has one number everywhere.
@@ -71,14 +71,14 @@ class Graph:
         """Return the number of operators that data flows through."""
         return len(self._steps)
 
-    def describe(self, place: int) -> str:
+    def describe(self, index: int) -> str:
         """Return an operator's number and kind, as errors name it."""
-        code = self._model.operatorCodes[self._steps[place].opcodeIndex]
+        code = self._model.operatorCodes[self._steps[index].opcodeIndex]
         if code.customCode:
             kind = code.customCode.decode(errors="replace")
         else:  # old files have the one that is deprecated
             kind = _KINDS.get(max(code.builtinCode, code.deprecatedBuiltinCode), "of an unknown kind")
-        return f"operator {place} ({kind})"
+        return f"operator {index} ({kind})"
 
     def alive(self, cut: int) -> tuple[int, ...]:
         """Return the tensors that cross the cut before operator `cut`; 0 gives inputs, len() the outputs."""
@@ -109,33 +109,33 @@ class Graph:
     @cached_property
     def _made_at(self) -> dict[int, int]:
         made = dict.fromkeys(self.inputs, -1)
-        for place, step in enumerate(self._steps):
-            made.update(dict.fromkeys(_writes(step), place))
+        for step_index, step in enumerate(self._steps):
+            made.update(dict.fromkeys(_writes(step), step_index))
         return made
 
     @cached_property
     def _last_use(self) -> dict[int, int]:
-        """Place of the last operator that reads each tensor, inputs first; outputs are read at the end.
+        """Index of the last operator that reads each tensor, inputs first; outputs are read at the end.
 
         An input that nothing reads crosses the cut before the first operator only.
         """
         last = dict.fromkeys(self.inputs, 0)
-        for place, step in enumerate(self._steps):
+        for step_index, step in enumerate(self._steps):
             for index in _reads(step):
-                if index not in self._constant and self._made_at.get(index, place) < place:
-                    last[index] = place
+                if index not in self._constant and self._made_at.get(index, step_index) < step_index:
+                    last[index] = step_index
         last.update(dict.fromkeys(self.outputs, len(self)))
         return last
 
     def _constants_of(self, steps: Iterable[Any]) -> list[Any]:
         """Return the operators on constants that `steps` need, in execution order."""
         needed: dict[int, Any] = {}
-        wanted = [index for step in steps for index in _reads(step)]
-        while wanted:
-            operator = self._folded.get(wanted.pop())
+        pending = [index for step in steps for index in _reads(step)]
+        while pending:
+            operator = self._folded.get(pending.pop())
             if operator is not None and id(operator) not in needed:
                 needed[id(operator)] = operator
-                wanted.extend(_reads(operator))
+                pending.extend(_reads(operator))
         return [operator for operator in self._main.operators if id(operator) in needed]
 
     def _has_data(self, tensor: Any) -> bool:
@@ -154,7 +154,7 @@ class Graph:
         model.subgraphs = [main, *self._model.subgraphs[1:]]
         model.signatureDefs = None
         model.buffers = [
-            buffer if place in kept else schema.BufferT() for place, buffer in enumerate(self._model.buffers)
+            buffer if index in kept else schema.BufferT() for index, buffer in enumerate(self._model.buffers)
         ]
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)

@@ -1,4 +1,4 @@
-"""The CPU executor: one LiteRT interpreter with XNNPACK and one thread. Must not import TensorFlow.
+"""The CPU executor: one LiteRT interpreter with XNNPACK and one thread.
 
 Facts that shaped it, measured: resizing to the exact batch costs microseconds, so batches are never padded;
 results of a row do not depend on the rows beside it; a held view of a tensor breaks the next call, so
@@ -13,8 +13,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.artifacts.manifest import TensorSpec
-from modelpress.serving.executors.base import Array, Arrays, InputError
+from modelpress.api.spec import Parallelism, Serving
+from modelpress.artifacts.manifest import ArtifactManifest, TensorSpec
+from modelpress.serving.executors.base import Array, Arrays, Executor, InputError
+from modelpress.serving.signature import Signature
 
 
 class LiteRTExecutor:
@@ -32,7 +34,7 @@ class LiteRTExecutor:
         self.output_details: list[dict[str, Any]] = self._interpreter.get_output_details()
         self._inputs = [int(detail["index"]) for detail in details]
         self._outputs = [int(detail["index"]) for detail in self.output_details]
-        self._shapes: list[tuple[int, ...]] | None = None  # of the last run; a piece may have no inputs
+        self._shapes: list[tuple[int, ...]] | None = None  # inputs of the last run; a piece may have none
 
     def run(self, inputs: Arrays) -> list[Array]:
         """Compute the outputs of `inputs`; a change of any shape resizes the interpreter first."""
@@ -58,10 +60,39 @@ class LiteRTExecutor:
         del self._interpreter
 
 
+def load_copies(
+    folder: Path, manifest: ArtifactManifest, parallelism: Parallelism, serving: Serving
+) -> list[list[Executor]]:
+    """Return one chain of executors for each copy: one interpreter, or one for each stage.
+
+    Batches of any size need nothing before. Raises DataError: ModelLoadFailed or UnsupportedModel.
+    """
+    if parallelism.tensor > 1:
+        raise DataError(
+            Reason.UNSUPPORTED_MODEL,
+            f"the artifact is of form {manifest.form}, for CPU devices: parallelism.tensor needs GPU devices",
+        )
+    path = folder / manifest.model_file
+    if parallelism.pipeline == 1:
+        return [[_checked(path, manifest)] for _ in range(parallelism.data)]
+    _checked(path, manifest)
+    # the reader of .tflite files costs 15 MB, which only pipelines need
+    from modelpress.serving.executors.stages import PieceExecutor, cut  # noqa: PLC0415
+
+    pieces = cut(path, Signature.of(manifest), parallelism.pipeline)
+    return [[PieceExecutor(piece) for piece in pieces] for _ in range(parallelism.data)]
+
+
+def _checked(path: Path, manifest: ArtifactManifest) -> LiteRTExecutor:
+    executor = LiteRTExecutor(path)
+    check_signature(executor, manifest.inputs, manifest.outputs)
+    return executor
+
+
 def check_signature(
     executor: LiteRTExecutor, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> None:
-    """Compare the model with the manifest's inputs and outputs, place by place: names are the manifest's.
+    """Compare the model with the manifest's inputs and outputs, one by one: names are the manifest's.
 
     Raises DataError (ModelLoadFailed) where count, dtype or sizes differ, or the batch axis is not free.
     """
@@ -71,8 +102,8 @@ def check_signature(
     ):
         if len(details) != len(specs):
             raise _load_failed(f"the model has {len(details)} {what}, manifest.json lists {len(specs)}")
-        for place, (detail, spec) in enumerate(zip(details, specs, strict=True)):
-            where = f"{what}[{place}] {spec.name!r}"
+        for index, (detail, spec) in enumerate(zip(details, specs, strict=True)):
+            where = f"{what}[{index}] {spec.name!r}"
             dtype = detail["dtype"].__name__
             shape = tuple(int(size) for size in detail["shape_signature"])
             if dtype != spec.dtype:
@@ -86,7 +117,7 @@ def check_signature(
 
 
 def one_line(error: Exception) -> str:
-    """Return the first line of a runtime's message, without the place in its sources."""
+    """Return the first line of a runtime's message, without file and line of its sources."""
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__
 

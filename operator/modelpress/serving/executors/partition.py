@@ -1,4 +1,4 @@
-"""Chooses where a pipeline cuts a model, for all runtimes. Must not import one."""
+"""Chooses where a pipeline cuts a model, for all runtimes."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ def choose_cuts(costs: Costs, stages: int, parts: str = "operators") -> list[int
         )
     until = np.concatenate([[0.0], np.cumsum(costs.microseconds)])
     entry = costs.crossing * MICROSECONDS_PER_BYTE
-    slowest = np.full((stages + 1, count + 1), np.inf)  # of the first k stages over the first n operators
+    slowest = np.full((stages + 1, count + 1), np.inf)  # microseconds: first k stages over first n operators
     moved = np.full((stages + 1, count + 1), np.inf)  # bytes that cross inside them
     previous = np.zeros((stages + 1, count + 1), dtype=np.int64)
     slowest[0, 0] = moved[0, 0] = 0.0

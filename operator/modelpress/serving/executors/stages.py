@@ -1,8 +1,10 @@
-"""Measures the operators of a .tflite model, and makes stages of it. Must not import TensorFlow."""
+"""Measures the operators of a .tflite model, and makes stages of it."""
 
+import logging
 import time
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
@@ -11,9 +13,13 @@ from modelpress.api.errors import DataError
 from modelpress.serving.executors.base import Array, Arrays, InputError
 from modelpress.serving.executors.cut import Graph, Piece
 from modelpress.serving.executors.litert import LiteRTExecutor
-from modelpress.serving.executors.partition import Costs
+from modelpress.serving.executors.partition import Costs, choose_cuts
+from modelpress.serving.signature import Signature
 
 _REPEATS = 5
+_MEASURED_ROWS = 8  # a full tile of XNNPACK
+
+logger = logging.getLogger(__name__)
 
 
 class PieceExecutor:
@@ -35,6 +41,22 @@ class PieceExecutor:
         self._executor.close()
 
 
+def cut(path: Path, signature: Signature, stages: int) -> list[Piece]:
+    """Return the stages of a .tflite file, cut where its measured operators say.
+
+    Raises DataError (UnsupportedModel) where it has fewer operators, or cannot be cut.
+    """
+    graph = Graph(path.read_bytes())
+    costs = measure(graph, signature.example(_MEASURED_ROWS))
+    cuts = choose_cuts(costs, stages)
+    logger.info(
+        "Cut the model before operators %s.",
+        ", ".join(map(str, cuts)),
+        extra={"microseconds": costs.microseconds.round(1).tolist()},
+    )
+    return pieces(graph, cuts)
+
+
 def measure(graph: Graph, inputs: Arrays) -> Costs:
     """Run operator by operator on `inputs` and time each (best of 5), alone in its own interpreter.
 
@@ -42,19 +64,19 @@ def measure(graph: Graph, inputs: Arrays) -> Costs:
     Raises DataError (UnsupportedModel) where an operator shares state with another one, or cannot be computed
     apart from the others: LiteRT moves no empty tensor into an interpreter or out of one.
     """
-    overhead, _ = _time(PieceExecutor(graph.piece(0, 0)), inputs)  # of a call that computes nothing
+    overhead, _ = _time(PieceExecutor(graph.piece(0, 0)), inputs)  # a call that computes nothing
     times = []
     crossing = []
     values: list[Array] = list(inputs)
-    for place in range(len(graph)):
-        if not graph.can_cut(place):
-            raise _uncut(f"{graph.describe(place)} shares state with an earlier one")
+    for index in range(len(graph)):
+        if not graph.can_cut(index):
+            raise _uncut(f"{graph.describe(index)} shares state with an earlier one")
         crossing.append(sum(value.nbytes for value in values))
         try:
-            seconds, values = _time(PieceExecutor(graph.piece(place, place + 1)), values)
+            seconds, values = _time(PieceExecutor(graph.piece(index, index + 1)), values)
         except InputError as error:
             raise _uncut(
-                f"{graph.describe(place)} cannot be computed apart from the others on rows of zeros ({error})"
+                f"{graph.describe(index)} cannot be computed apart from the others on rows of zeros ({error})"
             ) from error
         times.append(max(seconds - overhead, 0.0) * 1e6)
     return Costs(np.array(times), np.array(crossing, dtype=np.float64))

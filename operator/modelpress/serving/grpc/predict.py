@@ -17,7 +17,7 @@ from modelpress.serving.grpc import numbers, wire
 from modelpress.serving.grpc.wire import VARINT, Field, tag, text
 from modelpress.serving.protocols import oip
 from modelpress.serving.protocols.base import Body, Call, Encoded, Model
-from modelpress.serving.protocols.json_tensors import echo, fit, shown
+from modelpress.serving.protocols.json_tensors import check_sizes, echo, fit, shown
 from modelpress.serving.protocols.names import no_model, no_version
 from modelpress.serving.protocols.raw_tensors import array_of_raw
 from modelpress.serving.protocols.tfserving_rest import DEFAULT_SIGNATURE, DTYPES, SIGNATURE, VERSION
@@ -168,6 +168,7 @@ class PredictGrpc:
             return array_of_raw(proto.content, shape, tensor, where)
         if not tensor.accepts(shape) or 0 in shape:
             return fit(np.empty(0, tensor.dtype), shape, tensor, where)  # says what is wrong
+        check_sizes(shape, tensor, where)  # before it is filled up
         if not 0 < found <= needed:
             raise BadRequest(f"{where}: {name} has {found} values, shape {shown(shape)} needs {needed}")
         values = numbers.read(pieces, kind, where)

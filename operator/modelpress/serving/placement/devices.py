@@ -1,8 +1,8 @@
 """Where batches are computed: in the event loop's own turn, or on threads beside it.
 
 A call that is cheaper than handing it to a thread and back runs in the loop; so does one of up to 64 times
-that where nobody else waits. `hop_seconds` measures that way and `call_seconds` calls of several sizes, so
-that the choice follows the machine and the model. Must not import a runtime.
+that where no other request waits. `hop_seconds` measures the way to a thread and back, `call_seconds` calls
+of several sizes, so that the choice follows the machine and the model.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from typing import Protocol
 from modelpress.serving.executors.base import Array, Arrays, Executor, rows
 from modelpress.serving.placement.parallelism import DataParallel, Done, Pipeline, Result, Stage
 
-_HOPS = 41
-# A lone request may hold up the loop for so many changes of threads, and no longer than that.
+_HOPS = 41  # how often the way to a thread and back is timed
+# A lone request may hold up the loop for as long as so many ways to a thread and back, and so many seconds.
 _ALONE_HOPS = 64
 _ALONE_SECONDS = 0.002
 
@@ -71,7 +71,7 @@ class OnThreads:
         """Hand the batch to the threads."""
 
         def deliver(result: Result) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and no caller waits
                 self._loop.call_soon_threadsafe(done, result)
 
         self._parallel.submit(inputs, deliver)
@@ -85,8 +85,8 @@ class OnThreads:
 class InLoopRows:
     """Up to how many rows are computed in the event loop."""
 
-    shared: int  # beside other requests
-    alone: int
+    shared: int  # where other requests wait
+    alone: int  # where none does
 
 
 class InLoopUpTo:
@@ -142,7 +142,7 @@ def rows_in_loop(seconds_by_rows: Mapping[int, float], hop: float) -> InLoopRows
     """Return up to how many rows a call is worth holding up the loop for; 0 if none is.
 
     Where others wait, that is a call that costs no more than the way to a thread and back. A lone request
-    saves that way in any case, and holds up nobody but who comes meanwhile: for `alone_seconds` at most.
+    saves that way in any case, and delays only those that come meanwhile: for `alone_seconds` at most.
     `seconds_by_rows` has the time of calls of some sizes; between two of them the larger one counts.
     """
 

@@ -2,8 +2,7 @@
 
 A stage is an executor with a thread of its own. A batch is split over the copies and, in each, into
 micro-batches that flow through the stages, unless these are filled already; outputs are joined in order.
-Results come through callbacks, on the thread that finished last; nothing here knows of event loops. Must not
-import a runtime.
+Results come through callbacks, on the thread that finished last; nothing here knows of event loops.
 """
 
 import logging
@@ -24,15 +23,6 @@ _QUEUE_LENGTH = 2  # batches or micro-batches that wait before a later stage; mo
 
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """`data` copies of `pipeline` stages, each weight on `tensor` devices: their product is the devices."""
-
-    data: int = 1
-    pipeline: int = 1
-    tensor: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +87,12 @@ class Gather:
         self._missing = parts
         self._done = done
 
-    def part(self, place: int) -> Done:
+    def part(self, index: int) -> Done:
         """Return the callback of one part."""
 
         def deliver(result: Result) -> None:
             with self._lock:
-                self._results[place] = result
+                self._results[index] = result
                 self._missing -= 1
                 if self._missing:
                     return
@@ -148,8 +138,8 @@ class Pipeline:
 
         self._count(1)
         gather = Gather(len(parts), leave)
-        for place, (start, stop) in enumerate(parts):
-            self._stages[0].put(_Work([array[start:stop] for array in inputs], gather.part(place)))
+        for index, (start, stop) in enumerate(parts):
+            self._stages[0].put(_Work([array[start:stop] for array in inputs], gather.part(index)))
 
     def _count(self, batches: int) -> None:
         with self._lock:
@@ -175,8 +165,8 @@ class DataParallel:
         copies = self._copies
         if len(parts) < len(copies):
             copies = sorted(copies, key=lambda copy: copy.under_way)
-        for place, ((start, stop), copy) in enumerate(zip(parts, copies, strict=False)):
-            copy.submit([array[start:stop] for array in inputs], gather.part(place))
+        for index, ((start, stop), copy) in enumerate(zip(parts, copies, strict=False)):
+            copy.submit([array[start:stop] for array in inputs], gather.part(index))
 
     def run(self, inputs: Arrays) -> list[Array]:
         """Compute `inputs` and wait for the outputs. Raises what a stage raised."""

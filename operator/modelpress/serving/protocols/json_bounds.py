@@ -66,13 +66,13 @@ def _count(characters: "np.ndarray[tuple[int], np.dtype[np.uint8]]", character: 
 
 def _values(tensor: Tensor) -> float:
     """Return how many values a row of a tensor has."""
-    sizes = tensor.shape[1:]
+    sizes = tensor.largest[1:]
     return inf if -1 in sizes else prod(sizes)
 
 
 def _lists(tensor: Tensor) -> float:
     """Return in how many lists the values of a row are: (-1, 2, 3) gives 1 + 2."""
-    sizes = tensor.shape[1:]
+    sizes = tensor.largest[1:]
     return inf if -1 in sizes else sum(prod(sizes[:depth]) for depth in range(len(sizes)))
 
 

@@ -261,7 +261,19 @@ def fit(array: Array, shape: Sequence[int], tensor: Tensor, where: str) -> Array
         raise BadRequest(f"{where}: shape {shown(shape)} does not fit {shown(tensor.shape)}")
     if 0 in shape:
         raise BadRequest(f"{where}: shape {shown(shape)} is empty; at least one row is needed")
+    check_sizes(shape, tensor, where)
     return array.reshape(shape)
+
+
+def check_sizes(shape: Sequence[int], tensor: Tensor, where: str) -> None:
+    """Raise BadRequest where a size of a shape that the tensor accepts is over its limit."""
+    if tensor.most is None:
+        return
+    for axis, (size, most) in enumerate(zip(shape, tensor.most, strict=True)):
+        if axis and size > most:
+            raise BadRequest(
+                f"{where}: dimension {axis} of shape {shown(shape)} is {size}; at most {most} is accepted"
+            )
 
 
 def same_rows(arrays: Sequence[Array], tensors: Sequence[Tensor]) -> None:

@@ -41,7 +41,7 @@ def server_metadata() -> dict[str, Any]:
 
 
 def model_metadata(model: Model) -> dict[str, Any]:
-    """Return the answer to GET /v2/models/NAME; `digest` and `revision` are ours."""
+    """Return the answer to GET /v2/models/NAME; `digest`, `revision` and `max_shape` are ours."""
     return {
         "name": model.name,
         "versions": [model.revision],
@@ -217,4 +217,5 @@ def _parameters(entry: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _describe(tensor: Tensor) -> dict[str, Any]:
-    return {"name": tensor.name, "datatype": DATATYPES[tensor.dtype.name], "shape": tensor.shape}
+    described = {"name": tensor.name, "datatype": DATATYPES[tensor.dtype.name], "shape": tensor.shape}
+    return described if tensor.most is None else described | {"max_shape": tensor.most}

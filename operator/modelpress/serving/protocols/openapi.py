@@ -228,7 +228,10 @@ def predict_example(model: Model) -> Schema:
 
 
 def _input(tensor: Tensor) -> Schema:
-    sizes = [{"type": "integer", "minimum": 1} if size < 0 else {"const": size} for size in tensor.shape]
+    sizes = [
+        {"const": size} if size >= 0 else {"type": "integer", "minimum": 1} | _at_most("maximum", most)
+        for size, most in zip(tensor.shape, tensor.largest, strict=True)
+    ]
     return _object(
         {
             "name": {"const": tensor.name},
@@ -257,8 +260,8 @@ def _infer_answer(model: Model) -> Schema:
 
 def _predict_request(model: Model) -> Schema:
     tensors = model.signature.inputs
-    rows = {tensor.name: _nested(tensor, tensor.shape[1:]) for tensor in tensors}
-    columns = {tensor.name: _nested(tensor, tensor.shape) for tensor in tensors}
+    rows = {tensor.name: _nested(tensor, 1) for tensor in tensors}
+    columns = {tensor.name: _nested(tensor, 0) for tensor in tensors}
     row, column = [_object(rows)], [_object(columns)]
     if len(tensors) == 1:  # which needs no name
         row.append(rows[tensors[0].name])
@@ -274,13 +277,19 @@ def _predict_request(model: Model) -> Schema:
     }
 
 
-def _nested(tensor: Tensor, shape: tuple[int, ...]) -> Schema:
-    """Return the schema of nested lists of the tensor's values."""
+def _nested(tensor: Tensor, first: int) -> Schema:
+    """Return the schema of nested lists of the tensor's values, from axis `first` on."""
     schema = _value(tensor)
-    for size in reversed(shape):
-        bounds = {"minItems": 1} if size < 0 else {"minItems": size, "maxItems": size}
+    axes = list(zip(tensor.shape, tensor.largest, strict=True))
+    for size, most in reversed(axes[first:]):
+        bounds = {"minItems": max(size, 1)} | _at_most("maxItems", most)
         schema = {"type": "array", "items": schema, **bounds}
     return schema
+
+
+def _at_most(keyword: str, most: int) -> Schema:
+    """Return a bound of a schema, nothing where there is none."""
+    return {} if most < 0 else {keyword: most}
 
 
 def _value(tensor: Tensor) -> Schema:

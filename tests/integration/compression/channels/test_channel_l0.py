@@ -14,17 +14,18 @@ from keras import layers as kl
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.api.spec import FineTuning
-from modelpress.compression import training_data
-from modelpress.compression.channels import members
-from modelpress.compression.channels.group_threshold import GroupThreshold
-from modelpress.compression.channels.l0 import ChannelL0Penalty
-from modelpress.compression.channels.members import Layout, Member
+from modelpress.compression.passes.base import PassContext
+from modelpress.compression.passes.channels import members
+from modelpress.compression.passes.channels.group_threshold import GroupThreshold
+from modelpress.compression.passes.channels.l0 import ChannelL0Penalty
+from modelpress.compression.passes.channels.members import Member, MemberLayout
 from modelpress.compression.passes.l0 import objective
-from modelpress.compression.report import EpochReport, PassReport
-from modelpress.compression.training_data import TrainingData
+from modelpress.compression.passes.training import training_data
+from modelpress.compression.passes.training.training_data import TrainingData
+from modelpress.compression.report.document import EpochReport, PassReport
 from modelpress.models.load import load
 from modelpress.models.types import LoadedModel
-from tests.support.models import Digits, DigitsModels
+from tests.support.models.trained import Digits, DigitsModels
 
 Loaded = tuple[LoadedModel, TrainingData]
 Opener = Callable[[Path], Loaded]
@@ -70,7 +71,7 @@ def test_the_objective_falls_and_a_larger_penalty_makes_a_smaller_model(
     for penalty in ("1e-3", "0.03", "0.1"):
         model, data = opened(digits_models.functional)
         before = accuracy(model, digits_models.digits)
-        smaller, report = ChannelL0Penalty(penalty, SETTINGS).rebuild(model, data)
+        smaller, report = ChannelL0Penalty(penalty, SETTINGS).apply(model, PassContext(data))
         course = epochs(report)
         assert all(after <= previous for previous, after in pairwise(map(objective, course)))
         assert objective(course[-1]) < objective(course[0])
@@ -103,7 +104,7 @@ def test_removing_what_became_zero_changes_no_output(
     digits_models: DigitsModels, opened: Opener, tmp_path: Path
 ) -> None:
     model, data = opened(residual(tmp_path, digits_models.digits))
-    smaller, report = ChannelL0Penalty("0.05", SETTINGS).rebuild(model, data)
+    smaller, report = ChannelL0Penalty("0.05", SETTINGS).apply(model, PassContext(data))
     removed = {
         tensor.name: tensor.facts["outputChannelsBefore"] - tensor.facts["outputChannelsAfter"]
         for tensor in report.tensors
@@ -123,7 +124,7 @@ def test_removing_what_became_zero_changes_no_output(
 
 def test_the_report_names_the_distillation(digits_models: DigitsModels, opened: Opener) -> None:
     model, data = opened(digits_models.functional)
-    _, report = ChannelL0Penalty("1e-3", FineTuning(epochs=1)).rebuild(model, data)
+    _, report = ChannelL0Penalty("1e-3", FineTuning(epochs=1)).apply(model, PassContext(data))
     assert report.parameters["granularity"] == "Channel"
     assert report.training is not None
     assert report.training.losses == {
@@ -135,13 +136,13 @@ def test_the_report_names_the_distillation(digits_models: DigitsModels, opened: 
 def test_a_saved_model_is_refused(digits_models: DigitsModels, opened: Opener) -> None:
     model, data = opened(digits_models.saved_model)
     with pytest.raises(DataError, match=r"needs layers: bring a \.keras or \.h5 file") as caught:
-        ChannelL0Penalty("1e-3", SETTINGS).rebuild(model, data)
+        ChannelL0Penalty("1e-3", SETTINGS).apply(model, PassContext(data))
     assert caught.value.reason is Reason.UNSUPPORTED_MODEL
 
 
 # Two layers, (3, 4) and (4, 2): four groups of a column and a row each; the bias goes along.
 FIRST, BIAS, SECOND = 0, 1, 2
-CHAIN = Layout(
+CHAIN = MemberLayout(
     members=(
         Member(FIRST, {-1: np.arange(4, dtype=np.int32)}, counted=True),
         Member(BIAS, {-1: np.arange(4, dtype=np.int32)}, counted=False),
@@ -172,7 +173,7 @@ def test_a_group_is_kept_by_the_sum_over_all_of_its_elements() -> None:
 
 def test_elements_shared_with_a_group_that_is_gone_do_not_count() -> None:
     """The kernel between two groups: with one channel of three gone, each of the others saves two thirds."""
-    layout = Layout(
+    layout = MemberLayout(
         members=(Member(0, {-2: np.arange(3, dtype=np.int32), -1: np.array([3, 4, 5], np.int32)}, True),),
         classes=np.array([0, 0, 0, 1, 1, 1], np.int32),
         ids=tuple(range(6)),

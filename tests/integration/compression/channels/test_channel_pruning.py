@@ -10,17 +10,18 @@ from keras import layers as kl
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.compression.channels import ids, slicing
-from modelpress.compression.channels.description import Effect, Side
-from modelpress.compression.channels.pruning import ChannelPruning
-from modelpress.compression.channels.rebuild import rebuild
-from modelpress.compression.channels.trace import trace
-from modelpress.compression.report import PassReport
+from modelpress.compression.passes.base import PassContext
+from modelpress.compression.passes.channels import ids, slicing
+from modelpress.compression.passes.channels.description import Effect, Side
+from modelpress.compression.passes.channels.pruning import ChannelPruning
+from modelpress.compression.passes.channels.rebuild import rebuild
+from modelpress.compression.passes.channels.trace import trace
+from modelpress.compression.report.document import PassReport
 from modelpress.models.graph_model import Signature
-from modelpress.models.layers_model import LayersModel
+from modelpress.models.keras.layers_model import LayersModel
 from modelpress.models.load import load
 from modelpress.models.types import TensorSpec
-from tests.support.models import DigitsModels
+from tests.support.models.trained import DigitsModels
 
 Block = Callable[[Any], Any]  # a tensor of 8 or 16 channels to one
 IMAGE, SEQUENCE, VECTOR = (8, 8, 3), (8, 3), (12,)
@@ -152,9 +153,9 @@ def test_each_kind_is_bit_equal_at_0_percent_and_equal_to_zeroing_at_50(
         for weight, variable in zip(layer.weights, getattr(operation, "weights", ()), strict=True):
             if layer.effect is Effect.NEW and (number, Side.OUTPUT) in groups.sides:
                 _zero(variable, weight.axes, {side: groups.sides[number, side] for side in Side}, gone)
-    wanted = outputs(model, shape)
+    expected = outputs(model, shape)
     # float32 sums of up to thousands of terms, in another order: relative to the largest output
-    np.testing.assert_allclose(outputs(smaller, shape), wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+    np.testing.assert_allclose(outputs(smaller, shape), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def _zero(variable: Any, axes: Any, sides: Any, gone: set[int]) -> None:
@@ -171,7 +172,7 @@ def test_removing_filters_is_the_same_as_zeroing_them_with_bias_and_normalizatio
 ) -> None:
     model = load(digits_models.cnn, tmp_path)
     assert isinstance(model, LayersModel)
-    smaller, report = ChannelPruning("50%").rebuild(model)
+    smaller, report = ChannelPruning("50%").apply(model, PassContext())
     rows = digits_models.digits.test_x.reshape(-1, 8, 8, 1)
     traced = trace(model.network)
     graph = traced.graph()
@@ -212,7 +213,7 @@ def _has(part: Any, column: Any) -> bool:
 
 def prune(block: Block, sparsity: str = "50%") -> tuple[LayersModel, PassReport]:
     model = model_of(kl.Conv2D(16, 3, padding="same", name="first"), block, IMAGE)
-    smaller, report = ChannelPruning(sparsity).rebuild(model)
+    smaller, report = ChannelPruning(sparsity).apply(model, PassContext())
     assert isinstance(smaller, LayersModel)
     return smaller, report
 
@@ -250,7 +251,7 @@ def test_a_frozen_model_can_be_trained_after_pruning() -> None:
 def test_the_original_is_not_changed_and_names_stay() -> None:
     model = model_of(kl.Conv2D(16, 3, padding="same", name="first"), nested_twice, IMAGE)
     before = outputs(model, IMAGE)
-    smaller, _ = ChannelPruning("50%").rebuild(model)
+    smaller, _ = ChannelPruning("50%").apply(model, PassContext())
     assert np.array_equal(outputs(model, IMAGE), before)
     assert (smaller.inputs, smaller.outputs) == (model.inputs, model.outputs)
     assert [weight.name for weight in smaller.weights] == [weight.name for weight in model.weights]
@@ -260,9 +261,11 @@ def test_the_original_is_not_changed_and_names_stay() -> None:
 def test_models_without_layers_or_channels_are_refused(digits_models: DigitsModels, tmp_path: Any) -> None:
     saved = load(digits_models.saved_model, tmp_path)
     with pytest.raises(DataError, match=r"needs layers: bring a \.keras or \.h5 file") as caught:
-        ChannelPruning("50%").rebuild(saved)
+        ChannelPruning("50%").apply(saved, PassContext())
     assert caught.value.reason is Reason.UNSUPPORTED_MODEL
     x = keras.Input((4,), name="x")
     specs = Signature((TensorSpec("x", (-1, 4), "float32"),), (TensorSpec("y", (-1, 4), "float32"),))
     with pytest.raises(DataError, match="no channel can be removed: all of them are an output of the model"):
-        ChannelPruning("50%").rebuild(LayersModel(keras.Model([x], [kl.Dense(4, name="y")(x)]), specs))
+        ChannelPruning("50%").apply(
+            LayersModel(keras.Model([x], [kl.Dense(4, name="y")(x)]), specs), PassContext()
+        )

@@ -7,11 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelpress.compression.channels import choice, ids, slicing
-from modelpress.compression.channels.description import Call, Effect, Graph, Layer, Shape, Side, Weight
-from modelpress.compression.channels.ids import Groups
+from modelpress.compression.passes.channels import choice, ids, slicing
+from modelpress.compression.passes.channels.description import (
+    ChannelGraph,
+    Effect,
+    Layer,
+    LayerCall,
+    Shape,
+    Side,
+    WeightDescription,
+)
+from modelpress.compression.passes.channels.ids import Groups
 
-KERNEL = Weight("kernel", ((-2, Side.INPUT), (-1, Side.OUTPUT)), measured=True)
+KERNEL = WeightDescription("kernel", ((-2, Side.INPUT), (-1, Side.OUTPUT)), measured=True)
 
 
 def dense(name: str, channels: int, reason: str = "") -> Layer:
@@ -22,10 +30,10 @@ def other(name: str, effect: Effect, repeat: int = 1) -> Layer:
     return Layer(name, name.title(), effect, repeat=repeat)
 
 
-def chain(*layers: Layer, sizes: tuple[Shape, ...]) -> Graph:
+def chain(*layers: Layer, sizes: tuple[Shape, ...]) -> ChannelGraph:
     """Layers one after another."""
-    calls = tuple(Call(i, (i,), (i + 1,)) for i in range(len(layers)))
-    return Graph(layers, calls, sizes, (0,), (len(layers),))
+    calls = tuple(LayerCall(i, (i,), (i + 1,)) for i in range(len(layers)))
+    return ChannelGraph(layers, calls, sizes, (0,), (len(layers),))
 
 
 def out(groups: Groups, layer: int, side: Side = Side.OUTPUT) -> tuple[int, ...]:
@@ -51,7 +59,8 @@ def test_flatten_repeats_the_channels_for_each_position() -> None:
 def test_a_depthwise_layer_repeats_each_channel_in_place() -> None:
     sizes: tuple[Shape, ...] = ((None, 1), (None, 2), (None, 4), (None, 5))
     layer = replace(
-        other("depthwise", Effect.REPEAT, repeat=2), weights=(Weight("kernel", ((-2, Side.INPUT),)),)
+        other("depthwise", Effect.REPEAT, repeat=2),
+        weights=(WeightDescription("kernel", ((-2, Side.INPUT),)),),
     )
     groups = ids.find(chain(dense("a", 2), layer, dense("b", 5), sizes=sizes))
     one, two = out(groups, 0)
@@ -62,9 +71,14 @@ def merged(effect: Effect, sizes: tuple[int, int], reason: str = "") -> Groups:
     """Two layers of one input, merged, and a third that reads the result."""
     total = sum(sizes) if effect is Effect.CONCATENATE else max(sizes)
     layers = (dense("a", sizes[0], reason), dense("b", sizes[1]), other("merge", effect), dense("c", 2))
-    calls = (Call(0, (0,), (1,)), Call(1, (0,), (2,)), Call(2, (1, 2), (3,)), Call(3, (3,), (4,)))
+    calls = (
+        LayerCall(0, (0,), (1,)),
+        LayerCall(1, (0,), (2,)),
+        LayerCall(2, (1, 2), (3,)),
+        LayerCall(3, (3,), (4,)),
+    )
     shapes: tuple[Shape, ...] = ((None, 1), (None, sizes[0]), (None, sizes[1]), (None, total), (None, 2))
-    return ids.find(Graph(layers, calls, shapes, (0,), (4,)))
+    return ids.find(ChannelGraph(layers, calls, shapes, (0,), (4,)))
 
 
 def test_an_addition_unites_and_a_concatenation_does_not() -> None:
@@ -91,15 +105,15 @@ def test_a_single_channel_that_goes_to_all_others_stays() -> None:
 def test_a_layer_that_is_called_twice_ties_the_channels_of_both_inputs() -> None:
     layers = (dense("a", 3), dense("b", 3), dense("shared", 4), other("add", Effect.UNITE), dense("c", 2))
     calls = (
-        Call(0, (0,), (1,)),
-        Call(1, (0,), (2,)),
-        Call(2, (1,), (3,)),
-        Call(2, (2,), (4,)),
-        Call(3, (3, 4), (5,)),
-        Call(4, (5,), (6,)),
+        LayerCall(0, (0,), (1,)),
+        LayerCall(1, (0,), (2,)),
+        LayerCall(2, (1,), (3,)),
+        LayerCall(2, (2,), (4,)),
+        LayerCall(3, (3, 4), (5,)),
+        LayerCall(4, (5,), (6,)),
     )
     shapes: tuple[Shape, ...] = tuple((None, size) for size in (1, 3, 3, 4, 4, 4, 2))
-    groups = ids.find(Graph(layers, calls, shapes, (0,), (6,)))
+    groups = ids.find(ChannelGraph(layers, calls, shapes, (0,), (6,)))
     assert out(groups, 0) == out(groups, 1)
     assert len(set(out(groups, 2))) == 4
 
@@ -147,7 +161,7 @@ def test_the_weakest_channels_go_with_everything_that_belongs_to_them() -> None:
 def test_no_layer_is_emptied_even_where_its_channels_are_all_weak() -> None:
     groups = merged(Effect.CONCATENATE, (8, 8))
     layers = (dense("a", 8), dense("b", 8), other("merge", Effect.CONCATENATE), dense("c", 2))
-    graph = Graph(layers, (), (), (), ())
+    graph = ChannelGraph(layers, (), (), (), ())
     norms = dict.fromkeys(out(groups, 0), 1e-9) | dict.fromkeys(out(groups, 1), 1.0)
     gone = choice.removed(graph, groups, norms, 0.5)
     assert len(gone & set(out(groups, 0))) == len(gone & set(out(groups, 1))) == 4

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
+from modelpress.api.spec import Parallelism, Serving
 from modelpress.artifacts import weights
 from modelpress.artifacts.manifest import ArtifactManifest
 from modelpress.models import stored_model
@@ -24,34 +25,36 @@ from modelpress.serving.executors.tensorflow.mesh import MeshProgram
 from modelpress.serving.executors.tensorflow.program import Program
 from modelpress.serving.executors.tensorflow.sizes import padded_sizes
 from modelpress.serving.executors.tensorflow.staging import StagedLayers
-from modelpress.serving.placement.parallelism import Layout, split
+from modelpress.serving.placement.parallelism import split
 from modelpress.serving.signature import Signature
 
-_TRIAL_ROWS = 2  # with which loading sees that outputs have as many rows as inputs
+_TRIAL_ROWS = 2  # more than one: loading checks that outputs have as many rows as inputs
 
 logger = logging.getLogger(__name__)
 
 
 def load_copies(
-    folder: Path, manifest: ArtifactManifest, layout: Layout, max_batch_size: int
+    folder: Path, manifest: ArtifactManifest, parallelism: Parallelism, serving: Serving
 ) -> list[list[Executor]]:
     """Return one chain of executors for each copy, each on devices of its own, ready for batches.
 
     Raises DataError: ModelLoadFailed, UnsupportedModel, InvalidModel, ArtifactCorrupt or OutOfMemory.
     """
     signature = Signature.of(manifest)
-    if layout.tensor > 1:
+    if parallelism.tensor > 1:
         _check_sizes(signature)
-    names = devices.claim(layout.data * layout.tensor * layout.pipeline, mesh=layout.tensor > 1)
+    names = devices.claim(
+        parallelism.data * parallelism.tensor * parallelism.pipeline, mesh=parallelism.tensor > 1
+    )
     sizes = None
     if signature.has_free_sizes:
         logger.info("Sizes of inputs are free beside the batch: the model runs as a graph, without XLA.")
     else:
-        largest = split(max_batch_size, layout.data)[0][1]  # that one copy gets
+        largest = split(serving.max_batch_size, parallelism.data)[0][1]  # that one copy gets
         sizes = padded_sizes(max(_TRIAL_ROWS, largest))
     copies: list[list[Executor]] = []
     try:
-        for chain in _chains(folder, manifest, layout, names, sizes):
+        for chain in _chains(folder, manifest, parallelism, names, sizes):
             _warm_up(chain, signature, sizes)
             copies.append(chain)
     except tf.errors.ResourceExhaustedError as error:
@@ -73,32 +76,36 @@ def _check_sizes(signature: Signature) -> None:
 
 
 def _chains(
-    folder: Path, manifest: ArtifactManifest, layout: Layout, names: list[str], sizes: list[int] | None
+    folder: Path,
+    manifest: ArtifactManifest,
+    parallelism: Parallelism,
+    names: list[str],
+    sizes: list[int] | None,
 ) -> Iterator[list[Executor]]:
     """Yield the executors of one copy after the other."""
     path = folder / manifest.model_file
-    if layout.pipeline * layout.tensor > 1 and not manifest.has_layers:
+    if parallelism.pipeline * parallelism.tensor > 1 and not manifest.has_layers:
         raise DataError(
             Reason.UNSUPPORTED_MODEL,
             "parallelism: on GPU devices, pipeline and tensor need a model of layers (.keras, .h5);"
             " this one is a SavedModel",
         )
-    if layout.pipeline * layout.tensor == 1:
+    if parallelism.pipeline * parallelism.tensor == 1:
         yield from ([_whole(folder, manifest, name, sizes)] for name in names)
         return
     signature = Signature.of(manifest)
     staged = StagedLayers(path, folder / weights.WEIGHTS_FILE, model_signature(manifest))
-    axes = sharding.axes(staged.graph, layout.tensor) if layout.tensor > 1 else {}
-    bounds = staged.bounds(layout.pipeline, signature, names[0])
+    axes = sharding.axes(staged.graph, parallelism.tensor) if parallelism.tensor > 1 else {}
+    bounds = staged.bounds(parallelism.pipeline, signature, names[0])
     free = iter(names)
-    for _ in range(layout.data):
+    for _ in range(parallelism.data):
         parts: list[Part] = []
         values: Sequence[Any] = signature.example(1)
         for start, stop in bounds:
-            if layout.tensor == 1:
+            if parallelism.tensor == 1:
                 parts.append(staged.program(start, stop, next(free), compiled=sizes is not None))
                 continue
-            mesh = MeshProgram(staged, (start, stop), list(islice(free, layout.tensor)), axes)
+            mesh = MeshProgram(staged, (start, stop), list(islice(free, parallelism.tensor)), axes)
             values = mesh.checked(values)
             parts.append(mesh)
         yield [

@@ -46,7 +46,7 @@ class Mesh:
 
     def split(self, array: Array, axis: int) -> Any:
         """Put a part of an array on each device, without the whole on any of them."""
-        names = [_DIMENSION if place == axis else dtensor.UNSHARDED for place in range(array.ndim)]
+        names = [_DIMENSION if index == axis else dtensor.UNSHARDED for index in range(array.ndim)]
         parts = [_on_host(part) for part in np.split(array, self.size, axis)]
         return dtensor.pack(parts, dtensor.Layout(names, self._mesh))
 
@@ -128,10 +128,10 @@ class MeshProgram:
             return self(values)
         except _REFUSALS as error:
             stops = range(self._start + 1, self._stop + 1)
-            guilty = bisect.bisect_left(stops, True, key=lambda stop: self._fails(stop, values))
-            if guilty == len(stops):
+            failing = bisect.bisect_left(stops, True, key=lambda stop: self._fails(stop, values))
+            if failing == len(stops):
                 raise
-            step = self._staged.graph.steps[self._start + guilty]
+            step = self._staged.graph.steps[self._start + failing]
             raise unsupported(
                 f"parallelism.tensor is {self._mesh.size}, and layer {step.name}"
                 f" ({type(step.operation).__name__}) cannot be computed on several devices: {_reason(error)}"
@@ -178,10 +178,10 @@ class MeshProgram:
     def _hold(self, axes: Mapping[int, int]) -> list[_Held]:
         """Put the variables onto the mesh, in the order of the layers'."""
         layers = self._staged.layers
-        places = {layers.tensor(variable): axes.get(id(variable)) for variable in self._layer_variables}
+        axis_of = {layers.tensor(variable): axes.get(id(variable)) for variable in self._layer_variables}
 
         def keep(tensor: StoredTensor) -> _Held:
-            return _Held(tensor, self._mesh, places[tensor.name])
+            return _Held(tensor, self._mesh, axis_of[tensor.name])
 
         held = layers.held(self._staged.stored(self._layer_variables), self._layer_variables, keep)
         found = []
@@ -208,5 +208,5 @@ def _other(value: Any) -> Array:
 
 
 def _reason(error: tf.errors.OpError) -> str:
-    """Return the first sentence of what DTensor says, without the place in a source file."""
+    """Return the first sentence of what DTensor says, without file and line of its sources."""
     return first_line(Exception(error.message)).rpartition("error: ")[2].partition(". ")[0]

@@ -7,12 +7,12 @@ from typing import Any
 
 import tensorflow as tf
 
-Function = Callable[[Sequence[Any]], Sequence[Any]]  # of tensors
+Function = Callable[[Sequence[Any]], Sequence[Any]]  # from tensors to tensors
 
 _UNSUPPORTED = "unsupported operations"  # how XLA's message begins
 _OPERATOR = re.compile(r"No registered '(\w+)' OpKernel")
 
-_PLACES = re.compile(r"\{\{.*?\}\}|\[Op:[^\]]*\]( name: *)?")  # of operators in a message
+_NAMES = re.compile(r"\{\{.*?\}\}|\[Op:[^\]]*\]( name: *)?")  # names of operators in a message
 
 logger = logging.getLogger(__name__)
 
@@ -22,10 +22,10 @@ def why(error: tf.errors.OpError) -> str:
 
     In a graph, TensorFlow says so after the stack of the operator; where several failed, the first of a list.
     """
-    lines = [_PLACES.sub("", line).strip() for line in error.message.splitlines()]
-    said = [line for line in lines if line and not line.startswith("[[")]
-    roots = [line.partition(": ")[2] for line in said if line.startswith("(0) ")]
-    found = roots or said[-1:]
+    lines = [_NAMES.sub("", line).strip() for line in error.message.splitlines()]
+    messages = [line for line in lines if line and not line.startswith("[[")]
+    roots = [line.partition(": ")[2] for line in messages if line.startswith("(0) ")]
+    found = roots or messages[-1:]
     return found[0][:300] if found else type(error).__name__
 
 

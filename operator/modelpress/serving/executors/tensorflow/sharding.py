@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from modelpress.models.layer_graph import LayerGraph, Step
+from modelpress.models.keras.layer_graph import LayerGraph, Step
 from modelpress.models.types import unsupported
 
 _SHARDED = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Embedding)
@@ -55,9 +55,9 @@ def _axes(layer: Any, devices: int) -> dict[int, int]:
             return {}
         return {id(variable): len(variable.shape) - 1 for variable in variables.values()}
     inputs, weights, outputs = _letters(layer.equation)
-    for place, letter in enumerate(weights):
-        if letter in outputs and letter not in inputs and kernel.shape[place] % devices == 0:
-            found = {id(kernel): place}
+    for axis, letter in enumerate(weights):
+        if letter in outputs and letter not in inputs and kernel.shape[axis] % devices == 0:
+            found = {id(kernel): axis}
             bias = variables.get("bias")
             if bias is not None and letter in (layer.bias_axes or ""):
                 found[id(bias)] = len(bias.shape) - (len(outputs) - outputs.index(letter))

@@ -1,4 +1,4 @@
-"""Which batch sizes are compiled: powers of two and the largest one. Must not import TensorFlow.
+"""Which batch sizes are compiled: powers of two and the largest one.
 
 XLA compiles a program for each shape, which takes seconds; so batches are padded to a few sizes that are all
 compiled before the worker is ready.

@@ -15,13 +15,13 @@ import tensorflow as tf
 
 from modelpress.artifacts import weights
 from modelpress.models.graph_model import Signature as ModelSignature
-from modelpress.models.layer_graph import LayerGraph
+from modelpress.models.keras.layer_graph import LayerGraph
 from modelpress.models.stored_model import StoredLayers
 from modelpress.serving.executors.partition import Costs, choose_cuts
 from modelpress.serving.executors.tensorflow.program import Program
 from modelpress.serving.signature import Signature
 
-_MEASURED_ROWS = 8  # of a micro-batch
+_MEASURED_ROWS = 8  # a micro-batch
 _REPEATS = 5
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Tensors:
-    """What a trace of the whole model told of the tensors between its layers."""
+    """What a trace of the whole model showed of the tensors between its layers."""
 
     specs: dict[int, tf.TensorSpec]
     masked: frozenset[int]  # those that carry a mask of Keras
@@ -55,8 +55,8 @@ class StagedLayers:
         if stages == 1:
             return [(0, len(self.graph.steps))]
         inner = range(1, len(self.graph.steps))
-        places = [place for place in inner if self._known.masked.isdisjoint(self.graph.alive(place))]
-        parts = list(pairwise([0, *places, len(self.graph.steps)]))
+        possible = [cut for cut in inner if self._known.masked.isdisjoint(self.graph.alive(cut))]
+        parts = list(pairwise([0, *possible, len(self.graph.steps)]))
         choose_cuts(_even(len(parts)), stages, "parts that can be cut")  # before anything is measured
         costs = self._measure(parts, signature, device)
         cuts = [parts[part][0] for part in choose_cuts(costs, stages)]
@@ -84,7 +84,7 @@ class StagedLayers:
 
     def stored(self, variables: Iterable[keras.Variable]) -> Iterable[weights.StoredTensor]:
         """Read what is stored for some variables."""
-        return weights.read(self._file, only=self.layers.wanted(variables))
+        return weights.read(self._file, only=self.layers.expected(variables))
 
     def compute(
         self,
@@ -128,7 +128,7 @@ class StagedLayers:
 
     @cached_property
     def _known(self) -> _Tensors:
-        """What a trace of the whole model without its values tells of every tensor."""
+        """What a trace of the whole model without its values shows of every tensor."""
         specs: dict[int, tf.TensorSpec] = {}
         masked: set[int] = set()
         variables = self.layers.network.variables
@@ -137,8 +137,8 @@ class StagedLayers:
             mapping = [(variable, tf.zeros(variable.shape, variable.dtype)) for variable in variables]
             with keras.StatelessScope(state_mapping=mapping):
                 found = self.graph.entered(values)
-                for place, step in enumerate(self.graph.steps):
-                    found = self.graph.run(place, place + 1, found)
+                for index, step in enumerate(self.graph.steps):
+                    found = self.graph.run(index, index + 1, found)
                     # now: attention takes the mask off what it reads
                     masked.update(number for number in step.writes if _has_mask(found[number]))
             specs.update((number, tf.TensorSpec(value.shape, value.dtype)) for number, value in found.items())

@@ -1,0 +1,180 @@
+"""Predictions and scores of a model on a data set. Outputs go to memory-mapped files, batch by batch.
+
+Must not import TensorFlow: a model is anything with inputs, outputs and a call.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from modelpress.api.spec import Metric
+from modelpress.compression.evaluation import metrics, row_scores
+from modelpress.compression.evaluation.dataset import Dataset, invalid
+from modelpress.compression.evaluation.intervals import Interval
+from modelpress.compression.evaluation.row_scores import NEEDS_LABELS, RowScores
+from modelpress.compression.report.document import EvaluationReport, MetricScores, OutputScore
+from modelpress.logs import progress
+from modelpress.models.types import Array, Arrays, TensorSpec
+from modelpress.models.types import invalid as invalid_model
+
+_log = logging.getLogger(__name__)
+_BATCH_BYTES = 64 * 2**20
+_MAX_BATCH = 256
+
+
+class CallableModel(Protocol):
+    """Anything that predicts."""
+
+    def call(self, inputs: Arrays) -> dict[str, Array]:
+        """Compute one batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A data set with the outputs of the original, for comparisons."""
+
+    data: Dataset
+    outputs: Mapping[str, Array]
+    batch: int
+
+    def compare(self, metric: Metric, model: CallableModel, folder: Path, step: str) -> "Comparison":
+        """Score another model on the same rows; its outputs are in the folder `folder`."""
+        found = predict(model, self.data, folder, batch=self.batch, step=step)
+        return Comparison(score(metric, self.data.labels, self.outputs, found), found)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Scores of a model, and the outputs that they are of."""
+
+    scores: EvaluationReport
+    outputs: Mapping[str, Array]
+
+
+def reference(model: CallableModel, inputs: Sequence[TensorSpec], data: Dataset, folder: Path) -> Reference:
+    """Compute the outputs of the original; they are in the folder `folder`."""
+    batch = batch_size(inputs, data)
+    return Reference(data, predict(model, data, folder, batch=batch, step="evaluate the original"), batch)
+
+
+def batch_size(inputs: Sequence[TensorSpec], data: Dataset) -> int:
+    """Return the rows of a batch: the model's own number where it is fixed, else what fits into 64 MiB."""
+    if (fixed := max(spec.shape[0] for spec in inputs)) > 0:
+        return fixed
+    row = sum(data.inputs[spec.name][:1].size * np.dtype(spec.dtype).itemsize for spec in inputs)
+    return max(1, min(_MAX_BATCH, _BATCH_BYTES // max(row, 1), data.rows))
+
+
+def predict(model: CallableModel, data: Dataset, folder: Path, *, batch: int, step: str) -> dict[str, Array]:
+    """Return the outputs for all rows; the files are in the folder `folder`. The last batch is filled up.
+
+    Raises InvalidData where an output does not have a row for each row of the input.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    results: dict[str, Array] = {}
+    for start in range(0, data.rows, batch):
+        count = min(batch, data.rows - start)
+        inputs = data.batch(start, start + count)
+        filled = {name: _fill(array, batch) for name, array in inputs.items()}
+        for number, (name, output) in enumerate(model.call(filled).items()):
+            if len(output) != batch:
+                raise invalid(
+                    f"output {name} has {len(output)} rows for a batch of {batch}: rows are not independent"
+                )
+            if name not in results:
+                shape = (data.rows, *output.shape[1:])
+                path = folder / f"{number}.npy"
+                results[name] = np.lib.format.open_memmap(path, mode="w+", dtype=output.dtype, shape=shape)
+            if output.shape[1:] != results[name].shape[1:]:
+                raise invalid(f"output {name} changes its shape from batch to batch; it cannot be scored")
+            results[name][start : start + count] = output[:count]
+        progress(_log, step, start + count, data.rows)
+    return results
+
+
+def score(
+    metric: Metric,
+    labels: Mapping[str, Array],
+    original: Mapping[str, Array],
+    compressed: Mapping[str, Array],
+) -> EvaluationReport:
+    """Score the outputs of the original and of the compressed model; the worst output counts.
+
+    The drop is that of the output that lost most: of two outputs one may lose what the other hides.
+    Outputs that are no numbers: of the original InvalidModel is raised, of the compressed model the score
+    is the lowest there is. Labels that do not fit raise InvalidData.
+    """
+    for name, output in original.items():
+        if broken := metrics.rows_without_numbers(output):
+            raise invalid_model(
+                f"the original model's output {name} is NaN or infinite for {broken} of {len(output)} rows"
+                " of data.evaluation"
+            )
+    lost = {name: metrics.rows_without_numbers(output) for name, output in compressed.items()}
+    reason = ", ".join(f"output {name} is NaN or infinite for {n} rows" for name, n in lost.items() if n)
+    scores = metric_scores(
+        metric,
+        {
+            name: row_scores.named(metric, name, labels.get(name), original[name], original[name])
+            for name in original
+        },
+        {
+            name: row_scores.named(metric, name, labels.get(name), original[name], compressed[name])
+            for name in original
+        },
+    )
+    return EvaluationReport(**dict(scores), rows=len(next(iter(original.values()))), invalid=reason or None)
+
+
+def metric_scores(
+    metric: Metric, before: Mapping[str, RowScores], after: Mapping[str, RowScores]
+) -> MetricScores:
+    """Return the scores of one metric from those of each output.
+
+    The score is that of the worst output; the drop is that of the output that lost most.
+    """
+    first = min(before.values(), key=lambda item: item.score)
+    fallen = max(before, key=lambda name: before[name].score - after[name].score)
+    worst = min(after, key=lambda name: (after[name].score, before[name].score))
+    relative = metric not in NEEDS_LABELS  # the original agrees with itself, without doubt
+    return MetricScores(
+        metric=metric,
+        original=first.score,
+        original_interval=None if relative else _bounds(first.interval),
+        compressed=after[worst].score,
+        compressed_interval=_bounds(after[worst].interval),
+        drop=before[fallen].score - after[fallen].score,
+        drop_interval=_bounds(drop := row_scores.drop_interval(before[fallen], after[fallen])),
+        interval_method=_method(after[worst].interval, drop),
+        outputs=tuple(
+            OutputScore(
+                name=name,
+                original=before[name].score,
+                compressed=after[name].score,
+                compressed_interval=_bounds(after[name].interval),
+                drop_interval=_bounds(row_scores.drop_interval(before[name], after[name])),
+            )
+            for name in before
+        ),
+    )
+
+
+def _bounds(interval: Interval | None) -> tuple[float, float] | None:
+    return interval.bounds if interval else None
+
+
+def _method(score: Interval | None, drop: Interval | None) -> str | None:
+    if score is None or drop is None:
+        return None
+    return score.method if score.method == drop.method else f"{score.method}; drop: {drop.method}"
+
+
+def _fill(array: Array, rows: int) -> Array:
+    """Repeat the last row up to `rows`."""
+    missing = rows - len(array)
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array

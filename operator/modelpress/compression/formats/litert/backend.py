@@ -1,0 +1,114 @@
+"""The format of CPU workers: a .tflite file, first in float32, compared with TensorFlow, then as asked for.
+
+Must not import TensorFlow (the model does, and the converter's process).
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from modelpress.api.errors import DataError
+from modelpress.api.schemes import Scheme
+from modelpress.artifacts import manifest
+from modelpress.artifacts.manifest import MODEL_FILE
+from modelpress.compression.evaluation import weight_stats
+from modelpress.compression.formats.base import Format, Mixture, Operator, QuantizationTask, check_equal
+from modelpress.compression.formats.litert import quantize, tflite_file, tflite_operators
+from modelpress.compression.formats.litert.converter import Converter, Material
+from modelpress.compression.formats.litert.model import LiteRTModel
+from modelpress.compression.report.document import PassReport
+from modelpress.models.types import Array, Arrays, LoadedModel, Weight, unsupported
+
+TOLERANCE = 1e-4  # relative difference between the float32 format and TensorFlow
+_MISTAKEN = ("RFFT2D", "COMPLEX_ABS", "REAL", "IMAG")  # a complex transform becomes one of real numbers
+
+
+class LiteRTFormats:
+    """A `base.Formats` of .tflite files, which the converter makes."""
+
+    def __init__(self, model: LoadedModel, converter: Converter, sample: Arrays, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._model = model
+        self._converter = converter
+        self._exported = model.export(folder / "exported")
+        converter.convert(self._exported, None, folder / MODEL_FILE)
+        operators = tflite_file.read(folder / MODEL_FILE).operators  # refuses a file that reads variables
+        self.float32 = self.opened(folder)
+        try:
+            check_equal(model.call(sample), self.float32.model.call(sample), TOLERANCE)
+        except DataError as error:
+            raise unsupported(f"{error.message}{_suspects(operators)}") from error
+
+    def quantized(self, desired: QuantizationTask, folder: Path) -> tuple[Format, PassReport]:
+        """Convert the model of the checked float32 format as `desired`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        target, material = folder / MODEL_FILE, Material(self.float32.path, desired.calibration)
+        self._converter.convert(self._exported, desired.scheme, target, material)
+        report = self._report(desired.scheme, target)
+        if desired.calibration:
+            report = report.model_copy(update={"note": desired.calibration.describe()})
+        return self.opened(folder), report
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        """The operators of the float32 file that have weights."""
+        return tflite_operators.read(self.float32.path)
+
+    def trial(self, mixture: Mixture, folder: Path) -> Format:
+        """Quantize some operators of the float32 file."""
+        folder.mkdir(parents=True, exist_ok=True)
+        exceptions = {scope: scheme for item, scheme in mixture.exceptions.items() for scope in item.scopes}
+        material = Material(self.float32.path, exceptions=exceptions)
+        self._converter.convert(self._exported, mixture.base, folder / MODEL_FILE, material)
+        return self.opened(folder)
+
+    def mixed(self, mixture: Mixture, folder: Path) -> tuple[Format, PassReport]:
+        """Quantize the operators of the float32 file as the mixture says."""
+        assert mixture.base is not None
+        format = self.trial(mixture, folder)
+        report = self._report(mixture.base, format.path)
+        return format, report.model_copy(update={"parameters": mixture.describe()})
+
+    def values(self, format: Format, quantization: PassReport) -> Iterator[tuple[str, Array]]:
+        """Yield the constants of the file, as numbers."""
+        return weight_stats.stored_values(quantization, format.path)
+
+    def opened(self, folder: Path) -> Format:
+        """Load a .tflite file."""
+        model = LiteRTModel(folder / MODEL_FILE, self._model.inputs, self._model.outputs)
+        return Format(folder, (MODEL_FILE,), model)
+
+    def _report(self, scheme: Scheme, path: Path) -> PassReport:
+        """Compare a quantized file with the float32 file."""
+        before, after = (tflite_file.read(item) for item in (self.float32.path, path))
+        return quantize.report(scheme, before, after, self._weights)
+
+    @cached_property
+    def _weights(self) -> dict[str, Weight]:
+        """The weights behind the constants of the float32 file."""
+        return quantize.weights_of(tflite_file.read(self.float32.path).constants, self._model.weights)
+
+
+def _suspects(operators: Sequence[str]) -> str:
+    """Name the operators that the converter is known to take for others."""
+    found = sorted({name for name in operators if name in _MISTAKEN})
+    return f" (its operators {', '.join(found)})" if found else ""
+
+
+class LiteRTBackend:
+    """A `base.FormatBackend` for CPU devices."""
+
+    kind = manifest.Form.TFLITE
+    measured_on = "LiteRT on one thread of the machine that compressed"
+    times_hold = True
+
+    def __init__(self, converter: Converter) -> None:
+        self._converter = converter
+
+    def formats(self, model: LoadedModel, sample: Arrays, folder: Path) -> LiteRTFormats:
+        """Convert the model with its current weights.
+
+        Raises UnsupportedModel where an operation has no built-in operator, weights are missing from the
+        file, or outputs differ.
+        """
+        return LiteRTFormats(model, self._converter, sample, folder)

@@ -1,0 +1,161 @@
+"""The client of `conversion_server`: starts it early, restarts it after a crash.
+
+Must not import TensorFlow.
+"""
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from modelpress.api.schemes import Scheme
+from modelpress.compression import schemes
+from modelpress.compression.formats.calibration import Calibration
+from modelpress.compression.formats.litert import tflite_file
+from modelpress.compression.schemes import QuantizerSettings
+from modelpress.models.types import ExportedModel, unsupported
+
+_log = logging.getLogger(__name__)
+_CONTROL_FLOW = ("WHILE", "IF", "CALL")  # operators that crashed the converter, measured
+
+
+@dataclass(frozen=True)
+class Material:
+    """What some schemes need besides the model: the converted float32 file, and data for calibration.
+
+    `exceptions` are the schemes of single operators (`edge_quantizer.quantize`).
+    """
+
+    float32: Path
+    calibration: Calibration | None = None
+    exceptions: Mapping[str, Scheme] = field(default_factory=dict)
+
+
+class Converter:
+    """Converts models to .tflite in another process, which lives as long as this context."""
+
+    def __init__(self, folder: Path) -> None:
+        self._log_file = folder / "converter.log"
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        self._start()  # while this process loads the model, that one loads TensorFlow
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def convert(
+        self, model: ExportedModel, scheme: Scheme | None, target: Path, material: Material | None = None
+    ) -> None:
+        """Write `model` as a .tflite file with a scheme, which needs `material`; None is float32.
+
+        Raises UnsupportedModel, naming the operations without a built-in operator, and MemoryError where the
+        process had too little memory, or was killed.
+        """
+        request: dict[str, Any] = {
+            "model": str(model.folder),
+            "inputs": model.inputs,
+            "outputs": model.outputs,
+            "target": str(target),
+        }
+        if material:
+            request |= {"float32": str(material.float32), **_settings(scheme, material.exceptions)}
+        if material and material.calibration:
+            request |= {
+                "calibration": str(material.calibration.path),
+                "batch": material.calibration.batch,
+            }
+        name = scheme.value if scheme else "none (float32)"
+        answer = self._ask(request, name)
+        if answer["error"] is None:
+            return
+        if answer.get("memory"):
+            raise MemoryError(f"the converter: {answer['error']}")
+        _log.info("The converter said: %s", answer["error"])
+        if names := answer["operations"]:
+            raise unsupported(f"LiteRT has no built-in operator for {', '.join(names)}{_hint(names)}")
+        raise unsupported(f"the model cannot be converted with scheme {name}: {answer['error']}")
+
+    def _ask(self, request: dict[str, Any], scheme: str) -> dict[str, Any]:
+        process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if line:
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+        code = process.wait()
+        self._process = None
+        _log.error(
+            "The converter ended with %d: %s", code, self._log_file.read_text(errors="replace")[-2000:]
+        )
+        if code == -signal.SIGKILL:
+            raise MemoryError("the converter was killed")
+        raise unsupported(
+            f"the model cannot be converted with scheme {scheme}: the converter crashed"
+            f"{_control_flow(request)}"
+        )
+
+    def _start(self) -> subprocess.Popen[str]:
+        with self._log_file.open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "modelpress.compression.formats.litert.conversion_server"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        return self._process
+
+
+def _settings(scheme: Scheme | None, exceptions: Mapping[str, Scheme]) -> dict[str, Any]:
+    """Return which tool is asked for, and its settings."""
+    if not exceptions and scheme and (converter := schemes.litert(scheme).converter):
+        return {"converter": asdict(converter)}
+    return {
+        "quantizer": {
+            "base": asdict(_quantizer(scheme)) if scheme else None,
+            "exceptions": {scope: asdict(_quantizer(other)) for scope, other in exceptions.items()},
+        }
+    }
+
+
+def _quantizer(scheme: Scheme) -> QuantizerSettings:
+    if (settings := schemes.litert(scheme).quantizer) is None:
+        raise unsupported(f"single operators cannot have scheme {scheme}")
+    return settings
+
+
+def _control_flow(request: Mapping[str, Any]) -> str:
+    """Return the usual cause of a crash where the model has it."""
+    path = request.get("float32")
+    names = tflite_file.read(Path(path)).operators if path else ()
+    found = [name for name in _CONTROL_FLOW if name in names]
+    return f" (its operators {', '.join(found)}: export recurrent layers with unroll=True)" if found else ""
+
+
+def _hint(names: list[str]) -> str:
+    if any(name.startswith("TensorList") for name in names):
+        return ": export recurrent layers with unroll=True or with a fixed batch size"
+    return ""

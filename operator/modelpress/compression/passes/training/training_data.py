@@ -1,0 +1,179 @@
+"""data.training, and what a model should compute for it: labels, or the original's outputs without any.
+
+The loss of an output follows from its labels: whole numbers or one-hot rows are classes, other numbers are
+values to meet. Without labels the original model is the teacher; with labels it can be a part of the loss
+(distillation: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015). Must not
+import TensorFlow.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+
+from modelpress.api.conditions import Reason
+from modelpress.api.errors import DataError
+from modelpress.compression.evaluation import dataset, evaluation, metrics
+from modelpress.compression.evaluation.dataset import Dataset
+from modelpress.models.types import Array, LoadedModel, unsupported
+
+KEY = "data.training"
+_CHUNK = 4096  # rows that are checked at once
+_PROBE = 1024  # rows whose outputs tell probabilities from logits
+
+
+class Loss(StrEnum):
+    """What is made small, for one output; the mean over rows and positions."""
+
+    CLASSES = "sparse categorical cross-entropy"
+    BINARY = "binary cross-entropy"
+    TEACHER = "cross-entropy to the original's probabilities"
+    SQUARES = "mean squared error"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one output should be. An output with labels and a teacher has two targets."""
+
+    output: str
+    loss: Loss
+    from_logits: bool  # for CLASSES and BINARY: the outputs are no probabilities
+    values: Array  # CLASSES: int64 (N, ...) without the last axis; otherwise float32 of the output's shape
+    distilled: bool  # the values are outputs of the original
+    share: float = 1.0  # factor in the sum of all losses
+
+    def describe(self) -> str:
+        """Return the loss in words, for the report."""
+        source = "the original's outputs" if self.distilled else "labels"
+        share = f"{self.share:g} x " if self.share != 1 else ""
+        return f"{share}{self.loss.value}{' on logits' if self.from_logits else ''}, against {source}"
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Rows to train on, and the targets of the outputs that are trained."""
+
+    data: Dataset
+    targets: tuple[Target, ...]
+
+    def batch(self, rows: Array) -> tuple[list[Array], list[Array]]:
+        """Return the inputs, in the model's order, and the targets' values of the rows with these numbers."""
+        inputs = [
+            np.asarray(self.data.inputs[spec.name][rows]).astype(spec.dtype) for spec in self.data.specs
+        ]
+        return inputs, [np.asarray(target.values[rows]) for target in self.targets]
+
+
+def load(path: Path, folder: Path, model: LoadedModel, *, distillation: float = 0.0) -> TrainingData:
+    """Read data.training for a model that is still the original; arrays are unpacked into `folder`.
+
+    `distillation`, from 0 to 1, is the share of the original's outputs in the loss where there are labels.
+    Raises InvalidData, naming data.training, and UnsupportedModel where no output can be trained.
+    """
+    trained = [spec for spec in model.outputs if np.dtype(spec.dtype).kind == "f"]
+    if not trained:
+        raise unsupported("fineTuning: no output of the model is of a float dtype, so no loss has a gradient")
+    try:
+        labels = dataset.has_labels(path, model.outputs)
+        data = dataset.load(path, folder, model.inputs, model.outputs, labels=labels)
+    except DataError as error:
+        raise _invalid(error.message) from error
+    for name, array in (*data.inputs.items(), *data.labels.items()):
+        _check_numbers(name, array)
+    fixed = max(spec.shape[0] for spec in model.inputs)
+    if data.rows < fixed:
+        raise _invalid(f"has {data.rows} rows, the model takes batches of {fixed}")
+    outputs = _outputs(model, data, folder, everything=not labels or distillation > 0)
+    taught = distillation if labels else 1.0
+    targets = [_taught(spec.name, outputs[spec.name], taught) for spec in trained] if taught else []
+    if labels and distillation < 1:
+        for spec in trained:
+            target = _target(spec.name, data.labels[spec.name], outputs[spec.name], data.rows)
+            targets.append(replace(target, share=1 - distillation))
+    return TrainingData(data, tuple(targets))
+
+
+def _outputs(model: LoadedModel, data: Dataset, folder: Path, *, everything: bool) -> dict[str, Array]:
+    rows = data.rows if everything else min(data.rows, _PROBE)
+    part = Dataset({name: array[:rows] for name, array in data.inputs.items()}, {}, data.specs, rows)
+    batch = evaluation.batch_size(model.inputs, part)
+    found = evaluation.predict(model, part, folder / "outputs", batch=batch, step="ask the original")
+    for name, values in found.items():
+        if broken := metrics.rows_without_numbers(values):
+            raise _invalid(
+                f"output {name} of the original model is NaN or infinite for {broken} of {rows} rows"
+            )
+    return found
+
+
+def _target(name: str, labels: Array, outputs: Array, rows: int) -> Target:
+    shape = (rows, *outputs.shape[1:])
+    if labels.dtype.kind == "f" and not _one_hot(labels, shape):
+        expected = _reshaped(name, labels, shape)
+        return Target(name, Loss.SQUARES, False, expected.astype(np.float32), distilled=False)
+    if _several(shape) and labels.shape == shape and not _one_hot(labels, shape):
+        raise _invalid(
+            f"labels of output {name} have its shape {shape} and are neither one-hot nor of a float dtype"
+        )
+    try:
+        decisions = metrics.label_decisions(labels, shape)
+    except ValueError as error:
+        hint = "; values to meet need a float dtype"
+        raise _invalid(f"labels of output {name}: {error}{hint}") from error
+    if _several(shape):
+        return Target(name, Loss.CLASSES, not probabilities(outputs), decisions, distilled=False)
+    expected = decisions.reshape(shape).astype(np.float32)
+    return Target(name, Loss.BINARY, not probabilities(outputs), expected, distilled=False)
+
+
+def _taught(name: str, outputs: Array, share: float) -> Target:
+    loss = Loss.SQUARES
+    if probabilities(outputs):
+        loss = Loss.TEACHER if _several(outputs.shape) else Loss.BINARY
+    values = outputs.astype(np.float32, copy=False)
+    return Target(name, loss, False, values, distilled=True, share=share)
+
+
+def probabilities(outputs: Array) -> bool:
+    """Return whether outputs are from 0 to 1 and, with several classes, sum to 1 over the last axis."""
+    for start in range(0, len(outputs), _CHUNK):
+        part = np.asarray(outputs[start : start + _CHUNK], dtype=np.float64)
+        if part.min() < 0 or part.max() > 1 + 1e-3:
+            return False
+        if _several(part.shape) and np.abs(part.sum(axis=-1) - 1).max() > 1e-2:
+            return False
+    return True
+
+
+def _several(shape: tuple[int, ...]) -> bool:
+    return len(shape) > 1 and shape[-1] > 1
+
+
+def _one_hot(labels: Array, shape: tuple[int, ...]) -> bool:
+    if labels.shape != shape or not _several(shape):
+        return False
+    parts = (np.asarray(labels[start : start + _CHUNK]) for start in range(0, len(labels), _CHUNK))
+    return all(((part == 0) | (part == 1)).all() and (part.sum(axis=-1) == 1).all() for part in parts)
+
+
+def _reshaped(name: str, labels: Array, shape: tuple[int, ...]) -> Array:
+    """Accept a missing or an additional last axis of length 1."""
+    if labels.shape in (shape, shape[:-1] if shape[-1] == 1 else shape, (*shape, 1)):
+        return np.asarray(labels).reshape(shape)
+    raise _invalid(
+        f"labels of output {name} are of a float dtype with shape {labels.shape}, the output has {shape};"
+        " classes need an integer dtype"
+    )
+
+
+def _check_numbers(name: str, array: Array) -> None:
+    if array.dtype.kind != "f":
+        return
+    for start in range(0, len(array), _CHUNK):
+        if not np.isfinite(array[start : start + _CHUNK]).all():
+            raise _invalid(f"array of {name} has NaN or infinite numbers from row {start} on")
+
+
+def _invalid(message: str) -> DataError:
+    return DataError(Reason.INVALID_DATA, f"{KEY}: {message}")

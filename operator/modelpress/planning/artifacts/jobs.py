@@ -1,0 +1,168 @@
+"""What a compression Job came to."""
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import NamedTuple
+
+from modelpress.api import contract, names
+from modelpress.api.conditions import Reason
+from modelpress.api.errors import FINAL_EXIT_CODES
+from modelpress.planning.artifacts.artifact import Artifact, StoreLocation, from_result
+from modelpress.planning.children import objects
+from modelpress.planning.explanation import Explanation
+from modelpress.planning.problems import pod_problems
+from modelpress.planning.problems.object_events import explain_events
+from modelpress.planning.render.pod import recipe_label
+from modelpress.planning.types import Body, Observed
+
+# The watches of Jobs and pods are not ordered: the pod that explains a finished Job may show after the Job.
+SETTLING_SECONDS = 10.0
+_ENDS = ("Complete", "Failed")  # types of conditions
+
+
+class Phase(Enum):
+    """Where a Job is."""
+
+    ACTIVE = "active"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    RESULT_LOST = "succeeded, and its pod is gone"
+
+
+class Progress(NamedTuple):
+    """A Job's phase with what belongs to it."""
+
+    phase: Phase
+    artifact: Artifact | None = None  # where it succeeded
+    why: Explanation | None = None  # where it failed, or what an active one waits for
+    heals: bool = False  # it failed of what may heal by itself
+
+
+def progress(job: Body, observed: Observed, recipe_hash: str) -> Progress:
+    """Return what a Job came to."""
+    if objects.is_true(job, "Failed"):
+        return _failed(job, observed)
+    if objects.is_true(job, "Complete"):
+        return _succeeded(job, observed, recipe_hash)
+    return Progress(Phase.ACTIVE, why=_waits_for(job, observed))
+
+
+def is_of(job: Body, recipe_hash: str) -> bool:
+    """Return whether a Job is of a recipe."""
+    return objects.label(job, names.RECIPE_LABEL) == recipe_label(recipe_hash)
+
+
+def is_finished(job: Body) -> bool:
+    """Return whether a Job has ended, well or not."""
+    return any(objects.is_true(job, kind) for kind in _ENDS)
+
+
+def finished_at(job: Body) -> str | None:
+    """Return when a Job ended."""
+    ended = next((objects.condition(job, kind) for kind in _ENDS if objects.is_true(job, kind)), None)
+    return str(objects.dig(ended, "lastTransitionTime") or "") or None
+
+
+def pods_of(job: Body, observed: Observed) -> tuple[Body, ...]:
+    """Return a Job's pods, oldest first."""
+    uid = objects.uid_of(job)
+    pods = [pod for pod in observed.pods if (objects.controller(pod) or {}).get("uid") == uid]
+    return tuple(sorted(pods, key=_order))
+
+
+def last_failure(pods: Iterable[Body]) -> Explanation | None:
+    """Return why the newest of the pods that failed did; None where that ends its Job in a moment."""
+    failed = _newest_failed(pods)
+    if failed is None:
+        return None
+    final = any(end.get("exitCode") in FINAL_EXIT_CODES for end in pod_problems.failed_ends(failed))
+    return None if final else pod_problems.explain_pod(failed)
+
+
+def running_seconds(job: Body, observed: Observed) -> float:
+    """Return for how long a Job's container has been running; 0 where none is."""
+    pods = pods_of(job, observed)
+    return min((age for pod in pods for age in pod_problems.running_seconds(pod, observed.now)), default=0.0)
+
+
+def _order(pod: Body) -> tuple[str, str]:
+    return objects.created(pod), objects.name_of(pod)
+
+
+def _newest_failed(pods: Iterable[Body]) -> Body | None:
+    failed = [pod for pod in pods if objects.dig(pod, "status", "phase") == "Failed"]
+    return max(failed, key=_order, default=None)
+
+
+def is_suspended(job: Body) -> bool:
+    """Return whether somebody, as a rule its queue, holds a Job back: it has no pods, and has not failed."""
+    return objects.dig(job, "spec", "suspend") is True
+
+
+def _waits_for(job: Body, observed: Observed) -> Explanation | None:
+    if is_suspended(job):
+        name = objects.name_of(job)
+        return Explanation(
+            Reason.JOB_SUSPENDED, f"Job {name} is suspended: its queue, or a person, lets it run later"
+        )
+    pods = pods_of(job, observed)
+    alive = [pod for pod in pods if not objects.has_ended(pod)]
+    if alive:
+        return pod_problems.explain(alive, observed.events)
+    created = objects.parse_time(objects.created(pods[-1])) if pods else None
+    return explain_events(job, observed.events, created.timestamp() if created else 0.0)
+
+
+def _succeeded(job: Body, observed: Observed, recipe_hash: str) -> Progress:
+    pods = pods_of(job, observed)
+    for pod in pods:
+        for status in pod_problems.container_statuses(pod):
+            ended = objects.dig(status, "state", "terminated")
+            if ended is None or ended.get("exitCode") != 0:
+                continue
+            try:
+                artifact = from_result(str(ended.get("message") or ""), recipe_hash, _store_of(job))
+            except ValueError as error:
+                return Progress(Phase.FAILED, why=Explanation(Reason.JOB_FAILED, str(error)))
+            return Progress(Phase.SUCCEEDED, artifact=artifact)
+    if _is_settling(job, observed):
+        return Progress(Phase.ACTIVE)
+    return Progress(Phase.RESULT_LOST)
+
+
+def _failed(job: Body, observed: Observed) -> Progress:
+    condition = objects.condition(job, "Failed") or {}
+    if condition.get("reason") == "DeadlineExceeded":
+        limit = objects.number(job, "spec", "activeDeadlineSeconds")
+        text = f"the Job took longer than job.activeDeadlineSeconds ({limit})"
+        return Progress(Phase.FAILED, why=Explanation(Reason.DEADLINE_EXCEEDED, text))
+    failed = _newest_failed(pods_of(job, observed))
+    why = pod_problems.explain_pod(failed) if failed else None
+    if failed is None or why is None:
+        if _is_settling(job, observed):
+            return Progress(Phase.ACTIVE)
+        text = str(condition.get("message") or condition.get("reason") or "the Job failed")
+        return Progress(Phase.FAILED, why=Explanation(Reason.JOB_FAILED, text))
+    return Progress(Phase.FAILED, why=why, heals=pod_problems.waits_to_heal(failed))
+
+
+def _is_settling(job: Body, observed: Observed) -> bool:
+    return objects.age(finished_at(job), observed.now) < SETTLING_SECONDS
+
+
+def _store_of(job: Body) -> StoreLocation:
+    """Return where a Job put its artifact, as its own environment says."""
+    spec = objects.dig(job, "spec", "template", "spec")
+    variables = {
+        entry.get("name"): entry.get("value")
+        for container in objects.items(spec, "containers")
+        for entry in objects.items(container, "env")
+    }
+    secrets = {
+        volume.get("name"): objects.dig(volume, "secret", "secretName")
+        for volume in objects.items(spec, "volumes")
+    }
+    return StoreLocation(
+        str(variables.get(contract.STORE) or "").replace("$$", "$"),
+        secrets.get(f"secret-{contract.STORAGE_SECRET}"),
+    )

@@ -1,0 +1,53 @@
+"""Whose an object of a needed name is. Two names are never shared: what is not ours is left alone."""
+
+from enum import Enum
+
+from modelpress.api import names
+from modelpress.api.conditions import Reason
+from modelpress.planning.children import objects
+from modelpress.planning.explanation import Explanation
+from modelpress.planning.types import Body
+
+DELETION_WAIT_SECONDS = 5.0  # the end of an object that is not in our watches causes no event
+
+
+class Claim(Enum):
+    """Relation of an object to a ModelDeployment."""
+
+    OURS = "ours"
+    ADOPT = "has our label and no controller"
+    WAIT = "is being deleted, or belongs to an earlier resource of our name"
+    CONFLICT = "belongs to somebody else"
+
+
+def claim(body: Body, resource: Body) -> Claim:
+    """Return whose an object is."""
+    owner = objects.controller(body)
+    if owner is None:
+        labelled = objects.label(body, names.NAME_LABEL) == objects.name_of(resource)
+        if not labelled:
+            return Claim.CONFLICT
+        return Claim.WAIT if objects.deleting(body) else Claim.ADOPT
+    if owner.get("uid") == objects.uid_of(resource):
+        return Claim.WAIT if objects.deleting(body) else Claim.OURS
+    ours_before = (
+        owner.get("kind") == names.KIND
+        and str(owner.get("apiVersion", "")).startswith(f"{names.GROUP}/")
+        and owner.get("name") == objects.name_of(resource)
+    )
+    return Claim.WAIT if ours_before else Claim.CONFLICT
+
+
+def name_conflict(body: Body, resource: Body, kind: str) -> Explanation | None:
+    """Return why an object of a needed name cannot be used: NameConflict or WaitingForDeletion."""
+    found = claim(body, resource)
+    name = objects.name_of(body)
+    if found is Claim.CONFLICT:
+        owner = objects.controller(body)
+        whose = f"belongs to {owner.get('kind')} {owner.get('name')}" if owner else "is not ours"
+        return Explanation(
+            Reason.NAME_CONFLICT, f"{kind} {name} {whose}; rename the ModelDeployment or remove the {kind}"
+        )
+    if found is Claim.WAIT:
+        return Explanation(Reason.WAITING_FOR_DELETION, f"{kind} {name} is being deleted")
+    return None

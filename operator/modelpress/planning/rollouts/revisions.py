@@ -1,0 +1,157 @@
+"""Revisions: an artifact together with the exact pod template that serves it, kept as ControllerRevisions."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from modelpress.api import names
+from modelpress.api.status import RevisionReference
+from modelpress.planning.artifacts.artifact import Artifact, from_data, from_status
+from modelpress.planning.children import objects
+from modelpress.planning.children.ownership import Claim
+from modelpress.planning.render.pod import worker_template
+from modelpress.planning.types import Body, Ref
+from modelpress.planning.view import Facts, View
+
+HISTORY = 3  # revisions, and finished Jobs, kept beside those in use
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One revision; `number` grows with each that is made."""
+
+    name: str
+    revision_hash: str
+    number: int
+    artifact: Artifact
+    worker_image: str
+    template: Body
+    stored: bool = False  # in the cluster; else new, or restored from what else is known
+
+    @property
+    def reference(self) -> RevisionReference:
+        """Return the revision as the status names it."""
+        return RevisionReference(
+            name=self.name,
+            source_digest=self.artifact.source_digest,
+            recipe_hash=self.artifact.recipe_hash,
+            artifact_digest=self.artifact.artifact_digest,
+            worker_image=self.worker_image,
+        )
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the data of the ControllerRevision."""
+        return {
+            **self.artifact.to_data(),
+            "revisionHash": self.revision_hash,
+            "workerImage": self.worker_image,
+            "template": self.template,
+        }
+
+
+def history(facts: Facts) -> tuple[Revision, ...]:
+    """Return our revisions, newest first; one that cannot be read is not among them."""
+    bodies = [body for body in facts.observed.revisions if facts.claim(body) is Claim.OURS]
+    found = [revision for body in bodies if (revision := _read(body)) is not None]
+    return tuple(sorted(found, key=lambda revision: revision.number, reverse=True))
+
+
+def find(known: Iterable[Revision], name: str | None) -> Revision | None:
+    """Return the revision of a name."""
+    return next((revision for revision in known if revision.name == name), None)
+
+
+def running(facts: Facts, known: Iterable[Revision]) -> Revision | None:
+    """Return the revision that the Deployment's pod template was made from."""
+    return find(known, facts.running_revision)
+
+
+def desired(view: View, known: tuple[Revision, ...], artifact: Artifact) -> Revision:
+    """Return the revision of an artifact that the spec asks for: the stored one, or a new one."""
+    revision_hash = view.revision_hash(artifact.artifact_digest)
+    stored = find(known, names.revision_name(view.name, revision_hash))
+    return stored or _render(view, known, artifact, revision_hash)
+
+
+def with_restored(view: View, known: tuple[Revision, ...]) -> tuple[Revision, ...]:
+    """Return the known revisions and those that the status names but somebody deleted, as far as they can be
+    restored: from the running Deployment, or where the spec still asks for them by rendering again.
+    """
+    restored = list(known)
+    for reference in (view.status.current, view.status.candidate):
+        if reference and reference.name and not find(restored, reference.name):
+            revision = _restore(view, known, reference)
+            restored += [revision] if revision else []
+    return tuple(restored)
+
+
+def obsolete(facts: Facts, known: tuple[Revision, ...], used: set[str]) -> tuple[Ref, ...]:
+    """Return the ControllerRevisions to delete: old ones, and any without a readable content or an owner."""
+    unused = [revision.name for revision in known if revision.name not in used]
+    kept = used | set(unused[:HISTORY])
+    readable = {revision.name for revision in known if revision.stored}
+    return tuple(
+        objects.ref_to(body, "ControllerRevision")
+        for body in facts.observed.revisions
+        if _is_removable(facts, body, kept & readable)
+    )
+
+
+def _is_removable(facts: Facts, body: Body, kept: set[str]) -> bool:
+    found = facts.claim(body)
+    return found is Claim.ADOPT or (found is Claim.OURS and objects.name_of(body) not in kept)
+
+
+def _read(body: Body) -> Revision | None:
+    data = objects.dig(body, "data")
+    try:
+        return Revision(
+            name=objects.name_of(body),
+            revision_hash=str(data["revisionHash"]),
+            number=objects.number(body, "revision"),
+            artifact=from_data(data),
+            worker_image=str(data["workerImage"]),
+            template=dict(data["template"]),
+            stored=True,
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _render(view: View, known: tuple[Revision, ...], artifact: Artifact, revision_hash: str) -> Revision:
+    name = names.revision_name(view.name, revision_hash)
+    return Revision(
+        name=name,
+        revision_hash=revision_hash,
+        number=_next_number(known),
+        artifact=artifact,
+        worker_image=view.worker_image,
+        template=worker_template(view, artifact, name, view.worker_image),
+    )
+
+
+def _restore(view: View, known: tuple[Revision, ...], reference: RevisionReference) -> Revision | None:
+    artifact = from_status(reference, view.status, view.store)
+    if artifact is None or reference.name is None or reference.worker_image is None:
+        return None
+    revision_hash = view.revision_hash(artifact.artifact_digest)
+    asked_for = names.revision_name(view.name, revision_hash) == reference.name
+    if view.running_revision == reference.name:
+        template = objects.dig(view.deployment, "spec", "template")
+    elif asked_for:
+        template = worker_template(view, artifact, reference.name, reference.worker_image)
+    else:
+        return None
+    return Revision(
+        name=reference.name,
+        # the whole hash of a revision that the spec no longer asks for is lost with its object
+        revision_hash=revision_hash if asked_for else reference.name.removeprefix(f"{view.name}-"),
+        number=_next_number(known),
+        artifact=artifact,
+        worker_image=reference.worker_image,
+        template=template,
+    )
+
+
+def _next_number(known: tuple[Revision, ...]) -> int:
+    return max((revision.number for revision in known), default=0) + 1
