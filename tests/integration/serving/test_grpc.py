@@ -117,7 +117,7 @@ def test_a_message_that_does_not_come_is_not_waited_for(artifacts: Path, tmp_pat
 
 
 def test_calls_at_a_time_are_limited(artifacts: Path, tmp_path: Path) -> None:
-    options = {"max_batch_size": 2048, "max_batch_delay_milliseconds": 60_000, "request_timeout_seconds": 60}
+    options = {"max_batch_size": 2048, "max_batch_delay_milliseconds": 10_000, "request_timeout_seconds": 60}
     with worker(artifacts / "seed-int8", tmp_path, **options) as running:
         clients = [Client(running.grpc) for _ in range(9)]
         calls = [
@@ -138,7 +138,7 @@ def test_calls_at_a_time_are_limited(artifacts: Path, tmp_path: Path) -> None:
 
 
 def test_calls_of_a_connection_wait_in_the_client(artifacts: Path, tmp_path: Path) -> None:
-    options = {"max_batch_size": 2048, "max_batch_delay_milliseconds": 60_000, "request_timeout_seconds": 60}
+    options = {"max_batch_size": 2048, "max_batch_delay_milliseconds": 10_000, "request_timeout_seconds": 60}
     with worker(artifacts / "seed-int8", tmp_path, **options) as running:
         client, other = Client(running.grpc), Client(running.grpc)
         method = client.channel.unary_unary(f"{SERVICE}ModelInfer")
@@ -219,7 +219,7 @@ def test_metrics_count_grpc(client: Client, digits: Worker) -> None:
 
 
 def test_deadlines(artifacts: Path, tmp_path: Path) -> None:
-    options = {"request_timeout_seconds": 1, "max_batch_delay_milliseconds": 20_000}
+    options = {"request_timeout_seconds": 1, "max_batch_delay_milliseconds": 10_000}
     with worker(artifacts / "seed-int8", tmp_path, **options) as running:
         client = Client(running.grpc)
         assert refused(lambda: client.infer(images(1))) == (

@@ -42,10 +42,10 @@ _FEWEST_INFERENCES, _MOST_INFERENCES = 16, 64
 _PAGES = 8  # health answers while inferences take all of theirs
 _STREAMS = 4
 _SLOW_SECONDS = 0.5  # a message may take longer only where no other call needs its thread
+_LEAVING_SECONDS = 0.05  # by then grpcio knows whether a call has ended because its caller left
 
 Context = Any  # grpc.ServicerContext
 Requests = Iterator[bytes]
-_LEAVING_SECONDS = 0.05  # by then grpcio knows whether a call has ended because its caller left
 
 T = TypeVar("T")
 Handler = Callable[[bytes], bytes]  # from a serialized request to a serialized answer; raises RequestError
@@ -74,7 +74,7 @@ class _Left(Exception):
 
 
 @dataclass(slots=True)
-class _Call:
+class _CallRecord:
     """A call as it is counted and logged."""
 
     context: Context
@@ -88,7 +88,7 @@ class _Pending:
 
     __slots__ = ("_call", "_decoded", "_done", "_protocol", "_request", "answer")
 
-    def __init__(self, protocol: InferenceProtocol, call: _Call, decoded: Call) -> None:
+    def __init__(self, protocol: InferenceProtocol, call: _CallRecord, decoded: Call) -> None:
         self._protocol = protocol
         self._call = call
         self._decoded = decoded
@@ -260,10 +260,11 @@ class Calls:
         _trace(call)
         return answer
 
-    def _begin(self, path: str, context: Context) -> _Call:
-        return _Call(context, self._caller(path, context), time.perf_counter())
+    def _begin(self, path: str, context: Context) -> _CallRecord:
+        begun = time.perf_counter()
+        return _CallRecord(context, self._caller(path, context), begun)
 
-    def _attempt(self, call: _Call, work: Callable[[], T]) -> T:
+    def _attempt(self, call: _CallRecord, work: Callable[[], T]) -> T:
         """Return what `work` returns; where it fails, the call is counted and ends."""
         try:
             return work()
@@ -280,13 +281,13 @@ class Calls:
             error = InternalError("internal error")
         self._refuse(call, error)
 
-    def _refuse(self, call: _Call, error: RequestError) -> NoReturn:
+    def _refuse(self, call: _CallRecord, error: RequestError) -> NoReturn:
         """Count a call, and end it by an exception that grpcio knows."""
         self._count(call, error.status)
         _trace(call)
         abort(error, call.context)
 
-    def _count(self, call: _Call, status: int) -> None:
+    def _count(self, call: _CallRecord, status: int) -> None:
         """Count a call that the queue never saw; it ended on another thread."""
         self._later(self._service.count, call.name, status, call.begun, call.caller)
 
@@ -310,7 +311,7 @@ def abort(error: RequestError, context: Context) -> NoReturn:
     raise AssertionError
 
 
-def _trace(call: _Call) -> None:
+def _trace(call: _CallRecord) -> None:
     """Say what the answer says of the request, in the metadata at its end."""
     if call.caller is not None:
         headers = [(name.decode(), value.decode()) for name, value in call.caller.headers()]
