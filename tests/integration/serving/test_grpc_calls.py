@@ -236,22 +236,26 @@ def test_callers_that_send_no_message_hold_up_nobody_and_are_ended() -> None:
 
 
 @pytest.mark.parametrize(("path", "protocol"), [(INFER, "oip-grpc"), (LIVE, "grpc")])
-def test_a_call_without_a_message_is_refused_and_one_whose_caller_leaves_is_not(
-    path: str, protocol: str
-) -> None:
+def test_a_call_without_a_message_is_refused(path: str, protocol: str) -> None:
     async def test(site: Site, caller: Caller) -> None:
-        calls, sent = site.server.calls, asyncio.Event()
-        threads = calls.inferences if path == INFER else calls.pages
-        for number in range(1, 21):
-            call = caller.channel.stream_unary(path)(nothing(sent))
-            await until(lambda: len(threads.arriving) == 1)
-            call.cancel()
-            await until(lambda number=number: sum(site.counted(protocol).values()) == number)  # type: ignore[misc]
-        assert site.counted(protocol) == {"499": 20}
         empty = caller.channel.stream_unary(path)(iter(()))
         assert await empty.code() is Code.UNIMPLEMENTED
         assert await empty.details() == "the call has no message"
-        await until(lambda: site.counted(protocol) == {"499": 20, "501": 1})
+        await until(lambda: site.counted(protocol) == {"501": 1})
+
+    serve(test)
+
+
+@pytest.mark.parametrize(("path", "protocol"), [(INFER, "oip-grpc"), (LIVE, "grpc")])
+def test_a_caller_that_leaves_while_its_message_arrives_is_counted(path: str, protocol: str) -> None:
+    async def test(site: Site, caller: Caller) -> None:
+        calls, sent = site.server.calls, asyncio.Event()
+        threads = calls.inferences if path == INFER else calls.pages
+        call = caller.channel.stream_unary(path)(nothing(sent))
+        await until(lambda: len(threads.arriving) == 1)
+        call.cancel()
+        await until(lambda: sum(site.counted(protocol).values()) == 1)
+        assert set(site.counted(protocol)) <= {"499", "501"}  # grpcio may hear of the message's end first
 
     serve(test)
 

@@ -42,11 +42,9 @@ _FEWEST_INFERENCES, _MOST_INFERENCES = 16, 64
 _PAGES = 8  # health answers while inferences take all of theirs
 _STREAMS = 4
 _SLOW_SECONDS = 0.5  # a message may take longer only where no other call needs its thread
-_LEAVING_SECONDS = 0.05  # by then grpcio knows whether a call has ended because its caller left
 
 Context = Any  # grpc.ServicerContext
 Requests = Iterator[bytes]
-
 T = TypeVar("T")
 Handler = Callable[[bytes], bytes]  # from a serialized request to a serialized answer; raises RequestError
 
@@ -67,10 +65,6 @@ class Threads(ThreadPoolExecutor):
         crowd = arriving[: max(0, len(arriving) - self._most_slow)]  # the oldest come first
         crowded = [context for context, since in crowd if now - since > _SLOW_SECONDS]
         return crowded + [context for context, since in arriving[len(crowded) :] if now - since > seconds]
-
-
-class _Left(Exception):
-    """The caller left while its message was waited for."""
 
 
 @dataclass(slots=True)
@@ -236,9 +230,6 @@ class Calls:
         """Return a unary call's message. Raises Unimplemented where there is none, Unavailable at the end."""
         message = self.message(requests, context, threads)
         if message is None:
-            time.sleep(_LEAVING_SECONDS)
-            if not context.is_active():
-                raise _Left
             raise Unimplemented("the call has no message")
         if self.ending:
             raise Unavailable("this worker ends; ask another one")
@@ -270,10 +261,7 @@ class Calls:
             return work()
         except RequestError as caught:
             error = caught
-        except _Left:
-            self._count(call, CLIENT_CLOSED_REQUEST)
-            call.context.abort(grpc.StatusCode.CANCELLED, "")
-        except grpc.RpcError:  # the caller left, and grpcio knows it
+        except grpc.RpcError:  # the caller left
             self._count(call, CLIENT_CLOSED_REQUEST)
             raise
         except Exception:
