@@ -53,7 +53,12 @@ class RequestContext:
     __slots__ = ("_decoded", "_queued", "_reply", "_service", "begun", "client", "ended", "protocol")
 
     def __init__(
-        self, service: Service, protocol: InferenceProtocol, client: Caller | None, reply: Reply
+        self,
+        service: Service,
+        protocol: InferenceProtocol,
+        client: Caller | None,
+        reply: Reply,
+        begun: float | None = None,
     ) -> None:
         self._service = service
         self.protocol = protocol
@@ -62,7 +67,8 @@ class RequestContext:
         self._decoded: Call | None = None
         self._queued: Request | None = None
         self.ended = False
-        self.begun = service.begin()  # as time.perf_counter() gives it
+        arrived = service.begin()
+        self.begun = arrived if begun is None else begun  # as time.perf_counter() gives it
 
     def receive(
         self, body: Body, json_length: int | None, unpack: Unpack | None, freed: Callable[[], None]

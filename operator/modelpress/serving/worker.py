@@ -95,7 +95,7 @@ async def _run(config: WorkerConfig, options: ProcessOptions) -> None:
     last_seconds = serving.request_timeout_seconds + _LAST_ANSWER_SECONDS
     http = HttpServer(service, budget, _listen(options.host, options.port))
     with drain.on_signals():
-        grpc = await _grpc(service, options)
+        grpc = _grpc(service, options)
         await http.start()
         over = asyncio.create_task(drain.over.wait())
         loading = asyncio.create_task(_load(config, options.model_dir, service, http.routes))
@@ -126,7 +126,7 @@ def _leave() -> NoReturn:
     os._exit(0)
 
 
-async def _grpc(service: Service, options: ProcessOptions) -> "GrpcServer | None":
+def _grpc(service: Service, options: ProcessOptions) -> "GrpcServer | None":
     """Serve gRPC where it has a port."""
     if not options.grpc_port:
         return None
@@ -140,12 +140,13 @@ async def _grpc(service: Service, options: ProcessOptions) -> "GrpcServer | None
         serving.request_bytes,
         serving.request_timeout_seconds,
         serving.drain_seconds,
+        serving.max_batch_size,
     )
     try:
         server = GrpcServer(service, grpc)
     except OSError as error:
         raise _no_address(options.host, options.grpc_port, error) from error
-    await server.start()
+    server.start()
     return server
 
 

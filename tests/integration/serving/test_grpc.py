@@ -70,7 +70,7 @@ def test_requests_of_many_threads_get_their_own_rows(client: Client, reference: 
 
 def test_callers_that_send_no_message_hold_up_nobody(digits: Worker, client: Client) -> None:
     sent, idle = threading.Event(), Client(digits.grpc)
-    calls = idle_calls(idle, 30, sent)
+    calls = idle_calls(idle, 15, sent)  # fewer than half of the threads
     assert output(client.infer(images(3)))
     sent.set()
     answers = [pb.ModelInferResponse.FromString(call.result(60)) for call in calls]
@@ -110,14 +110,14 @@ def test_a_message_that_does_not_come_is_not_waited_for(artifacts: Path, tmp_pat
         methods = [SERVICE + name for name in ("ModelInfer", "ModelMetadata", "ServerLive")]
         for method in (*methods, "/grpc.health.v1.Health/Check"):
             (call,) = idle_calls(client, 1, sent, method)
-            assert refused(call.result) == (Code.DEADLINE_EXCEEDED, "the message did not arrive in time")
+            assert refused(call.result)[0] in (Code.CANCELLED, Code.UNAVAILABLE)
         until(lambda: 'code="408",protocol="oip-grpc"' in running.client.get("/metrics").text)
         sent.set()
         client.channel.close()
 
 
 def test_calls_at_a_time_are_limited(artifacts: Path, tmp_path: Path) -> None:
-    options = {"max_batch_size": 2048, "max_batch_delay_milliseconds": 60_000, "request_timeout_seconds": 60}
+    options = {"max_batch_size": 2048, "max_batch_delay_milliseconds": 10_000, "request_timeout_seconds": 60}
     with worker(artifacts / "seed-int8", tmp_path, **options) as running:
         clients = [Client(running.grpc) for _ in range(9)]
         calls = [
@@ -128,7 +128,7 @@ def test_calls_at_a_time_are_limited(artifacts: Path, tmp_path: Path) -> None:
         ]
         until(lambda: sum(call.done() for call in calls) == 6)
         assert {call.code() for call in calls if call.done()} == {Code.RESOURCE_EXHAUSTED}
-        until(lambda: running.metric("modelpress_in_flight") == 1024)
+        until(lambda: running.metric("modelpress_in_flight") == 64)  # others wait for a thread
         for client in clients:
             client.channel.close()
         until(lambda: running.metric("modelpress_in_flight") == 0)
@@ -138,16 +138,16 @@ def test_calls_at_a_time_are_limited(artifacts: Path, tmp_path: Path) -> None:
 
 
 def test_calls_of_a_connection_wait_in_the_client(artifacts: Path, tmp_path: Path) -> None:
-    options = {"max_batch_size": 2048, "max_batch_delay_milliseconds": 60_000, "request_timeout_seconds": 60}
+    options = {"max_batch_size": 2048, "max_batch_delay_milliseconds": 10_000, "request_timeout_seconds": 60}
     with worker(artifacts / "seed-int8", tmp_path, **options) as running:
         client, other = Client(running.grpc), Client(running.grpc)
         method = client.channel.unary_unary(f"{SERVICE}ModelInfer")
         calls = [method.future(request(images(1)).SerializeToString()) for _ in range(520)]
-        until(lambda: running.metric("modelpress_in_flight") == 128)
+        until(lambda: running.metric("modelpress_in_flight") == 64)
         assert other("ServerReady").ready
         calls[0].cancel()
         until(lambda: 'code="499",protocol="oip-grpc"' in running.client.get("/metrics").text)
-        until(lambda: running.metric("modelpress_in_flight") == 128)  # one that waited has come
+        until(lambda: running.metric("modelpress_in_flight") == 64)  # one that waited has come
         assert not any(call.done() for call in calls[1:])
         client.channel.close()
         other.channel.close()
@@ -219,7 +219,7 @@ def test_metrics_count_grpc(client: Client, digits: Worker) -> None:
 
 
 def test_deadlines(artifacts: Path, tmp_path: Path) -> None:
-    options = {"request_timeout_seconds": 1, "max_batch_delay_milliseconds": 20_000}
+    options = {"request_timeout_seconds": 1, "max_batch_delay_milliseconds": 10_000}
     with worker(artifacts / "seed-int8", tmp_path, **options) as running:
         client = Client(running.grpc)
         assert refused(lambda: client.infer(images(1))) == (

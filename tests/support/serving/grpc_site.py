@@ -34,7 +34,8 @@ class Site(Stand):
 
     def __init__(self, timeout: float = TIMEOUT, drain: float = 0) -> None:
         super().__init__(4 * MAX_BODY, timeout)
-        self.server = GrpcServer(self.service, GrpcOptions("127.0.0.1", 0, MAX_BODY, timeout, drain))
+        self.server = GrpcServer(self.service, GrpcOptions("127.0.0.1", 0, MAX_BODY, timeout, drain, 32))
+        self.server.start()
 
     @property
     def address(self) -> str:
@@ -75,7 +76,6 @@ def serve(test: Callable[[Site, Caller], Coroutine[Any, Any, None]], **options: 
         site = Site(**options)
         caller = Caller(site.address)
         try:
-            await site.server.start()
             async with asyncio.timeout(60):
                 await test(site, caller)
                 site.device.open()

@@ -1,12 +1,11 @@
 """grpc.health.v1, which Kubernetes' gRPC probes and clients ask: the status is the worker's phase."""
 
-import asyncio
 from typing import Any
 
 from grpc_health.v1 import health_pb2
+from grpc_health.v1.health import HealthServicer
 
 from modelpress.serving.errors import NotFound
-from modelpress.serving.grpc.arrivals import Context
 from modelpress.serving.grpc.messages import parsed
 from modelpress.serving.service import Service
 
@@ -14,57 +13,52 @@ SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 
 class Health:
-    """Answers Check, List and Watch. Used from the event loop only.
+    """Answers Check and List from the worker's phase, and Watch by the library's servicer.
 
-    The library's servicer writes to its watchers one after the other under a lock, so that one that does not
-    read holds up all; here each waits for the next status by itself.
+    The servicer sends to its watchers one after the other under a lock; so nobody but they waits for it.
     """
 
     def __init__(self, service: Service, names: tuple[str, ...]) -> None:
         """Answer for services of these names, and for all of them together: the empty name."""
         self._service = service
         self._names = ("", *names)
-        self._last = self._status()
-        self._changed = asyncio.Event()  # of the present status; each has its own
+        self._servicer = HealthServicer(experimental_non_blocking=True)
+        self._sent: int | None = None
+        self.update()
 
     def check(self, message: bytes) -> bytes:
         """Answer Check. Raises BadRequest or NotFound."""
         if _request(message).service not in self._names:
             raise NotFound("no such service")
-        return bytes(_answer(self._status()).SerializeToString())
+        return bytes(self._answer().SerializeToString())
 
     def list(self, _: bytes) -> bytes:
         """Answer List."""
         answer = health_pb2.HealthListResponse()
         for name in self._names:
-            answer.statuses[name].CopyFrom(_answer(self._status()))
+            answer.statuses[name].CopyFrom(self._answer())
         return bytes(answer.SerializeToString())
 
-    async def watch(self, message: bytes, context: Context) -> None:
-        """Write the status now and whenever it changes. Raises BadRequest."""
-        known = _request(message).service in self._names
-        while True:
-            self.update()
-            changed = self._changed
-            status = self._last if known else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-            await context.write(_answer(status))
-            await changed.wait()
+    def watch(self, message: bytes, context: Any, send: Any) -> None:
+        """Send the status now and whenever it changes. Raises BadRequest."""
+        asked = _request(message)
+        self.update()
+        self._servicer.Watch(asked, context, send)
 
     def update(self) -> None:
-        """Look at the worker's phase; watchers are told of another one."""
+        """Send watchers a change of the status; may wait for one that does not read."""
         status = self._status()
-        if status != self._last:
-            self._last = status
-            self._changed.set()
-            self._changed = asyncio.Event()
+        if status != self._sent:
+            self._sent = status
+            for name in self._names:
+                self._servicer.set(name, status)
 
     def _status(self) -> int:
         response = health_pb2.HealthCheckResponse
         return int(response.SERVING if self._service.ready else response.NOT_SERVING)
 
-
-def _answer(status: int) -> Any:
-    return health_pb2.HealthCheckResponse(status=status)
+    def _answer(self) -> Any:
+        return health_pb2.HealthCheckResponse(status=self._status())
 
 
 def _request(message: bytes) -> Any:

@@ -22,7 +22,7 @@ def _pool() -> DescriptorPool:
     files = FileDescriptorSet.FromString(Path(__file__).with_name("messages.binpb").read_bytes())
     for file in files.file:  # each after those that it imports
         pool.Add(file)
-    for library in (health_pb2, reflection_pb2):  # so that reflection tells of them too
+    for library in (health_pb2, reflection_pb2):  # so that reflection knows them too
         pool.AddSerializedFile(library.DESCRIPTOR.serialized_pb)
     return pool
 

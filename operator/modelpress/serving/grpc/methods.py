@@ -7,7 +7,7 @@ from modelpress.serving.errors import BadRequest, TooLarge, Unavailable
 from modelpress.serving.grpc import messages as pb
 from modelpress.serving.grpc import oip as oip_grpc
 from modelpress.serving.grpc import predict
-from modelpress.serving.grpc.calls import Page
+from modelpress.serving.grpc.calls import Handler
 from modelpress.serving.protocols import oip
 from modelpress.serving.protocols.base import Model
 from modelpress.serving.protocols.tfserving_rest import VERSION
@@ -18,11 +18,11 @@ PREDICTION = "tensorflow.serving.PredictionService"
 MODELS = "tensorflow.serving.ModelService"
 SERVICES = (INFERENCE, PREDICTION, MODELS)
 
-_MAX_BYTES = 2**16  # of a request: names, and no tensor
+_MAX_BYTES = 2**16  # a request holds names, and no tensor
 _STATES = {Phase.LOADING: "LOADING", Phase.READY: "AVAILABLE", Phase.DRAINING: "UNLOADING"}
 
 
-def pages(service: Service) -> dict[str, Page]:
+def pages(service: Service) -> dict[str, Handler]:
     """Return them by path."""
 
     def loaded() -> Model:
@@ -73,7 +73,7 @@ def pages(service: Service) -> dict[str, Page]:
     }
 
 
-def _page(answer: Callable[[Any], Any], kind: Any) -> Page:
+def _page(answer: Callable[[Any], Any], kind: Any) -> Handler:
     def page(message: bytes) -> bytes:
         if len(message) > _MAX_BYTES:
             raise TooLarge(f"a {kind.DESCRIPTOR.name} may have {_MAX_BYTES} bytes; this has {len(message)}")

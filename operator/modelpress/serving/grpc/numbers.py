@@ -60,11 +60,11 @@ def fitting(values: Array, tensor: Tensor, where: str) -> Array:
     dtype = tensor.dtype
     if dtype.kind not in "iu" or values.dtype == dtype:
         return values
-    limits = np.iinfo(dtype)  # type: ignore[type-var]  # of an integer dtype
+    limits = np.iinfo(dtype)  # type: ignore[type-var]  # numpy wants an integer dtype here
     wide: Any = values
     if len(wide) and (wide.min() < limits.min or wide.max() > limits.max):
-        place = int(((wide < limits.min) | (wide > limits.max)).argmax())
-        raise out_of_range(place, int(wide[place]), tensor, where)
+        index = int(((wide < limits.min) | (wide > limits.max)).argmax())
+        raise out_of_range(index, int(wide[index]), tensor, where)
     return values.astype(dtype)
 
 

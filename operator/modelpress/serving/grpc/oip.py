@@ -46,7 +46,7 @@ _NAMES = {number: name for name, number in _NUMBERS.items()}
 class Context:
     """What an answer needs to know of its request."""
 
-    outputs: tuple[int, ...]  # places of the wanted outputs, in the order asked for
+    outputs: tuple[int, ...]  # indices of the requested outputs, in the order of the request
     raw: bool  # answered in the form of the request
 
 
@@ -95,8 +95,8 @@ class OipGrpc:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._inputs = {tensor.name: place for place, tensor in enumerate(model.signature.inputs)}
-        self._outputs = {tensor.name: place for place, tensor in enumerate(model.signature.outputs)}
+        self._inputs = {tensor.name: index for index, tensor in enumerate(model.signature.inputs)}
+        self._outputs = {tensor.name: index for index, tensor in enumerate(model.signature.outputs)}
         self._all = tuple(range(len(self._outputs)))
         self._dtypes = [
             tensor.dtype.name for tensor in model.signature.outputs
@@ -113,12 +113,12 @@ class OipGrpc:
             )
         arrays: list[Array | None] = [None] * len(tensors)
         for number, entry in enumerate(request.inputs):
-            place, array = self._input(entry, raw[number] if raw else None, f"inputs[{number}]")
-            if arrays[place] is not None:
-                raise BadRequest(f"inputs[{number}]: {tensors[place].name!r} is given twice")
-            arrays[place] = array
+            index, array = self._input(entry, raw[number] if raw else None, f"inputs[{number}]")
+            if arrays[index] is not None:
+                raise BadRequest(f"inputs[{number}]: {tensors[index].name!r} is given twice")
+            arrays[index] = array
         given = oip.complete(arrays, tensors, self._inputs)
-        return Call(given, Context(self._wanted(request.outputs), bool(raw)), request.id or None)
+        return Call(given, Context(self._requested(request.outputs), bool(raw)), request.id or None)
 
     def encode(self, call: Call, outputs: list[Array]) -> Encoded:
         """Return the serialized ModelInferResponse; `outputs` are in the model's order."""
@@ -127,11 +127,11 @@ class OipGrpc:
             model_name=self._model.name, model_version=self._model.revision, id=call.id or ""
         )
         tensors = self._model.signature.outputs
-        raw = context.raw or any(self._dtypes[place] not in _FIELDS for place in context.outputs)
-        for place in context.outputs:
-            array, dtype = outputs[place], self._dtypes[place]
+        raw = context.raw or any(self._dtypes[index] not in _FIELDS for index in context.outputs)
+        for index in context.outputs:
+            array, dtype = outputs[index], self._dtypes[index]
             entry = response.outputs.add(
-                name=tensors[place].name, datatype=DATATYPES[dtype], shape=array.shape
+                name=tensors[index].name, datatype=DATATYPES[dtype], shape=array.shape
             )
             if raw:
                 response.raw_output_contents.append(bytes(raw_of(array)))
@@ -141,7 +141,7 @@ class OipGrpc:
         return Encoded([response.SerializeToString()])
 
     def _input(self, entry: memoryview, raw: memoryview | None, where: str) -> tuple[int, Array]:
-        """Return the place of an input among the model's, and its array."""
+        """Return the index of an input among the model's, and its array."""
         name = datatype = ""
         shape: list[int] = []
         parameters: dict[str, object] = {}
@@ -160,21 +160,21 @@ class OipGrpc:
                     raise BadRequest(f"{where}: contents is given twice")
                 assert isinstance(value, memoryview)
                 contents = value
-        place = oip.place_of(name, self._inputs, where)
-        tensor, where = self._model.signature.inputs[place], f"{where} {name!r}"
+        index = oip.place_of(name, self._inputs, where)
+        tensor, where = self._model.signature.inputs[index], f"{where} {name!r}"
         oip.check_datatype(datatype, tensor, where)
         oip.check_parameters(parameters, where)
         sizes = oip.shape_of(shape, where)
         if raw is None:
-            return place, _typed(memoryview(b"") if contents is None else contents, sizes, tensor, where)
+            return index, _typed(memoryview(b"") if contents is None else contents, sizes, tensor, where)
         if contents is not None:
             raise BadRequest(f"{where}: either contents or raw_input_contents, not both")
-        return place, array_of_raw(raw, sizes, tensor, where)
+        return index, array_of_raw(raw, sizes, tensor, where)
 
-    def _wanted(self, entries: Sequence[memoryview]) -> tuple[int, ...]:
+    def _requested(self, entries: Sequence[memoryview]) -> tuple[int, ...]:
         if not entries:
             return self._all
-        places: list[int] = []
+        indices: list[int] = []
         for number, entry in enumerate(entries):
             where, name = f"outputs[{number}]", ""
             parameters: dict[str, object] = {}
@@ -183,12 +183,12 @@ class OipGrpc:
                     name = text(value, "the name of a tensor")
                 elif key == _OUTPUT_PARAMETERS:
                     parameters[_key(value, where)] = None
-            place = oip.place_of(name, self._outputs, where)
-            if place in places:
+            index = oip.place_of(name, self._outputs, where)
+            if index in indices:
                 raise BadRequest(f"{where}: {name!r} is asked for twice")
             oip.check_parameters(parameters, where)
-            places.append(place)
-        return tuple(places)
+            indices.append(index)
+        return tuple(indices)
 
 
 def _request(message: memoryview) -> _Request:

@@ -25,7 +25,7 @@ from modelpress.serving.signature import Tensor
 
 _SPEC, _INPUTS, _FILTER = map(tag, (1, 2, 3))
 _SPEC_NAME, _SPEC_VERSION, _SPEC_SIGNATURE, _SPEC_LABEL = map(tag, (1, 2, 3, 4))
-_INT64 = tag(1, VARINT)  # of an Int64Value
+_INT64 = tag(1, VARINT)  # the number in an Int64Value
 _KEY, _VALUE = map(tag, (1, 2))
 _DTYPE, _TENSOR_SHAPE, _CONTENT = tag(1, VARINT), tag(2), tag(4)
 _DIM, _UNKNOWN_RANK, _SIZE = tag(2), tag(3, VARINT), tag(1, VARINT)
@@ -46,7 +46,7 @@ _NAMES = {
 }
 _ENUM = pb.TensorProto.DESCRIPTOR.fields_by_name["dtype"].enum_type
 _ENUM_NUMBERS = {dtype: _ENUM.values_by_name[name].number for dtype, name in DTYPES.items()}
-_BITS = Tensor("", (), np.dtype("uint16"))  # of a half
+_BITS = Tensor("", (), np.dtype("uint16"))  # what a float16 is sent as
 
 
 @dataclass(slots=True)
@@ -98,13 +98,13 @@ class PredictGrpc:
         """Serve a model; tensors that are filled from fewer values than they have may take `max_bytes`."""
         self._model = model
         self._max_bytes = max_bytes
-        self._inputs = {tensor.name: place for place, tensor in enumerate(model.signature.inputs)}
-        self._outputs = {tensor.name: place for place, tensor in enumerate(model.signature.outputs)}
+        self._inputs = {tensor.name: index for index, tensor in enumerate(model.signature.inputs)}
+        self._outputs = {tensor.name: index for index, tensor in enumerate(model.signature.outputs)}
         self._all = tuple(range(len(self._outputs)))
 
     def decode(self, body: Body, json_length: int | None = None) -> Call:
         """Return the call in a serialized PredictRequest. Raises BadRequest, NotFound or TooLarge."""
-        spec, wanted = Spec(), []
+        spec, requested = Spec(), []
         entries = []
         for key, value in wire.fields(memoryview(body), "the PredictRequest"):
             if key == _SPEC:
@@ -112,27 +112,27 @@ class PredictGrpc:
             elif key == _INPUTS:
                 entries.append(value)
             elif key == _FILTER:
-                wanted.append(text(value, "output_filter"))
+                requested.append(text(value, "output_filter"))
         check_spec(self._model, spec)
         tensors = self._model.signature.inputs
         arrays: list[Array | None] = [None] * len(tensors)
         for entry in entries:
             name, value = _entry(entry)
-            place = oip.place_of(name, self._inputs, "inputs")
-            if arrays[place] is not None:
+            index = oip.place_of(name, self._inputs, "inputs")
+            if arrays[index] is not None:
                 raise BadRequest(f"inputs: {name!r} is given twice")
-            arrays[place] = self._array(
-                _tensor(value, f"inputs {name!r}"), tensors[place], f"inputs {name!r}"
+            arrays[index] = self._array(
+                _tensor(value, f"inputs {name!r}"), tensors[index], f"inputs {name!r}"
             )
-        return Call(oip.complete(arrays, tensors, self._inputs), self._wanted(wanted))
+        return Call(oip.complete(arrays, tensors, self._inputs), self._requested(requested))
 
     def encode(self, call: Call, outputs: list[Array]) -> Encoded:
         """Return the serialized PredictResponse; `outputs` are in the model's order."""
         response = pb.PredictResponse()
         spec = response.model_spec
         spec.name, spec.signature_name, spec.version.value = self._model.name, SIGNATURE, int(VERSION)
-        for place in call.context:
-            tensor, array = self._model.signature.outputs[place], outputs[place]
+        for index in call.context:
+            tensor, array = self._model.signature.outputs[index], outputs[index]
             proto = response.outputs[tensor.name]
             name, kind = _FIELDS[tensor.dtype.name]
             proto.dtype = _ENUM_NUMBERS[tensor.dtype.name]
@@ -142,13 +142,13 @@ class PredictGrpc:
             numbers.write(proto, name, values.astype(kind, copy=False))
         return Encoded([response.SerializeToString()])
 
-    def _wanted(self, names: Sequence[str]) -> tuple[int, ...]:
+    def _requested(self, names: Sequence[str]) -> tuple[int, ...]:
         if not names:
             return self._all
-        places = tuple(oip.place_of(name, self._outputs, "output_filter") for name in names)
-        if len(set(places)) < len(places):
+        indices = tuple(oip.place_of(name, self._outputs, "output_filter") for name in names)
+        if len(set(indices)) < len(indices):
             raise BadRequest("output_filter names an output twice")
-        return places
+        return indices
 
     def _array(self, proto: _TensorProto, tensor: Tensor, where: str) -> Array:
         """Return the array in a TensorProto. Raises BadRequest or TooLarge."""

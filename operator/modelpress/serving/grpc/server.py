@@ -1,9 +1,10 @@
-"""The gRPC front end of a worker: grpcio's asyncio server, on the worker's event loop."""
+"""The gRPC front end of a worker: grpcio's server on threads of its own, in front of the loop's queue."""
 
 import asyncio
 import errno
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -11,7 +12,6 @@ from typing import Any
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C library writes lines that are not JSON
 import grpc
-import grpc.aio
 
 from modelpress import sockets
 from modelpress.serving.errors import Unavailable
@@ -25,7 +25,7 @@ from modelpress.serving.grpc.streams import streams
 from modelpress.serving.protocols.base import InferenceProtocol, Model
 from modelpress.serving.service import Service
 
-# for each piece of metadata that is no UTF-8 it logs a traceback, and goes on
+# this logger has a traceback for each piece of metadata that is no UTF-8
 logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)
 
 _CALLS = 1024  # at a time, those that wait for a thread included
@@ -34,21 +34,22 @@ _SWEEP_SECONDS = 0.25
 _REFUSE_SECONDS = 0.5
 _GRACE_SECONDS = 5.0  # beside the longest request, for calls on a connection that is too old
 _LIMITS = {
-    "grpc.max_concurrent_streams": 128,  # of a connection: more wait in the client
+    "grpc.max_concurrent_streams": 128,  # calls at a time on one connection: more wait in the client
     "grpc.max_send_message_length": -1,
     "grpc.max_metadata_size": 16 * 1024,  # both: below the second alone grpcio refuses at random
     "grpc.absolute_max_metadata_size": 16 * 1024,
     "grpc.max_allowed_incoming_connections": 1024,
     "grpc.server_handshake_timeout_ms": 20_000,
-    "grpc.keepalive_time_ms": 30_000,  # connections whose peer is gone are closed
+    "grpc.keepalive_time_ms": 30_000,  # connections whose peer has left are closed
     "grpc.keepalive_timeout_ms": 20_000,
     "grpc.keepalive_permit_without_calls": 1,
     "grpc.http2.min_ping_interval_without_data_ms": 10_000,  # clients may ask as often
     "grpc.max_connection_idle_ms": 300_000,  # clients connect again by themselves
     "grpc.so_reuseport": 0,  # two servers at one port are an error
 }
-# Of a connection, one tenth more or less: new pods get their share of old clients. It is less than the drain,
-# so that clients have left before the end: grpcio can send them away in no other way without a loss.
+# The greatest age of a connection, one tenth more or less: new pods get their share of old clients. It is
+# less than the drain, so that clients have left before the end: grpcio can send them away in no other way
+# without a loss.
 _MAX_AGE_SECONDS = 300.0
 _AGE_OF_DRAIN = 0.8
 
@@ -62,6 +63,7 @@ class GrpcOptions:
     max_request_bytes: int
     request_timeout_seconds: float
     drain_seconds: float  # 0: clients learn of the end by its refusals
+    max_batch_size: int  # rows
 
     @property
     def max_age_seconds(self) -> float:
@@ -76,51 +78,58 @@ class GrpcServer:
         """Bind the port. Raises OSError where the address cannot be had."""
         self._service = service
         self._max_bytes = options.max_request_bytes
-        self._calls = Calls(service, options.request_timeout_seconds)
+        self.calls = Calls(service, options.request_timeout_seconds, options.max_batch_size)
         self._health = Health(service, SERVICES)
-        self._server = grpc.aio.server(
-            handlers=[_Methods(self._calls, self._handlers())],
+        self._server = grpc.server(
+            self.calls.inferences,
+            handlers=[_Methods(self.calls, self._handlers())],
             options=_channel_options(options),
             maximum_concurrent_rpcs=_CALLS,
         )
         self.port = _bind(self._server, options.host, options.port)
         self._sweeping: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Answer from now on."""
-        await self._server.start()
+        self._server.start()
         self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
 
     async def stop(self, seconds: float, hurry: bool = False) -> None:
         """Take no more calls, send clients elsewhere, and answer what is in flight within `seconds`.
 
-        grpcio cancels what reaches it after its own stop: unless there is a hurry, callers are told before.
+        grpcio cancels what reaches it after its own stop: without a hurry, callers are refused before.
         """
-        self._calls.end()
+        self.calls.ending = True
         if not hurry:
             await asyncio.sleep(_REFUSE_SECONDS)
-        await self._server.stop(seconds)
+        self.calls.end_unanswerable()
+        over = self._server.stop(seconds)
+        await asyncio.to_thread(over.wait)
         if self._sweeping is not None:
             self._sweeping.cancel()
+        self.calls.close()
 
     async def _sweep(self) -> None:
-        """End what waits too long, and tell watchers of the worker's phase."""
+        """End what waits too long, and send watchers the worker's phase."""
+        loop = asyncio.get_running_loop()
+        updating: asyncio.Future[None] | None = None
         while True:
-            self._calls.check()
-            self._health.update()
+            self.calls.check(time.monotonic())
+            if updating is None or updating.done():  # a watcher that does not read holds it up
+                updating = loop.run_in_executor(self.calls.streams, self._health.update)
             await asyncio.sleep(_SWEEP_SECONDS)
 
     def _handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         """Return the handlers of all methods by path."""
-        found = {path: self._calls.page(path, page) for path, page in pages(self._service).items()}
+        found = {path: self.calls.page(path, page) for path, page in pages(self._service).items()}
         for method, page in (("Check", self._health.check), ("List", self._health.list)):
-            found[f"/{HEALTH}/{method}"] = self._calls.page(f"/{HEALTH}/{method}", page)
+            found[f"/{HEALTH}/{method}"] = self.calls.page(f"/{HEALTH}/{method}", page)
         for path, make in (
             (f"/{INFERENCE}/ModelInfer", OipGrpc),
             (f"/{PREDICTION}/Predict", partial(PredictGrpc, max_bytes=self._max_bytes)),
         ):
-            found[path] = self._calls.infer(path, self._codec(make))
-        return found | streams(self._calls, self._health, SERVICES)
+            found[path] = self.calls.infer(path, self._codec(make))
+        return found | streams(self.calls, self._health, SERVICES)
 
     def _codec(self, make: Callable[[Model], InferenceProtocol]) -> Callable[[], InferenceProtocol]:
         """Return what gives the codec of the model, or raises Unavailable while there is none."""
@@ -156,7 +165,7 @@ def _channel_options(options: GrpcOptions) -> list[tuple[str, int]]:
     return list((_LIMITS | more).items())
 
 
-def _bind(server: grpc.aio.Server, host: str, port: int) -> int:
+def _bind(server: grpc.Server, host: str, port: int) -> int:
     """Let the server listen at an address; returns the port. Raises OSError where the address cannot be had.
 
     grpcio does not say what is wrong with an address: a socket of ours finds out first.

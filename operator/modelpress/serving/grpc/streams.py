@@ -1,14 +1,17 @@
-"""The methods that answer more than once: Watch of health, and reflection, telling what there is."""
+"""The methods that answer more than once, as the libraries have them: Watch of health, and reflection.
 
-from collections.abc import AsyncIterator
+They have threads of their own: one that is held by its caller holds up no other call.
+"""
+
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from modelpress.serving.grpc.arrivals import Context
-from modelpress.serving.grpc.calls import Calls
+from modelpress.serving.errors import RequestError
+from modelpress.serving.grpc.calls import Calls, Context, Requests, abort
 from modelpress.serving.grpc.health import SERVICE as HEALTH
 from modelpress.serving.grpc.health import Health
 from modelpress.serving.grpc.messages import POOL, parsed
@@ -18,30 +21,37 @@ _REFLECT = f"/{reflection.SERVICE_NAME}/ServerReflectionInfo"
 
 
 def streams(calls: Calls, health: Health, services: tuple[str, ...]) -> dict[str, grpc.RpcMethodHandler]:
-    """Return the handlers by path; reflection tells of `services`, of health and of itself."""
-    servicer = reflection.aio.ReflectionServicer((*services, HEALTH, reflection.SERVICE_NAME), POOL)
+    """Return the handlers by path; reflection lists `services`, health and itself."""
+    servicer = reflection.ReflectionServicer((*services, HEALTH, reflection.SERVICE_NAME), POOL)
 
-    async def watch(context: Context) -> None:
-        message = await calls.streams.receive(context)
-        if message is not None:
-            calls.streams.release()
-        await health.watch(message or b"", context)
+    def watch(requests: Requests, context: Context, send: Any) -> None:
+        calls.opened(_WATCH, context)
+        try:
+            health.watch(calls.message(requests, context, calls.streams) or b"", context, send)
+        except RequestError as error:
+            abort(error, context)
 
-    async def reflect(context: Context) -> None:
-        async for answer in servicer.ServerReflectionInfo(_requests(calls, context), context):
-            await context.write(answer)
+    def reflect(requests: Requests, context: Context) -> Iterator[Any]:
+        calls.opened(_REFLECT, context)
+        try:
+            yield from servicer.ServerReflectionInfo(_asked(calls, requests, context), context)
+        except RequestError as error:
+            abort(error, context)
 
+    watch.experimental_non_blocking = True  # type: ignore[attr-defined]  # no thread waits for the next status
+    watch.experimental_thread_pool = calls.streams  # type: ignore[attr-defined]
+    reflect.experimental_thread_pool = calls.streams  # type: ignore[attr-defined]
     return {
-        _WATCH: calls.stream(_WATCH, watch, health_pb2.HealthCheckResponse.SerializeToString),
-        _REFLECT: calls.stream(_REFLECT, reflect, reflection_pb2.ServerReflectionResponse.SerializeToString),
+        _WATCH: _handler(watch, health_pb2.HealthCheckResponse),
+        _REFLECT: _handler(reflect, reflection_pb2.ServerReflectionResponse),
     }
 
 
-async def _requests(calls: Calls, context: Context) -> AsyncIterator[Any]:
+def _handler(behaviour: Any, answer: Any) -> grpc.RpcMethodHandler:
+    return grpc.stream_stream_rpc_method_handler(behaviour, response_serializer=answer.SerializeToString)
+
+
+def _asked(calls: Calls, requests: Requests, context: Context) -> Iterator[Any]:
     """Yield what is asked of reflection. Raises BadRequest or TooSlow."""
-    while (message := await calls.streams.receive(context)) is not None:
-        try:
-            request = parsed(reflection_pb2.ServerReflectionRequest, message)
-        finally:
-            calls.streams.release()
-        yield request
+    while (message := calls.message(requests, context, calls.streams)) is not None:
+        yield parsed(reflection_pb2.ServerReflectionRequest, message)

@@ -10,13 +10,15 @@ import numpy.typing as npt
 
 from modelpress.serving.errors import BadRequest
 
-# In one message. What an inference needs: packed numbers are one field, whatever their number.
+# Fields of one message. An inference needs no more: packed numbers are one field, whatever their number.
 MOST_FIELDS = 256
 
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5  # wire types
 _FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
 _VARINT_BYTES = 10
-_BLOCK_BYTES = 2**16  # of packed varints that are decoded together: bounds what that needs beside the numbers
+_BLOCK_BYTES = (
+    2**16
+)  # packed varints are decoded by so many: bounds the memory that it takes beside the numbers
 _MORE = 0x80  # the bit of a varint's byte that is not its last
 
 Field = tuple[int, memoryview | int]  # tag, and the bytes of a field, or the number in a varint
@@ -69,16 +71,16 @@ def _refused(key: int, where: str) -> BadRequest:
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """Return the number at a place, and the place behind it. Raises IndexError where the data ends before."""
+    """Return the number at an index, and the index behind it. Raises IndexError where the data ends."""
     value = data[at]
     if value < _MORE:
         return value, at + 1
     value &= _MORE - 1
-    for place in range(1, _VARINT_BYTES):
-        byte = data[at + place]
-        value |= (byte & (_MORE - 1)) << 7 * place
+    for index in range(1, _VARINT_BYTES):
+        byte = data[at + index]
+        value |= (byte & (_MORE - 1)) << 7 * index
         if byte < _MORE:
-            return value & 2**64 - 1, at + place + 1
+            return value & 2**64 - 1, at + index + 1
     raise BadRequest("the request is not valid: a number has more than ten bytes")
 
 
@@ -121,7 +123,7 @@ def varints(packed: memoryview, where: str) -> npt.NDArray[np.uint64]:
 
 
 def _decoded(block: npt.NDArray[np.uint8], last: npt.NDArray[np.intp], where: str) -> npt.NDArray[np.uint64]:
-    """Return the varints of a block; `last` are the places of the last byte of each."""
+    """Return the varints of a block; `last` are the indices of the last byte of each."""
     first = np.empty_like(last)
     first[0], first[1:] = 0, last[:-1] + 1
     sizes = last - first + 1
@@ -129,10 +131,10 @@ def _decoded(block: npt.NDArray[np.uint8], last: npt.NDArray[np.intp], where: st
     longest = int(sizes.max())
     if longest > _VARINT_BYTES:
         raise _too_long(where)
-    for place in range(1, longest):
-        longer = sizes > place
-        octet = block[first[longer] + place].astype(np.uint64) & np.uint64(_MORE - 1)
-        values[longer] |= octet << np.uint64(7 * place)
+    for index in range(1, longest):
+        longer = sizes > index
+        octet = block[first[longer] + index].astype(np.uint64) & np.uint64(_MORE - 1)
+        values[longer] |= octet << np.uint64(7 * index)
     return values
 
 
