@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 
 from modelpress.serving.batching.request import Answer, Request
 from modelpress.serving.errors import CLIENT_CLOSED_REQUEST, InternalError, RequestError
@@ -73,13 +74,9 @@ class RequestContext:
         """
         if unpack is None and (json_length or len(body)) <= _DECODE_IN_LOOP_BYTES:
             self._take(self._decode(body, json_length, unpack), freed)
-            return
-        loop = asyncio.get_running_loop()
-
-        def decoded(done: Future[Call | Exception]) -> None:
-            loop.call_soon_threadsafe(self._take, done.result(), freed)
-
-        self._service.decoder.submit(self._decode, body, json_length, unpack).add_done_callback(decoded)
+        else:
+            decoding = self._service.decoder.submit(self._decode, body, json_length, unpack)
+            decoding.add_done_callback(partial(self._decoded_aside, asyncio.get_running_loop(), freed))
 
     def _decode(self, body: Body, json_length: int | None, unpack: Unpack | None) -> Call | Exception:
         """Return what a body holds, or what is wrong with it. On any thread."""
@@ -87,6 +84,12 @@ class RequestContext:
             return self.protocol.decode(body if unpack is None else unpack(body), json_length)
         except Exception as error:
             return error
+
+    def _decoded_aside(
+        self, loop: asyncio.AbstractEventLoop, freed: Callable[[], None], done: Future[Call | Exception]
+    ) -> None:
+        """Go back into the loop. On the thread that decoded."""
+        loop.call_soon_threadsafe(self._take, done.result(), freed)
 
     def _take(self, decoded: Call | Exception, freed: Callable[[], None]) -> None:
         """Queue what a body held."""
@@ -142,7 +145,7 @@ class RequestContext:
         except Exception as error:
             self._answer(self._fault(error))
         else:
-            self._answer(encoded)
+            self._reply(encoded)
 
     def _answer(self, answer: Encoded | RequestError) -> None:
         if not self.ended:

@@ -168,6 +168,11 @@ class Batcher:
         if not self.waiting_rows:
             return
         size, is_long = request.rows * request.row_bytes, request.is_long
+        if (
+            2 * (self.waiting_rows + request.rows) <= limits.max_waiting_rows
+            and 2 * (self.waiting_bytes + size) <= limits.max_waiting_bytes
+        ):
+            return  # whoever waits, a half has room for all
         if not (
             _has_room(request.rows, is_long, self.waiting_rows, self._long_rows, limits.max_waiting_rows)
             and _has_room(size, is_long, self.waiting_bytes, self._long_bytes, limits.max_waiting_bytes)

@@ -24,30 +24,27 @@ logger = logging.getLogger(__name__)
 class HttpRequest:
     """From the end of its head, or from its refusal, to its answer."""
 
-    # those that few requests change
-    accept = b""  # what the caller takes as an answer
-    accept_encoding = b""
-    client: Caller | None = None  # None where nobody wants to know
-    complete = False  # its body has come
-    context: RequestContext | None = None  # of an inference request
-    ended = False
-    error: RequestError | None = None
-    expects_continue = False
-    is_head = False  # its answer has no body
-    json_length: int | None = None
-    keep_alive = False
-    length = -1  # of the body, where the head says it
-    page: Handler | None = None
-    started = False  # to be answered
-    takes_interim = False  # answers of 1xx
-    _encoding: str | None = None
-
     def __init__(self, service: Service, budget: Budget, address: str | None) -> None:
         self._service = service
         self._budget = budget
         self._address = address  # of the caller
-        self.body = ArrivingBody(budget)
+        self._encoding: str | None = None  # of the body
+        self.accept = self.accept_encoding = b""  # what the caller takes as an answer
         self.begun = perf_counter()
+        self.body = ArrivingBody(budget)
+        self.client: Caller | None = None  # None where nobody wants to know
+        self.complete = False  # its body has come
+        self.context: RequestContext | None = None  # of an inference request
+        self.ended = False
+        self.error: RequestError | None = None
+        self.expects_continue = False
+        self.is_head = False  # its answer has no body
+        self.json_length: int | None = None
+        self.keep_alive = False
+        self.length = -1  # of the body, where the head says it
+        self.page: Handler | None = None
+        self.started = False  # to be answered
+        self.takes_interim = False  # answers of 1xx
 
     # the head
 
