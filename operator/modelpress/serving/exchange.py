@@ -20,7 +20,7 @@ Reply = Callable[[Encoded | RequestError], None]
 Unpack = Callable[[Body], Body]  # raises RequestError
 
 # Longer ones are read on a thread: they would hold up all others for a millisecond or more.
-_DECODE_IN_LOOP_BYTES = 256 * 1024  # of JSON
+_DECODE_IN_LOOP_BYTES = 256 * 1024  # counted without raw tensors
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class RequestContext:
     """One request from its head to its answer.
 
     `reply` gets the encoded answer or the error, once, perhaps before `submit` returns, unless the request is
-    cancelled before. Whoever is replied to sends it and calls `end`.
+    cancelled before. The front end sends it and calls `end`.
     """
 
     __slots__ = ("_decoded", "_queued", "_reply", "_service", "begun", "client", "ended", "protocol")
@@ -58,7 +58,7 @@ class RequestContext:
     ) -> None:
         self._service = service
         self.protocol = protocol
-        self.client = client  # None where nobody wants to know
+        self.client = client  # None where neither the log nor a trace needs it
         self._reply = reply
         self._decoded: Call | None = None
         self._queued: Request | None = None
@@ -115,7 +115,7 @@ class RequestContext:
             self._answer(error)
 
     def cancel(self) -> None:
-        """Forget a request whose caller left: rows that no batch has taken are not computed."""
+        """Forget a request whose client left: rows that no batch has taken are not computed."""
         self.end(CLIENT_CLOSED_REQUEST)
 
     def end(self, status: int) -> None:
@@ -123,11 +123,11 @@ class RequestContext:
         if self.ended:
             return
         self.ended = True
-        self._reply = _to_nobody  # which refers to this
+        self._reply = _to_nobody  # the one before refers to this
         if self._queued is not None:
             assert self._service.batcher is not None
             self._service.batcher.abandon(self._queued)
-            self._queued = None  # which refers to this, too
+            self._queued = None  # its answer refers to this, too
         self._service.end(self.protocol.name, status, self.begun, self.client)
 
     def _computed(self, answer: Answer) -> None:
@@ -152,10 +152,10 @@ class RequestContext:
             self._reply(answer)
 
     def _fault(self, error: Exception) -> InternalError:
-        """Log an error; return what the caller is told of a fault of ours."""
+        """Log an error; return what the client gets for a fault of ours."""
         logger.error("A request failed.", exc_info=error, extra=facts(self.client))
         return InternalError("internal error")
 
 
 def _to_nobody(_: Encoded | RequestError) -> None:
-    """Take the place of a front end that was answered, or whose caller left."""
+    """Take the place of a front end that was answered, or whose client left."""

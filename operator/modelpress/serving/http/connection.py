@@ -59,11 +59,11 @@ class Connection(asyncio.BufferedProtocol):
         self.since = self._loop.time()
         self._expiry = connections.expiry(self.since)
         self._is_old = False
-        self._requests: deque[HttpRequest] = deque()  # that are owed an answer, in order
-        self._newest: HttpRequest | None = None  # whose body has not come to its end
-        self._buffered: ArrivingBody | None = None  # that the transport fills itself
+        self._requests: deque[HttpRequest] = deque()  # those not answered yet, in the order of arrival
+        self._newest: HttpRequest | None = None  # the one whose body is still arriving
+        self._buffered: ArrivingBody | None = None  # the transport receives into it directly
         self._advancing = False
-        self._discarding = False  # what else comes
+        self._discarding = False  # whether further bytes are read and forgotten
         self._half_closed = False  # the peer sends nothing more
         self._reading_paused = self._writing_paused = False
         self._unsent = 0

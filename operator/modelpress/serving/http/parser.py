@@ -32,7 +32,7 @@ class Head:
 
 
 class Events(Protocol):
-    """Whoever is told. `head_ended` may raise a RequestError, which ends the parsing."""
+    """What a parser reports to. `head_ended` may raise a RequestError, which ends the parsing."""
 
     def head_begun(self) -> None:
         """Note the first byte of a request."""
@@ -57,13 +57,13 @@ class Parser:
         self._parser: Any = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: Headers = {}
-        self._repeated = 0  # lines of headers beside the first of each name
+        self._repeated = 0  # lines whose name had come before
         self._version = ""
         self._in_head = False
-        self._chunk_bytes = 0  # that came last
-        self._head_start = 0  # such bytes when the newest head began
-        self._bytes_since_event = 0  # of which nothing was made
-        self._upgrading = False  # a head that asks for another protocol
+        self._chunk_bytes = 0  # the size of the data given last
+        self._head_start = 0  # the size of the data in which the newest head began
+        self._bytes_since_event = 0  # bytes that have led to no event yet
+        self._upgrading = False  # whether the newest head asks for another protocol
 
     def feed(self, data: memoryview) -> None:
         """Parse what came. Raises the RequestError that says what is wrong with it."""

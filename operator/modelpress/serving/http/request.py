@@ -16,7 +16,7 @@ from modelpress.serving.observability.access_log import Caller, facts
 from modelpress.serving.service import Service
 
 _SELDOM = frozenset([b"accept", b"accept-encoding", b"content-encoding", b"expect", JSON_LENGTH])
-_MAX_DIGITS = 18  # of a length
+_MAX_DIGITS = 18  # a length in a header has no more
 
 logger = logging.getLogger(__name__)
 
@@ -27,24 +27,24 @@ class HttpRequest:
     def __init__(self, service: Service, budget: Budget, address: str | None) -> None:
         self._service = service
         self._budget = budget
-        self._address = address  # of the caller
-        self._encoding: str | None = None  # of the body
-        self.accept = self.accept_encoding = b""  # what the caller takes as an answer
+        self._address = address  # the client's
+        self._encoding: str | None = None  # the body's, None where it is plain
+        self.accept = self.accept_encoding = b""  # what the client takes as an answer
         self.begun = perf_counter()
         self.body = ArrivingBody(budget)
-        self.client: Caller | None = None  # None where nobody wants to know
+        self.client: Caller | None = None  # None where neither the log nor a trace needs it
         self.complete = False  # its body has come
-        self.context: RequestContext | None = None  # of an inference request
+        self.context: RequestContext | None = None  # only an inference request has one
         self.ended = False
         self.error: RequestError | None = None
         self.expects_continue = False
         self.is_head = False  # its answer has no body
         self.json_length: int | None = None
         self.keep_alive = False
-        self.length = -1  # of the body, where the head says it
+        self.length = -1  # the body's bytes, where the head says them
         self.page: Handler | None = None
-        self.started = False  # to be answered
-        self.takes_interim = False  # answers of 1xx
+        self.started = False  # its answer is being made
+        self.takes_interim = False  # the client understands answers of 1xx
 
     # the head
 
@@ -136,8 +136,8 @@ class HttpRequest:
         self.ended = True
         if self.body.held:
             self.body.release()
-        error, self.error = self.error, None  # which refers to frames that refer to this
-        context, self.context = self.context, None  # which refers to this, too
+        error, self.error = self.error, None  # an error refers to frames that refer to this
+        context, self.context = self.context, None  # its reply refers to this
         if context is not None:
             context.end(status)
         elif error is not None:

@@ -1,6 +1,6 @@
 """W3C Trace Context, levels 1 and 2 (https://www.w3.org/TR/trace-context/), and B3: pure functions.
 
-A worker takes part in a trace that a caller began; it begins none. B3 (github.com/openzipkin/b3-propagation)
+A worker takes part in a trace that a client began; it begins none. B3 (github.com/openzipkin/b3-propagation)
 is read for the log where there is no traceparent; an answer names only traces of the W3C's form.
 """
 
@@ -34,7 +34,7 @@ _random = random.Random()  # noqa: S311 - ids need be different, not secret; the
 
 @dataclass(slots=True)  # frozen would take three times as long to make
 class Trace:
-    """A caller's trace, and our part of it."""
+    """A client's trace, and our part of it."""
 
     trace_id: str  # 32 hexadecimal digits
     span_id: str  # ours, 16 hexadecimal digits
