@@ -156,5 +156,5 @@ def _commas(shape: tuple[int, ...]) -> bytes:
     """Return nested lists without their numbers: (2, 3) gives [[,,],[,,]]."""
     text = b""
     for size in reversed(shape):
-        text = b"[%b]" % b",".join([text] * size)
+        text = b"[%b]" % (text + (b"," + text) * (size - 1))
     return text
