@@ -108,9 +108,8 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._groups: dict[Shapes, deque[Request]] = {}
         self._alone: deque[Part] = deque()  # parts of refused batches, each computed alone
-        self._pending: deque[Request] = (
-            deque()
-        )  # those not answered, in the order of arrival and of deadlines
+        # those not answered, in the order of arrival and of deadlines
+        self._pending: deque[Request] = deque()
         self._busy = 0
         self._planned = False
         self._delay: asyncio.TimerHandle | None = None
