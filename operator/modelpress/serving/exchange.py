@@ -18,6 +18,7 @@ from modelpress.serving.service import Service
 
 Reply = Callable[[Encoded | RequestError], None]
 Unpack = Callable[[Body], Body]  # raises RequestError
+Decoded = Call | Exception
 
 # Longer ones are read on a thread: they would hold up all others for a millisecond or more.
 _DECODE_IN_LOOP_BYTES = 256 * 1024  # counted without raw tensors
@@ -78,7 +79,7 @@ class RequestContext:
             decoding = self._service.decoder.submit(self._decode, body, json_length, unpack)
             decoding.add_done_callback(partial(self._decoded_aside, asyncio.get_running_loop(), freed))
 
-    def _decode(self, body: Body, json_length: int | None, unpack: Unpack | None) -> Call | Exception:
+    def _decode(self, body: Body, json_length: int | None, unpack: Unpack | None) -> Decoded:
         """Return what a body holds, or what is wrong with it. On any thread."""
         try:
             return self.protocol.decode(body if unpack is None else unpack(body), json_length)
@@ -86,12 +87,12 @@ class RequestContext:
             return error
 
     def _decoded_aside(
-        self, loop: asyncio.AbstractEventLoop, freed: Callable[[], None], done: Future[Call | Exception]
+        self, loop: asyncio.AbstractEventLoop, freed: Callable[[], None], done: Future[Decoded]
     ) -> None:
         """Go back into the loop. On the thread that decoded."""
         loop.call_soon_threadsafe(self._take, done.result(), freed)
 
-    def _take(self, decoded: Call | Exception, freed: Callable[[], None]) -> None:
+    def _take(self, decoded: Decoded, freed: Callable[[], None]) -> None:
         """Queue what a body held."""
         freed()
         if self.ended:
