@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 
 from modelpress.serving.batching.request import Answer, Request
 from modelpress.serving.errors import CLIENT_CLOSED_REQUEST, InternalError, RequestError
@@ -17,9 +18,10 @@ from modelpress.serving.service import Service
 
 Reply = Callable[[Encoded | RequestError], None]
 Unpack = Callable[[Body], Body]  # raises RequestError
+Decoded = Call | Exception
 
 # Longer ones are read on a thread: they would hold up all others for a millisecond or more.
-_DECODE_IN_LOOP_BYTES = 256 * 1024  # of JSON
+_DECODE_IN_LOOP_BYTES = 256 * 1024  # counted without raw tensors
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class RequestContext:
     """One request from its head to its answer.
 
     `reply` gets the encoded answer or the error, once, perhaps before `submit` returns, unless the request is
-    cancelled before. Whoever is replied to sends it and calls `end`.
+    cancelled before. The front end sends it and calls `end`.
     """
 
     __slots__ = ("_decoded", "_queued", "_reply", "_service", "begun", "client", "ended", "protocol")
@@ -62,7 +64,7 @@ class RequestContext:
     ) -> None:
         self._service = service
         self.protocol = protocol
-        self.client = client  # None where nobody wants to know
+        self.client = client  # None where neither the log nor a trace needs it
         self._reply = reply
         self._decoded: Call | None = None
         self._queued: Request | None = None
@@ -79,22 +81,24 @@ class RequestContext:
         """
         if unpack is None and (json_length or len(body)) <= _DECODE_IN_LOOP_BYTES:
             self._take(self._decode(body, json_length, unpack), freed)
-            return
-        loop = asyncio.get_running_loop()
+        else:
+            decoding = self._service.decoder.submit(self._decode, body, json_length, unpack)
+            decoding.add_done_callback(partial(self._decoded_aside, asyncio.get_running_loop(), freed))
 
-        def decoded(done: Future[Call | Exception]) -> None:
-            loop.call_soon_threadsafe(self._take, done.result(), freed)
-
-        self._service.decoder.submit(self._decode, body, json_length, unpack).add_done_callback(decoded)
-
-    def _decode(self, body: Body, json_length: int | None, unpack: Unpack | None) -> Call | Exception:
+    def _decode(self, body: Body, json_length: int | None, unpack: Unpack | None) -> Decoded:
         """Return what a body holds, or what is wrong with it. On any thread."""
         try:
             return self.protocol.decode(body if unpack is None else unpack(body), json_length)
         except Exception as error:
             return error
 
-    def _take(self, decoded: Call | Exception, freed: Callable[[], None]) -> None:
+    def _decoded_aside(
+        self, loop: asyncio.AbstractEventLoop, freed: Callable[[], None], done: Future[Decoded]
+    ) -> None:
+        """Go back into the loop. On the thread that decoded."""
+        loop.call_soon_threadsafe(self._take, done.result(), freed)
+
+    def _take(self, decoded: Decoded, freed: Callable[[], None]) -> None:
         """Queue what a body held."""
         freed()
         if self.ended:
@@ -118,7 +122,7 @@ class RequestContext:
             self._answer(error)
 
     def cancel(self) -> None:
-        """Forget a request whose caller left: rows that no batch has taken are not computed."""
+        """Forget a request whose client left: rows that no batch has taken are not computed."""
         self.end(CLIENT_CLOSED_REQUEST)
 
     def end(self, status: int) -> None:
@@ -126,11 +130,11 @@ class RequestContext:
         if self.ended:
             return
         self.ended = True
-        self._reply = _to_nobody  # which refers to this
+        self._reply = _to_nobody  # the one before refers to this
         if self._queued is not None:
             assert self._service.batcher is not None
             self._service.batcher.abandon(self._queued)
-            self._queued = None  # which refers to this, too
+            self._queued = None  # its answer refers to this, too
         self._service.end(self.protocol.name, status, self.begun, self.client)
 
     def _computed(self, answer: Answer) -> None:
@@ -148,17 +152,17 @@ class RequestContext:
         except Exception as error:
             self._answer(self._fault(error))
         else:
-            self._answer(encoded)
+            self._reply(encoded)
 
     def _answer(self, answer: Encoded | RequestError) -> None:
         if not self.ended:
             self._reply(answer)
 
     def _fault(self, error: Exception) -> InternalError:
-        """Log an error; return what the caller is told of a fault of ours."""
+        """Log an error; return what the client gets for a fault of ours."""
         logger.error("A request failed.", exc_info=error, extra=facts(self.client))
         return InternalError("internal error")
 
 
 def _to_nobody(_: Encoded | RequestError) -> None:
-    """Take the place of a front end that was answered, or whose caller left."""
+    """Take the place of a front end that was answered, or whose client left."""

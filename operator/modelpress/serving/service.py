@@ -35,8 +35,8 @@ class Service:
         self.in_flight = 0
         self.model: Model | None = None
         self.batcher: Batcher | None = None
-        self.access_log: AccessLog | None = None  # off
-        self.decoder = ThreadPoolExecutor(1, "decoder")  # of long bodies, one at a time
+        self.access_log: AccessLog | None = None  # None where it is off
+        self.decoder = ThreadPoolExecutor(1, "decoder")  # decodes long bodies, one at a time
         metrics.watch_requests(lambda: self.in_flight)
 
     @property
@@ -54,13 +54,13 @@ class Service:
     def caller(
         self, method: str | None, path: str | None, client: str | None, headers: Mapping[bytes, bytes]
     ) -> Caller | None:
-        """Return who asks, None where nobody wants to know: no log is written and no trace came along."""
+        """Return what is known of a client, None where there is no log and no trace or id came along."""
         if self.access_log is None and OBSERVED.isdisjoint(headers):
             return None
         return Caller.of(method, path, client, headers)
 
     def refuse(self, code: int, begun: float, caller: Caller | None) -> None:
-        """Note an error in answer to what is no inference request; whoever asks for a page is not counted."""
+        """Note an error in answer to what is no inference request; answers of pages are not counted."""
         self.metrics.request("http", code, time.perf_counter() - begun)
         if caller is not None:
             self.log(caller, None, code, begun)

@@ -207,6 +207,16 @@ def test_a_shape_that_the_text_only_claims_takes_no_memory() -> None:
         tracemalloc.stop()
 
 
+def test_the_lists_of_a_large_document_are_checked_without_an_object_for_each_number() -> None:
+    body = b"[%b]" % b",".join([b"0"] * (2**20 + 1))
+    tracemalloc.start()
+    try:
+        assert read(body).shape == (2**20 + 1,)
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(body)  # four times are the values
+    finally:
+        tracemalloc.stop()
+
+
 def test_objects_of_many_keys_are_left_to_the_strict_parser() -> None:
     keys = ",".join(f'"k{number}": {number}' for number in range(65))
     assert read(f'{{"x": [{ROW}], "y": {{{keys}}}}}'.encode()) is None

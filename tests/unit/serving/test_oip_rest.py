@@ -137,19 +137,19 @@ BAD = {
     "data a string": (image(data="123456"), "data must be a list, not a string"),
     "ragged": (
         image(data=[[1, 2, 3], [4, 5, 6], [4, 5], [6]]),
-        "inputs[0] 'image' is ragged: at depth 1, place 2 is a list of 2, but place 0 is a list of 3",
+        "inputs[0] 'image' is ragged: at depth 1, index 2 is a list of 2, but index 0 is a list of 3",
     ),
     "ragged inside": (
         image(data=[[[1, 2], [3, 4]], [[5, 6], [7]]]),
-        "is ragged: at depth 2, place 3 is a list of 1, but place 0 is a list of 2",
+        "is ragged: at depth 2, index 3 is a list of 1, but index 0 is a list of 2",
     ),
     "ragged kind": (
         image(data=[[1, 2, 3], 4, [5]]),
-        "is ragged: at depth 1, place 1 is an integer, but place 0 is a list of 3",
+        "is ragged: at depth 1, index 1 is an integer, but index 0 is a list of 3",
     ),
     "ragged from a number on": (
         image(data=[1, "2", [3, 4], 5]),
-        "is ragged: at depth 1, place 2 is a list of 2, but place 0 is an integer",
+        "is ragged: at depth 1, index 2 is a list of 2, but index 0 is an integer",
     ),
     "nested otherwise": (image(data=[[1, 2], [3, 4], [5, 6]]), "nested as [3,2], shape says [2,3]"),
     "boolean value": (image(data=[1, 2, 3, 4, 5, True]), "value 5 is a boolean; float32 takes numbers"),

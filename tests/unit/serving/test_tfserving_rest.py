@@ -79,7 +79,7 @@ BAD: dict[str, tuple[TfServingRest, Any, str]] = {
     "ragged": (
         ONE,
         {"instances": [[1, 2], [3]]},
-        "instances 'x' is ragged: at depth 1, place 1 is a list of 1, but place 0 is a list of 2",
+        "instances 'x' is ragged: at depth 1, index 1 is a list of 1, but index 0 is a list of 2",
     ),
     "out of range": (
         TWO,

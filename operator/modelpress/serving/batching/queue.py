@@ -3,7 +3,7 @@
 Requests whose rows have equal shapes share a batch. A request larger than maxBatchSize is computed in
 several batches and joined; a smaller one is never split. Its parts take turns with the others: each queues
 again behind those that came meanwhile, and all such requests together hold at most half of the queue. A batch
-that the model refuses is computed again request by request, so that only the guilty one fails.
+that the model refuses is computed again request by request, so that only the one at fault fails.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ Shapes = tuple[tuple[int, ...], ...]
 HELD_REQUESTS = 4  # rows that wait, and bodies that arrive, may hold this many times maxRequestBytes
 _WAITING_BATCHES = 64
 _MIN_WAITING_ROWS = 1024
-_MAX_BATCHES = 256  # of a request
+_MAX_BATCHES = 256  # that the rows of one request fill
 
 logger = logging.getLogger(__name__)
 
@@ -102,8 +102,8 @@ def _has_room(count: int, is_long: bool, waiting: int, long: int, most: int) -> 
     return not short or short + count <= most - min(long, half)
 
 
-def _told(error: Exception) -> Exception:
-    """Return what a caller is told of an error of the device."""
+def _client_error(error: Exception) -> Exception:
+    """Return the error that a client gets for one of the device."""
     if isinstance(error, InputError):
         logger.info("The model refused a request: %s", error)
         return BadRequest("the model cannot compute these values: is an index out of range?")
@@ -122,18 +122,19 @@ class Batcher:
         self._observer = observer
         self._loop = asyncio.get_running_loop()
         self._groups: dict[Shapes, deque[Request]] = {}
-        self._alone: deque[Part] = deque()  # of batches that were refused
-        self._pending: deque[Request] = deque()  # in the order of arrival, which is that of deadlines
+        self._alone: deque[Part] = deque()  # parts of refused batches, each computed alone
+        # those not answered, in the order of arrival and of deadlines
+        self._pending: deque[Request] = deque()
         self._busy = 0
         self._planned = False
         self._delay: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.waiting_rows = 0
         self.waiting_bytes = 0
-        self._long_rows = 0  # of requests of more than one batch, in both
+        self._long_rows = 0  # what requests of more than one batch have of the two above
         self._long_bytes = 0
         self._queued = 0  # requests in all groups
-        self._dropped = 0  # those of them that nobody waits for
+        self._dropped = 0  # those among the queued that nobody waits for
 
     def submit(self, inputs: Arrays, answer: Callable[[Answer], None]) -> Request:
         """Queue a request; `answer` is called once, unless it is abandoned. Raises TooLarge, Overloaded."""
@@ -154,11 +155,11 @@ class Batcher:
         return request
 
     def abandon(self, request: Request) -> None:
-        """Drop a request whose caller left: rows that still wait are neither computed, counted nor kept."""
+        """Drop a request whose client left: rows that still wait are neither computed, counted nor kept."""
         request.finished = True
         request.inputs = []
         request.results = []
-        request.answer = to_nobody  # whoever asked may hold much
+        request.answer = to_nobody  # the one before may hold much
         if request.waiting:
             self._dropped += 1
             self._enter(request, -request.waiting)
@@ -183,6 +184,11 @@ class Batcher:
         if not self.waiting_rows:
             return
         size, is_long = request.rows * request.row_bytes, request.is_long
+        if (
+            2 * (self.waiting_rows + request.rows) <= limits.max_waiting_rows
+            and 2 * (self.waiting_bytes + size) <= limits.max_waiting_bytes
+        ):
+            return  # a half of the queue has room for all
         if not (
             _has_room(request.rows, is_long, self.waiting_rows, self._long_rows, limits.max_waiting_rows)
             and _has_room(size, is_long, self.waiting_bytes, self._long_bytes, limits.max_waiting_bytes)
@@ -348,12 +354,12 @@ class Batcher:
         self._plan()
 
     def _failed(self, batch: _Batch, error: Exception) -> None:
-        """Let each part be computed alone, or tell the only one what is wrong."""
+        """Let each part be computed alone, or answer the only one with the error."""
         if len(batch.parts) > 1:
             self._alone.extend(batch.parts)
             self._plan()
             return
-        self._answer(batch.parts[0].request, _told(error))
+        self._answer(batch.parts[0].request, _client_error(error))
 
     def _deliver(self, part: Part, outputs: list[Array]) -> None:
         request = part.request
@@ -369,7 +375,7 @@ class Batcher:
         try:
             answer = concatenate(results)
         except Exception as error:
-            answer = _told(error)
+            answer = _client_error(error)
         self._answer(request, answer)
 
     def _answer(self, request: Request, answer: Answer) -> None:

@@ -1,4 +1,4 @@
-"""A caller's rows on their way through the queue, and the parts that go into one batch each. Pure data."""
+"""A client's rows on their way through the queue, and the parts that go into one batch each. Pure data."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ Answer = list[Array] | Exception  # a RequestError, or a fault
 
 
 class Request:
-    """One caller's rows, until `answer` was called or the caller left."""
+    """One client's rows, until `answer` was called or the client left."""
 
     # `waiting` counts the rows that no batch has taken, `missing` those whose outputs are not there
     __slots__ = (
@@ -35,7 +35,7 @@ class Request:
         for array in inputs:
             size += array.nbytes
         self.row_bytes = size // self.rows
-        self.is_long = False  # more than one batch
+        self.is_long = False  # has more rows than one batch
         self.answer = answer
         self.arrived = time.perf_counter()
         self.requeued = 0.0  # when its last rows were taken and the others queued again
@@ -72,7 +72,7 @@ class Part:
     request: Request
     start: int
     rows: int
-    since: float  # it waited for its turn
+    since: float  # when it began to wait for its turn
 
     def inputs(self) -> Arrays:
         """Return its rows, as views."""
@@ -82,4 +82,4 @@ class Part:
 
 
 def to_nobody(_: Answer) -> None:
-    """Take the place of a caller who left."""
+    """Take the answer to a client that left."""

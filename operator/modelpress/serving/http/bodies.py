@@ -6,8 +6,8 @@ from modelpress.serving.errors import Overloaded, TooLarge
 from modelpress.serving.exchange import Budget
 from modelpress.serving.protocols.base import Body
 
-_ALIGNMENT = 16  # of what numpy allocates
-LARGE_BYTES = 64 * 1024
+_ALIGNMENT = 16  # bytes, as numpy aligns what it allocates
+LARGE_BYTES = 64 * 1024  # the rest of a body is received into one buffer from here on
 # numpy asks for huge pages from here on, which a few bytes would make resident
 _LARGEST_BYTES = 4 * 1024 * 1024 - _ALIGNMENT
 

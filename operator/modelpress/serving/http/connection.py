@@ -59,11 +59,11 @@ class Connection(asyncio.BufferedProtocol):
         self.since = self._loop.time()
         self._expiry = connections.expiry(self.since)
         self._is_old = False
-        self._requests: deque[HttpRequest] = deque()  # that are owed an answer, in order
-        self._newest: HttpRequest | None = None  # whose body has not come to its end
-        self._buffered: ArrivingBody | None = None  # that the transport fills itself
+        self._requests: deque[HttpRequest] = deque()  # those not answered yet, in the order of arrival
+        self._newest: HttpRequest | None = None  # the one whose body is still arriving
+        self._buffered: ArrivingBody | None = None  # the transport receives into it directly
         self._advancing = False
-        self._discarding = False  # what else comes
+        self._discarding = False  # whether further bytes are read and forgotten
         self._half_closed = False  # the peer sends nothing more
         self._reading_paused = self._writing_paused = False
         self._unsent = 0
@@ -272,9 +272,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _respond(self, request: HttpRequest, response: Response) -> None:
         """Send an answer, compressed where its caller wants that and it is worth it."""
-        encoding = None
-        if request.accept_encoding and len(response.body) >= MIN_COMPRESSED_BYTES:
-            encoding = answer_encoding(request.accept_encoding.decode("latin-1"))
+        if not request.accept_encoding or len(response.body) < MIN_COMPRESSED_BYTES:
+            self._send(request, response)
+            return
+        encoding = answer_encoding(request.accept_encoding.decode("latin-1"))
         if encoding is None:
             self._send(request, response)
         elif len(response.body) <= _DEFLATE_IN_LOOP_BYTES:
@@ -295,11 +296,11 @@ class Connection(asyncio.BufferedProtocol):
         """Send an answer, unless the caller left, and go on with what waits behind it."""
         if request.ended:
             return
-        service, connections = self._service, self._connections
+        connections = self._connections
         close = (
             not (request.keep_alive and request.complete)
             or self._is_old  # callers should come back on another connection, perhaps to another worker
-            or service.phase is _DRAINING
+            or self._service.phase is _DRAINING
             or connections.ending
         )
         body = b"" if request.is_head else response.body

@@ -9,8 +9,8 @@ from email.utils import formatdate
 from enum import Enum
 from typing import Any
 
-_EVICTED_SHARE = 16  # one in so many is closed when there are too many, so that it is seldom done
-RECEIVED_BYTES = 256 * 1024  # at a time
+_EVICTED_SHARE = 16  # one connection in 16 is closed when there are too many, so that it is seldom done
+RECEIVED_BYTES = 256 * 1024  # the most that is received at a time
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ class ConnectionLimits:
     """What one connection may take, and how many there may be."""
 
     connections: int = 4096
-    head_bytes: int = 16 * 1024  # as Node.js; also of what follows a chunked body
+    head_bytes: int = 16 * 1024  # as Node.js; what follows a chunked body may have as many
     headers: int = 100  # as Apache
     pipelined: int = 128  # requests that wait for the answer to an earlier one
     head_seconds: float = 20.0  # from connecting, or from the first byte, to the end of the head
@@ -28,7 +28,7 @@ class ConnectionLimits:
     unread_seconds: float = 30.0  # without the peer's reading a byte of what waits for it
     linger_seconds: float = 2.0  # for reading a refusal
     age_seconds: float = 300.0  # give or take a tenth; then callers are asked to connect anew
-    unread_bytes: int = 64 * 2**20  # of answers, on all connections, that wait for peers to read them
+    unread_bytes: int = 64 * 2**20  # answers that wait for their peers to read them, on all connections
     half_closed_seconds: float = 1.0  # before a peer that sends no more is asked whether it still reads
 
 

@@ -13,10 +13,10 @@ ENCODINGS = ("gzip", "deflate")  # the server's choice where a client likes both
 MIN_COMPRESSED_BYTES = 4096
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's wbits
 _GZIP_MAGIC = b"\x1f\x8b"  # a member begins with it
-_LEVEL = 1  # of 9: numbers as text shrink to half with it, and to little less with more work
+_LEVEL = 1  # the lowest of 9: numbers as text shrink to half with it, and to little less with more work
 _ZLIB_METHOD = 8
 _PIECE = 2**16  # bytes that zlib is given at a time
-_FIRST_PIECE = 2**6  # of a further member of gzip; each is twice as large as the one before
+_FIRST_PIECE = 2**6  # bytes, where a further member of gzip begins; each is twice as large as the one before
 _STEP = 2**18  # bytes that it expands at a time
 _EXPANSION = 100
 _LEAST_EXPANDED = 2**16  # bytes that are accepted however little came
@@ -90,10 +90,10 @@ def _expand(body: bytes | bytearray, start: int, bits: int, plain: bytearray, mo
     small at first, for there may be as many members as fit into the body.
     """
     stream = zlib.decompressobj(bits)
-    place, size = start, _FIRST_PIECE if start else _PIECE
-    while not stream.eof and place < len(body):
-        piece: bytes | bytearray = body[place : place + size]
-        place += len(piece)
+    position, size = start, _FIRST_PIECE if start else _PIECE
+    while not stream.eof and position < len(body):
+        piece: bytes | bytearray = body[position : position + size]
+        position += len(piece)
         size = min(2 * size, _PIECE)
         while True:
             plain += stream.decompress(piece, _STEP)
@@ -109,7 +109,7 @@ def _expand(body: bytes | bytearray, start: int, bits: int, plain: bytearray, mo
         plain += rest
         if len(plain) > most:
             raise _TooMuch
-    return place - len(stream.unused_data)
+    return position - len(stream.unused_data)
 
 
 def compress(body: bytes, encoding: str) -> bytes:

@@ -14,8 +14,11 @@ from modelpress.serving.http.connections import ConnectionLimits
 
 Headers = dict[bytes, bytes]  # by name in lower case; lines of one name are joined by commas
 
-_HOST = re.compile(rb"[^\s/?#@,\\]*")  # RFC 3986's host and port, roughly
-_LOCAL = re.compile(rb"(?:(?:[a-z0-9-]+\.)*localhost\.?|127(?:\.\d{1,3}){3}|\[::1\])?(?::\d*)?")
+# RFC 3986's host and port, roughly, and the names of this machine among them
+_HOST = re.compile(rb"[ \t]*[^\s/?#@,\\]*[ \t]*")
+_LOCAL = re.compile(
+    rb"[ \t]*(?:127(?:\.\d{1,3}){3}|(?:[a-z0-9-]+\.)*localhost\.?|\[::1\])?(?::\d*)?[ \t]*", re.IGNORECASE
+)
 
 
 @dataclass(slots=True)  # frozen would take three times as long to make
@@ -29,7 +32,7 @@ class Head:
 
 
 class Events(Protocol):
-    """Whoever is told. `head_ended` may raise a RequestError, which ends the parsing."""
+    """What a parser reports to. `head_ended` may raise a RequestError, which ends the parsing."""
 
     def head_begun(self) -> None:
         """Note the first byte of a request."""
@@ -54,13 +57,13 @@ class Parser:
         self._parser: Any = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: Headers = {}
-        self._repeated = 0  # lines of headers beside the first of each name
+        self._repeated = 0  # lines whose name had come before
         self._version = ""
         self._in_head = False
-        self._chunk_bytes = 0  # that came last
-        self._head_start = 0  # such bytes when the newest head began
-        self._bytes_since_event = 0  # of which nothing was made
-        self._upgrading = False  # a head that asks for another protocol
+        self._chunk_bytes = 0  # the size of the data given last
+        self._head_start = 0  # the size of the data in which the newest head began
+        self._bytes_since_event = 0  # bytes that have led to no event yet
+        self._upgrading = False  # whether the newest head asks for another protocol
 
     def feed(self, data: memoryview) -> None:
         """Parse what came. Raises the RequestError that says what is wrong with it."""
@@ -185,12 +188,12 @@ def _check_host(host: bytes | None, is_local: bool) -> None:
     Where only this machine reaches us, the name must be one of its own: a page in a browser may have any
     other name resolved to it.
     """
-    if host is None or not _HOST.fullmatch(host.strip(b" \t")):
-        shown = "none" if host is None else repr(host[:80].decode("latin-1"))
+    if host is not None and (_LOCAL if is_local else _HOST).fullmatch(host):
+        return
+    shown = "none" if host is None else repr(host[:80].decode("latin-1"))
+    if host is None or not _HOST.fullmatch(host):
         raise BadRequest(f"the request must have one Host header with a host's name, not {shown}")
-    if is_local and not _LOCAL.fullmatch(host.strip(b" \t").lower()):
-        shown = repr(host[:80].decode("latin-1"))
-        raise Misdirected(f"the Host is {shown}; this worker is localhost, 127.0.0.1 or [::1]")
+    raise Misdirected(f"the Host is {shown}; this worker is localhost, 127.0.0.1 or [::1]")
 
 
 def _reason(error: httptools.HttpParserError) -> RequestError:

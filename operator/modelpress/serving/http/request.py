@@ -16,7 +16,7 @@ from modelpress.serving.observability.access_log import Caller, facts
 from modelpress.serving.service import Service
 
 _SELDOM = frozenset([b"accept", b"accept-encoding", b"content-encoding", b"expect", JSON_LENGTH])
-_MAX_DIGITS = 18  # of a length
+_MAX_DIGITS = 18  # a length in a header has no more
 
 logger = logging.getLogger(__name__)
 
@@ -24,30 +24,27 @@ logger = logging.getLogger(__name__)
 class HttpRequest:
     """From the end of its head, or from its refusal, to its answer."""
 
-    # those that few requests change
-    accept = b""  # what the caller takes as an answer
-    accept_encoding = b""
-    client: Caller | None = None  # None where nobody wants to know
-    complete = False  # its body has come
-    context: RequestContext | None = None  # of an inference request
-    ended = False
-    error: RequestError | None = None
-    expects_continue = False
-    is_head = False  # its answer has no body
-    json_length: int | None = None
-    keep_alive = False
-    length = -1  # of the body, where the head says it
-    page: Handler | None = None
-    started = False  # to be answered
-    takes_interim = False  # answers of 1xx
-    _encoding: str | None = None
-
     def __init__(self, service: Service, budget: Budget, address: str | None) -> None:
         self._service = service
         self._budget = budget
-        self._address = address  # of the caller
-        self.body = ArrivingBody(budget)
+        self._address = address  # the client's
+        self._encoding: str | None = None  # the body's, None where it is plain
+        self.accept = self.accept_encoding = b""  # what the client takes as an answer
         self.begun = perf_counter()
+        self.body = ArrivingBody(budget)
+        self.client: Caller | None = None  # None where neither the log nor a trace needs it
+        self.complete = False  # its body has come
+        self.context: RequestContext | None = None  # only an inference request has one
+        self.ended = False
+        self.error: RequestError | None = None
+        self.expects_continue = False
+        self.is_head = False  # its answer has no body
+        self.json_length: int | None = None
+        self.keep_alive = False
+        self.length = -1  # the body's bytes, where the head says them
+        self.page: Handler | None = None
+        self.started = False  # its answer is being made
+        self.takes_interim = False  # the client understands answers of 1xx
 
     # the head
 
@@ -139,8 +136,8 @@ class HttpRequest:
         self.ended = True
         if self.body.held:
             self.body.release()
-        error, self.error = self.error, None  # which refers to frames that refer to this
-        context, self.context = self.context, None  # which refers to this, too
+        error, self.error = self.error, None  # an error refers to frames that refer to this
+        context, self.context = self.context, None  # its reply refers to this
         if context is not None:
             context.end(status)
         elif error is not None:

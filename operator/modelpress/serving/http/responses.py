@@ -12,7 +12,7 @@ from modelpress.serving.protocols.json_tensors import dump
 
 JSON = b"application/json"
 BINARY = b"application/octet-stream"
-JSON_LENGTH = b"inference-header-content-length"  # of the binary tensor extension
+JSON_LENGTH = b"inference-header-content-length"  # a header of the binary tensor extension
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _RETRY_AFTER_SECONDS = b"1"
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
@@ -43,7 +43,7 @@ class Response:
         return lines + (b"connection: close\r\n\r\n" if close else b"\r\n")
 
     def compressed(self, encoding: str) -> "Response":
-        """Return it in an encoding that its caller takes."""
+        """Return it in an encoding that the client takes."""
         headers = [*self.headers, (b"content-encoding", encoding.encode()), (b"vary", b"accept-encoding")]
         return Response(self.status, compress(self.body, encoding), self.content_type, headers)
 

@@ -18,10 +18,10 @@ from modelpress.serving.http.routes import Routes
 from modelpress.serving.service import Service
 
 LIMITS = ConnectionLimits()
-_LAST_CONNECTIONS_SECONDS = 1.0  # for requests on connections that were just taken
+_LAST_CONNECTIONS_SECONDS = 1.0  # a connection that was just taken has so long to send its request
 _SWEEP_SECONDS = 1.0
 _STEP_SECONDS = 0.02
-_PENDING = 2048  # connections that the kernel keeps for us
+_PENDING = 2048  # connections that the kernel holds until they are taken
 
 
 class HttpServer:
@@ -96,7 +96,7 @@ def _is_loopback(listener: socket.socket) -> bool:
 async def _take_queued(listener: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
     """Close a listening socket, after taking the connections that the kernel has queued for it.
 
-    Closing alone would reset them, and their callers have been told that they are connected.
+    Closing alone would reset them, and their clients take them for connected.
     """
     queued = []
     with contextlib.suppress(BlockingIOError):

@@ -21,10 +21,10 @@ from modelpress.serving.observability.trace import B3, TRACEPARENT, Trace, accep
 REQUEST_ID = b"x-request-id"
 # Headers because of which `Caller.of` is worth a call where the log is off.
 OBSERVED = frozenset([TRACEPARENT, REQUEST_ID, *B3])
-_MAPPED = "::ffff:"  # begins the address of an IPv4 caller where a socket takes both families
-_MAX_TEXT = 256  # of a word that comes from outside
-_WAITING_TURNS = 256  # of the loop, whose lines wait for the stream
-_LAST_SECONDS = 1.0
+_MAPPED = "::ffff:"  # begins the address of an IPv4 client where a socket takes both families
+_MAX_TEXT = 256  # characters of a word that comes from outside
+_WAITING_TURNS = 256  # turns of the event loop whose lines may wait for the stream
+_LAST_SECONDS = 1.0  # what waits has so long to be written at the end
 _RETRY_SECONDS = 0.05
 
 
@@ -34,7 +34,7 @@ class Caller:
 
     method: str | None  # None where the head could not be read
     path: str | None
-    client: str | None  # an address
+    client: str | None  # the address
     request_id: str | None
     trace: Trace | None
     sent: int = 0  # bytes of the answer's body
@@ -81,7 +81,7 @@ def facts(caller: Caller | None) -> dict[str, str | None]:
 
 
 def _written(line: Mapping[str, object]) -> bytes:
-    """Return a line of JSON that also a terminal may be shown: a caller chooses the path and the id."""
+    """Return a line of JSON that also a terminal may be shown: a client chooses the path and the id."""
     text = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
     return text if text.isascii() and b"\x7f" not in text else printable_json(text.decode()).encode()
 
@@ -144,7 +144,7 @@ class AccessLog:
 
     def _write_all(self) -> None:
         while (text := self._waiting.get()) is not None:
-            with contextlib.suppress(OSError):  # whoever read the log has gone
+            with contextlib.suppress(OSError):  # nothing reads the log any more
                 while text:
                     written: int | None = self._stream.write(text)
                     if written is None:  # another process made the stream non-blocking

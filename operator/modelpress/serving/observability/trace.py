@@ -1,6 +1,6 @@
 """W3C Trace Context, levels 1 and 2 (https://www.w3.org/TR/trace-context/), and B3: pure functions.
 
-A worker takes part in a trace that a caller began; it begins none. B3 (github.com/openzipkin/b3-propagation)
+A worker takes part in a trace that a client began; it begins none. B3 (github.com/openzipkin/b3-propagation)
 is read for the log where there is no traceparent; an answer names only traces of the W3C's form.
 """
 
@@ -14,8 +14,11 @@ TRACESTATE = b"tracestate"
 _SINGLE, _TRACE_ID, _B3_SAMPLED, _B3_FLAGS = b"b3", b"x-b3-traceid", b"x-b3-sampled", b"x-b3-flags"
 B3 = (_SINGLE, _TRACE_ID)
 
-_LENGTH = 55  # of version 00
-_PARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+# Version 00 has 55 characters, later ones may have more after a dash. Ids are not zero.
+_PARENT = re.compile(
+    rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0+-)([0-9a-f]{32})-(?!0+-)[0-9a-f]{16}-[0-9a-f]([0-9a-f])(?:-.*)?",
+    re.DOTALL,
+)
 _B3 = re.compile(rb"([0-9a-f]{32}|[0-9a-f]{16})-[0-9a-f]{16}(?:-([01d])(?:-[0-9a-f]{16})?)?")
 _B3_ID = re.compile(rb"[0-9a-f]{32}|[0-9a-f]{16}")
 _MEMBER = re.compile(
@@ -24,14 +27,14 @@ _MEMBER = re.compile(
 )
 _MAX_MEMBERS = 32
 _MAX_STATE_BYTES = 8192
-_SAMPLED = 1
+_SAMPLED = b"13579bdf"  # the digits of flags whose lowest bit is set
 _ID_DIGITS = 32
 _random = random.Random()  # noqa: S311 - ids need be different, not secret; the system's take ten times as long
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would take three times as long to make
 class Trace:
-    """A caller's trace, and our part of it."""
+    """A client's trace, and our part of it."""
 
     trace_id: str  # 32 hexadecimal digits
     span_id: str  # ours, 16 hexadecimal digits
@@ -56,12 +59,13 @@ def accept(headers: Mapping[bytes, bytes]) -> Trace | None:
     parent = headers.get(TRACEPARENT)
     if parent is None:
         return _b3(headers)
-    found = _parent(parent)
-    if found is None:
+    match = _PARENT.fullmatch(parent)
+    if match is None:
         return None
-    trace_id, sampled = found
     state = headers.get(TRACESTATE)
-    return Trace(trace_id, new_span(), sampled, None if state is None else _state(state))
+    return Trace(
+        match[1].decode(), new_span(), match[2] in _SAMPLED, None if state is None else _state(state)
+    )
 
 
 def _b3(headers: Mapping[bytes, bytes]) -> Trace | None:
@@ -85,20 +89,6 @@ def _b3(headers: Mapping[bytes, bytes]) -> Trace | None:
 def new_span() -> str:
     """Return a random id that is not zero."""
     return f"{_random.getrandbits(64) | 1:016x}"
-
-
-def _parent(value: bytes) -> tuple[str, bool] | None:
-    """Return the trace id and whether it is sampled; later versions are read as far as version 00 goes."""
-    match = _PARENT.match(value)
-    if match is None:
-        return None
-    version, trace, span, flags = match.groups()
-    extra = value[_LENGTH:]
-    if version == b"ff" or (extra and (version == b"00" or not extra.startswith(b"-"))):
-        return None
-    if not trace.strip(b"0") or not span.strip(b"0"):
-        return None
-    return trace.decode(), bool(int(flags, 16) & _SAMPLED)
 
 
 def _state(joined: bytes) -> bytes | None:

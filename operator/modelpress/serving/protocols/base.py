@@ -19,7 +19,7 @@ class Model:
     digest: str
     signature: Signature
     platform: str = "litert"  # what computes it
-    max_rows: int = 2**13  # of one request
+    max_rows: int = 2**13  # the most that one request may have
 
 
 @dataclass(slots=True)  # made for each request: frozen ones take three times as long
@@ -28,7 +28,7 @@ class Call:
 
     inputs: Arrays
     context: Any  # what the protocol needs to encode the answer
-    id: str | None = None  # the caller's own name for it, for logs
+    id: str | None = None  # the client's own name for it, for logs
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class Encoded:
 class InferenceProtocol(Protocol):
     """Decodes bodies into calls, and encodes outputs; knows nothing of HTTP or queues."""
 
-    name: str  # in metrics
+    name: str  # the protocol's label in the metrics
 
     def decode(self, body: Body, json_length: int | None = None) -> Call:
         """Return the call in a body, of which raw tensors follow the first `json_length` bytes if given.

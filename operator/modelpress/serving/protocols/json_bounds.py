@@ -14,12 +14,12 @@ from modelpress.serving.errors import BadRequest, TooLarge
 from modelpress.serving.protocols.base import Model
 from modelpress.serving.signature import Tensor
 
-SHORT = 64 * 1024  # bytes that can do no harm
+SHORT = 64 * 1024  # a body of so few bytes can do no harm
 _SPARE = 1024  # lists, objects and values beside the tensors: shapes, outputs, parameters
 _TEXT = 64 * 1024  # bytes of names and other words
-_VALUE_BYTES = 256  # of one value or list and the blanks before it
+_VALUE_BYTES = 256  # the most that one value or list takes, with the blanks before it
 _COUNTED_APART = b"0123456789+-.eE \t\r\n[],"
-_WORDS = (b"NaN", b"Infinity", b"true", b"false")  # that stand for values
+_WORDS = (b"NaN", b"Infinity", b"true", b"false")  # words that stand for values
 
 
 class JsonBounds:

@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 _NUMERIC = b"0123456789+-.eE \t\r\n"  # what numbers and blanks are made of
 _WORDS = {True: b"tru", False: b"fals", None: b"null"}  # without what is in _NUMERIC
-_MAX_DEPTH = 16  # of what is not an array of numbers
-_MAX_KEYS = 64  # of an object: the parser looks for each among all
+_MAX_DEPTH = 16  # levels of lists and objects around the arrays of numbers
+_MAX_KEYS = 64  # in one object: the parser looks for each key among all
 # Smaller arrays stay lists: shapes are among them.
 _MIN_NUMBERS = 17
 # A parser keeps the memory of its largest document.
@@ -156,5 +156,5 @@ def _commas(shape: tuple[int, ...]) -> bytes:
     """Return nested lists without their numbers: (2, 3) gives [[,,],[,,]]."""
     text = b""
     for size in reversed(shape):
-        text = b"[%b]" % b",".join([text] * size)
+        text = b"[%b]" % (text + (b"," + text) * (size - 1))
     return text

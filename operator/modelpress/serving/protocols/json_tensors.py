@@ -142,12 +142,12 @@ def echo(value: Any) -> str:
     return repr(value) if len(value) <= _ECHO else repr(value[:_ECHO]) + "..."
 
 
-def said(value: Any) -> str:
+def number_or_kind(value: Any) -> str:
     """Return a client's value for a message: a number as it is, which is short; anything else by kind."""
     return repr(value) if type(value) is int or type(value) is float else kind(value)
 
 
-def unfilled(value: Any) -> str:
+def empty_or_kind(value: Any) -> str:
     """Return for a message how a JSON value is no list, or that it is an empty one."""
     return "; it is empty" if type(value) is list and not value else f", not {kind(value)}"
 
@@ -157,7 +157,7 @@ class Leaves(NamedTuple):
 
     values: list[Any] | Array
     shape: tuple[int, ...]
-    kinds: Set[type]  # of the values
+    kinds: Set[type]  # the types of the values
 
 
 def flatten(value: list[Any] | Numbers, where: str) -> Leaves:
@@ -193,12 +193,12 @@ def _ragged(level: list[Any], depth: int, where: str) -> BadRequest:
         differing = (p for p, item in enumerate(level) if type(item) is not list or len(item) != size)
     else:
         differing = (p for p, item in enumerate(level) if type(item) is list)
-    place = next(differing)
-    found, wanted = (
-        f"a list of {len(item)}" if type(item) is list else kind(item) for item in (level[place], first)
+    index = next(differing)
+    found, expected = (
+        f"a list of {len(item)}" if type(item) is list else kind(item) for item in (level[index], first)
     )
     return BadRequest(
-        f"{where} is ragged: at depth {depth}, place {place} is {found}, but place 0 is {wanted}"
+        f"{where} is ragged: at depth {depth}, index {index} is {found}, but index 0 is {expected}"
     )
 
 
@@ -209,29 +209,31 @@ def array_of(leaves: Leaves, tensor: Tensor, where: str) -> Array:
     if not leaves.kinds <= accepted:
         if isinstance(values, np.ndarray):
             raise BadRequest(f"{where}: {dtype} takes {words}")
-        place, wrong = next((p, v) for p, v in enumerate(values) if type(v) not in accepted)
+        index, wrong = next((p, v) for p, v in enumerate(values) if type(v) not in accepted)
         if type(wrong) is float and abs(wrong) >= _LARGE_INTEGER and dtype.kind in "iu":
-            raise out_of_range(place, wrong, tensor, where)
-        raise BadRequest(f"{where}: value {place} is {kind(wrong)}; {dtype} takes {words}")
+            raise out_of_range(index, wrong, tensor, where)
+        raise BadRequest(f"{where}: value {index} is {kind(wrong)}; {dtype} takes {words}")
     if isinstance(values, np.ndarray):
         array = _rounded(values, dtype)
-        if array is None:  # the body is read again as plain values, and then it is said which
+        if array is None:  # the body is read again as plain values, and then the message says which
             raise BadRequest(f"{where}: a value is out of the range of {dtype}")
         return array
     try:
         return np.frombuffer(struct.pack(f"={len(values)}{_CODES[dtype.char]}", *values), dtype)
     except (OverflowError, struct.error):
-        place = _misfit(values, _CODES[dtype.char])
-    raise out_of_range(place, values[place], tensor, where)
+        index = _misfit(values, _CODES[dtype.char])
+    raise out_of_range(index, values[index], tensor, where)
 
 
-def out_of_range(place: int, value: Any, tensor: Tensor, where: str) -> BadRequest:
+def out_of_range(index: int, value: Any, tensor: Tensor, where: str) -> BadRequest:
     """Return what is wrong with a number that the tensor's dtype cannot hold."""
-    return BadRequest(f"{where}: value {place} is {said(value)}, out of the range of {tensor.dtype}")
+    return BadRequest(
+        f"{where}: value {index} is {number_or_kind(value)}, out of the range of {tensor.dtype}"
+    )
 
 
 def _misfit(values: list[Any], code: str) -> int:
-    """Return the place of the first value that cannot be packed; by halves, there may be millions."""
+    """Return the index of the first value that cannot be packed; by halves, there may be millions."""
     low, high = 0, len(values)
     while high - low > 1:
         middle = (low + high) // 2

@@ -11,7 +11,7 @@ import numpy as np
 
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
-from modelpress.serving.protocols.json_tensors import echo, kind, said, same_rows
+from modelpress.serving.protocols.json_tensors import echo, kind, number_or_kind, same_rows
 from modelpress.serving.signature import Tensor
 
 # The protocol's names of datatypes by numpy's. BYTES and BF16 have no numpy equivalent of fixed size: a model
@@ -48,18 +48,18 @@ def datatype_of(dtype: np.dtype[np.generic]) -> str:
     return DATATYPES[dtype.name]
 
 
-def place_of(name: object, places: Mapping[str, int], where: str) -> int:
-    """Return the place of the tensor called `name`. Raises BadRequest."""
-    if type(name) is not str or name not in places:
-        raise BadRequest(f"{where}: name is {echo(name)}; the model has {', '.join(map(repr, places))}")
-    return places[name]
+def place_of(name: object, indices: Mapping[str, int], where: str) -> int:
+    """Return the index of the tensor called `name`. Raises BadRequest."""
+    if type(name) is not str or name not in indices:
+        raise BadRequest(f"{where}: name is {echo(name)}; the model has {', '.join(map(repr, indices))}")
+    return indices[name]
 
 
 def check_datatype(datatype: object, tensor: Tensor, where: str) -> None:
     """Raise BadRequest where `datatype` is not that of the model's tensor."""
-    wanted = datatype_of(tensor.dtype)
-    if datatype != wanted:
-        raise BadRequest(f"{where}: datatype must be {wanted}, not {echo(datatype)}")
+    expected = datatype_of(tensor.dtype)
+    if datatype != expected:
+        raise BadRequest(f"{where}: datatype must be {expected}, not {echo(datatype)}")
 
 
 def shape_of(shape: object, where: str) -> list[int]:
@@ -68,9 +68,11 @@ def shape_of(shape: object, where: str) -> list[int]:
         raise BadRequest(f"{where}: shape must be a list of at most {MAX_RANK} sizes, not {kind(shape)}")
     if len(shape) > MAX_RANK:
         raise BadRequest(f"{where}: shape must be a list of at most {MAX_RANK} sizes; it has {len(shape)}")
-    for place, size in enumerate(shape):
+    for index, size in enumerate(shape):
         if type(size) is not int or size < 0:
-            raise BadRequest(f"{where}: shape must hold integers of 0 or more; size {place} is {said(size)}")
+            raise BadRequest(
+                f"{where}: shape must hold integers of 0 or more; size {index} is {number_or_kind(size)}"
+            )
     return shape
 
 
@@ -82,12 +84,12 @@ def check_parameters(parameters: Mapping[str, object], where: str) -> None:
 
 
 def complete(
-    arrays: Sequence[Array | None], tensors: Sequence[Tensor], places: Mapping[str, int]
+    arrays: Sequence[Array | None], tensors: Sequence[Tensor], indices: Mapping[str, int]
 ) -> list[Array]:
     """Return the inputs in the model's order. Raises BadRequest where one is missing or rows differ."""
     given = [array for array in arrays if array is not None]
     if len(given) < len(arrays):
-        missing = next(name for name, place in places.items() if arrays[place] is None)
+        missing = next(name for name, index in indices.items() if arrays[index] is None)
         raise BadRequest(f"inputs: {missing!r} is missing")
     same_rows(given, tensors)
     return given

@@ -20,15 +20,15 @@ from modelpress.serving.protocols.json_tensors import (
     check_text,
     decode_object,
     dump,
+    empty_or_kind,
     fit,
     flatten,
     floats_only,
     is_list,
     kind,
+    number_or_kind,
     parse_object,
-    said,
     shown,
-    unfilled,
 )
 from modelpress.serving.protocols.oip import DATATYPES
 from modelpress.serving.protocols.raw_tensors import RawTail, array_of_raw, raw_of, split
@@ -55,8 +55,8 @@ def model_metadata(model: Model) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class _Context:
-    outputs: tuple[int, ...]  # places of the wanted outputs, in the order asked for
-    raw: frozenset[int] = frozenset()  # those of them that are wanted raw
+    outputs: tuple[int, ...]  # indices of the requested outputs, in the order asked for
+    raw: frozenset[int] = frozenset()  # those requested as raw data
 
 
 class OipRest:
@@ -66,12 +66,12 @@ class OipRest:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._inputs = {tensor.name: place for place, tensor in enumerate(model.signature.inputs)}
-        self._outputs = {tensor.name: place for place, tensor in enumerate(model.signature.outputs)}
+        self._inputs = {tensor.name: index for index, tensor in enumerate(model.signature.inputs)}
+        self._outputs = {tensor.name: index for index, tensor in enumerate(model.signature.outputs)}
         self._all = tuple(range(len(self._outputs)))
         self._floats = floats_only(model.signature.inputs)
         self._bounds = JsonBounds(model)
-        self._usual = _Context(self._all)  # of a request that asks for nothing in particular
+        self._usual = _Context(self._all)  # for a request that chooses no outputs
 
     def decode(self, body: Body, json_length: int | None = None) -> Call:
         """Return the call in a body. Raises BadRequest."""
@@ -96,10 +96,10 @@ class OipRest:
         tensors = self._model.signature.inputs
         for number, entry in enumerate(_objects(request.get("inputs"), "inputs")):
             where = f"inputs[{number}]"
-            place = oip.place_of(entry.get("name"), self._inputs, where)
-            if arrays[place] is not None:
+            index = oip.place_of(entry.get("name"), self._inputs, where)
+            if arrays[index] is not None:
                 raise BadRequest(f"{where}: {entry['name']!r} is given twice")
-            arrays[place] = _array(entry, tensors[place], where, tail)
+            arrays[index] = _array(entry, tensors[index], where, tail)
         if tail is not None:
             tail.end()
         given = oip.complete(arrays, tensors, self._inputs)
@@ -112,7 +112,7 @@ class OipRest:
         if not context.raw:
             return Encoded([self._answer(call, outputs)])
         json = self._answer(call, outputs)
-        tail = [raw_of(outputs[place]) for place in context.outputs if place in context.raw]
+        tail = [raw_of(outputs[index]) for index in context.outputs if index in context.raw]
         return Encoded([json, *tail], len(json))
 
     def _answer(self, call: Call, outputs: list[Array]) -> bytes:
@@ -121,12 +121,12 @@ class OipRest:
         if call.id is not None:
             answer["id"] = call.id
         answer["outputs"] = [
-            self._output(place, outputs[place], place in context.raw) for place in context.outputs
+            self._output(index, outputs[index], index in context.raw) for index in context.outputs
         ]
         return dump(answer)
 
-    def _output(self, place: int, array: Array, raw: bool) -> dict[str, Any]:
-        tensor = self._model.signature.outputs[place]
+    def _output(self, index: int, array: Array, raw: bool) -> dict[str, Any]:
+        tensor = self._model.signature.outputs[index]
         output: dict[str, Any] = {
             "name": tensor.name,
             "datatype": oip.datatype_of(tensor.dtype),
@@ -139,24 +139,24 @@ class OipRest:
         return output
 
     def _context(self, request: dict[str, Any], parameters: dict[str, Any]) -> _Context:
-        """Return which outputs are wanted, and in which form."""
+        """Return which outputs are requested, and in which form."""
         raw_by_default = _flag(parameters, "binary_data_output", False, "the request")
-        wanted = request.get("outputs")
-        if wanted is None or wanted == []:  # nothing else that is false means all
+        requested = request.get("outputs")
+        if requested is None or requested == []:  # nothing else that is false means all
             return _Context(self._all, frozenset(self._all if raw_by_default else ()))
-        places: list[int] = []
+        indices: list[int] = []
         raw = set()
-        for number, entry in enumerate(_objects(wanted, "outputs")):
+        for number, entry in enumerate(_objects(requested, "outputs")):
             where = f"outputs[{number}]"
-            place = oip.place_of(entry.get("name"), self._outputs, where)
-            if place in places:
+            index = oip.place_of(entry.get("name"), self._outputs, where)
+            if index in indices:
                 raise BadRequest(f"{where}: {entry['name']!r} is asked for twice")
             chosen = _parameters(entry, where)
             oip.check_parameters(chosen, where)
             if _flag(chosen, "binary_data", raw_by_default, where):
-                raw.add(place)
-            places.append(place)
-        return _Context(tuple(places), frozenset(raw))
+                raw.add(index)
+            indices.append(index)
+        return _Context(tuple(indices), frozenset(raw))
 
 
 def _array(entry: dict[str, Any], tensor: Tensor, where: str, tail: RawTail | None) -> Array:
@@ -183,7 +183,9 @@ def _array(entry: dict[str, Any], tensor: Tensor, where: str, tail: RawTail | No
 def _raw(entry: dict[str, Any], size: Any, where: str, tail: RawTail | None) -> memoryview:
     """Return the raw data of an input. Raises BadRequest."""
     if type(size) is not int or size < 0:
-        raise BadRequest(f"{where}: binary_data_size must be an integer of 0 or more, not {said(size)}")
+        raise BadRequest(
+            f"{where}: binary_data_size must be an integer of 0 or more, not {number_or_kind(size)}"
+        )
     if "data" in entry:
         raise BadRequest(f"{where}: either data or binary_data_size, not both")
     if tail is None:
@@ -200,7 +202,7 @@ def _flag(parameters: dict[str, Any], name: str, default: bool, where: str) -> b
 
 def _objects(value: Any, where: str) -> list[dict[str, Any]]:
     if type(value) is not list or not value:
-        raise BadRequest(f"{where} must be a list of objects{unfilled(value)}")
+        raise BadRequest(f"{where} must be a list of objects{empty_or_kind(value)}")
     for number, entry in enumerate(value):
         if type(entry) is not dict:
             raise BadRequest(f"{where}[{number}] must be an object, not {kind(entry)}")

@@ -190,7 +190,7 @@ def infer_request(model: Model) -> Schema:
                 "type": ["array", "null"],
                 "items": output,
                 "maxItems": len(names),
-                "description": "The wanted outputs; all where it is absent, null or empty.",
+                "description": "The requested outputs; all where it is absent, null or empty.",
             },
         },
     }

@@ -17,13 +17,13 @@ from modelpress.serving.protocols.json_tensors import (
     decode_object,
     dump,
     echo,
+    empty_or_kind,
     fit,
     flatten,
     floats_only,
     is_list,
     kind,
     same_rows,
-    unfilled,
 )
 from modelpress.serving.signature import Tensor
 
@@ -134,7 +134,7 @@ class TfServingRest:
         if type(value) is Numbers and len(self._inputs) == 1:
             return {self._inputs[0].name: value}
         if type(value) is not list or not value:
-            raise BadRequest(f"instances must be a list with at least one row{unfilled(value)}")
+            raise BadRequest(f"instances must be a list with at least one row{empty_or_kind(value)}")
         kinds = set(map(type, value))
         if dict not in kinds and len(self._inputs) == 1:
             return {self._inputs[0].name: value}
