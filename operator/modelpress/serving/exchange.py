@@ -12,13 +12,13 @@ from functools import partial
 
 from modelpress.serving.batching.request import Answer, Request
 from modelpress.serving.errors import CLIENT_CLOSED_REQUEST, InternalError, RequestError
-from modelpress.serving.observability.access_log import Caller, facts
-from modelpress.serving.protocols.base import Body, Call, Encoded, InferenceProtocol
+from modelpress.serving.observability.access_log import ClientInfo, facts
+from modelpress.serving.protocols.base import Body, DecodedRequest, Encoded, InferenceProtocol
 from modelpress.serving.service import Service
 
 Reply = Callable[[Encoded | RequestError], None]
 Unpack = Callable[[Body], Body]  # raises RequestError
-Decoded = Call | Exception
+Decoded = DecodedRequest | Exception
 
 # Longer ones are read on a thread: they would hold up all others for a millisecond or more.
 _DECODE_IN_LOOP_BYTES = 256 * 1024  # counted without raw tensors
@@ -58,7 +58,7 @@ class RequestContext:
         self,
         service: Service,
         protocol: InferenceProtocol,
-        client: Caller | None,
+        client: ClientInfo | None,
         reply: Reply,
         begun: float | None = None,
     ) -> None:
@@ -66,7 +66,7 @@ class RequestContext:
         self.protocol = protocol
         self.client = client  # None where neither the log nor a trace needs it
         self._reply = reply
-        self._decoded: Call | None = None
+        self._decoded: DecodedRequest | None = None
         self._queued: Request | None = None
         self.ended = False
         arrived = service.begin()
@@ -108,7 +108,7 @@ class RequestContext:
         else:
             self.submit(decoded)
 
-    def submit(self, decoded: Call) -> None:
+    def submit(self, decoded: DecodedRequest) -> None:
         """Queue the rows of a decoded request."""
         if self.client is not None:
             self.client.identify(decoded.id)

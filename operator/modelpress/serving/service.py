@@ -11,7 +11,7 @@ from enum import Enum
 
 from modelpress.api.spec import Serving
 from modelpress.serving.batching.queue import Batcher
-from modelpress.serving.observability.access_log import OBSERVED, AccessLog, Caller
+from modelpress.serving.observability.access_log import OBSERVED, AccessLog, ClientInfo
 from modelpress.serving.observability.metrics import Metrics
 from modelpress.serving.protocols.base import Model
 
@@ -51,15 +51,15 @@ class Service:
         if self.phase is Phase.LOADING:
             self.phase = Phase.READY
 
-    def caller(
+    def client_info(
         self, method: str | None, path: str | None, client: str | None, headers: Mapping[bytes, bytes]
-    ) -> Caller | None:
+    ) -> ClientInfo | None:
         """Return what is known of a client, None where there is no log and no trace or id came along."""
         if self.access_log is None and OBSERVED.isdisjoint(headers):
             return None
-        return Caller.of(method, path, client, headers)
+        return ClientInfo.of(method, path, client, headers)
 
-    def refuse(self, code: int, begun: float, caller: Caller | None) -> None:
+    def refuse(self, code: int, begun: float, caller: ClientInfo | None) -> None:
         """Note an error in answer to what is no inference request; answers of pages are not counted."""
         self.metrics.request("http", code, time.perf_counter() - begun)
         if caller is not None:
@@ -70,18 +70,18 @@ class Service:
         self.in_flight += 1
         return time.perf_counter()
 
-    def end(self, protocol: str, code: int, begun: float, caller: Caller | None = None) -> None:
+    def end(self, protocol: str, code: int, begun: float, caller: ClientInfo | None = None) -> None:
         """Note that it was answered with `code`."""
         self.in_flight -= 1
         self.count(protocol, code, begun, caller)
 
-    def count(self, protocol: str, code: int, begun: float, caller: Caller | None) -> None:
+    def count(self, protocol: str, code: int, begun: float, caller: ClientInfo | None) -> None:
         """Note an answer of a protocol in the metrics and the log."""
         self.metrics.request(protocol, code, time.perf_counter() - begun)
         if caller is not None:
             self.log(caller, protocol, code, begun)
 
-    def log(self, caller: Caller, protocol: str | None, code: int, begun: float) -> None:
+    def log(self, caller: ClientInfo, protocol: str | None, code: int, begun: float) -> None:
         """Write the access log's line on an answer; `begun` as time.perf_counter() gives it."""
         if self.access_log is not None:
             self.access_log.write(caller, protocol, code, time.perf_counter() - begun)

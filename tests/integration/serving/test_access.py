@@ -1,4 +1,4 @@
-"""The access log of a real worker process, and traces through it; on both ways through the worker."""
+"""The access log of a real worker process, and traces through it."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from modelpress.serving.observability.access_log import AccessLog, Caller
+from modelpress.serving.observability.access_log import AccessLog, ClientInfo
 from tests.support.serving.artifacts import Worker, worker
 from tests.support.serving.oip_requests import images, request
 from tests.support.serving.trace_context import PARENT, TRACE
@@ -28,7 +28,8 @@ def logged(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         (folder / "access").open("wb") as stream,
         worker(artifacts / "seed-int8", folder, stdout=stream, access_log=True) as running,
     ):
-        new_lines(running, 0, 1)  # of the probe that found it ready
+        while not any(line["status"] == 200 for line in new_lines(running, 0, 1)):
+            time.sleep(0.01)  # probes that came while it loaded have lines, too
         yield running
 
 
@@ -50,7 +51,7 @@ def test_every_request_is_one_line(logged: Worker) -> None:
     body = json.dumps(request(images(1), id="mine")).encode()
     path = "/v2/models/digits/infer"
     whole = logged.client.post(path, content=body)
-    chunked = logged.client.post(path, content=iter([body]))  # by the application, not by the fast path
+    chunked = logged.client.post(path, content=iter([body]))
     logged.client.post("/v1/models/digits:predict", content=b"no", headers={"x-request-id": "theirs"})
     logged.client.get("/v2/nothing?secret=1")
     logged.client.request("POST", "/v2", content=b"x")
@@ -161,7 +162,7 @@ class Held(io.BytesIO):
 
 def test_the_end_says_what_was_lost_and_writes_what_waits() -> None:
     stream = Held()
-    caller = Caller("GET", "/", None, None, None)
+    caller = ClientInfo("GET", "/", None, None, None)
 
     async def run() -> None:
         log = AccessLog(stream)
@@ -190,7 +191,7 @@ def test_a_stream_that_another_process_made_non_blocking_is_waited_for() -> None
 
     async def write() -> None:
         for _ in range(2000):
-            log.write(Caller("GET", "/", None, None, None), None, 200, 0.0)
+            log.write(ClientInfo("GET", "/", None, None, None), None, 200, 0.0)
 
     asyncio.run(write())  # its lines are written together, far more than a pipe holds
     text = b""

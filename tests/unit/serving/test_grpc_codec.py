@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as nps
 from modelpress.serving.errors import BadRequest, NotFound, RequestError
 from modelpress.serving.grpc import messages as pb
 from modelpress.serving.grpc.oip import OipGrpc, model_metadata
-from modelpress.serving.protocols.base import Call, Model
+from modelpress.serving.protocols.base import DecodedRequest, Model
 from modelpress.serving.protocols.oip import DATATYPES
 from modelpress.serving.signature import SERVED_DTYPES, Signature, Tensor
 
@@ -66,11 +66,11 @@ def answer(message: Any, place: int) -> Any:
     return np.array(getattr(entry.contents, FIELDS[dtype]), dtype).reshape(entry.shape)
 
 
-def decode(oip: OipGrpc, message: Any) -> Call:
+def decode(oip: OipGrpc, message: Any) -> DecodedRequest:
     return oip.decode(message.SerializeToString())
 
 
-def encode(oip: OipGrpc, call: Call, outputs: list[Any]) -> Any:
+def encode(oip: OipGrpc, call: DecodedRequest, outputs: list[Any]) -> Any:
     return pb.ModelInferResponse.FromString(b"".join(oip.encode(call, outputs).parts))
 
 

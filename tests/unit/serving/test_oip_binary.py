@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelpress.serving.errors import BadRequest
-from modelpress.serving.protocols.base import Call, Encoded, Model
+from modelpress.serving.protocols.base import DecodedRequest, Encoded, Model
 from modelpress.serving.protocols.oip import DATATYPES
 from modelpress.serving.protocols.oip_rest import OipRest
 from modelpress.serving.protocols.raw_tensors import raw_of
@@ -42,7 +42,7 @@ def entry(name: str, array: Any, **changes: Any) -> dict[str, Any]:
     }
 
 
-def decode(json: Any, tail: bytes, length: int | None = None) -> Call:
+def decode(json: Any, tail: bytes, length: int | None = None) -> DecodedRequest:
     head = orjson.dumps(json)
     return OIP.decode(head + tail, len(head) if length is None else length)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelpress.serving.errors import BadRequest
-from modelpress.serving.protocols.base import Call, Model
+from modelpress.serving.protocols.base import DecodedRequest, Model
 from modelpress.serving.protocols.oip import DATATYPES
 from modelpress.serving.protocols.oip_rest import OipRest, model_metadata
 from modelpress.serving.protocols.openapi import infer_request
@@ -271,7 +271,7 @@ ENTRY = st.fixed_dictionaries(
 )
 
 
-def decoded(protocol: OipRest, data: bytes) -> Call | None:
+def decoded(protocol: OipRest, data: bytes) -> DecodedRequest | None:
     """Return the call, or None where it is refused as it should be: with one short line."""
     try:
         return protocol.decode(data)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.protocols import openapi
-from modelpress.serving.protocols.base import Call, Model
+from modelpress.serving.protocols.base import DecodedRequest, Model
 from modelpress.serving.protocols.tfserving_rest import TfServingRest, metadata, status
 from modelpress.serving.signature import Signature, Tensor
 
@@ -161,7 +161,7 @@ VALUES = st.recursive(
 )
 
 
-def decoded(protocol: TfServingRest, data: bytes) -> Call | None:
+def decoded(protocol: TfServingRest, data: bytes) -> DecodedRequest | None:
     """Return the call, or None where it is refused as it should be: with one short line."""
     try:
         return protocol.decode(data)

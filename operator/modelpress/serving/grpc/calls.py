@@ -30,8 +30,8 @@ from modelpress.serving.errors import (
 )
 from modelpress.serving.exchange import RequestContext
 from modelpress.serving.grpc.status import MAX_DETAILS, code_of
-from modelpress.serving.observability.access_log import Caller, facts
-from modelpress.serving.protocols.base import Call, Encoded, InferenceProtocol
+from modelpress.serving.observability.access_log import ClientInfo, facts
+from modelpress.serving.protocols.base import DecodedRequest, Encoded, InferenceProtocol
 from modelpress.serving.protocols.json_tensors import echo
 from modelpress.serving.service import Service
 
@@ -72,7 +72,7 @@ class _CallRecord:
     """A call as it is counted and logged."""
 
     context: Context
-    caller: Caller | None  # None where nobody wants to know
+    caller: ClientInfo | None  # None where nobody wants to know
     begun: float  # as time.perf_counter() gives it
     name: str = NAME  # in metrics
 
@@ -82,7 +82,7 @@ class _Pending:
 
     __slots__ = ("_call", "_decoded", "_done", "_protocol", "_request", "answer")
 
-    def __init__(self, protocol: InferenceProtocol, call: _CallRecord, decoded: Call) -> None:
+    def __init__(self, protocol: InferenceProtocol, call: _CallRecord, decoded: DecodedRequest) -> None:
         self._protocol = protocol
         self._call = call
         self._decoded = decoded
@@ -279,12 +279,12 @@ class Calls:
         """Count a call that the queue never saw; it ended on another thread."""
         self._later(self._service.count, call.name, status, call.begun, call.caller)
 
-    def _caller(self, path: str, context: Context) -> Caller | None:
+    def _caller(self, path: str, context: Context) -> ClientInfo | None:
         fields: dict[bytes, bytes] = {}
         for key, value in context.invocation_metadata():
             name, field = key.encode(), value if isinstance(value, bytes) else value.encode()
             fields[name] = b"%b, %b" % (fields[name], field) if name in fields else field
-        caller = self._service.caller("POST", path, None, fields)
+        caller = self._service.client_info("POST", path, None, fields)
         if caller is not None:
             caller.client = _address(context.peer())
         return caller

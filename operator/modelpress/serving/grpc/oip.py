@@ -14,7 +14,7 @@ from modelpress.serving.grpc import messages as pb
 from modelpress.serving.grpc import numbers, wire
 from modelpress.serving.grpc.wire import tag, text
 from modelpress.serving.protocols import oip
-from modelpress.serving.protocols.base import Body, Call, Encoded, Model
+from modelpress.serving.protocols.base import Body, DecodedRequest, Encoded, Model
 from modelpress.serving.protocols.json_tensors import fit, shown
 from modelpress.serving.protocols.names import no_model, no_version
 from modelpress.serving.protocols.oip import DATATYPES
@@ -102,7 +102,7 @@ class OipGrpc:
             tensor.dtype.name for tensor in model.signature.outputs
         ]  # numpy takes long to say them
 
-    def decode(self, body: Body, json_length: int | None = None) -> Call:
+    def decode(self, body: Body, json_length: int | None = None) -> DecodedRequest:
         """Return the call in a serialized ModelInferRequest. Raises BadRequest or NotFound."""
         request = _request(memoryview(body))
         check_model(self._model, request.name, request.version)
@@ -118,9 +118,9 @@ class OipGrpc:
                 raise BadRequest(f"inputs[{number}]: {tensors[index].name!r} is given twice")
             arrays[index] = array
         given = oip.complete(arrays, tensors, self._inputs)
-        return Call(given, Context(self._requested(request.outputs), bool(raw)), request.id or None)
+        return DecodedRequest(given, Context(self._requested(request.outputs), bool(raw)), request.id or None)
 
-    def encode(self, call: Call, outputs: list[Array]) -> Encoded:
+    def encode(self, call: DecodedRequest, outputs: list[Array]) -> Encoded:
         """Return the serialized ModelInferResponse; `outputs` are in the model's order."""
         context: Context = call.context
         response = pb.ModelInferResponse(
@@ -160,7 +160,7 @@ class OipGrpc:
                     raise BadRequest(f"{where}: contents is given twice")
                 assert isinstance(value, memoryview)
                 contents = value
-        index = oip.place_of(name, self._inputs, where)
+        index = oip.index_of(name, self._inputs, where)
         tensor, where = self._model.signature.inputs[index], f"{where} {name!r}"
         oip.check_datatype(datatype, tensor, where)
         oip.check_parameters(parameters, where)
@@ -183,7 +183,7 @@ class OipGrpc:
                     name = text(value, "the name of a tensor")
                 elif key == _OUTPUT_PARAMETERS:
                     parameters[_key(value, where)] = None
-            index = oip.place_of(name, self._outputs, where)
+            index = oip.index_of(name, self._outputs, where)
             if index in indices:
                 raise BadRequest(f"{where}: {name!r} is asked for twice")
             oip.check_parameters(parameters, where)

@@ -16,7 +16,7 @@ from modelpress.serving.grpc import messages as pb
 from modelpress.serving.grpc import numbers, wire
 from modelpress.serving.grpc.wire import VARINT, Field, tag, text
 from modelpress.serving.protocols import oip
-from modelpress.serving.protocols.base import Body, Call, Encoded, Model
+from modelpress.serving.protocols.base import Body, DecodedRequest, Encoded, Model
 from modelpress.serving.protocols.json_tensors import check_sizes, echo, fit, shown
 from modelpress.serving.protocols.names import no_model, no_version
 from modelpress.serving.protocols.raw_tensors import array_of_raw
@@ -102,7 +102,7 @@ class PredictGrpc:
         self._outputs = {tensor.name: index for index, tensor in enumerate(model.signature.outputs)}
         self._all = tuple(range(len(self._outputs)))
 
-    def decode(self, body: Body, json_length: int | None = None) -> Call:
+    def decode(self, body: Body, json_length: int | None = None) -> DecodedRequest:
         """Return the call in a serialized PredictRequest. Raises BadRequest, NotFound or TooLarge."""
         spec, requested = Spec(), []
         entries = []
@@ -118,15 +118,15 @@ class PredictGrpc:
         arrays: list[Array | None] = [None] * len(tensors)
         for entry in entries:
             name, value = _entry(entry)
-            index = oip.place_of(name, self._inputs, "inputs")
+            index = oip.index_of(name, self._inputs, "inputs")
             if arrays[index] is not None:
                 raise BadRequest(f"inputs: {name!r} is given twice")
             arrays[index] = self._array(
                 _tensor(value, f"inputs {name!r}"), tensors[index], f"inputs {name!r}"
             )
-        return Call(oip.complete(arrays, tensors, self._inputs), self._requested(requested))
+        return DecodedRequest(oip.complete(arrays, tensors, self._inputs), self._requested(requested))
 
-    def encode(self, call: Call, outputs: list[Array]) -> Encoded:
+    def encode(self, call: DecodedRequest, outputs: list[Array]) -> Encoded:
         """Return the serialized PredictResponse; `outputs` are in the model's order."""
         response = pb.PredictResponse()
         spec = response.model_spec
@@ -145,7 +145,7 @@ class PredictGrpc:
     def _requested(self, names: Sequence[str]) -> tuple[int, ...]:
         if not names:
             return self._all
-        indices = tuple(oip.place_of(name, self._outputs, "output_filter") for name in names)
+        indices = tuple(oip.index_of(name, self._outputs, "output_filter") for name in names)
         if len(set(indices)) < len(indices):
             raise BadRequest("output_filter names an output twice")
         return indices

@@ -12,7 +12,7 @@ from modelpress.serving.http.encodings import inflate, request_encoding
 from modelpress.serving.http.parser import Head
 from modelpress.serving.http.responses import JSON_LENGTH, Response, failure
 from modelpress.serving.http.routes import Handler, Routes, path_of
-from modelpress.serving.observability.access_log import Caller, facts
+from modelpress.serving.observability.access_log import ClientInfo, facts
 from modelpress.serving.service import Service
 
 _SELDOM = frozenset([b"accept", b"accept-encoding", b"content-encoding", b"expect", JSON_LENGTH])
@@ -32,7 +32,7 @@ class HttpRequest:
         self.accept = self.accept_encoding = b""  # what the client takes as an answer
         self.begun = perf_counter()
         self.body = ArrivingBody(budget)
-        self.client: Caller | None = None  # None where neither the log nor a trace needs it
+        self.client: ClientInfo | None = None  # None where neither the log nor a trace needs it
         self.complete = False  # its body has come
         self.context: RequestContext | None = None  # only an inference request has one
         self.ended = False
@@ -61,7 +61,7 @@ class HttpRequest:
             except RequestError as error:
                 wrong = error
             protocol = routes.protocol(method, path)
-        self.client = self._service.caller(method.decode("latin-1"), path, self._address, headers)
+        self.client = self._service.client_info(method.decode("latin-1"), path, self._address, headers)
         try:
             if wrong is not None:
                 raise wrong
@@ -98,7 +98,7 @@ class HttpRequest:
         """Note what is known of a head that was refused, for the log: perhaps nothing."""
         path = url.partition(b"?")[0].decode("latin-1")
         known = method.decode("latin-1") if url else None
-        self.client = self._service.caller(known, path or None, self._address, headers)
+        self.client = self._service.client_info(known, path or None, self._address, headers)
 
     # the answer
 

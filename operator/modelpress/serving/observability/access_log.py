@@ -19,7 +19,7 @@ from modelpress.api.text import printable_json
 from modelpress.serving.observability.trace import B3, TRACEPARENT, Trace, accept
 
 REQUEST_ID = b"x-request-id"
-# Headers because of which `Caller.of` is worth a call where the log is off.
+# Headers because of which `ClientInfo.of` is worth a call where the log is off.
 OBSERVED = frozenset([TRACEPARENT, REQUEST_ID, *B3])
 _MAPPED = "::ffff:"  # begins the address of an IPv4 client where a socket takes both families
 _MAX_TEXT = 256  # characters of a word that comes from outside
@@ -29,7 +29,7 @@ _RETRY_SECONDS = 0.05
 
 
 @dataclass(slots=True)
-class Caller:
+class ClientInfo:
     """One request as the log and the trace see it."""
 
     method: str | None  # None where the head could not be read
@@ -43,7 +43,7 @@ class Caller:
     @classmethod
     def of(
         cls, method: str | None, path: str | None, client: str | None, headers: Mapping[bytes, bytes]
-    ) -> "Caller":
+    ) -> "ClientInfo":
         """Read the headers (names in lower case) of a request."""
         found = headers.get(REQUEST_ID)
         request_id = None if found is None else _text(found)[:_MAX_TEXT]
@@ -70,7 +70,7 @@ def _text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def facts(caller: Caller | None) -> dict[str, str | None]:
+def facts(caller: ClientInfo | None) -> dict[str, str | None]:
     """Return what finds a request again in other logs, for those that nobody observes too."""
     trace = caller.trace if caller else None
     return {
@@ -101,7 +101,7 @@ class AccessLog:
         self._writer = threading.Thread(target=self._write_all, name="access-log", daemon=True)
         self._writer.start()
 
-    def write(self, caller: Caller, protocol: str | None, status: int, seconds: float) -> None:
+    def write(self, caller: ClientInfo, protocol: str | None, status: int, seconds: float) -> None:
         """Note an answered request; `protocol` is None for pages such as health. In the loop only."""
         line = {
             "time": _now(),

@@ -23,7 +23,7 @@ class Model:
 
 
 @dataclass(slots=True)  # made for each request: frozen ones take three times as long
-class Call:
+class DecodedRequest:
     """A decoded inference request."""
 
     inputs: Arrays
@@ -44,11 +44,11 @@ class InferenceProtocol(Protocol):
 
     name: str  # the protocol's label in the metrics
 
-    def decode(self, body: Body, json_length: int | None = None) -> Call:
+    def decode(self, body: Body, json_length: int | None = None) -> DecodedRequest:
         """Return the call in a body, of which raw tensors follow the first `json_length` bytes if given.
 
         Raises BadRequest.
         """
 
-    def encode(self, call: Call, outputs: list[Array]) -> Encoded:
+    def encode(self, call: DecodedRequest, outputs: list[Array]) -> Encoded:
         """Return the answer; `outputs` are in the model's order."""

@@ -48,7 +48,7 @@ def datatype_of(dtype: np.dtype[np.generic]) -> str:
     return DATATYPES[dtype.name]
 
 
-def place_of(name: object, indices: Mapping[str, int], where: str) -> int:
+def index_of(name: object, indices: Mapping[str, int], where: str) -> int:
     """Return the index of the tensor called `name`. Raises BadRequest."""
     if type(name) is not str or name not in indices:
         raise BadRequest(f"{where}: name is {echo(name)}; the model has {', '.join(map(repr, indices))}")

@@ -13,7 +13,7 @@ from typing import Any
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
 from modelpress.serving.protocols import oip
-from modelpress.serving.protocols.base import Body, Call, Encoded, Model
+from modelpress.serving.protocols.base import Body, DecodedRequest, Encoded, Model
 from modelpress.serving.protocols.json_bounds import SHORT, JsonBounds
 from modelpress.serving.protocols.json_tensors import (
     array_of,
@@ -73,7 +73,7 @@ class OipRest:
         self._bounds = JsonBounds(model)
         self._usual = _Context(self._all)  # for a request that chooses no outputs
 
-    def decode(self, body: Body, json_length: int | None = None) -> Call:
+    def decode(self, body: Body, json_length: int | None = None) -> DecodedRequest:
         """Return the call in a body. Raises BadRequest."""
         if json_length is None:
             if len(body) > SHORT:
@@ -84,7 +84,7 @@ class OipRest:
             self._bounds.check(json)
         return self._decode(parse_object(json), tail)
 
-    def _decode(self, request: dict[str, Any], tail: RawTail | None = None) -> Call:
+    def _decode(self, request: dict[str, Any], tail: RawTail | None = None) -> DecodedRequest:
         call_id = request.get("id")
         if call_id is not None:
             if type(call_id) is not str:
@@ -96,7 +96,7 @@ class OipRest:
         tensors = self._model.signature.inputs
         for number, entry in enumerate(_objects(request.get("inputs"), "inputs")):
             where = f"inputs[{number}]"
-            index = oip.place_of(entry.get("name"), self._inputs, where)
+            index = oip.index_of(entry.get("name"), self._inputs, where)
             if arrays[index] is not None:
                 raise BadRequest(f"{where}: {entry['name']!r} is given twice")
             arrays[index] = _array(entry, tensors[index], where, tail)
@@ -104,9 +104,9 @@ class OipRest:
             tail.end()
         given = oip.complete(arrays, tensors, self._inputs)
         usual = not parameters and "outputs" not in request
-        return Call(given, self._usual if usual else self._context(request, parameters), call_id)
+        return DecodedRequest(given, self._usual if usual else self._context(request, parameters), call_id)
 
-    def encode(self, call: Call, outputs: list[Array]) -> Encoded:
+    def encode(self, call: DecodedRequest, outputs: list[Array]) -> Encoded:
         """Return the body of the answer."""
         context: _Context = call.context
         if not context.raw:
@@ -115,7 +115,7 @@ class OipRest:
         tail = [raw_of(outputs[index]) for index in context.outputs if index in context.raw]
         return Encoded([json, *tail], len(json))
 
-    def _answer(self, call: Call, outputs: list[Array]) -> bytes:
+    def _answer(self, call: DecodedRequest, outputs: list[Array]) -> bytes:
         context: _Context = call.context
         answer: dict[str, Any] = {"model_name": self._model.name, "model_version": self._model.revision}
         if call.id is not None:
@@ -148,7 +148,7 @@ class OipRest:
         raw = set()
         for number, entry in enumerate(_objects(requested, "outputs")):
             where = f"outputs[{number}]"
-            index = oip.place_of(entry.get("name"), self._outputs, where)
+            index = oip.index_of(entry.get("name"), self._outputs, where)
             if index in indices:
                 raise BadRequest(f"{where}: {entry['name']!r} is asked for twice")
             chosen = _parameters(entry, where)

@@ -9,7 +9,7 @@ from typing import Any
 
 from modelpress.serving.errors import BadRequest
 from modelpress.serving.executors.base import Array
-from modelpress.serving.protocols.base import Body, Call, Encoded, Model
+from modelpress.serving.protocols.base import Body, DecodedRequest, Encoded, Model
 from modelpress.serving.protocols.json_bounds import SHORT, JsonBounds
 from modelpress.serving.protocols.json_numbers import Numbers
 from modelpress.serving.protocols.json_tensors import (
@@ -85,7 +85,7 @@ class TfServingRest:
         self._floats = floats_only(model.signature.inputs)
         self._bounds = JsonBounds(model)
 
-    def decode(self, body: Body, json_length: int | None = None) -> Call:
+    def decode(self, body: Body, json_length: int | None = None) -> DecodedRequest:
         """Return the call in a body. Raises BadRequest."""
         if json_length is not None:
             raise BadRequest("the binary tensor extension is not supported; send JSON tensors")
@@ -93,7 +93,7 @@ class TfServingRest:
             self._bounds.check(body)
         return decode_object(body, self._decode, self._floats)
 
-    def _decode(self, request: dict[str, Any]) -> Call:
+    def _decode(self, request: dict[str, Any]) -> DecodedRequest:
         signature = request.get("signature_name")
         if signature not in DEFAULT_SIGNATURE:
             raise BadRequest(f"signature_name is {echo(signature)}; the model has {SIGNATURE!r}")
@@ -106,9 +106,9 @@ class TfServingRest:
             for tensor in self._inputs
         ]
         same_rows(arrays, self._inputs)
-        return Call(arrays, _Context(columnar))
+        return DecodedRequest(arrays, _Context(columnar))
 
-    def encode(self, call: Call, outputs: list[Array]) -> Encoded:
+    def encode(self, call: DecodedRequest, outputs: list[Array]) -> Encoded:
         """Return the body of the answer, in the form of the request."""
         return Encoded([dump(self._answer(call.context, outputs))])
 
