@@ -1,7 +1,7 @@
 """The worker as every protocol sees it: one model behind one queue, its phase, and what is in flight.
 
 HTTP, gRPC and whatever comes later share one Service: it counts their requests and says whether the worker
-is ready, so that draining waits for all of them. Used from the event loop only. Must not import a runtime.
+is ready, so that draining waits for all of them. Used from the event loop only.
 """
 
 import time

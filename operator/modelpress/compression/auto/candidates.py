@@ -1,7 +1,7 @@
 """Makes and measures the candidates of `scheme: Auto`, one by one, on the half of the data that chooses.
 
 A candidate that cannot be had is kept with its reason. What was made is left on disk and closed, so that
-memory does not grow with the number of candidates. Must not import TensorFlow.
+memory does not grow with the number of candidates.
 """
 
 import logging

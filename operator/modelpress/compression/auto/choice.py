@@ -1,4 +1,4 @@
-"""Chooses among measured candidates: the decision of `scheme: Auto`. Pure; must not import TensorFlow.
+"""Chooses among measured candidates: the decision of `scheme: Auto`. Pure.
 
 The smallest candidate that passes the limits is taken, if it is not slower than 1.3 times the fastest of
 those that pass; its time is the geometric mean of its times at each batch size. Smaller differences are

@@ -6,7 +6,7 @@
   smaller than what would be chosen so far. Where Int8Dynamic does not pass either, they are Int8Weights.
 
 Of each kind 1, 3 and half of the operators are tried. The first mixture that passes clearly ends its series:
-more exceptions would be larger or slower. Must not import TensorFlow.
+more exceptions would be larger or slower.
 """
 
 from collections.abc import Sequence

@@ -1,5 +1,5 @@
 """The search of `scheme: Auto`: schemes of the whole model in the order of their table, then mixtures where
-they can help (`mixtures`), and the choice among all (`choice`). Must not import TensorFlow.
+they can help (`mixtures`), and the choice among all (`choice`).
 """
 
 from collections.abc import Sequence

@@ -1,5 +1,5 @@
 """Which operators suffer most when their numbers become smaller: each is quantized alone, and the outputs are
-compared with those of the float32 format on some rows. Must not import TensorFlow.
+compared with those of the float32 format on some rows.
 """
 
 import logging

@@ -2,7 +2,7 @@
 
 Every array is checked before it is read: no pickles, sizes that the file's own headers agree with, the same
 number of rows, shapes and dtypes that fit the model. Arrays are unpacked to disk and read batch by batch,
-so that memory does not grow with the data. Must not import TensorFlow.
+so that memory does not grow with the data.
 """
 
 import zipfile

@@ -1,5 +1,5 @@
 """What a report tells beside the gate's score: all other metrics that the data allows, the confusion matrix,
-and whether the data is large enough to tell the score from the limits. Must not import TensorFlow.
+and whether the data is large enough to tell the score from the limits.
 """
 
 import math

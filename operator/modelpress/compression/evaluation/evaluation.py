@@ -1,7 +1,4 @@
-"""Predictions and scores of a model on a data set. Outputs go to memory-mapped files, batch by batch.
-
-Must not import TensorFlow: a model is anything with inputs, outputs and a call.
-"""
+"""Predictions and scores of a model on a data set. Outputs go to memory-mapped files, batch by batch."""
 
 import logging
 from collections.abc import Mapping, Sequence

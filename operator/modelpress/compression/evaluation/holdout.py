@@ -2,8 +2,6 @@
 
 The rows are drawn with a fixed seed, so that rows that are sorted by class do not matter and every Job draws
 the same ones. Both halves go to files of their own, so that memory does not grow with the data.
-
-Must not import TensorFlow.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""95 % confidence intervals of scores, in percent. Pure numpy; must not import TensorFlow.
+"""95 % confidence intervals of scores, in percent. Pure numpy.
 
 All are computed from one score for each row of the data, so that two models are compared on the same rows.
 """

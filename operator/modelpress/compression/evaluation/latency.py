@@ -1,6 +1,6 @@
 """Time of one call of the original and of the serving format.
 
-Measured alternately, so that both meet the same noise. Must not import TensorFlow.
+Measured alternately, so that both meet the same noise.
 """
 
 import time

@@ -1,7 +1,4 @@
-"""What the original answers on data.evaluation, and how a format compares with it.
-
-Must not import TensorFlow.
-"""
+"""What the original answers on data.evaluation, and how a format compares with it."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Scores of predictions in percent; higher is better. Pure numpy; must not import TensorFlow.
+"""Scores of predictions in percent; higher is better. Pure numpy.
 
 A decision is the argmax over the last axis, or > 0.5 where that axis has length 1; further axes count as
 positions. Scores by row make a paired comparison of two models on the same rows possible.

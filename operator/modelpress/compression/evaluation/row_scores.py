@@ -1,4 +1,4 @@
-"""One metric of one output, row by row. Must not import TensorFlow."""
+"""One metric of one output, row by row."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,4 @@
-"""How the values of weights lie before and after compression: histograms of the same few bins.
-
-Must not import TensorFlow.
-"""
+"""How the values of weights lie before and after compression: histograms of the same few bins."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

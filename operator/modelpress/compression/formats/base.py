@@ -1,7 +1,7 @@
 """A serving format: what is stored for the workers of one type of devices, and can be run and measured here.
 
 What makes formats is behind protocols, so that the pipeline and the search for a scheme are the same for
-every type of devices. Must not import TensorFlow.
+every type of devices.
 """
 
 import shutil

@@ -1,6 +1,6 @@
 """Calibration data of Int8Static: a bounded sample of data.calibration as a file for the converter's process.
 
-The ranges of the activations are their smallest and largest values on these rows. Must not import TensorFlow.
+The ranges of the activations are their smallest and largest values on these rows.
 """
 
 from collections.abc import Sequence

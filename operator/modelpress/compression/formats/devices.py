@@ -1,4 +1,4 @@
-"""Which formats serve on which type of devices. Must not import TensorFlow."""
+"""Which formats serve on which type of devices."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

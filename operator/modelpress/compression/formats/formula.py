@@ -1,7 +1,7 @@
 """The quantization formula x_q = round(x * scale + bias), checked on every stored integer.
 
 scale = 1/s and bias = zero point, where s is the file's scale: per output channel for weights. Rounding of
-ties may go either way, hence the bound of 0.5 plus what float32 arithmetic loses. Must not import TensorFlow.
+ties may go either way, hence the bound of 0.5 plus what float32 arithmetic loses.
 """
 
 from dataclasses import dataclass

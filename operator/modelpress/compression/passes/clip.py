@@ -1,4 +1,4 @@
-"""Weight clipping: W = max(min(W, upper), lower). Must not import TensorFlow."""
+"""Weight clipping: W = max(min(W, upper), lower)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

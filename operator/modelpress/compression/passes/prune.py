@@ -1,7 +1,4 @@
-"""Pruning by magnitude: in each tensor the elements with the smallest magnitude become zero.
-
-Must not import TensorFlow.
-"""
+"""Pruning by magnitude: in each tensor the elements with the smallest magnitude become zero."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,6 @@
 """Passes that change the values of weights in place, and what they have in common.
 
-Only kernels and embeddings are changed; all other tensors are reported with the reason. Must not import
-TensorFlow.
+Only kernels and embeddings are changed; all other tensors are reported with the reason.
 """
 
 from abc import abstractmethod

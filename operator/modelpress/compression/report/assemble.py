@@ -1,6 +1,4 @@
-"""Puts together report.json and manifest.json of what was made and measured. Must not import TensorFlow
-before `versions` asks for it.
-"""
+"""Puts together report.json and manifest.json of what was made and measured."""
 
 from collections.abc import Sequence
 from importlib.metadata import version

@@ -1,6 +1,6 @@
 """report.json: what was done to a model, tensor by tensor, and what was measured.
 
-Written by the pipeline, read by `modelpress report`. Must not import TensorFlow or LiteRT.
+Written by the pipeline, read by `modelpress report`.
 """
 
 import json

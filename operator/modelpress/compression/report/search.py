@@ -1,7 +1,4 @@
-"""What `scheme: Auto` tried and chose, for the terminal and for the HTML report.
-
-Must not import TensorFlow.
-"""
+"""What `scheme: Auto` tried and chose, for the terminal and for the HTML report."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""report.json as text for a terminal. Must not import TensorFlow."""
+"""report.json as text for a terminal."""
 
 from collections.abc import Sequence
 

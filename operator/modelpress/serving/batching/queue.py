@@ -1,4 +1,4 @@
-"""Forms batches from whatever waits while the device is busy. One event loop; must not import a runtime.
+"""Forms batches from whatever waits while the device is busy. One event loop.
 
 Requests whose rows have equal shapes share a batch. A request larger than maxBatchSize is computed in
 several batches and joined; a smaller one is never split. Its parts take turns with the others: each queues

@@ -1,7 +1,4 @@
-"""The format of CPU workers: a .tflite file, first in float32, compared with TensorFlow, then as asked for.
-
-Must not import TensorFlow (the model does, and the converter's process).
-"""
+"""The format of CPU workers: a .tflite file, in float32 and compared with TensorFlow, then as asked for."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property

@@ -1,7 +1,4 @@
-"""The client of `conversion_server`: starts it early, restarts it after a crash.
-
-Must not import TensorFlow.
-"""
+"""The client of `conversion_server`: starts it early, restarts it after a crash."""
 
 import json
 import logging

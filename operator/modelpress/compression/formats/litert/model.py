@@ -1,7 +1,4 @@
-"""Runs a .tflite file with LiteRT, the runtime that serves it: what is measured is what will answer.
-
-Must not import TensorFlow.
-"""
+"""Runs a .tflite file with LiteRT, the runtime that serves it: what is measured is what will answer."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -2,7 +2,7 @@
 and why.
 
 The converter does the work (`conversion_server`). The report compares the constants of the quantized file
-with those of the float32 file that was converted from the same graph. Must not import TensorFlow.
+with those of the float32 file that was converted from the same graph.
 """
 
 import hashlib

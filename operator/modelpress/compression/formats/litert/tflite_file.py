@@ -1,7 +1,4 @@
-"""Reads what a .tflite file holds: operators, and constant tensors with their quantization.
-
-Must not import TensorFlow.
-"""
+"""Reads what a .tflite file holds: operators, and constant tensors with their quantization."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""The operators of a float32 .tflite file that have weights of their own, as a mixture of schemes names them.
-
-Must not import TensorFlow.
-"""
+"""The operators of a float32 .tflite file that have weights of their own, as mixtures of schemes name them."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -7,7 +7,7 @@
 - float16, bfloat16: kernels, embeddings and biases rounded to nearest, ties to even. What float16 cannot hold
   is cut to 65504.
 
-All else stays float32: it is small, and what it scales or shifts is sensitive. Must not import TensorFlow.
+All else stays float32: it is small, and what it scales or shifts is sensitive.
 """
 
 from dataclasses import asdict

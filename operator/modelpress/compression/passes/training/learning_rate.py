@@ -1,7 +1,4 @@
-"""The learning rate: a formula where the spec sets none, and its course over the steps.
-
-Must not import TensorFlow.
-"""
+"""The learning rate: a formula where the spec sets none, and its course over the steps."""
 
 from dataclasses import dataclass
 

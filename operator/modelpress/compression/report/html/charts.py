@@ -1,4 +1,4 @@
-"""The charts of the HTML report, as SVG. Colours are classes of report.css. Must not import TensorFlow."""
+"""The charts of the HTML report, as SVG. Colours are classes of report.css."""
 
 import math
 from collections.abc import Sequence

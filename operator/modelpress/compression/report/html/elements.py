@@ -1,7 +1,4 @@
-"""Elements of HTML and SVG, serialized by the standard library: every text and attribute is escaped.
-
-Must not import TensorFlow.
-"""
+"""Elements of HTML and SVG, serialized by the standard library: every text and attribute is escaped."""
 
 import re
 from collections.abc import Iterable

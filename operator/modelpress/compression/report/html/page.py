@@ -1,7 +1,4 @@
-"""report.json as one HTML page that needs nothing else: no script, no file, no network. It prints on A4.
-
-Must not import TensorFlow.
-"""
+"""report.json as one HTML page that needs nothing else: no script, no file, no network. It prints on A4."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

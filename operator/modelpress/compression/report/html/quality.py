@@ -1,4 +1,4 @@
-"""The sections of the HTML report about scores. Must not import TensorFlow."""
+"""The sections of the HTML report about scores."""
 
 from collections.abc import Iterator
 

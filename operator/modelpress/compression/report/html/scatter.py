@@ -1,4 +1,4 @@
-"""The chart of the candidates of `scheme: Auto`, as SVG: score against bytes. Must not import TensorFlow."""
+"""The chart of the candidates of `scheme: Auto`, as SVG: score against bytes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The sections of the HTML report about bytes, weights, time and passes. Must not import TensorFlow."""
+"""The sections of the HTML report about bytes, weights, time and passes."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Tables and legends of the HTML report. Must not import TensorFlow."""
+"""Tables and legends of the HTML report."""
 
 from collections.abc import Sequence
 
