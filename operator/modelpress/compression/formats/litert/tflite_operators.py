@@ -1,4 +1,4 @@
-"""The operators of a float32 .tflite file that have weights of their own, as mixtures of schemes name them."""
+"""The operators of a float32 .tflite file with weights of their own, as mixtures of schemes name them."""
 
 from collections.abc import Iterator
 from pathlib import Path
