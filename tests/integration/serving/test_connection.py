@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from modelpress.serving.http.connections import ConnectionLimits, State
-from tests.support.serving.http_site import MAX_BODY, PREDICT, ROW, Peer, Site, post, serve, until
+from tests.support.serving.http_server import MAX_BODY, PREDICT, ROW, Peer, ServerFixture, post, serve, until
 
 GET = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LIVE = (200, b'{"live":true}')
@@ -19,12 +19,12 @@ NOT_HTTP = (400, "the request is not valid HTTP")
 
 
 def test_a_head_that_does_not_end_in_time_is_408() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect(GET[:-4])
-        site.later(LIMITS.head_seconds - 1)
+        server.later(LIMITS.head_seconds - 1)
         await peer.send(b"\r\nX: y")  # more bytes give no more time
-        assert site.connections[0].state is State.HEAD
-        site.later(LIMITS.head_seconds + 1)
+        assert server.connections[0].state is State.HEAD
+        server.later(LIMITS.head_seconds + 1)
         assert await peer.error() == (408, "the head of the request did not arrive within 20 seconds")
         assert await peer.ended()
 
@@ -32,32 +32,32 @@ def test_a_head_that_does_not_end_in_time_is_408() -> None:
 
 
 def test_connections_without_a_request_are_closed_in_time() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         fresh, idle = await connect(), await connect(GET)
         assert await idle.status() == LIVE
-        site.later(LIMITS.head_seconds + 1)
+        server.later(LIMITS.head_seconds + 1)
         assert await fresh.ended()
         await idle.send(GET)  # the time between requests is another one
         assert await idle.status() == LIVE
-        site.later(LIMITS.idle_seconds + 1)
+        server.later(LIMITS.idle_seconds + 1)
         assert await idle.ended()
 
     serve(test, limits=LIMITS)
 
 
 def test_an_answer_may_take_longer_than_a_head() -> None:
-    async def test(site: Site, connect: Any) -> None:
-        site.device.shut = True
+    async def test(server: ServerFixture, connect: Any) -> None:
+        server.device.shut = True
         peer = await connect(LATER)
-        site.later(1000)
-        site.device.open()
+        server.later(1000)
+        server.device.open()
         assert await peer.status() == DONE
 
     serve(test, limits=LIMITS)
 
 
 def test_too_large_heads_are_431() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         start = GET[:-2]
         for head in (
             start + b"X: y\r\n" * 20 + b"\r\n",
@@ -82,7 +82,7 @@ def test_too_large_heads_are_431() -> None:
 
 
 def test_a_large_body_in_one_piece_with_its_head_is_no_large_head() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         for _ in range(3):
             await peer.send(post(PREDICT, b" " * 50_000 + ROW))
@@ -92,19 +92,19 @@ def test_a_large_body_in_one_piece_with_its_head_is_no_large_head() -> None:
 
 
 def test_trailers_without_end_are_refused() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         for piece in (b"X: y\r\n" * 10, b"Y" * 100):
             peer = await connect(CHUNKED + b"2\r\nab\r\n0\r\n")
             for _ in range(20):
                 await peer.send(piece)
             assert await peer.error() == TOO_MUCH
-        assert site.answered(431) == 2
+        assert server.answered(431) == 2
 
     serve(test, limits=LIMITS)
 
 
 def test_a_body_of_single_byte_chunks_with_a_trailer_is_taken() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect(CHUNKED)
         for byte in b"1\r\n \r\n" * 300 + b"%x\r\n%b\r\n0\r\nX: y\r\n\r\n" % (len(ROW), ROW):
             peer.writer.write(bytes([byte]))
@@ -117,10 +117,10 @@ def test_a_body_of_single_byte_chunks_with_a_trailer_is_taken() -> None:
 @pytest.mark.parametrize("complete", [0, 1, 3])
 @pytest.mark.parametrize("broken", [b"\x00\xff\r\n\r\n", CHUNKED + b"zz\r\n"])
 def test_what_is_not_http_is_400_after_the_answers_to_what_was(complete: int, broken: bytes) -> None:
-    async def test(site: Site, connect: Any) -> None:
-        site.device.shut = True
+    async def test(server: ServerFixture, connect: Any) -> None:
+        server.device.shut = True
         peer = await connect(LATER * complete + broken)
-        site.device.open()
+        server.device.open()
         for _ in range(complete):
             assert await peer.status() == DONE
         assert await peer.error() == NOT_HTTP
@@ -130,10 +130,10 @@ def test_what_is_not_http_is_400_after_the_answers_to_what_was(complete: int, br
 
 
 def test_too_many_pipelined_requests_are_429_after_the_answers_to_those_taken() -> None:
-    async def test(site: Site, connect: Any) -> None:
-        site.device.shut = True
+    async def test(server: ServerFixture, connect: Any) -> None:
+        server.device.shut = True
         peer = await connect(LATER * 20)
-        site.device.open()
+        server.device.open()
         for _ in range(1 + LIMITS.pipelined):
             assert await peer.status() == DONE
         assert await peer.error() == (429, "more than 8 requests wait on one connection")
@@ -142,7 +142,7 @@ def test_too_many_pipelined_requests_are_429_after_the_answers_to_those_taken() 
 
 
 def test_pages_that_are_pipelined_in_any_number_are_answered() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         peer.writer.write(GET * 2000)
         for _ in range(2000):
@@ -153,20 +153,20 @@ def test_pages_that_are_pipelined_in_any_number_are_answered() -> None:
 
 @pytest.mark.parametrize("data", [LATER, LATER * 3, CHUNKED, LATER + CHUNKED])
 def test_callers_that_leave_cause_no_error(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    async def test(site: Site, connect: Any) -> None:
-        site.device.shut = True
+    async def test(server: ServerFixture, connect: Any) -> None:
+        server.device.shut = True
         peer = await connect(data)
         peer.writer.transport.abort()
         await asyncio.sleep(0.02)
-        site.device.open()
-        await until(lambda: not site.connections)
+        server.device.open()
+        await until(lambda: not server.connections)
 
     serve(test, limits=LIMITS)
     assert caplog.text == ""
 
 
 def test_nobody_is_asked_to_continue_a_body_that_was_refused(caplog: pytest.LogCaptureFixture) -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect(CHUNKED[:-2] + b"Expect: 100-continue\r\n\r\nzz\r\n")
         assert await peer.error() == NOT_HTTP
         assert await peer.ended()
@@ -179,10 +179,10 @@ def test_nobody_is_asked_to_continue_a_body_that_was_refused(caplog: pytest.LogC
 
 
 def test_who_waits_behind_another_request_is_asked_to_continue_in_turn() -> None:
-    async def test(site: Site, connect: Any) -> None:
-        site.device.shut = True
+    async def test(server: ServerFixture, connect: Any) -> None:
+        server.device.shut = True
         peer = await connect(LATER + post(PREDICT, ROW, "Expect: 100-continue\r\n")[: -len(ROW)])
-        site.device.open()
+        server.device.open()
         assert await peer.status() == DONE
         assert await peer.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         await peer.send(ROW)
@@ -192,8 +192,8 @@ def test_who_waits_behind_another_request_is_asked_to_continue_in_turn() -> None
 
 
 def test_new_callers_take_the_place_of_slow_and_idle_connections() -> None:
-    async def test(site: Site, connect: Any) -> None:
-        site.device.shut = True
+    async def test(server: ServerFixture, connect: Any) -> None:
+        server.device.shut = True
         busy = await connect(LATER)
         idle = await connect(GET)
         assert await idle.status() == LIVE
@@ -206,8 +206,8 @@ def test_new_callers_take_the_place_of_slow_and_idle_connections() -> None:
         assert await idle.ended()  # idle ones after those
         refused = await connect()  # all others are owed an answer
         assert await refused.error() == (503, "too many connections; try again later")
-        assert len(site.connections) <= LIMITS.connections + 1
-        site.device.open()
+        assert len(server.connections) <= LIMITS.connections + 1
+        server.device.open()
         for peer in (busy, *callers):
             assert await peer.status() == DONE
 
@@ -215,9 +215,9 @@ def test_new_callers_take_the_place_of_slow_and_idle_connections() -> None:
 
 
 def test_a_peer_that_does_not_read_is_cut_off() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
-        (connection,) = site.connections
+        (connection,) = server.connections
         connection.transport.pause_reading()
         connection.transport.write(b"x" * 50_000_000)  # more than the buffers of both kernels' ends
         peer.writer.transport.pause_reading()
@@ -226,18 +226,18 @@ def test_a_peer_that_does_not_read_is_cut_off() -> None:
         loop = asyncio.get_running_loop()
         connection.check(loop.time())
         connection.check(loop.time() + LIMITS.unread_seconds - 1)
-        assert site.connections == [connection]
+        assert server.connections == [connection]
         connection.check(loop.time() + LIMITS.unread_seconds + 1)
-        await until(lambda: site.connections == [])
+        await until(lambda: server.connections == [])
 
     serve(test, limits=LIMITS)
 
 
 def test_one_connection_that_cannot_be_checked_leaves_the_limits_of_the_others() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         broken, slow = await connect(GET[:-4]), await connect(GET[:-4])
-        site.connections[0].check = None
-        site.later(LIMITS.head_seconds + 1)
+        server.connections[0].check = None
+        server.later(LIMITS.head_seconds + 1)
         answers = [await read_all(peer) for peer in (broken, slow)]
         assert sorted(b"408" in answer for answer in answers) == [False, True]
 

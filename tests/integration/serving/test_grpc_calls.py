@@ -14,8 +14,18 @@ from modelpress.serving.grpc import messages as pb
 from modelpress.serving.observability.access_log import AccessLog
 from modelpress.serving.service import Phase
 from tests.support.serving import grpc_frames as frames
-from tests.support.serving.grpc_site import INFER, LIVE, PREDICT, WATCH, Caller, Site, message, serve, values
-from tests.support.serving.http_site import MAX_BODY, until
+from tests.support.serving.grpc_server import (
+    INFER,
+    LIVE,
+    PREDICT,
+    WATCH,
+    Caller,
+    ServerFixture,
+    message,
+    serve,
+    values,
+)
+from tests.support.serving.http_server import MAX_BODY, until
 from tests.support.serving.trace_context import PARENT, TRACE
 
 Code = grpc.StatusCode
@@ -23,10 +33,10 @@ REFLECT = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
 
 def test_an_inference_is_answered_and_counted() -> None:
-    async def test(site: Site, caller: Caller) -> None:
+    async def test(server: ServerFixture, caller: Caller) -> None:
         assert values(await caller()).tolist() == [3.0] * 3
         assert values(await caller(INFER, message(40))).tolist() == [3.0] * 120
-        assert site.counted("oip-grpc") == {"200": 2}
+        assert server.counted("oip-grpc") == {"200": 2}
 
     serve(test)
 
@@ -86,27 +96,27 @@ REFUSED: dict[str, tuple[str, bytes, Any, str, int]] = {
 def test_a_refusal_has_a_code_and_one_line_and_is_counted(name: str) -> None:
     path, request, code, details, status = REFUSED[name]
 
-    async def test(site: Site, caller: Caller) -> None:
+    async def test(server: ServerFixture, caller: Caller) -> None:
         assert await caller(path, request) == (code, details)
         protocol = {INFER: "oip-grpc", PREDICT: "tfserving-grpc"}.get(path, "grpc")
-        await until(lambda: site.counted(protocol) == {str(status): 1})
+        await until(lambda: server.counted(protocol) == {str(status): 1})
         assert values(await caller()).tolist() == [3.0] * 3
 
     serve(test)
 
 
 def test_a_fault_is_told_without_its_details(caplog: pytest.LogCaptureFixture) -> None:
-    async def test(site: Site, caller: Caller) -> None:
+    async def test(server: ServerFixture, caller: Caller) -> None:
         code, details = await caller(INFER, message(value=-1))
         assert (code, details) == (Code.INTERNAL, "internal error")
-        assert site.counted("oip-grpc") == {"500": 1}
+        assert server.counted("oip-grpc") == {"500": 1}
 
     serve(test)
     assert "ZeroDivisionError" in caplog.text
 
 
 def test_compressed_messages_are_taken_within_the_limit_of_messages() -> None:
-    async def test(site: Site, caller: Caller) -> None:
+    async def test(server: ServerFixture, caller: Caller) -> None:
         gzipped = {"compression": grpc.Compression.Gzip}
         assert values(await caller(INFER, message(40), **gzipped)).tolist() == [3.0] * 120
         bomb = bytes(50 * MAX_BODY)
@@ -118,7 +128,7 @@ def test_compressed_messages_are_taken_within_the_limit_of_messages() -> None:
 
 
 def test_a_message_may_have_max_request_bytes_and_not_much_more() -> None:
-    async def test(site: Site, caller: Caller) -> None:
+    async def test(server: ServerFixture, caller: Caller) -> None:
         assert len(values(await caller(INFER, message(1, MAX_BODY // 4)))) == MAX_BODY // 4
         code, _ = await caller(INFER, message(1, MAX_BODY // 4 + 20_000))
         assert code is Code.RESOURCE_EXHAUSTED
@@ -128,54 +138,54 @@ def test_a_message_may_have_max_request_bytes_and_not_much_more() -> None:
 
 
 def test_metadata_over_the_limit_ends_the_call_and_not_the_connection() -> None:
-    async def test(site: Site, caller: Caller) -> None:
+    async def test(server: ServerFixture, caller: Caller) -> None:
         waiting = caller.begin()
-        site.device.shut = True
+        server.device.shut = True
         await asyncio.sleep(0.05)
         code, _ = await caller(metadata=[("x-large", "y" * 17_000)])
         assert code is Code.RESOURCE_EXHAUSTED
-        site.device.open()
+        server.device.open()
         assert values(await waiting).tolist() == [3.0] * 3
 
     serve(test)
 
 
 def test_a_caller_that_leaves_is_forgotten() -> None:
-    async def test(site: Site, caller: Caller) -> None:
-        site.device.shut, site.device.depth = True, 1
-        other = Caller(site.address)
+    async def test(server: ServerFixture, caller: Caller) -> None:
+        server.device.shut, server.device.depth = True, 1
+        other = Caller(server.address)
         calls = []
         for number, one in enumerate((caller, other, caller), 1):
             calls.append(one.begin(INFER, message(number)))
-            await until(lambda number=number: site.service.in_flight == number)  # type: ignore[misc]
+            await until(lambda number=number: server.service.in_flight == number)  # type: ignore[misc]
         calls[2].cancel()
-        await until(lambda: site.counted("oip-grpc").get("499") == 1)
+        await until(lambda: server.counted("oip-grpc").get("499") == 1)
         await other.channel.close()
-        await until(lambda: site.counted("oip-grpc").get("499") == 2)
-        site.device.open()
+        await until(lambda: server.counted("oip-grpc").get("499") == 2)
+        server.device.open()
         assert values(await calls[0]).tolist() == [3.0] * 3
         assert values(await caller()).tolist() == [3.0] * 3
-        assert site.executor.rows == 2  # what waited in the queue was never computed
+        assert server.executor.rows == 2  # what waited in the queue was never computed
 
     serve(test)
 
 
 def test_deadlines_of_callers() -> None:
-    async def test(site: Site, caller: Caller) -> None:
-        site.device.shut = True
+    async def test(server: ServerFixture, caller: Caller) -> None:
+        server.device.shut = True
         code, _ = await caller(timeout=0.1)
         assert code is Code.DEADLINE_EXCEEDED
-        await until(lambda: sum(site.counted("oip-grpc").values()) == 1)
-        assert set(site.counted("oip-grpc")) <= {"499", "504"}  # whoever looked at the clock first
+        await until(lambda: sum(server.counted("oip-grpc").values()) == 1)
+        assert set(server.counted("oip-grpc")) <= {"499", "504"}  # whoever looked at the clock first
 
     serve(test)
 
 
 def test_the_workers_own_deadline() -> None:
-    async def test(site: Site, caller: Caller) -> None:
-        site.device.shut = True
+    async def test(server: ServerFixture, caller: Caller) -> None:
+        server.device.shut = True
         assert await caller() == (Code.DEADLINE_EXCEEDED, "no answer within 0.2 seconds")
-        assert site.counted("oip-grpc") == {"504": 1}
+        assert server.counted("oip-grpc") == {"504": 1}
 
     serve(test, timeout=0.2)
 
@@ -183,9 +193,9 @@ def test_the_workers_own_deadline() -> None:
 def test_calls_are_logged_and_traced(tmp_path: Path) -> None:
     fields = [("traceparent", PARENT), ("tracestate", "a=1"), ("x-request-id", "7")]
 
-    async def test(site: Site, caller: Caller) -> None:
+    async def test(server: ServerFixture, caller: Caller) -> None:
         with (tmp_path / "log").open("wb") as stream:
-            site.service.access_log = AccessLog(stream)
+            server.service.access_log = AccessLog(stream)
             call = caller.begin(metadata=fields)
             answer = await call
             trailing = dict(await call.trailing_metadata())
@@ -194,8 +204,8 @@ def test_calls_are_logged_and_traced(tmp_path: Path) -> None:
             for path in ("/x", LIVE, "/grpc.health.v1.Health/Check"):
                 await caller(path, b"", metadata=fields)
             await caller(INFER, b"\xff", metadata=fields)
-            site.service.access_log.flush()
-            site.service.access_log.close()
+            server.service.access_log.flush()
+            server.service.access_log.close()
         lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
         assert [(line["path"], line["status"], line["protocol"]) for line in lines] == [
             (INFER, 200, "oip-grpc"),
@@ -218,9 +228,9 @@ async def nothing(sent: asyncio.Event) -> Any:
 
 
 def test_callers_that_send_no_message_hold_up_nobody_and_are_ended() -> None:
-    async def test(site: Site, caller: Caller) -> None:
+    async def test(server: ServerFixture, caller: Caller) -> None:
         sent = asyncio.Event()
-        slow = Caller(site.address)
+        slow = Caller(server.address)
         calls = [slow.channel.stream_unary(path)(nothing(sent)) for path in (INFER, LIVE, PREDICT) * 20]
         calls += [slow.channel.stream_unary(path)(nothing(sent)) for path in (WATCH, REFLECT)]
         for _ in range(10):
@@ -228,8 +238,8 @@ def test_callers_that_send_no_message_hold_up_nobody_and_are_ended() -> None:
         for call in calls:
             code = await call.code()
             assert code in (Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE)
-        await until(lambda: site.counted("oip-grpc").get("408") == 20)
-        await until(lambda: site.counted("tfserving-grpc").get("408") == 20)
+        await until(lambda: server.counted("oip-grpc").get("408") == 20)
+        await until(lambda: server.counted("tfserving-grpc").get("408") == 20)
         await slow.channel.close()
 
     serve(test, timeout=2)
@@ -237,25 +247,25 @@ def test_callers_that_send_no_message_hold_up_nobody_and_are_ended() -> None:
 
 @pytest.mark.parametrize(("path", "protocol"), [(INFER, "oip-grpc"), (LIVE, "grpc")])
 def test_a_call_without_a_message_is_refused(path: str, protocol: str) -> None:
-    async def test(site: Site, caller: Caller) -> None:
+    async def test(server: ServerFixture, caller: Caller) -> None:
         empty = caller.channel.stream_unary(path)(iter(()))
         assert await empty.code() is Code.UNIMPLEMENTED
         assert await empty.details() == "the call has no message"
-        await until(lambda: site.counted(protocol) == {"501": 1})
+        await until(lambda: server.counted(protocol) == {"501": 1})
 
     serve(test)
 
 
 @pytest.mark.parametrize(("path", "protocol"), [(INFER, "oip-grpc"), (LIVE, "grpc")])
 def test_a_caller_that_leaves_while_its_message_arrives_is_counted(path: str, protocol: str) -> None:
-    async def test(site: Site, caller: Caller) -> None:
-        calls, sent = site.server.calls, asyncio.Event()
+    async def test(server: ServerFixture, caller: Caller) -> None:
+        calls, sent = server.grpc.calls, asyncio.Event()
         threads = calls.inferences if path == INFER else calls.pages
         call = caller.channel.stream_unary(path)(nothing(sent))
         await until(lambda: len(threads.arriving) == 1)
         call.cancel()
-        await until(lambda: sum(site.counted(protocol).values()) == 1)
-        assert set(site.counted(protocol)) <= {"499", "501"}  # grpcio may hear of the message's end first
+        await until(lambda: sum(server.counted(protocol).values()) == 1)
+        assert set(server.counted(protocol)) <= {"499", "501"}  # grpcio may hear of the message's end first
 
     serve(test)
 
@@ -265,15 +275,15 @@ def status(found: Any) -> Any:
 
 
 def test_health_follows_the_phase_of_the_worker() -> None:
-    async def test(site: Site, caller: Caller) -> None:
+    async def test(server: ServerFixture, caller: Caller) -> None:
         serving, other = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
         unknown = health_pb2.HealthCheckRequest(service="x").SerializeToString()
         known = health_pb2.HealthCheckRequest(service="tensorflow.serving.PredictionService")
-        site.service.phase = Phase.LOADING
+        server.service.phase = Phase.LOADING
         watch = caller.channel.unary_stream(WATCH)(known.SerializeToString())
         assert status(await watch.read()) == other
         for phase, expected in ((Phase.READY, serving), (Phase.DRAINING, other)):
-            site.service.phase = phase
+            server.service.phase = phase
             assert status(await caller("/grpc.health.v1.Health/Check", b"")) == expected
             listed = health_pb2.HealthListResponse.FromString(
                 await caller("/grpc.health.v1.Health/List", b"")
@@ -283,29 +293,29 @@ def test_health_follows_the_phase_of_the_worker() -> None:
         others = caller.channel.unary_stream(WATCH)(unknown)
         assert status(await others.read()) == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
         watch.cancel()
-        await until(lambda: site.counted("grpc").get("200", 0) >= 5)
+        await until(lambda: server.counted("grpc").get("200", 0) >= 5)
 
     serve(test)
 
 
 def test_a_worker_that_loads_says_so() -> None:
-    async def test(site: Site, caller: Caller) -> None:
-        model, site.service.model, site.service.phase = site.service.model, None, Phase.LOADING
+    async def test(server: ServerFixture, caller: Caller) -> None:
+        model, server.service.model, server.service.phase = server.service.model, None, Phase.LOADING
         for path in (INFER, PREDICT, "/tensorflow.serving.PredictionService/GetModelMetadata"):
             assert await caller(path, b"") == (Code.UNAVAILABLE, "the model is being loaded")
         found = await caller("/tensorflow.serving.ModelService/GetModelStatus", b"")
         (version,) = pb.GetModelStatusResponse.FromString(found).model_version_status
         assert version.state == pb.ModelVersionStatus.LOADING
-        site.service.model = model
+        server.service.model = model
         assert values(await caller()).tolist() == [3.0] * 3
 
     serve(test)
 
 
 def test_a_connection_has_a_greatest_age_and_its_calls_are_answered() -> None:
-    async def test(site: Site, caller: Caller) -> None:
-        site.device.shut = True
-        reader, writer = await asyncio.open_connection("127.0.0.1", site.server.port)
+    async def test(server: ServerFixture, caller: Caller) -> None:
+        server.device.shut = True
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.grpc.port)
         writer.write(frames.SETTLED + frames.call(1, frames.body(message())))
         seen = []
         while frames.GOAWAY not in seen:
@@ -314,7 +324,7 @@ def test_a_connection_has_a_greatest_age_and_its_calls_are_answered() -> None:
                 writer.write(frames.frame(frames.PING, frames.ACK, 0, payload))
             seen.append(kind)
         assert frames.HEADERS not in seen
-        site.device.open()
+        server.device.open()
         while kind != frames.DATA:
             kind, _, payload = await frames.read(reader)
         assert values(payload[5:]).tolist() == [3.0] * 3
@@ -324,18 +334,18 @@ def test_a_connection_has_a_greatest_age_and_its_calls_are_answered() -> None:
 
 
 def test_stop_answers_what_is_in_flight_and_ends_streams() -> None:
-    async def test(site: Site, caller: Caller) -> None:
-        site.device.shut = True
+    async def test(server: ServerFixture, caller: Caller) -> None:
+        server.device.shut = True
         watch = caller.channel.unary_stream(WATCH)(b"")
         await watch.read()
         waiting = caller.begin()
-        await until(lambda: site.service.in_flight == 1)
-        stopping = asyncio.create_task(site.server.stop(30))
+        await until(lambda: server.service.in_flight == 1)
+        stopping = asyncio.create_task(server.grpc.stop(30))
         assert await watch.code() in (Code.CANCELLED, Code.UNAVAILABLE)
-        late = Caller(site.address)
+        late = Caller(server.address)
         code, _ = await late(timeout=5)
         assert code is Code.UNAVAILABLE
-        site.device.open()
+        server.device.open()
         assert values(await waiting).tolist() == [3.0] * 3
         await stopping
         await late.channel.close()
@@ -344,13 +354,13 @@ def test_stop_answers_what_is_in_flight_and_ends_streams() -> None:
 
 
 def test_stop_cuts_off_what_takes_too_long() -> None:
-    async def test(site: Site, caller: Caller) -> None:
-        site.device.shut = True
+    async def test(server: ServerFixture, caller: Caller) -> None:
+        server.device.shut = True
         waiting = caller.begin()
-        await until(lambda: site.service.in_flight == 1)
-        await site.server.stop(0.2)
+        await until(lambda: server.service.in_flight == 1)
+        await server.grpc.stop(0.2)
         with pytest.raises(grpc.aio.AioRpcError):
             await waiting
-        await until(lambda: site.counted("oip-grpc") == {"499": 1})
+        await until(lambda: server.counted("oip-grpc") == {"499": 1})
 
     serve(test)

@@ -168,12 +168,12 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_peer_harms_nobody(besieged: Worker, name: str) -> None:
-    client = Client(besieged.grpc)
+def test_a_hostile_peer_harms_nobody(flooded: Worker, name: str) -> None:
+    client = Client(flooded.grpc)
     expected = output(client.infer(images(3)))
 
     async def attack() -> None:
-        host, _, port = besieged.grpc.partition(":")
+        host, _, port = flooded.grpc.partition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         with contextlib.suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(0.2):
@@ -188,16 +188,16 @@ def test_a_hostile_peer_harms_nobody(besieged: Worker, name: str) -> None:
 
     asyncio.run(attack())
     client.channel.close()
-    assert besieged.process.poll() is None
-    assert "Traceback" not in besieged.log.read_text()
+    assert flooded.process.poll() is None
+    assert "Traceback" not in flooded.log.read_text()
 
 
-def test_what_floods_leave_is_little(besieged: Worker) -> None:
-    process = psutil.Process(besieged.process.pid)
+def test_what_floods_leave_is_little(flooded: Worker) -> None:
+    process = psutil.Process(flooded.process.pid)
     flood = b"".join(opening(n) + frames.reset(n) for n in range(1, 20_001, 2))
 
     async def attack() -> None:
-        host, _, port = besieged.grpc.partition(":")
+        host, _, port = flooded.grpc.partition(":")
         _, writer = await asyncio.open_connection(host, int(port))
         with contextlib.suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(2):
@@ -209,7 +209,7 @@ def test_what_floods_leave_is_little(besieged: Worker) -> None:
         """Return the bytes that the worker holds after floods and a call, tried again if refused."""
         for _ in range(floods):
             asyncio.run(attack())
-        client = Client(besieged.grpc)
+        client = Client(flooded.grpc)
 
         def answered() -> bool:
             with contextlib.suppress(grpc.RpcError):

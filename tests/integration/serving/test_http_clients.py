@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.serving.http_site import PREDICT, ROW, Site, post, serve
+from tests.support.serving.http_server import PREDICT, ROW, ServerFixture, post, serve
 
 OFFER = (
     "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
@@ -33,7 +33,7 @@ def test_an_offer_of_another_protocol_is_ignored_wherever_the_request_is_cut(cas
     request, expected = OFFERS[case]
     body = request.index(b"\r\n\r\n") + 4
 
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()  # one connection: each request leaves it as it should
         for cuts in ([], [5], [body - 3], [body - 1], [body], [10, body - 1, body, len(request) - 1]):
             places = [0, *cuts, len(request)]
@@ -50,19 +50,19 @@ def test_an_offer_of_another_protocol_is_ignored_wherever_the_request_is_cut(cas
 def test_what_follows_the_body_of_such_a_request_is_the_next_request() -> None:
     inner = post(PREDICT, ROW)
 
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         await peer.send(post(PREDICT, inner, OFFER) + GET + b"\r\n")
         assert (await peer.error())[0] == 400  # a request is no JSON
         assert await peer.status() == LIVE
-        assert site.executor.rows == 0
+        assert server.executor.rows == 0
 
     serve(test)
 
 
 @pytest.mark.parametrize("method", ["CONNECT", "PRI"])
 def test_what_is_no_offer_is_refused(method: str) -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         target = {"CONNECT": "localhost:1 HTTP/1.1\r\nHost: localhost", "PRI": "* HTTP/2.0"}[method]
         peer = await connect(f"{method} {target}\r\n\r\nSM\r\n\r\n".encode())
         assert (await peer.error())[0] == {"CONNECT": 405, "PRI": 400}[method]
@@ -96,11 +96,11 @@ def test_the_client_of_the_jdk_is_answered(tmp_path: Path) -> None:
     source = tmp_path / "Ask.java"
     source.write_text(JAVA)
 
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         program = await asyncio.create_subprocess_exec(
             "java",
             str(source),
-            f"http://localhost:{site.port}",
+            f"http://localhost:{server.port}",
             PREDICT,
             ROW.decode(),
             stdout=asyncio.subprocess.PIPE,

@@ -10,7 +10,7 @@ import pytest
 from modelpress.serving.http.connections import ConnectionLimits
 from modelpress.serving.observability.access_log import AccessLog
 from modelpress.serving.service import Phase
-from tests.support.serving.http_site import OIP, PREDICT, ROW, Site, post, serve, until
+from tests.support.serving.http_server import OIP, PREDICT, ROW, ServerFixture, post, serve, until
 
 DONE = (200, b'{"predictions":[[2.0]]}')
 LIMITS = ConnectionLimits(connections=4, head_bytes=1000, pipelined=2)
@@ -34,7 +34,7 @@ PAGES = [
 
 @pytest.mark.parametrize("path", PAGES)
 def test_each_page_answers_with_a_slash_at_its_end_and_its_head_alone(path: str) -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect(get(path))
         head, body = await peer.answer()
         assert head.startswith(b"HTTP/1.1 200")
@@ -49,7 +49,7 @@ def test_each_page_answers_with_a_slash_at_its_end_and_its_head_alone(path: str)
 
 
 def test_inference_with_a_slash_at_the_end_of_its_path() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect(post(f"{PREDICT}/", ROW) + post(f"{OIP}/", b"{}"))
         assert await peer.status() == DONE
         assert (await peer.error())[0] == 400
@@ -72,9 +72,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("code", REFUSED)
 def test_what_is_refused_is_counted_and_logged(code: int) -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         stream = io.BytesIO()
-        site.service.access_log = AccessLog(stream)
+        server.service.access_log = AccessLog(stream)
         peer = await connect(REFUSED[code])
         assert (await peer.error())[0] == code
         await until(lambda: b"\n" in stream.getvalue())
@@ -82,38 +82,38 @@ def test_what_is_refused_is_counted_and_logged(code: int) -> None:
         assert line["status"] == code
         words = REFUSED[code].decode().split(" ")
         assert (line["method"], line["path"]) == ((None, None) if code == 400 else tuple(words[:2]))
-        assert site.answered(code) == 1
+        assert server.answered(code) == 1
 
     serve(test, limits=LIMITS)
 
 
 def test_refusals_without_a_request_and_while_the_model_loads_are_counted() -> None:
-    async def test(site: Site, connect: Any) -> None:
-        site.device.shut = True
+    async def test(server: ServerFixture, connect: Any) -> None:
+        server.device.shut = True
         slow, pipelining = await connect(get("/v2")[:-4]), await connect(post(PREDICT, ROW) * 9)
-        site.later(21)
+        server.later(21)
         assert (await slow.error())[0] == 408
-        site.device.open()
+        server.device.open()
         assert [(await pipelining.status())[0] for _ in range(4)] == [200, 200, 200, 429]
-        assert (site.answered(408), site.answered(429)) == (1, 1)
-        site.later(3)  # nobody waits longer for the refused to read
-        await until(lambda: not site.connections)
-        site.device.shut = True
+        assert (server.answered(408), server.answered(429)) == (1, 1)
+        server.later(3)  # nobody waits longer for the refused to read
+        await until(lambda: not server.connections)
+        server.device.shut = True
         for _ in range(4):
             await connect(post(PREDICT, ROW))
         full = await connect()
         assert (await full.error())[0] == 503
-        assert site.answered(503) == 1
-        site.device.open()
+        assert server.answered(503) == 1
+        server.device.open()
 
     serve(test, limits=LIMITS)
 
-    async def loading(site: Site, connect: Any) -> None:
-        site.service.phase = Phase.LOADING
+    async def loading(server: ServerFixture, connect: Any) -> None:
+        server.service.phase = Phase.LOADING
         peer = await connect(post("/v1/models/late:predict", ROW) + get("/v2/health/ready"))
         assert (await peer.error())[0] == 503
         assert (await peer.status())[0] == 503
-        assert site.answered(503) == 1  # a probe is no request that was refused
+        assert server.answered(503) == 1  # a probe is no request that was refused
 
     serve(loading)
 
@@ -123,9 +123,9 @@ def test_refusals_without_a_request_and_while_the_model_loads_are_counted() -> N
     [("grüße-1".encode(), "grüße-1"), (b"\xff\xfe", "ÿþ"), (b"plain", "plain"), (b"x" * 300, "x" * 256)],
 )
 def test_the_id_of_a_request_is_kept_and_given_back(sent: bytes, logged: str) -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         for log in (None, stream := io.BytesIO()):
-            site.service.access_log = None if log is None else AccessLog(stream)
+            server.service.access_log = None if log is None else AccessLog(stream)
             for request in (post(PREDICT, ROW), get("/v2"), get("/nothing")):
                 named = request.replace(b"\r\n\r\n", b"\r\nX-Request-Id: " + sent + b"\r\n\r\n", 1)
                 peer = await connect(named)
@@ -155,9 +155,9 @@ W3C = f"traceparent: 00-{ID}-{SPAN}-01\r\n"
     ],
 )
 def test_traces_of_both_kinds_reach_the_log(headers: str, trace: str | None) -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         stream = io.BytesIO()
-        site.service.access_log = AccessLog(stream)
+        server.service.access_log = AccessLog(stream)
         peer = await connect(post(PREDICT, ROW, headers))
         head, _ = await peer.answer()
         assert (b"traceparent" in head) == headers.startswith("traceparent")
@@ -181,7 +181,7 @@ def test_traces_of_both_kinds_reach_the_log(headers: str, trace: str | None) -> 
     ],
 )
 def test_metrics_in_any_format_that_is_asked_for(accept: str, caplog: pytest.LogCaptureFixture) -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         await peer.send(get("/metrics", "Accept: @\r\n").replace(b"@", accept.encode("latin-1")))
         status, body = await peer.status()
@@ -208,13 +208,13 @@ def test_metrics_in_any_format_that_is_asked_for(accept: str, caplog: pytest.Log
     ],
 )
 def test_on_loopback_only_names_of_this_machine_are_taken(host: str, code: int) -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect(f"GET /v2 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         assert (await peer.status())[0] == code
 
     serve(test)
 
-    async def anywhere(site: Site, connect: Any) -> None:
+    async def anywhere(server: ServerFixture, connect: Any) -> None:
         peer = await connect(f"GET /v2 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         assert (await peer.status())[0] == 200
 
@@ -224,21 +224,21 @@ def test_on_loopback_only_names_of_this_machine_are_taken(host: str, code: int) 
 def test_an_old_connection_ends_with_its_next_answer() -> None:
     patient = ConnectionLimits(idle_seconds=1e9)
 
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peers = [await connect(post(PREDICT, ROW)) for _ in range(20)]
         for peer in peers:
             assert b"connection: close" not in (await peer.answer())[0]
-        site.later(patient.age_seconds * 0.9 - 1)
+        server.later(patient.age_seconds * 0.9 - 1)
         for peer in peers:
             await peer.send(post(PREDICT, ROW))
             assert b"connection: close" not in (await peer.answer())[0]
-        site.later(patient.age_seconds)  # some are as old as they may be, some not yet
+        server.later(patient.age_seconds)  # some are as old as they may be, some not yet
         ends = set()
         for peer in peers:
             await peer.send(post(PREDICT, ROW))
             ends.add(b"connection: close" in (await peer.answer())[0])
         assert ends == {True, False}
-        site.later(patient.age_seconds * 1.1 + 1)
+        server.later(patient.age_seconds * 1.1 + 1)
         for peer in peers:
             if not peer.reader.at_eof():
                 await peer.send(post(PREDICT, ROW))
@@ -251,7 +251,7 @@ def test_an_old_connection_ends_with_its_next_answer() -> None:
 def test_answers_that_nobody_reads_have_a_budget_over_all_connections() -> None:
     long = post(PREDICT, json.dumps({"instances": [[1.25] * 150_000]}).encode())
 
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peers = []
         for _ in range(12):
             peer = await connect()
@@ -260,8 +260,8 @@ def test_answers_that_nobody_reads_have_a_budget_over_all_connections() -> None:
             peers.append(peer)
             await asyncio.sleep(0.02)
         honest = await connect()
-        await until(lambda: len(site.connections) < 13)  # who waits longest is cut off
-        waiting = sum(one.transport.get_write_buffer_size() for one in site.connections)
+        await until(lambda: len(server.connections) < 13)  # who waits longest is cut off
+        waiting = sum(one.transport.get_write_buffer_size() for one in server.connections)
         assert waiting < 4_000_000 + 1_200_000
         await honest.send(long)
         assert (await honest.status())[0] == 200

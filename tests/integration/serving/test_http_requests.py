@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 from modelpress.serving.batching.queue import Batcher
 from modelpress.serving.observability.access_log import AccessLog
 from modelpress.serving.service import Phase
-from tests.support.serving.http_site import FLOAT, OIP, PREDICT, ROW, Site, post, raw_body, serve, until
+from tests.support.serving.http_server import (
+    FLOAT,
+    OIP,
+    PREDICT,
+    ROW,
+    ServerFixture,
+    post,
+    raw_body,
+    serve,
+    until,
+)
 
 
 def oip(values: list[list[float]], **more: Any) -> bytes:
@@ -31,7 +41,7 @@ DONE = (200, b'{"predictions":[[2.0]]}')
 
 
 def test_answers_are_right() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         for path in (OIP, "/v2/models/double/versions/double-1/infer", f"{OIP}?x"):
             await peer.send(post(path, oip([[1, 2.5]], id="a")))
@@ -48,7 +58,7 @@ def test_answers_are_right() -> None:
         length = int(re.search(rb"inference-header-content-length: (\d+)", head)[1])  # type: ignore[index]
         assert b"content-type: application/octet-stream" in head
         assert np.frombuffer(body[length:], FLOAT).tolist() == [2, 4, 6, 8]
-        assert site.answered(200) == 4
+        assert server.answered(200) == 4
 
     serve(test)
 
@@ -87,7 +97,7 @@ CLOSED = {"HTTP/1.0", "HTTP/1.0, keep-alive", "close", "too large", "no URL"}
 def test_each_form_of_a_request_is_answered_wherever_it_is_cut(case: str) -> None:
     request, code = FORMS[case]
 
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         answers = []
         body = request.index(b"\r\n\r\n") + 4
         for cuts in ([], [1], [body - 2], [body], [20, body, len(request) - 1]):
@@ -108,7 +118,7 @@ def test_each_form_of_a_request_is_answered_wherever_it_is_cut(case: str) -> Non
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 @pytest.mark.parametrize("count", [1, 2000, 20_000])
 def test_answers_are_compressed_where_they_are_long(encoding: str, count: int) -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         request = json.dumps({"instances": [[1.25] * count]}).encode()
         await peer.send(post(PREDICT, request, f"Accept-Encoding: {encoding}\r\n"))
@@ -122,7 +132,7 @@ def test_answers_are_compressed_where_they_are_long(encoding: str, count: int) -
 
 
 def test_a_caller_who_waits_for_100_continue_gets_it() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         await peer.send(post(PREDICT, ROW, "Expect: 100-continue\r\n")[: -len(ROW)])
         assert await peer.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -146,12 +156,12 @@ ANSWERS = [b"[[2.0]]", LIVE, BAD, b"[[4.0]]", b"[[6.0]]", b"[[8.0]]"]
 
 @pytest.mark.parametrize("shut", [False, True])
 def test_pipelined_requests_are_answered_in_order(shut: bool) -> None:
-    async def test(site: Site, connect: Any) -> None:
-        site.device.shut = shut
+    async def test(server: ServerFixture, connect: Any) -> None:
+        server.device.shut = shut
         peer = await connect()
         await peer.send(b"".join(STREAM))
         await asyncio.sleep(0.05)
-        site.device.open()
+        server.device.open()
         for expected in ANSWERS:
             assert expected in (await peer.answer())[1]
         await peer.send(STREAM[0])  # and it goes on
@@ -166,7 +176,7 @@ def test_answers_do_not_depend_on_where_the_stream_is_cut(cuts: list[int]) -> No
     stream = b"".join(STREAM)
     bounds = [0, *sorted({cut for cut in cuts if cut < len(stream)}), len(stream)]
 
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         await peer.send(*[stream[a:b] for a, b in pairwise(bounds)])
         for expected in ANSWERS:
@@ -176,50 +186,50 @@ def test_answers_do_not_depend_on_where_the_stream_is_cut(cuts: list[int]) -> No
 
 
 def test_who_leaves_is_not_computed() -> None:
-    async def test(site: Site, connect: Any) -> None:
-        site.device.depth = 0  # nothing starts
+    async def test(server: ServerFixture, connect: Any) -> None:
+        server.device.depth = 0  # nothing starts
         queued, arriving, stays = await connect(), await connect(), await connect()
         await queued.send(post(PREDICT, b'{"instances": [[1], [2], [3]]}'))
         await arriving.send(post(PREDICT, b'{"instances": [[1], [2], [3]]}')[:-5])
         await stays.send(post(PREDICT, b'{"instances": [[4]]}'))
         queued.writer.transport.abort()
         arriving.writer.close()
-        await site.later_until(lambda: site.answered(499) == 2)
-        site.device.depth = 1
+        await server.later_until(lambda: server.answered(499) == 2)
+        server.device.depth = 1
         await stays.send(post(PREDICT, b'{"instances": [[5]]}'))  # wakes the queue too
         await (await connect()).send(post(PREDICT, b'{"instances": [[6]]}'))
         assert b"[[8.0]]" in (await stays.answer())[1]
         assert b"[[10.0]]" in (await stays.answer())[1]
-        assert site.executor.rows == 3
+        assert server.executor.rows == 3
 
     serve(test)
 
 
 def test_who_sends_no_more_gets_the_answers_that_are_owed() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         await peer.send(post(PREDICT, ROW))
         peer.writer.write_eof()
         assert await peer.status() == DONE
         assert await peer.ended()
-        site.device.shut = True
+        server.device.shut = True
         peer = await connect()
         await peer.send(STREAM[0] * 3)
         peer.writer.write_eof()
         await asyncio.sleep(0.05)
-        site.device.open()
+        server.device.open()
         for _ in range(3):
             assert await peer.status() == DONE
         assert await peer.ended()
-        site.device.shut = True
+        server.device.shut = True
         peer = await connect()
         await peer.send(post(PREDICT, ROW))
         peer.writer.write_eof()
         await asyncio.sleep(0.05)
-        site.later(2)
+        server.later(2)
         assert await peer.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
-        site.later(2)
-        site.device.open()
+        server.later(2)
+        server.device.open()
         assert await peer.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         assert await peer.status() == DONE
 
@@ -227,13 +237,13 @@ def test_who_sends_no_more_gets_the_answers_that_are_owed() -> None:
 
 
 def test_a_deadline_that_passes_is_told() -> None:
-    async def test(site: Site, connect: Any) -> None:
-        site.device.shut = True
+    async def test(server: ServerFixture, connect: Any) -> None:
+        server.device.shut = True
         peer = await connect()
         await peer.send(post(PREDICT, ROW))
         status, message = await peer.error()
         assert (status, message) == (504, "no answer within 0.2 seconds")
-        site.device.open()
+        server.device.open()
         await peer.send(post(PREDICT, ROW))
         assert await peer.status() == DONE
 
@@ -252,9 +262,9 @@ def test_inputs_of_callers_that_left_are_freed_while_the_device_is_busy(
 
     monkeypatch.setattr(Batcher, "submit", noted)
 
-    async def test(site: Site, connect: Any) -> None:
-        site.device.shut = True
-        site.device.depth = 1
+    async def test(server: ServerFixture, connect: Any) -> None:
+        server.device.shut = True
+        server.device.depth = 1
         stays = await connect()
         await stays.send(post(PREDICT, ROW))
         await until(lambda: bool(kept))
@@ -263,17 +273,17 @@ def test_inputs_of_callers_that_left_are_freed_while_the_device_is_busy(
             await peer.send(post(OIP, RAW, RAW_HEADER))
             await until(lambda count=count: len(kept) == count)  # type: ignore[misc]
             peer.writer.transport.abort()
-        await site.later_until(lambda: not [ref for ref in kept[1:] if ref() is not None])
-        site.device.open()
+        await server.later_until(lambda: not [ref for ref in kept[1:] if ref() is not None])
+        server.device.open()
         assert await stays.status() == DONE
 
     serve(test)
 
 
 def test_the_access_log_and_traces_see_every_request() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         stream = io.BytesIO()
-        site.service.access_log = AccessLog(stream)
+        server.service.access_log = AccessLog(stream)
         peer = await connect()
         trace = f"traceparent: 00-{'a' * 32}-{'b' * 16}-01\r\n"
         await peer.send(post(OIP, oip([[1]], id="one"), trace))
@@ -293,16 +303,16 @@ def test_the_access_log_and_traces_see_every_request() -> None:
 
 @pytest.mark.parametrize("how", ["draining", "shutdown"])
 def test_a_worker_that_ends_closes_connections_after_their_answer(how: str) -> None:
-    async def test(site: Site, connect: Any) -> None:
-        site.device.shut = True
+    async def test(server: ServerFixture, connect: Any) -> None:
+        server.device.shut = True
         peer, idle = await connect(), await connect()
         await peer.send(post(PREDICT, ROW))
         if how == "draining":
-            site.service.phase = Phase.DRAINING
+            server.service.phase = Phase.DRAINING
         else:
-            site.server.connections.end()
+            server.http.connections.end()
             assert await idle.ended()
-        site.device.open()
+        server.device.open()
         head, body = await peer.answer()
         assert b"connection: close\r\n\r\n" in head
         assert body == b'{"predictions":[[2.0]]}'
@@ -314,13 +324,13 @@ def test_a_worker_that_ends_closes_connections_after_their_answer(how: str) -> N
 def test_a_reader_that_falls_behind_is_answered_no_further_before_it_reads() -> None:
     long = post(PREDICT, json.dumps({"instances": [[1.25] * 100_000]}).encode())
 
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         peer.reader._transport.pause_reading()
         peer.writer.write(long * 60)
         before = -1.0
-        while site.answered(200) > before:
-            before = site.answered(200)
+        while server.answered(200) > before:
+            before = server.answered(200)
             await asyncio.sleep(0.3)
         assert 0 < before < 50
         peer.reader._transport.resume_reading()
@@ -338,12 +348,12 @@ def test_a_reader_that_falls_behind_is_answered_no_further_before_it_reads() -> 
 def test_a_body_in_parts_is_counted_while_it_arrives() -> None:
     body = json.dumps({"instances": [[1.5] * 1000]}).encode()
 
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         request = post(PREDICT, body)
         await peer.send(request[:2000], request[2000:3000])
         head = len(request) - len(body)
-        await until(lambda: site.bodies.held == 3000 - head)
+        await until(lambda: server.bodies.held == 3000 - head)
         await peer.send(request[3000:])
         assert json.loads((await peer.answer())[1])["predictions"] == [[3.0] * 1000]
 
@@ -362,31 +372,31 @@ def test_a_body_in_parts_is_counted_while_it_arrives() -> None:
 )
 @pytest.mark.parametrize("sent", [0, 5])
 def test_a_body_that_does_not_come_is_not_waited_for_for_ever(head: str, sent: int) -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         await peer.send(f"{START}{head}\r\n\r\n".encode() + ROW[:sent] * ("chunked" not in head))
-        site.later(0.2)
-        assert site.service.in_flight == 1
-        site.later(0.4)
+        server.later(0.2)
+        assert server.service.in_flight == 1
+        server.later(0.4)
         status, message = await peer.error()
         assert (status, message) == (408, "the body did not arrive within 0.3 seconds")
-        assert site.answered(408) == 1
-        assert len(site.connections) == 1  # its sender may go on for a while
-        site.later(3)
-        await until(lambda: not site.connections)
+        assert server.answered(408) == 1
+        assert len(server.connections) == 1  # its sender may go on for a while
+        server.later(3)
+        await until(lambda: not server.connections)
 
     serve(test, timeout=0.3)
 
 
 def test_bodies_above_the_budget_are_refused() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         for head in ("Content-Length: 900000", "Transfer-Encoding: chunked"):
             peer = await connect()
             chunked = "chunked" in head
             await peer.send(f"{START}{head}\r\n\r\n".encode() + b"ffffff\r\n" * chunked)
             await peer.send(*([b" " * 60_000] * 3))
             assert (await peer.answer())[0].startswith(b"HTTP/1.1 429")
-            assert site.bodies.held == 0
+            assert server.bodies.held == 0
 
     serve(test, budget=100_000)
 
@@ -406,7 +416,7 @@ def test_answers_do_not_depend_on_where_a_large_body_is_cut(cuts: list[int]) -> 
     stream = large() + STREAM[1] + large()
     bounds = [0, *sorted(set(cuts)), len(stream)]
 
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         await peer.send(*(stream[a:b] for a, b in pairwise(bounds)))
         assert (await peer.answer())[1].endswith(DOUBLED)
@@ -417,13 +427,13 @@ def test_answers_do_not_depend_on_where_a_large_body_is_cut(cuts: list[int]) -> 
 
 
 def test_a_large_body_is_counted_while_it_arrives_and_forgotten_when_its_caller_leaves() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         await peer.send(large()[:5000], large()[5000:90_000])
-        await until(lambda: site.bodies.held > 80_000)
+        await until(lambda: server.bodies.held > 80_000)
         peer.writer.close()
-        await until(lambda: site.bodies.held == 0)
-        assert site.answered(499) == 1
+        await until(lambda: server.bodies.held == 0)
+        assert server.answered(499) == 1
 
     serve(test)
 

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.serving.http_site import (
+from tests.support.serving.http_server import (
     FLOAT,
     MAX_BODY,
     OIP,
     PREDICT,
     ROW,
-    Site,
+    ServerFixture,
     post,
     raw_request,
     serve,
@@ -42,7 +42,7 @@ def page(body: bytes, chunked: bool = False) -> bytes:
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_known_request_in_the_body_of_one_for_a_page_is_a_body(chunked: bool) -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         await peer.send(KNOWN)
         assert await peer.answer()
@@ -51,8 +51,8 @@ def test_a_known_request_in_the_body_of_one_for_a_page_is_a_body(chunked: bool) 
         await peer.send(outer[:cut], outer[cut : cut + len(KNOWN)], outer[cut + len(KNOWN) :], KNOWN)
         assert (await peer.answer())[1] == b'{"live":true}'
         assert (await peer.answer())[1] == b'{"predictions":[[2.0]]}'  # the request behind it
-        assert site.answered(200) == 2
-        assert site.executor.rows == 2
+        assert server.answered(200) == 2
+        assert server.executor.rows == 2
 
     serve(test)
 
@@ -61,7 +61,7 @@ def test_no_head_is_learnt_from_a_body() -> None:
     tail = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX: ".encode()
     whole = tail + post(OIP, b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [1]}]}')
 
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         await peer.send(page(tail)[: -len(tail)], whole)
         assert (await peer.answer())[1] == b'{"live":true}'
@@ -78,11 +78,11 @@ def test_no_head_is_learnt_from_a_body() -> None:
 
 @pytest.mark.parametrize(("length", "code"), [(MAX_BODY + 1, b"413"), (10, b"408")])
 def test_bodies_of_pages_have_the_limits_of_others(length: int, code: bytes) -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         head = f"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
         await peer.send(head.encode())
-        site.later(1)
+        server.later(1)
         head, _ = await peer.answer()
         assert head.startswith(b"HTTP/1.1 " + code)
         assert b"connection: close" in head
@@ -91,7 +91,7 @@ def test_bodies_of_pages_have_the_limits_of_others(length: int, code: bytes) -> 
 
 
 def test_chunks_of_a_page_s_body_are_counted() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         await peer.send(page(b"x" * (MAX_BODY + 1), chunked=True)[:-7])
         assert (await peer.answer())[0].startswith(b"HTTP/1.1 413")
@@ -100,20 +100,20 @@ def test_chunks_of_a_page_s_body_are_counted() -> None:
 
 
 def test_a_refused_request_is_over_with_its_answer() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         await peer.send(
             f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999\r\n\r\n".encode()
         )
         assert (await peer.answer())[0].startswith(b"HTTP/1.1 413")
-        await until(lambda: site.service.in_flight == 0)
-        assert len(site.connections) == 1  # its sender may go on for a while
+        await until(lambda: server.service.in_flight == 0)
+        assert len(server.connections) == 1  # its sender may go on for a while
 
     serve(test)
 
 
 def test_a_connection_outlives_a_whole_body_that_is_refused() -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         await peer.send(post(PREDICT, b"abc", "Content-Encoding: gzip\r\n"))
         assert (await peer.answer())[0].startswith(b"HTTP/1.1 400")
@@ -125,7 +125,7 @@ def test_a_connection_outlives_a_whole_body_that_is_refused() -> None:
 
 @pytest.mark.parametrize("hosts", ["", "Host: a\r\nHost: a\r\n", "Host: a b\r\n", "Host: a/b\r\n"])
 def test_a_request_names_one_host(hosts: str) -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         await peer.send(f"GET /v2/health/live HTTP/1.1\r\n{hosts}\r\n".encode())
         head, body = await peer.answer()
@@ -142,16 +142,16 @@ def test_a_request_names_one_host(hosts: str) -> None:
 def test_nothing_is_kept_of_a_refused_connection(request_line: bytes) -> None:
     """The garbage collector comes late where little is allocated: nothing is left to it."""
 
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
-        await until(lambda: bool(site.connections))
-        (kept,) = map(weakref.ref, site.connections)
+        await until(lambda: bool(server.connections))
+        (kept,) = map(weakref.ref, server.connections)
         await peer.send(request_line)
         assert (await peer.answer())[0].startswith(b"HTTP/1.1 400")
         gc.disable()
         try:
             peer.writer.close()
-            await until(lambda: not site.connections)
+            await until(lambda: not server.connections)
             await until(lambda: kept() is None)
         finally:
             gc.enable()
@@ -161,7 +161,7 @@ def test_nothing_is_kept_of_a_refused_connection(request_line: bytes) -> None:
 
 @pytest.mark.parametrize("host", ["", "a", "a:80 \t", "[::1]:80", "10.0.0.1", "[fe80::1%25eth0]:8080"])
 def test_hosts_of_all_kinds_are_taken(host: str) -> None:
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         peer = await connect()
         await peer.send(f"GET /v2/health/live HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         assert (await peer.answer())[0].startswith(b"HTTP/1.1 200")
@@ -200,7 +200,7 @@ def test_streams_are_answered_alike_wherever_they_are_cut(part: int) -> None:
         peer.writer.close()
         return re.sub(rb"date: [^\r]*\r\n", b"", text)
 
-    async def test(site: Site, connect: Any) -> None:
+    async def test(server: ServerFixture, connect: Any) -> None:
         for number in range(STREAMS // 4):
             pieces = stream(random.Random(f"{part}-{number}"))
             whole = await answers(connect, [b"".join(pieces)])

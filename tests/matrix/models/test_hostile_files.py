@@ -19,7 +19,7 @@ import yaml
 from modelpress.api.conditions import Reason
 from tests.support.file_watch import FileWatch
 from tests.support.hostile import files as hostile
-from tests.support.hostile.files import Bench, Row, Traps
+from tests.support.hostile.files import HostileFiles, Row, Traps
 from tests.support.hostile.process import environment, load_all
 from tests.support.models.trained import DigitsModels
 
@@ -60,7 +60,7 @@ def outcome(digits_models: DigitsModels, tmp_path_factory: pytest.TempPathFactor
         for row in ROWS:
             place = folder / "files" / row.name
             place.mkdir(parents=True)
-            paths[row.name] = row.build(Bench(place, digits_models, traps))
+            paths[row.name] = row.build(HostileFiles(place, digits_models, traps))
         digests = {name: _digest(path) for name, path in paths.items()}
         watch = FileWatch(folder / "traps")
         warm = (digits_models.functional, digits_models.functional_h5, digits_models.saved_model)

@@ -13,9 +13,9 @@ import hpack
 from modelpress.serving.executors.litert import LiteRTExecutor
 from tests.support.serving import grpc_frames as frames
 from tests.support.serving.artifacts import Worker
+from tests.support.serving.flood import ask, assert_others_served, flood, slow_send
 from tests.support.serving.grpc_client import Client, images, output, until
 from tests.support.serving.grpc_mutations import hostile, well_formed
-from tests.support.serving.siege import ask, besiege, drip, harm_nobody
 
 COUNT = 10_000
 SLOW = 200
@@ -45,7 +45,7 @@ async def slow_connection(host: str, port: int, number: int, stop: asyncio.Event
     """Send a connection byte by byte from some place on."""
     data = hostile(10 * number + 9)
     first = (0, 24, 40, 150)[number % 4]
-    await drip((host, port), data, first, stop)
+    await slow_send((host, port), data, first, stop)
 
 
 async def mutated(address: str, numbers: range) -> Counter[str]:
@@ -60,19 +60,19 @@ async def mutated(address: str, numbers: range) -> Counter[str]:
         except Exception as error:
             raise AssertionError(f"connection {number}") from error
 
-    await besiege(numbers, send, [partial(slow_connection, host, port, number) for number in range(SLOW)])
+    await flood(numbers, send, [partial(slow_connection, host, port, number) for number in range(SLOW)])
     return found
 
 
-def test_mutated_and_slow_connections_harm_nobody(besieged: Worker, models: Path) -> None:
+def test_mutated_and_slow_connections_harm_nobody(flooded: Worker, models: Path) -> None:
     array = images(3)
     expected = LiteRTExecutor(models / "seed-int8.tflite").run([array])[0].tobytes()
 
     def others(stop: threading.Event) -> int:
         count = 0
-        kept = Client(besieged.grpc)
+        kept = Client(flooded.grpc)
         while not stop.is_set():
-            client = kept if count % 2 else Client(besieged.grpc)  # kept and new connections in turn
+            client = kept if count % 2 else Client(flooded.grpc)  # kept and new connections in turn
             assert output(client.infer(array)) == expected
             if client is not kept:
                 client.channel.close()
@@ -80,13 +80,13 @@ def test_mutated_and_slow_connections_harm_nobody(besieged: Worker, models: Path
         kept.channel.close()
         return count
 
-    found = harm_nobody(besieged, COUNT, partial(mutated, besieged.grpc), others)
+    found = assert_others_served(flooded, COUNT, partial(mutated, flooded.grpc), others)
     assert {"status 0", "status 3", "status 12", "goaway 1"} <= set(found)  # 1: against the rules of HTTP/2
-    until(lambda: besieged.metric("modelpress_in_flight") == 0)
-    assert besieged.metric("modelpress_queue_rows") == 0
+    until(lambda: flooded.metric("modelpress_in_flight") == 0)
+    assert flooded.metric("modelpress_queue_rows") == 0
 
 
-def test_outcomes_are_read_as_they_are_sent(besieged: Worker) -> None:
-    host, _, port = besieged.grpc.partition(":")
+def test_outcomes_are_read_as_they_are_sent(flooded: Worker) -> None:
+    host, _, port = flooded.grpc.partition(":")
     found = outcome(asyncio.run(ask(host, int(port), well_formed(random.Random(3)))))
     assert set(found) == {"status 0"}

@@ -12,9 +12,9 @@ import httpx
 
 from modelpress.serving.executors.litert import LiteRTExecutor
 from tests.support.serving.artifacts import Worker
+from tests.support.serving.flood import ask, assert_others_served, flood, slow_send
 from tests.support.serving.mutations import hostile, oip
 from tests.support.serving.oip_requests import images, output, request
-from tests.support.serving.siege import ask, besiege, drip, harm_nobody
 
 COUNT = 10_000
 SLOW = 200
@@ -44,7 +44,7 @@ async def slow_connection(host: str, port: int, number: int, stop: asyncio.Event
     head = b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n" % len(body)
     data = [head, head + b"\r\n" + body, b""][number % 3]
     first = len(head) + 2 if number % 3 == 1 else 0
-    await drip((host, port), data, first, stop)
+    await slow_send((host, port), data, first, stop)
 
 
 async def mutated(url: str, numbers: range) -> Counter[int]:
@@ -61,27 +61,27 @@ async def mutated(url: str, numbers: range) -> Counter[int]:
         assert not [code for code in found if code >= 500 and code not in ALLOWED], f"request {number}"
         codes.update(found)
 
-    await besiege(numbers, send, [partial(slow_connection, host, port, number) for number in range(SLOW)])
+    await flood(numbers, send, [partial(slow_connection, host, port, number) for number in range(SLOW)])
     return codes
 
 
-def test_mutated_requests_and_slow_connections_harm_nobody(besieged: Worker, models: Path) -> None:
+def test_mutated_requests_and_slow_connections_harm_nobody(flooded: Worker, models: Path) -> None:
     reference = LiteRTExecutor(models / "seed-int8.tflite")
     array = images(3)
     expected = reference.run([array])[0].tobytes()
 
     def others(stop: threading.Event) -> int:
         count = 0
-        with httpx.Client(base_url=besieged.url, timeout=30) as kept:
+        with httpx.Client(base_url=flooded.url, timeout=30) as kept:
             while not stop.is_set():
                 client = kept if count % 2 else httpx  # kept and new connections in turn
-                base = "" if count % 2 else besieged.url
+                base = "" if count % 2 else flooded.url
                 answer = client.post(f"{base}/v2/models/digits/infer", json=request(array))
                 assert output(answer).tobytes() == expected
                 count += 1
         return count
 
-    codes = harm_nobody(besieged, COUNT, partial(mutated, besieged.url), others)
+    codes = assert_others_served(flooded, COUNT, partial(mutated, flooded.url), others)
     assert {200, 400, 404, 431} <= set(codes)
-    assert besieged.metric("modelpress_in_flight") == 0
-    assert besieged.metric("modelpress_queue_rows") == 0
+    assert flooded.metric("modelpress_in_flight") == 0
+    assert flooded.metric("modelpress_queue_rows") == 0

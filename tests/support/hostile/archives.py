@@ -12,15 +12,15 @@ from functools import partial
 from pathlib import Path
 
 from modelpress.models.safety import limits
-from tests.support.hostile.files import Bench, Row
+from tests.support.hostile.files import HostileFiles, Row
 
 
 def _zip(
-    bench: Bench, *entries: tuple[zipfile.ZipInfo | str, bytes], method: int = zipfile.ZIP_STORED
+    files: HostileFiles, *entries: tuple[zipfile.ZipInfo | str, bytes], method: int = zipfile.ZIP_STORED
 ) -> Path:
     """Write the seed model as .zip with more entries."""
-    path = bench.folder / "model.zip"
-    with zipfile.ZipFile(bench.models.zipped) as old, zipfile.ZipFile(path, "w", method) as new:
+    path = files.folder / "model.zip"
+    with zipfile.ZipFile(files.models.zipped) as old, zipfile.ZipFile(path, "w", method) as new:
         for entry in old.infolist():
             new.writestr(entry, old.read(entry))
         for name, content in entries:
@@ -28,71 +28,71 @@ def _zip(
     return path
 
 
-def _tar(bench: Bench, *entries: tuple[tarfile.TarInfo, bytes]) -> Path:
+def _tar(files: HostileFiles, *entries: tuple[tarfile.TarInfo, bytes]) -> Path:
     """Write the seed model as .tar.gz with more entries."""
-    path = bench.folder / "model.tar.gz"
+    path = files.folder / "model.tar.gz"
     with tarfile.open(path, "w:gz") as file:
-        for name in sorted(bench.models.saved_model.rglob("*")):
-            file.add(name, name.relative_to(bench.models.saved_model), recursive=False)
+        for name in sorted(files.models.saved_model.rglob("*")):
+            file.add(name, name.relative_to(files.models.saved_model), recursive=False)
         for info, content in entries:
             info.size = len(content)
             file.addfile(info, io.BytesIO(content))
     return path
 
 
-def _traversal_zip(name: str, bench: Bench) -> Path:
-    return _zip(bench, (_place(name, bench), b"payload"))
+def _traversal_zip(name: str, files: HostileFiles) -> Path:
+    return _zip(files, (_place(name, files), b"payload"))
 
 
-def _traversal_tar(name: str, bench: Bench) -> Path:
-    return _tar(bench, (tarfile.TarInfo(_place(name, bench)), b"payload"))
+def _traversal_tar(name: str, files: HostileFiles) -> Path:
+    return _tar(files, (tarfile.TarInfo(_place(name, files)), b"payload"))
 
 
-def _place(name: str, bench: Bench) -> str:
-    return name.replace("MARKER", str(bench.traps.marker))
+def _place(name: str, files: HostileFiles) -> str:
+    return name.replace("MARKER", str(files.traps.marker))
 
 
-def _linked_zip(bench: Bench) -> Path:
+def _linked_zip(files: HostileFiles) -> Path:
     link = zipfile.ZipInfo("assets/link")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    return _zip(bench, (link, str(bench.traps.secret).encode()))
+    return _zip(files, (link, str(files.traps.secret).encode()))
 
 
-def _linked_tar(kind: bytes, bench: Bench) -> Path:
+def _linked_tar(kind: bytes, files: HostileFiles) -> Path:
     link = tarfile.TarInfo("assets/link")
-    link.type, link.linkname = kind, str(bench.traps.secret)
-    return _tar(bench, (link, b""))
+    link.type, link.linkname = kind, str(files.traps.secret)
+    return _tar(files, (link, b""))
 
 
-def _write_through_link(bench: Bench) -> Path:
+def _write_through_link(files: HostileFiles) -> Path:
     link = tarfile.TarInfo("out")
-    link.type, link.linkname = tarfile.SYMTYPE, str(bench.traps.marker.parent)
-    return _tar(bench, (link, b""), (tarfile.TarInfo(f"out/{bench.traps.marker.name}"), b"payload"))
+    link.type, link.linkname = tarfile.SYMTYPE, str(files.traps.marker.parent)
+    return _tar(files, (link, b""), (tarfile.TarInfo(f"out/{files.traps.marker.name}"), b"payload"))
 
 
-def _bomb_zip(bench: Bench) -> Path:
-    return _zip(bench, ("assets/zeros", bytes(2**25)), method=zipfile.ZIP_DEFLATED)
+def _bomb_zip(files: HostileFiles) -> Path:
+    return _zip(files, ("assets/zeros", bytes(2**25)), method=zipfile.ZIP_DEFLATED)
 
 
-def _bomb_tar(bench: Bench) -> Path:
-    return _tar(bench, (tarfile.TarInfo("assets/zeros"), bytes(2**25)))
+def _bomb_tar(files: HostileFiles) -> Path:
+    return _tar(files, (tarfile.TarInfo("assets/zeros"), bytes(2**25)))
 
 
-def _bomb_keras(bench: Bench) -> Path:
-    path = bench.folder / "model.keras"
+def _bomb_keras(files: HostileFiles) -> Path:
+    path = files.folder / "model.keras"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name in ("metadata.json", "config.json", "model.weights.h5"):
             file.writestr(name, bytes(2**24))
     return path
 
 
-def _many_entries_zip(bench: Bench) -> Path:
-    return _zip(bench, *((f"f{i}", b"") for i in range(limits.MAX_ENTRIES)))
+def _many_entries_zip(files: HostileFiles) -> Path:
+    return _zip(files, *((f"f{i}", b"") for i in range(limits.MAX_ENTRIES)))
 
 
-def _long_directory(bench: Bench) -> Path:
+def _long_directory(files: HostileFiles) -> Path:
     """Name one stored entry a million times in the list of entries."""
-    path = _zip(bench, ("x", b""))
+    path = _zip(files, ("x", b""))
     data = path.read_bytes()
     record = data[data.rindex(b"PK\x01\x02") : data.rindex(b"PK\x05\x06")]
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, len(record) * 10**6, len(data), 0)
@@ -100,9 +100,9 @@ def _long_directory(bench: Bench) -> Path:
     return path
 
 
-def _overlapping(bench: Bench) -> Path:
+def _overlapping(files: HostileFiles) -> Path:
     """Name one compressed entry 5,000 times: all of them unpack to gigabytes."""
-    path = bench.folder / "model.zip"
+    path = files.folder / "model.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("saved_model.pb", os.urandom(2**10) + bytes(2**20))
     data = path.read_bytes()
@@ -113,16 +113,16 @@ def _overlapping(bench: Bench) -> Path:
     return path
 
 
-def _understated(bench: Bench) -> Path:
-    path = _zip(bench, ("assets/x", b"0123456789" * 1234))
+def _understated(files: HostileFiles) -> Path:
+    path = _zip(files, ("assets/x", b"0123456789" * 1234))
     data = path.read_bytes()
     path.write_bytes(data.replace((12340).to_bytes(4, "little"), (10).to_bytes(4, "little")))
     return path
 
 
-def _zip64(bench: Bench) -> Path:
+def _zip64(files: HostileFiles) -> Path:
     """Declare an entry of 2**62 bytes in the extra field of a zip64 record."""
-    path = bench.folder / "model.zip"
+    path = files.folder / "model.zip"
     name, extra = b"saved_model.pb", struct.pack("<2H2Q", 1, 16, 2**62, 4)
     local = struct.pack("<4s5H3L2H", b"PK\x03\x04", 45, 0, 0, 0, 0, 0, 4, 4, len(name), 0) + name + b"data"
     sizes = (0xFFFFFFFF, 0xFFFFFFFF)
@@ -135,9 +135,9 @@ def _zip64(bench: Bench) -> Path:
     return path
 
 
-def _flagged(offset: int, value: int, bench: Bench) -> Path:
+def _flagged(offset: int, value: int, files: HostileFiles) -> Path:
     """Change a field of 16 bits of all records of a .zip: the flags are at 6, the method at 8."""
-    path = _zip(bench)
+    path = _zip(files)
     data = bytearray(path.read_bytes())
     for magic, shift in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
         place = data.find(magic)
@@ -148,8 +148,8 @@ def _flagged(offset: int, value: int, bench: Bench) -> Path:
     return path
 
 
-def _lzma(bench: Bench) -> Path:
-    return _zip(bench, (_method("assets/x", zipfile.ZIP_LZMA), b"x" * 1000))
+def _lzma(files: HostileFiles) -> Path:
+    return _zip(files, (_method("assets/x", zipfile.ZIP_LZMA), b"x" * 1000))
 
 
 def _method(name: str, method: int) -> zipfile.ZipInfo:
@@ -158,12 +158,12 @@ def _method(name: str, method: int) -> zipfile.ZipInfo:
     return info
 
 
-def _file_as_folder(bench: Bench) -> Path:
-    return _zip(bench, ("assets/a", b"1"), ("assets/a/b", b"2"))
+def _file_as_folder(files: HostileFiles) -> Path:
+    return _zip(files, ("assets/a", b"1"), ("assets/a/b", b"2"))
 
 
-def _raw_tar(bench: Bench, *blocks: bytes) -> Path:
-    path = bench.folder / "model.tar.gz"
+def _raw_tar(files: HostileFiles, *blocks: bytes) -> Path:
+    path = files.folder / "model.tar.gz"
     with gzip.open(path, "wb") as file:
         for block in blocks:
             file.write(block)
@@ -176,19 +176,19 @@ def _header(kind: bytes, size: int) -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT)
 
 
-def _long_header(kind: bytes, bench: Bench) -> Path:
+def _long_header(kind: bytes, files: HostileFiles) -> Path:
     """Compress an extended header of 64 MiB to 64 KiB."""
-    return _raw_tar(bench, _header(kind, 2**26), bytes(2**26))
+    return _raw_tar(files, _header(kind, 2**26), bytes(2**26))
 
 
-def _many_headers(bench: Bench) -> Path:
+def _many_headers(files: HostileFiles) -> Path:
     """Put 2,000 extended headers before one entry, each with a key of its own and 60 KiB of text."""
     header, size = _header(tarfile.XHDTYPE, 60 * 1024), 60 * 1024
     texts = ((b"%d k%04d=" % (size, i)).ljust(size - 1, b"v") + b"\n" for i in range(2000))
-    return _raw_tar(bench, *(header + text for text in texts))
+    return _raw_tar(files, *(header + text for text in texts))
 
 
-def _sparse_tar(bench: Bench) -> Path:
+def _sparse_tar(files: HostileFiles) -> Path:
     """Declare a sparse file of the old GNU form whose map goes on and on."""
     block = bytearray(_header(tarfile.GNUTYPE_SPARSE, 512))
     block[482] = 1  # the map is continued in the next block
@@ -196,52 +196,52 @@ def _sparse_tar(bench: Bench) -> Path:
     block[148:156] = b"%06o\0 " % sum(block)
     part = (b"%011o\0%011o\0" % (1, 1)) * 21
     more = part.ljust(504, b"\0") + b"\1" + bytes(7)
-    return _raw_tar(bench, bytes(block), more * 2**17)
+    return _raw_tar(files, bytes(block), more * 2**17)
 
 
-def _sparse_pax(bench: Bench) -> Path:
+def _sparse_pax(files: HostileFiles) -> Path:
     info = tarfile.TarInfo("saved_model.pb")
     info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "99999999"}
-    return _tar(bench, (info, b"1\n0\n1\n"))
+    return _tar(files, (info, b"1\n0\n1\n"))
 
 
-def _negative(bench: Bench) -> Path:
+def _negative(files: HostileFiles) -> Path:
     info = tarfile.TarInfo("saved_model.pb")
     info.pax_headers = {"size": "-512"}
-    return _tar(bench, (info, b"1"))
+    return _tar(files, (info, b"1"))
 
 
-def _many_entries_tar(bench: Bench) -> Path:
-    return _raw_tar(bench, _header(tarfile.REGTYPE, 0) * 30_000)
+def _many_entries_tar(files: HostileFiles) -> Path:
+    return _raw_tar(files, _header(tarfile.REGTYPE, 0) * 30_000)
 
 
-def _nested(bench: Bench) -> Path:
-    path = bench.folder / "model.zip"
+def _nested(files: HostileFiles) -> Path:
+    path = files.folder / "model.zip"
     with zipfile.ZipFile(path, "w") as file:
-        file.write(bench.models.zipped, "inner.zip")
+        file.write(files.models.zipped, "inner.zip")
     return path
 
 
-def _content(name: str, content: bytes, bench: Bench) -> Path:
-    path = bench.folder / name
+def _content(name: str, content: bytes, files: HostileFiles) -> Path:
+    path = files.folder / name
     path.write_bytes(content)
     return path
 
 
-def _cut(which: str, share: float, bench: Bench) -> Path:
-    source: Path = getattr(bench.models, which)
-    path = bench.folder / source.name
+def _cut(which: str, share: float, files: HostileFiles) -> Path:
+    source: Path = getattr(files.models, which)
+    path = files.folder / source.name
     data = source.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     return path
 
 
-def _pipe(bench: Bench) -> Path:
-    os.mkfifo(bench.folder / "model.keras")
-    return bench.folder / "model.keras"
+def _pipe(files: HostileFiles) -> Path:
+    os.mkfifo(files.folder / "model.keras")
+    return files.folder / "model.keras"
 
 
-def _names(make: Callable[[str, Bench], Path], kind: str) -> list[Row]:
+def _names(make: Callable[[str, HostileFiles], Path], kind: str) -> list[Row]:
     names = {"up": "../../../../../../../..MARKER", "absolute": "MARKER", "backslash": "a\\..\\..\\evil"}
     return [Row(f"{kind}-traversal-{key}", partial(make, name), "outside") for key, name in names.items()]
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from modelpress.api.conditions import Reason
-from tests.support.hostile.files import Bench, Row
+from tests.support.hostile.files import HostileFiles, Row
 from tests.support.hostile.keras import _Payload, _touch
 
 _X = np.zeros((4, 64), np.float32)
 
 
-def _npz(bench: Bench, method: int = zipfile.ZIP_STORED, **entries: bytes) -> Path:
-    path = bench.folder / "data.npz"
+def _npz(files: HostileFiles, method: int = zipfile.ZIP_STORED, **entries: bytes) -> Path:
+    path = files.folder / "data.npz"
     with zipfile.ZipFile(path, "w", method) as file:
         for name, content in entries.items():
             file.writestr(f"{name}.npy", content)
@@ -35,30 +35,30 @@ def _header(text: str, data: bytes = b"") -> bytes:
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + data
 
 
-def _declared(text: str, data: bytes, bench: Bench) -> Path:
-    return _npz(bench, x=_header(text, data), y=_npy(np.zeros(4)))
+def _declared(text: str, data: bytes, files: HostileFiles) -> Path:
+    return _npz(files, x=_header(text, data), y=_npy(np.zeros(4)))
 
 
-def _pickled(key: str, bench: Bench) -> Path:
-    payload = _npy(np.array([_Payload(_touch(bench))] * 4, dtype=object), pickled=True)
+def _pickled(key: str, files: HostileFiles) -> Path:
+    payload = _npy(np.array([_Payload(_touch(files))] * 4, dtype=object), pickled=True)
     entries = {"x": _npy(_X), "y": _npy(np.zeros(4)), key: payload}
-    return _npz(bench, x=entries["x"], y=entries["y"])
+    return _npz(files, x=entries["x"], y=entries["y"])
 
 
-def _bomb(bench: Bench) -> Path:
-    path = _npz(bench, zipfile.ZIP_DEFLATED, x=_npy(_X), y=_npy(np.zeros(4)))
+def _bomb(files: HostileFiles) -> Path:
+    path = _npz(files, zipfile.ZIP_DEFLATED, x=_npy(_X), y=_npy(np.zeros(4)))
     data = path.read_bytes()
     size = len(_npy(_X)).to_bytes(4, "little")
     path.write_bytes(data.replace(size, (2**31).to_bytes(4, "little")))
     return path
 
 
-def _array(array: Any, bench: Bench) -> Path:
-    return _npz(bench, x=_npy(array), y=_npy(np.zeros(4)))
+def _array(array: Any, files: HostileFiles) -> Path:
+    return _npz(files, x=_npy(array), y=_npy(np.zeros(4)))
 
 
-def _long_directory(bench: Bench) -> Path:
-    path = _npz(bench, x=_npy(_X))
+def _long_directory(files: HostileFiles) -> Path:
+    path = _npz(files, x=_npy(_X))
     data = path.read_bytes()
     record = data[data.rindex(b"PK\x01\x02") : data.rindex(b"PK\x05\x06")]
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, len(record) * 10**6, len(data), 0)
@@ -66,13 +66,13 @@ def _long_directory(bench: Bench) -> Path:
     return path
 
 
-def _content(content: bytes, bench: Bench) -> Path:
-    path = bench.folder / "data.npz"
+def _content(content: bytes, files: HostileFiles) -> Path:
+    path = files.folder / "data.npz"
     path.write_bytes(content)
     return path
 
 
-def _row(name: str, build: Callable[[Bench], Path], words: str) -> Row:
+def _row(name: str, build: Callable[[HostileFiles], Path], words: str) -> Row:
     return Row(f"npz-{name}", build, words, Reason.INVALID_DATA, data=True)
 
 

@@ -27,7 +27,7 @@ class Traps:
 
 
 @dataclass(frozen=True)
-class Bench:
+class HostileFiles:
     """What a file is built of, and the empty folder where it goes."""
 
     folder: Path
@@ -40,7 +40,7 @@ class Row:
     """One hostile file. `words` are in the message of its refusal."""
 
     name: str
-    build: Callable[[Bench], Path]
+    build: Callable[[HostileFiles], Path]
     words: str
     reason: Reason = Reason.INVALID_MODEL
     data: bool = False  # a data set, not a model

@@ -6,36 +6,36 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.support.hostile.files import Bench, Row
+from tests.support.hostile.files import HostileFiles, Row
 
-Edit = Callable[[Any, Bench], None]  # of the MetaGraphDef
+Edit = Callable[[Any, HostileFiles], None]  # of the MetaGraphDef
 
 _DT_FLOAT, _DT_STRING = 1, 7
 
 
-def _edited(edit: Edit, bench: Bench) -> Path:
+def _edited(edit: Edit, files: HostileFiles) -> Path:
     from tensorflow.core.protobuf import saved_model_pb2
 
-    path = bench.folder / "model"
-    shutil.copytree(bench.models.saved_model, path)
+    path = files.folder / "model"
+    shutil.copytree(files.models.saved_model, path)
     message = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    edit(message.meta_graphs[0], bench)
+    edit(message.meta_graphs[0], files)
     (path / "saved_model.pb").write_bytes(message.SerializeToString())
     return path
 
 
 def _operation(name: str) -> Edit:
-    def edit(graph: Any, bench: Bench) -> None:
+    def edit(graph: Any, files: HostileFiles) -> None:
         graph.graph_def.library.function[-1].node_def.add(name="evil", op=name)
 
     return edit
 
 
-def _node(graph: Any, bench: Bench) -> None:
+def _node(graph: Any, files: HostileFiles) -> None:
     graph.graph_def.node.add(name="evil", op="WriteFile")
 
 
-def _lines(graph: Any, bench: Bench) -> None:
+def _lines(graph: Any, files: HostileFiles) -> None:
     graph.graph_def.node.add(name="a\nerror: all is well\x1b[2J", op="Write\nFile")
 
 
@@ -45,11 +45,11 @@ def _text(place: Any, value: str) -> None:
     place.attr["value"].tensor.string_val.append(value.encode())
 
 
-def _writer(graph: Any, bench: Bench, label: str) -> None:
+def _writer(graph: Any, files: HostileFiles, label: str) -> None:
     """Add a function to the graph's own saver that writes a file; only the saver calls it."""
     function = graph.graph_def.library.function.add()
     function.signature.name = label
-    _text(function.node_def.add(name="path", op="Const"), str(bench.traps.marker))
+    _text(function.node_def.add(name="path", op="Const"), str(files.traps.marker))
     function.node_def.add(name="evil", op="MergeV2Checkpoints", input=["path:output:0", "path:output:0"])
     saver = graph.saver_def.save_tensor_name.split(":")[0]
     node = next(node for node in graph.graph_def.node if node.name == saver)
@@ -59,62 +59,62 @@ def _writer(graph: Any, bench: Bench, label: str) -> None:
     called.node_def.add(name="more", op="PartitionedCall").attr["f"].func.name = label
 
 
-def _saver_in_object(graph: Any, bench: Bench) -> None:
-    _writer(graph, bench, "evil")
+def _saver_in_object(graph: Any, files: HostileFiles) -> None:
+    _writer(graph, files, "evil")
     graph.object_graph_def.nodes.add().bare_concrete_function.concrete_function_name = "evil"
 
 
-def _saver_in_function(graph: Any, bench: Bench) -> None:
-    _writer(graph, bench, "evil")
+def _saver_in_function(graph: Any, files: HostileFiles) -> None:
+    _writer(graph, files, "evil")
     graph.object_graph_def.nodes.add().function.concrete_functions.append("evil")
 
 
-def _saver_in_gradient(graph: Any, bench: Bench) -> None:
-    _writer(graph, bench, "evil")
+def _saver_in_gradient(graph: Any, files: HostileFiles) -> None:
+    _writer(graph, files, "evil")
     graph.graph_def.library.registered_gradients.add(
         gradient_func="evil", registered_op_type="CustomGradient-1"
     )
 
 
-def _saver_as_operation(graph: Any, bench: Bench) -> None:
-    _writer(graph, bench, "MatMul")
+def _saver_as_operation(graph: Any, files: HostileFiles) -> None:
+    _writer(graph, files, "MatMul")
 
 
-def _duplicate(graph: Any, bench: Bench) -> None:
+def _duplicate(graph: Any, files: HostileFiles) -> None:
     functions = graph.graph_def.library.function
     last = functions[-1]
     functions.add().CopyFrom(last)
     last.node_def.add(name="evil", op="WriteFile")
 
 
-def _second_graph(graph: Any, bench: Bench) -> None:
+def _second_graph(graph: Any, files: HostileFiles) -> None:
     """Give the nodes a chance to run as TensorFlow 1 does, which happens where there are two graphs."""
     graph.meta_info_def.tags.append("serve")
 
 
-def _two(bench: Bench) -> Path:
+def _two(files: HostileFiles) -> Path:
     from tensorflow.core.protobuf import saved_model_pb2
 
-    path = _edited(lambda graph, _: None, bench)
+    path = _edited(lambda graph, _: None, files)
     message = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
     message.meta_graphs.add().meta_info_def.tags.append("train")
     (path / "saved_model.pb").write_bytes(message.SerializeToString())
     return path
 
 
-def _resource(graph: Any, bench: Bench) -> None:
+def _resource(graph: Any, files: HostileFiles) -> None:
     graph.object_graph_def.nodes.add().resource.device = "/CPU:0"
 
 
 def _asset(name: str) -> Edit:
-    def edit(graph: Any, bench: Bench) -> None:
-        place = name.replace("SECRET", str(bench.traps.secret))
+    def edit(graph: Any, files: HostileFiles) -> None:
+        place = name.replace("SECRET", str(files.traps.secret))
         graph.asset_file_def.add(filename=place).tensor_info.name = "x:0"
 
     return edit
 
 
-def _constant(graph: Any, bench: Bench) -> None:
+def _constant(graph: Any, files: HostileFiles) -> None:
     node = graph.graph_def.node.add(name="bomb", op="Const")
     node.attr["dtype"].type = _DT_FLOAT
     node.attr["value"].tensor.dtype = _DT_FLOAT
@@ -123,31 +123,31 @@ def _constant(graph: Any, bench: Bench) -> None:
         node.attr["value"].tensor.tensor_shape.dim.add(size=2**20)
 
 
-def _texts(graph: Any, bench: Bench) -> None:
+def _texts(graph: Any, files: HostileFiles) -> None:
     node = graph.graph_def.library.function[-1].node_def.add(name="bomb", op="Const")
     _text(node, "x")
     node.attr["value"].tensor.tensor_shape.dim.add(size=2**28)
 
 
-def _negative(graph: Any, bench: Bench) -> None:
+def _negative(graph: Any, files: HostileFiles) -> None:
     node = graph.graph_def.node.add(name="bomb", op="Const")
     node.attr["value"].tensor.tensor_shape.dim.add(size=-5)
 
 
-def _variable(graph: Any, bench: Bench) -> None:
+def _variable(graph: Any, files: HostileFiles) -> None:
     for node in graph.object_graph_def.nodes:
         for axis in node.variable.shape.dim if node.WhichOneof("kind") == "variable" else ():
             axis.size = 2**30
 
 
-def _calls_itself(graph: Any, bench: Bench) -> None:
+def _calls_itself(graph: Any, files: HostileFiles) -> None:
     for function in graph.graph_def.library.function:
         if "__forward" in function.signature.name or "inference" in function.signature.name:
             node = function.node_def.add(name="again", op="PartitionedCall")
             node.attr["f"].func.name = function.signature.name
 
 
-def _laughs(graph: Any, bench: Bench) -> None:
+def _laughs(graph: Any, files: HostileFiles) -> None:
     """Let 60 functions call the next one twice each: written out they are 2**60 nodes."""
     functions = graph.graph_def.library.function
     for i in range(60):
@@ -159,9 +159,9 @@ def _laughs(graph: Any, bench: Bench) -> None:
         function.node_def.add(name="more", op="PartitionedCall").attr["f"].func.name = "laugh_0"
 
 
-def _many_nodes(bench: Bench) -> Path:
+def _many_nodes(files: HostileFiles) -> Path:
     """Write ten million empty nodes of two bytes each."""
-    path = _edited(lambda graph, _: None, bench)
+    path = _edited(lambda graph, _: None, files)
     nodes = b"\x0a\x00" * 10**7
     graph = b"\x12" + _varint(len(nodes)) + nodes  # MetaGraphDef.graph_def
     whole = b"\x12" + _varint(len(graph)) + graph  # SavedModel.meta_graphs
@@ -177,9 +177,9 @@ def _varint(value: int) -> bytes:
     return bytes([*data, value])
 
 
-def _deep(bench: Bench) -> Path:
+def _deep(files: HostileFiles) -> Path:
     """Nest messages 5,000 deep."""
-    path = _edited(lambda graph, _: None, bench)
+    path = _edited(lambda graph, _: None, files)
     data = b""
     for _ in range(5_000):
         data = b"\x0a" + _varint(len(data)) + data
@@ -187,11 +187,11 @@ def _deep(bench: Bench) -> Path:
     return path
 
 
-def _checkpoint(make: Callable[[Any], Any], bench: Bench) -> Path:
+def _checkpoint(make: Callable[[Any], Any], files: HostileFiles) -> Path:
     """Write another checkpoint under the graph."""
     import tensorflow as tf
 
-    path = _edited(lambda graph, _: None, bench)
+    path = _edited(lambda graph, _: None, files)
     shutil.rmtree(path / "variables")
     (path / "variables").mkdir()
     tensors = make(tf)
@@ -204,8 +204,8 @@ def _checkpoint(make: Callable[[Any], Any], bench: Bench) -> Path:
     return path
 
 
-def _index(change: Callable[[bytearray], None], bench: Bench) -> Path:
-    path = _edited(lambda graph, _: None, bench)
+def _index(change: Callable[[bytearray], None], files: HostileFiles) -> Path:
+    path = _edited(lambda graph, _: None, files)
     index = path / "variables/variables.index"
     data = bytearray(index.read_bytes())
     change(data)
@@ -219,8 +219,8 @@ def _wide(data: bytearray) -> None:
     data[place + 3] = 127
 
 
-def _file(name: str, content: bytes | None, bench: Bench) -> Path:
-    path = _edited(lambda graph, _: None, bench)
+def _file(name: str, content: bytes | None, files: HostileFiles) -> Path:
+    path = _edited(lambda graph, _: None, files)
     if content is None:
         (path / name).unlink()
     else:

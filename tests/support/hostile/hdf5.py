@@ -10,30 +10,30 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tests.support.hostile.files import Bench, Row
+from tests.support.hostile.files import HostileFiles, Row
 from tests.support.hostile.keras import _lambda as keras_lambda
 
-Edit = Callable[[h5py.File, Bench], None]
+Edit = Callable[[h5py.File, HostileFiles], None]
 
 
-def _h5(edit: Edit, bench: Bench) -> Path:
+def _h5(edit: Edit, files: HostileFiles) -> Path:
     """Write the functional network as .h5 with `edit` made to it."""
-    path = bench.folder / "model.h5"
-    shutil.copy(bench.models.functional_h5, path)
+    path = files.folder / "model.h5"
+    shutil.copy(files.models.functional_h5, path)
     with h5py.File(path, "a") as file:
-        edit(file, bench)
+        edit(file, files)
     return path
 
 
-def _in_keras(edit: Edit, bench: Bench) -> Path:
+def _in_keras(edit: Edit, files: HostileFiles) -> Path:
     """Write the functional network as .keras with `edit` made to its weights."""
-    path, weights = bench.folder / "model.keras", bench.folder / "weights"
-    with zipfile.ZipFile(bench.models.functional) as old, zipfile.ZipFile(path, "w") as new:
+    path, weights = files.folder / "model.keras", files.folder / "weights"
+    with zipfile.ZipFile(files.models.functional) as old, zipfile.ZipFile(path, "w") as new:
         for name in old.namelist():
             if name.endswith(".h5"):
                 weights.write_bytes(old.read(name))
                 with h5py.File(weights, "a") as file:
-                    edit(file, bench)
+                    edit(file, files)
                 new.write(weights, name)
             else:
                 new.writestr(name, old.read(name))
@@ -51,44 +51,44 @@ def _weight(file: h5py.File) -> tuple[h5py.Group, str]:
     return group, name
 
 
-def _external_link(file: h5py.File, bench: Bench) -> None:
+def _external_link(file: h5py.File, files: HostileFiles) -> None:
     group, name = _weight(file)
-    group[name] = h5py.ExternalLink(str(bench.traps.secret), "/weights")
+    group[name] = h5py.ExternalLink(str(files.traps.secret), "/weights")
 
 
-def _soft_link(file: h5py.File, bench: Bench) -> None:
+def _soft_link(file: h5py.File, files: HostileFiles) -> None:
     group, name = _weight(file)
     group[name] = h5py.SoftLink("/elsewhere")
 
 
-def _external_storage(file: h5py.File, bench: Bench) -> None:
+def _external_storage(file: h5py.File, files: HostileFiles) -> None:
     group, name = _weight(file)
-    group.create_dataset(name, (64, 64), "f4", external=[(str(bench.traps.secret), 0, 64 * 64 * 4)])
+    group.create_dataset(name, (64, 64), "f4", external=[(str(files.traps.secret), 0, 64 * 64 * 4)])
 
 
-def _virtual(file: h5py.File, bench: Bench) -> None:
+def _virtual(file: h5py.File, files: HostileFiles) -> None:
     group, name = _weight(file)
     layout = h5py.VirtualLayout((64, 64), "f4")
-    layout[:] = h5py.VirtualSource(str(bench.traps.secret), "weights", (64, 64))
+    layout[:] = h5py.VirtualSource(str(files.traps.secret), "weights", (64, 64))
     group.create_virtual_dataset(name, layout)
 
 
-def _declared(file: h5py.File, bench: Bench) -> None:
+def _declared(file: h5py.File, files: HostileFiles) -> None:
     group, name = _weight(file)
     group.create_dataset(name, (2**20, 2**20), "f4", chunks=(64, 64))
 
 
-def _deflated(file: h5py.File, bench: Bench) -> None:
+def _deflated(file: h5py.File, files: HostileFiles) -> None:
     group, name = _weight(file)
     group.create_dataset(name, data=np.zeros((64, 2**18), np.float32), chunks=(64, 2**12), compression="gzip")
 
 
-def _large_chunk(file: h5py.File, bench: Bench) -> None:
+def _large_chunk(file: h5py.File, files: HostileFiles) -> None:
     group, name = _weight(file)
     group.create_dataset(name, (64, 64), "f4", maxshape=(None, None), chunks=(2**14, 2**15))
 
 
-def _plug_in(file: h5py.File, bench: Bench) -> None:
+def _plug_in(file: h5py.File, files: HostileFiles) -> None:
     group, name = _weight(file)
     # an optional filter, or it could not be created here where nobody has the plug-in
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -98,61 +98,61 @@ def _plug_in(file: h5py.File, bench: Bench) -> None:
     h5py.h5d.create(group.id, name.encode(), h5py.h5t.IEEE_F32LE, space, plist)
 
 
-def _text(file: h5py.File, bench: Bench) -> None:
+def _text(file: h5py.File, files: HostileFiles) -> None:
     group, name = _weight(file)
     group[name] = "text"
 
 
-def _references(file: h5py.File, bench: Bench) -> None:
+def _references(file: h5py.File, files: HostileFiles) -> None:
     group, name = _weight(file)
     group.create_dataset(name, (4,), dtype=h5py.ref_dtype)
 
 
-def _free_length(file: h5py.File, bench: Bench) -> None:
+def _free_length(file: h5py.File, files: HostileFiles) -> None:
     group, name = _weight(file)
     group.create_dataset(name, (4,), dtype=h5py.vlen_dtype(np.float32))
 
 
-def _compound(file: h5py.File, bench: Bench) -> None:
+def _compound(file: h5py.File, files: HostileFiles) -> None:
     group, name = _weight(file)
     group.create_dataset(name, (4,), dtype=[("a", "f4"), ("b", h5py.string_dtype())])
 
 
-def _texts(file: h5py.File, bench: Bench) -> None:
+def _texts(file: h5py.File, files: HostileFiles) -> None:
     """Add a list of long texts."""
     group = file["model_weights"]
     names = np.array(["x" * 2**20] * 40, dtype=object)
     group.attrs.create("layer_names_0", names, dtype=h5py.string_dtype())
 
 
-def _many(file: h5py.File, bench: Bench) -> None:
+def _many(file: h5py.File, files: HostileFiles) -> None:
     for i in range(10_001):
         file.create_group(f"g{i}")
 
 
-def _large_structure(file: h5py.File, bench: Bench) -> None:
+def _large_structure(file: h5py.File, files: HostileFiles) -> None:
     file.attrs["model_config"] = " " * (40 * 2**20)
 
 
 def _structure(text: Any) -> Edit:
-    def edit(file: h5py.File, bench: Bench) -> None:
+    def edit(file: h5py.File, files: HostileFiles) -> None:
         file.attrs["model_config"] = text
 
     return edit
 
 
-def _no_weights(file: h5py.File, bench: Bench) -> None:
+def _no_weights(file: h5py.File, files: HostileFiles) -> None:
     del file["model_weights"]
 
 
-def _lambda(bench: Bench) -> Path:
+def _lambda(files: HostileFiles) -> Path:
     import keras
 
-    path = keras_lambda(bench)
+    path = keras_lambda(files)
     with zipfile.ZipFile(path) as file:
         config = file.read("config.json")
     path.unlink()
-    target = _h5(lambda file, _: file.attrs.__setitem__("model_config", config.decode()), bench)
+    target = _h5(lambda file, _: file.attrs.__setitem__("model_config", config.decode()), files)
     assert keras.__version__
     return target
 

@@ -14,24 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from modelpress.api.conditions import Reason
-from tests.support.hostile.files import Bench, Row
+from tests.support.hostile.files import HostileFiles, Row
 
 Config = dict[str, Any]
 _CODE = "not in the file"
 
 
-def rewritten(bench: Bench, edit: Callable[[Config], None]) -> Path:
+def rewritten(files: HostileFiles, edit: Callable[[Config], None]) -> Path:
     """Write the functional network with its structure edited."""
-    with zipfile.ZipFile(bench.models.functional) as file:
+    with zipfile.ZipFile(files.models.functional) as file:
         config = json.loads(file.read("config.json"))
     edit(config)
-    return with_structure(bench, json.dumps(config))
+    return with_structure(files, json.dumps(config))
 
 
-def with_structure(bench: Bench, text: str | bytes, compression: int = zipfile.ZIP_STORED) -> Path:
+def with_structure(files: HostileFiles, text: str | bytes, compression: int = zipfile.ZIP_STORED) -> Path:
     """Write the functional network with another text as its structure."""
-    path = bench.folder / "model.keras"
-    with zipfile.ZipFile(bench.models.functional) as old, zipfile.ZipFile(path, "w", compression) as new:
+    path = files.folder / "model.keras"
+    with zipfile.ZipFile(files.models.functional) as old, zipfile.ZipFile(path, "w", compression) as new:
         for name in old.namelist():
             new.writestr(name, text if name == "config.json" else old.read(name))
     return path
@@ -47,54 +47,54 @@ class _Payload:
         return os.system, (self.command,)
 
 
-def _layer(make: Callable[[Bench], Config], bench: Bench) -> Path:
+def _layer(make: Callable[[HostileFiles], Config], files: HostileFiles) -> Path:
     """Replace a layer, keeping its name and its connections."""
 
     def edit(config: Config) -> None:
         layer = config["config"]["layers"][1]
-        new = make(bench)
+        new = make(files)
         new.setdefault("registered_name", None)
         new["config"].setdefault("name", "first")
         layer.pop("build_config", None)
         layer.pop("module", None)
         layer.update(new)
 
-    return rewritten(bench, edit)
+    return rewritten(files, edit)
 
 
-def _setting(key: str, make: Callable[[Bench], Any], bench: Bench) -> Path:
+def _setting(key: str, make: Callable[[HostileFiles], Any], files: HostileFiles) -> Path:
     """Replace a setting of a Dense layer."""
 
     def edit(config: Config) -> None:
-        config["config"]["layers"][1]["config"][key] = make(bench)
+        config["config"]["layers"][1]["config"][key] = make(files)
 
-    return rewritten(bench, edit)
+    return rewritten(files, edit)
 
 
-def _lambda(bench: Bench) -> Path:
+def _lambda(files: HostileFiles) -> Path:
     import keras
 
     source = keras.Input((64,))
-    code = eval(f"lambda x: (open({str(bench.traps.marker)!r}, 'w'), x)[1]")
-    bench.traps.marker.unlink(missing_ok=True)
+    code = eval(f"lambda x: (open({str(files.traps.marker)!r}, 'w'), x)[1]")
+    files.traps.marker.unlink(missing_ok=True)
     model = keras.Model(source, keras.layers.Lambda(code, output_shape=(64,))(source))
-    bench.traps.marker.unlink(missing_ok=True)  # Keras ran it once to make the model
-    model.save(bench.folder / "model.keras")
-    return bench.folder / "model.keras"
+    files.traps.marker.unlink(missing_ok=True)  # Keras ran it once to make the model
+    model.save(files.folder / "model.keras")
+    return files.folder / "model.keras"
 
 
-def _touch(bench: Bench) -> str:
-    return f"touch {bench.traps.marker}"
+def _touch(files: HostileFiles) -> str:
+    return f"touch {files.traps.marker}"
 
 
-def _torch(bench: Bench) -> Config:
-    module = base64.b64encode(pickle.dumps(_Payload(_touch(bench)))).decode()
+def _torch(files: HostileFiles) -> Config:
+    module = base64.b64encode(pickle.dumps(_Payload(_touch(files)))).decode()
     settings = {"module": {"class_name": "__bytes__", "config": {"value": module}}}
     return {"module": "keras.layers", "class_name": "TorchModuleWrapper", "config": settings}
 
 
-def _named(class_name: str, module: str = "keras.layers", **config: Any) -> Callable[[Bench], Config]:
-    return lambda bench: {
+def _named(class_name: str, module: str = "keras.layers", **config: Any) -> Callable[[HostileFiles], Config]:
+    return lambda files: {
         "module": module,
         "class_name": class_name,
         "config": dict(config),
@@ -102,8 +102,8 @@ def _named(class_name: str, module: str = "keras.layers", **config: Any) -> Call
     }
 
 
-def _function(module: str, name: str) -> Callable[[Bench], Config]:
-    return lambda bench: {
+def _function(module: str, name: str) -> Callable[[HostileFiles], Config]:
+    return lambda files: {
         "module": module,
         "class_name": "function",
         "config": name,
@@ -111,24 +111,24 @@ def _function(module: str, name: str) -> Callable[[Bench], Config]:
     }
 
 
-def _vocabulary(class_name: str, place: Callable[[Bench], str]) -> Callable[[Bench], Config]:
-    return lambda bench: {
+def _vocabulary(class_name: str, place: Callable[[HostileFiles], str]) -> Callable[[HostileFiles], Config]:
+    return lambda files: {
         "module": "keras.layers",
         "class_name": class_name,
-        "config": {"vocabulary": place(bench)},
+        "config": {"vocabulary": place(files)},
     }
 
 
-def _wrapped(bench: Bench) -> Config:
-    inner = {"module": "keras.layers", "class_name": "Lambda", "config": {"function": _touch(bench)}}
+def _wrapped(files: HostileFiles) -> Config:
+    inner = {"module": "keras.layers", "class_name": "Lambda", "config": {"function": _touch(files)}}
     return {"module": "keras.layers", "class_name": "TimeDistributed", "config": {"layer": inner}}
 
 
-def _in_nested_list(bench: Bench) -> Config:
-    return {"deep": [[{"module": "os", "class_name": "system", "config": {"command": _touch(bench)}}]]}
+def _in_nested_list(files: HostileFiles) -> Config:
+    return {"deep": [[{"module": "os", "class_name": "system", "config": {"command": _touch(files)}}]]}
 
 
-def _sizes(first: int, second: int, bench: Bench) -> Path:
+def _sizes(first: int, second: int, files: HostileFiles) -> Path:
     def edit(config: Config) -> None:
         layers = config["config"]["layers"]
         for layer, units in zip(layers[1:3], (first, second), strict=True):
@@ -137,20 +137,20 @@ def _sizes(first: int, second: int, bench: Bench) -> Path:
             layer["build_config"] = {"input_shape": [None, size]}
             layer["inbound_nodes"][0]["args"][0]["config"]["shape"] = [None, size]
 
-    return rewritten(bench, edit)
+    return rewritten(files, edit)
 
 
-def _grown(make: Callable[[Any], Any], shape: tuple[int, ...], bench: Bench) -> Path:
+def _grown(make: Callable[[Any], Any], shape: tuple[int, ...], files: HostileFiles) -> Path:
     """Write a network without weights whose layer makes a huge value of a small one."""
     import keras
 
     source = keras.Input(shape)
-    keras.Model(source, make(source)).save(bench.folder / "model.keras")
-    return bench.folder / "model.keras"
+    keras.Model(source, make(source)).save(files.folder / "model.keras")
+    return files.folder / "model.keras"
 
 
-def _embedding(bench: Bench) -> Path:
-    return _layer(_named("Embedding", input_dim=2**40, output_dim=64), bench)
+def _embedding(files: HostileFiles) -> Path:
+    return _layer(_named("Embedding", input_dim=2**40, output_dim=64), files)
 
 
 def _repeat(source: Any) -> Any:
@@ -177,43 +177,43 @@ def _ones(source: Any) -> Any:
     return source + keras.layers.GlobalAveragePooling1D()(keras.layers.RepeatVector(2**33)(source))
 
 
-def _many_layers(bench: Bench) -> Path:
+def _many_layers(files: HostileFiles) -> Path:
     def edit(config: Config) -> None:
         policy = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}}
         policies = [dict(policy, registered_name=None) for _ in range(31_000)]
         config["config"]["layers"][1]["config"]["extra"] = policies
 
-    return rewritten(bench, edit)
+    return rewritten(files, edit)
 
 
-def _padded(text: bytes, bench: Bench) -> Path:
+def _padded(text: bytes, files: HostileFiles) -> Path:
     """Write a structure that compresses well beside weights that do not: the ratio is moderate."""
-    path = with_structure(bench, text, zipfile.ZIP_DEFLATED)
+    path = with_structure(files, text, zipfile.ZIP_DEFLATED)
     with zipfile.ZipFile(path, "a") as file:
         file.writestr("padding", os.urandom(2**20))
     return path
 
 
-def _lines(bench: Bench) -> Config:
+def _lines(files: HostileFiles) -> Config:
     return {"module": "keras.layers", "class_name": "Dense\nerror: all is well\x1b[2J", "config": {}}
 
 
-def _secret(bench: Bench) -> str:
-    return str(bench.traps.secret)
+def _secret(files: HostileFiles) -> str:
+    return str(files.traps.secret)
 
 
-def _url(bench: Bench) -> str:
-    return bench.traps.url
+def _url(files: HostileFiles) -> str:
+    return files.traps.url
 
 
 def _row(
-    name: str, make: Callable[[Bench], Config], words: str, reason: Reason = Reason.INVALID_MODEL
+    name: str, make: Callable[[HostileFiles], Config], words: str, reason: Reason = Reason.INVALID_MODEL
 ) -> Row:
     return Row(f"keras-{name}", partial(_layer, make), words, reason)
 
 
 def _initializer(
-    name: str, make: Callable[[Bench], Any], words: str, reason: Reason = Reason.INVALID_MODEL
+    name: str, make: Callable[[HostileFiles], Any], words: str, reason: Reason = Reason.INVALID_MODEL
 ) -> Row:
     return Row(f"keras-{name}", partial(_setting, "kernel_initializer", make), words, reason)
 

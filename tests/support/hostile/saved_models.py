@@ -9,25 +9,27 @@ from typing import Any
 import numpy as np
 
 from modelpress.api.conditions import Reason
-from tests.support.hostile.files import Bench, Row
+from tests.support.hostile.files import HostileFiles, Row
 
-Compute = Callable[[Any, Bench, Any, Any], Any]  # TensorFlow, the bench, a 4 x 4 variable, rows of 4
+Compute = Callable[[Any, HostileFiles, Any, Any], Any]  # TensorFlow, the files, a 4 x 4 variable, rows of 4
 
 
-def saved(compute: Compute, bench: Bench, attach: Callable[[Any, Any, Bench], None] | None = None) -> Path:
+def saved(
+    compute: Compute, files: HostileFiles, attach: Callable[[Any, Any, HostileFiles], None] | None = None
+) -> Path:
     """Save a module with the signature `compute`, after `attach` has put more into it."""
     import tensorflow as tf
 
     module = tf.Module()
     module.w = tf.Variable(np.eye(4, dtype=np.float32), name="w")
     if attach:
-        attach(tf, module, bench)
+        attach(tf, module, files)
     spec = tf.TensorSpec((None, 4), tf.float32, name="x")
     module.forward = tf.function(
-        lambda x: {"y": compute(tf, bench, module, x)}, input_signature=[spec], autograph=False
+        lambda x: {"y": compute(tf, files, module, x)}, input_signature=[spec], autograph=False
     )
-    tf.saved_model.save(module, str(bench.folder / "model"), signatures=module.forward)
-    return bench.folder / "model"
+    tf.saved_model.save(module, str(files.folder / "model"), signatures=module.forward)
+    return files.folder / "model"
 
 
 def _also(tf: Any, x: Any, value: Any) -> Any:
@@ -36,52 +38,52 @@ def _also(tf: Any, x: Any, value: Any) -> Any:
         return tf.identity(x)
 
 
-def _read_file(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
-    data = tf.io.decode_raw(tf.io.read_file(str(bench.traps.secret)), tf.uint8)
+def _read_file(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
+    data = tf.io.decode_raw(tf.io.read_file(str(files.traps.secret)), tf.uint8)
     return x[:, :1] + tf.cast(data, tf.float32)[None]
 
 
-def _write_file(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
-    return _also(tf, x, tf.io.write_file(str(bench.traps.marker), "payload"))
+def _write_file(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
+    return _also(tf, x, tf.io.write_file(str(files.traps.marker), "payload"))
 
 
-def _matching(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
-    return _also(tf, x, tf.io.matching_files(f"{bench.traps.secret.parent}/*"))
+def _matching(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
+    return _also(tf, x, tf.io.matching_files(f"{files.traps.secret.parent}/*"))
 
 
-def _py_function(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
+def _py_function(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
     return tf.py_function(lambda value: value, [x], tf.float32)
 
 
-def _numpy_function(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
+def _numpy_function(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
     return tf.numpy_function(lambda value: value, [x], tf.float32)
 
 
-def _memory_map(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
+def _memory_map(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
     return x + tf.raw_ops.ImmutableConst(
-        dtype=tf.float32, shape=(4,), memory_region_name=str(bench.traps.secret)
+        dtype=tf.float32, shape=(4,), memory_region_name=str(files.traps.secret)
     )
 
 
-def _records(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
-    rows = tf.data.TFRecordDataset(str(bench.traps.secret))
+def _records(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
+    rows = tf.data.TFRecordDataset(str(files.traps.secret))
     return _also(tf, x, rows.reduce(np.int64(0), lambda count, _: count + 1))
 
 
-def _lines(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
-    rows = tf.data.TextLineDataset(str(bench.traps.secret))
+def _lines(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
+    rows = tf.data.TextLineDataset(str(files.traps.secret))
     return _also(tf, x, rows.reduce(np.int64(0), lambda count, _: count + 1))
 
 
-def _reader(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
+def _reader(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
     return _also(tf, x, tf.raw_ops.WholeFileReaderV2(container="", shared_name=""))
 
 
-def _summary(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
+def _summary(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
     writer = tf.raw_ops.SummaryWriter(shared_name="", container="")
     made = tf.raw_ops.CreateSummaryFileWriter(
         writer=writer,
-        logdir=str(bench.traps.marker),
+        logdir=str(files.traps.marker),
         max_queue=1,
         flush_millis=1,
         filename_suffix="",
@@ -89,65 +91,65 @@ def _summary(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
     return _also(tf, x, made)
 
 
-def _save(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
+def _save(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
     made = tf.raw_ops.SaveV2(
-        prefix=str(bench.traps.marker), tensor_names=["x"], shape_and_slices=[""], tensors=[x]
+        prefix=str(files.traps.marker), tensor_names=["x"], shape_and_slices=[""], tensors=[x]
     )
     return _also(tf, x, made)
 
 
-def _restore(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
+def _restore(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
     found = tf.raw_ops.RestoreV2(
-        prefix=str(bench.traps.secret), tensor_names=["x"], shape_and_slices=[""], dtypes=[tf.float32]
+        prefix=str(files.traps.secret), tensor_names=["x"], shape_and_slices=[""], dtypes=[tf.float32]
     )
     return x + found[0]
 
 
-def _print_file(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
-    return _also(tf, x, tf.raw_ops.PrintV2(input="payload", output_stream=f"file://{bench.traps.marker}"))
+def _print_file(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
+    return _also(tf, x, tf.raw_ops.PrintV2(input="payload", output_stream=f"file://{files.traps.marker}"))
 
 
-def _debug(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
+def _debug(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
     return tf.raw_ops.DebugIdentityV2(
-        input=x, tensor_debug_mode=1, debug_urls=[f"grpc://127.0.0.1:{bench.traps.port}"]
+        input=x, tensor_debug_mode=1, debug_urls=[f"grpc://127.0.0.1:{files.traps.port}"]
     )
 
 
-def _data_service(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
+def _data_service(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
     rows = tf.data.Dataset.range(2).apply(
-        tf.data.experimental.service.distribute("parallel_epochs", f"grpc://127.0.0.1:{bench.traps.port}")
+        tf.data.experimental.service.distribute("parallel_epochs", f"grpc://127.0.0.1:{files.traps.port}")
     )
     return _also(tf, x, tf.data.experimental.to_variant(rows))
 
 
-def _queue(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
+def _queue(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
     return _also(tf, x, tf.raw_ops.FIFOQueueV2(component_types=[tf.float32]))
 
 
-def _in_branch(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
-    return tf.cond(tf.reduce_sum(x) > 0, lambda: _read_file(tf, bench, module, x), lambda: x)
+def _in_branch(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
+    return tf.cond(tf.reduce_sum(x) > 0, lambda: _read_file(tf, files, module, x), lambda: x)
 
 
-def _in_nested_functions(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
-    inner = tf.function(lambda value: _write_file(tf, bench, module, value), autograph=False)
+def _in_nested_functions(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
+    inner = tf.function(lambda value: _write_file(tf, files, module, value), autograph=False)
     middle = tf.function(lambda value: inner(value) + 1.0, autograph=False)
     return tf.while_loop(lambda value: tf.reduce_sum(value) < 0, middle, [x])[0]
 
 
-def _in_gradient(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
+def _in_gradient(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def forward(value: Any) -> Any:
-        return value * 2.0, lambda upstream: _write_file(tf, bench, module, upstream)
+        return value * 2.0, lambda upstream: _write_file(tf, files, module, upstream)
 
     return forward(x)
 
 
-def _plain(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
+def _plain(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
     return tf.matmul(x, module.w)
 
 
-def _table(tf: Any, module: Any, bench: Bench) -> None:
-    words = bench.folder / "words.txt"
+def _table(tf: Any, module: Any, files: HostileFiles) -> None:
+    words = files.folder / "words.txt"
     words.write_text("a\nb\n")
     initializer = tf.lookup.TextFileInitializer(
         str(words),
@@ -159,47 +161,47 @@ def _table(tf: Any, module: Any, bench: Bench) -> None:
     module.table = tf.lookup.StaticHashTable(initializer, -1)
 
 
-def _lookup(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
+def _lookup(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
     return x + tf.cast(module.table.lookup(tf.constant(["a"])), tf.float32)[:, None]
 
 
-def _other_function(tf: Any, module: Any, bench: Bench) -> None:
+def _other_function(tf: Any, module: Any, files: HostileFiles) -> None:
     """Attach a function that no signature calls."""
     spec = tf.TensorSpec((None, 4), tf.float32)
-    module.other = tf.function(lambda x: _write_file(tf, bench, module, x), input_signature=[spec])
+    module.other = tf.function(lambda x: _write_file(tf, files, module, x), input_signature=[spec])
 
 
-def _filled(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
+def _filled(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
     return x + tf.reduce_sum(tf.fill([2**20, 2**20], 1.0))
 
 
-def _tiled(tf: Any, bench: Bench, module: Any, x: Any) -> Any:
+def _tiled(tf: Any, files: HostileFiles, module: Any, x: Any) -> Any:
     wide = tf.function(lambda value: tf.reduce_sum(tf.tile(value, [1, 2**32]), axis=1), autograph=False)
     return x + wide(x)[:, None]
 
 
-def _link(name: str, bench: Bench) -> Path:
-    path = bench.folder / "model"
-    shutil.copytree(bench.models.saved_model, path)
+def _link(name: str, files: HostileFiles) -> Path:
+    path = files.folder / "model"
+    shutil.copytree(files.models.saved_model, path)
     target = path / name
     if target.is_dir():
         shutil.rmtree(target)
     else:
         target.unlink(missing_ok=True)
-    target.symlink_to(bench.traps.secret.parent if "." not in name else bench.traps.secret)
+    target.symlink_to(files.traps.secret.parent if "." not in name else files.traps.secret)
     return path
 
 
-def _only(name: str, bench: Bench) -> Path:
-    path = bench.folder / "model"
-    shutil.copytree(bench.models.saved_model, path)
+def _only(name: str, files: HostileFiles) -> Path:
+    path = files.folder / "model"
+    shutil.copytree(files.models.saved_model, path)
     (path / "saved_model.pb").rename(path / name)
     return path
 
 
-def _empty(bench: Bench) -> Path:
-    (bench.folder / "model").mkdir()
-    return bench.folder / "model"
+def _empty(files: HostileFiles) -> Path:
+    (files.folder / "model").mkdir()
+    return files.folder / "model"
 
 
 _SIGNATURES: dict[str, tuple[Compute, str]] = {

@@ -8,7 +8,7 @@ import pytest
 from modelpress.serving.executors.litert import LiteRTExecutor
 from tests.support.serving.artifacts import Worker, convert, make_artifact, worker
 
-__all__ = ["artifacts", "besieged", "digits", "models", "reference"]
+__all__ = ["artifacts", "digits", "flooded", "models", "reference"]
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +36,9 @@ def digits(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def besieged(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+def flooded(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     """Serve a model to a module that attacks its worker."""
-    folder = tmp_path_factory.mktemp("besieged")
+    folder = tmp_path_factory.mktemp("flooded")
     with worker(artifacts / "seed-int8", folder, request_timeout_seconds=5) as running:
         yield running
 

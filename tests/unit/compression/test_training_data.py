@@ -16,7 +16,7 @@ from modelpress.models.types import Array, Arrays, LoadedModel, TensorSpec
 ROWS = 20
 
 
-class Stand:
+class ArrayModel:
     """A model that is a numpy function of x (N, 4)."""
 
     def __init__(self, batch: int = -1, **outputs: Callable[[Array], Array]) -> None:
@@ -44,7 +44,7 @@ def sigmoid(x: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-x[:, :1])))
 
 
-def load(folder: Path, model: Stand, arrays: Mapping[str, Any], share: float = 0.0) -> TrainingData:
+def load(folder: Path, model: ArrayModel, arrays: Mapping[str, Any], share: float = 0.0) -> TrainingData:
     path = folder / "train.npz"
     x = np.random.default_rng(0).normal(size=(ROWS, 4)).astype(np.float32)
     np.savez(path, **{"x": x, **arrays})
@@ -75,7 +75,7 @@ def classes(top: int) -> Array:
 def test_the_loss_follows_from_labels_and_outputs(
     tmp_path: Path, compute: Any, labels: Array | None, loss: Loss, from_logits: bool
 ) -> None:
-    model = Stand(out=compute)
+    model = ArrayModel(out=compute)
     arrays = {} if labels is None else {"y": labels}
     [target] = load(tmp_path, model, arrays).targets
     assert (target.output, target.loss, target.from_logits) == ("out", loss, from_logits)
@@ -87,13 +87,13 @@ def test_the_loss_follows_from_labels_and_outputs(
 
 
 def test_without_labels_the_values_are_the_outputs_of_the_original(tmp_path: Path) -> None:
-    found = load(tmp_path, Stand(out=logits), {})
+    found = load(tmp_path, ArrayModel(out=logits), {})
     inputs, [expected] = found.batch(np.array([3, 7]))
     assert np.array_equal(expected, logits(inputs[0]))
 
 
 def test_labels_and_the_original_can_share_the_loss(tmp_path: Path) -> None:
-    targets = load(tmp_path, Stand(out=softmax), {"y": classes(4)}, share=0.25).targets
+    targets = load(tmp_path, ArrayModel(out=softmax), {"y": classes(4)}, share=0.25).targets
     assert [(target.loss, target.share) for target in targets] == [
         (Loss.TEACHER, 0.25),
         (Loss.CLASSES, 0.75),
@@ -103,10 +103,10 @@ def test_labels_and_the_original_can_share_the_loss(tmp_path: Path) -> None:
 def test_outputs_that_are_no_floats_are_not_trained(tmp_path: Path) -> None:
     both = {"score": softmax, "decision": lambda x: softmax(x).argmax(axis=-1)}
     labels = {"score": classes(4), "decision": classes(4)}
-    targets = load(tmp_path, Stand(batch=-1, **both), labels).targets
+    targets = load(tmp_path, ArrayModel(batch=-1, **both), labels).targets
     assert [target.output for target in targets] == ["score"]
     with pytest.raises(DataError, match="no output of the model is of a float dtype") as caught:
-        load(tmp_path, Stand(batch=-1, decision=both["decision"]), {})
+        load(tmp_path, ArrayModel(batch=-1, decision=both["decision"]), {})
     assert caught.value.reason is Reason.UNSUPPORTED_MODEL
 
 
@@ -116,21 +116,21 @@ NAN = np.full((ROWS, 4), np.nan, np.float32)
 @pytest.mark.parametrize(
     ("model", "arrays", "said"),
     [
-        (Stand(out=softmax), {"y": classes(4) + 1}, "labels of output out: labels are from 1 to 4"),
-        (Stand(out=softmax), {"y": classes(4)[:5]}, "same number of rows: x has 20, y of out has 5"),
-        (Stand(out=softmax), {"y": np.ones((ROWS, 3), int)}, "labels have shape"),
-        (Stand(out=softmax), {"y": np.ones((ROWS, 4), int)}, "neither one-hot nor of a float dtype"),
-        (Stand(out=softmax), {"y": np.ones(ROWS)}, "classes need an integer dtype"),
-        (Stand(out=sigmoid), {"y": classes(9)}, "values to meet need a float dtype"),
-        (Stand(out=logits), {"y": NAN}, "array of out has NaN or infinite numbers"),
-        (Stand(out=logits), {"x": NAN}, "array of x has NaN or infinite numbers"),
-        (Stand(out=logits), {"x": np.ones((3, 5), np.float32)}, "input x has shape"),
-        (Stand(out=lambda x: x * np.inf), {}, "output out of the original model is NaN or infinite"),
-        (Stand(batch=32, out=softmax), {}, "has 20 rows, the model takes batches of 32"),
+        (ArrayModel(out=softmax), {"y": classes(4) + 1}, "labels of output out: labels are from 1 to 4"),
+        (ArrayModel(out=softmax), {"y": classes(4)[:5]}, "same number of rows: x has 20, y of out has 5"),
+        (ArrayModel(out=softmax), {"y": np.ones((ROWS, 3), int)}, "labels have shape"),
+        (ArrayModel(out=softmax), {"y": np.ones((ROWS, 4), int)}, "neither one-hot nor of a float dtype"),
+        (ArrayModel(out=softmax), {"y": np.ones(ROWS)}, "classes need an integer dtype"),
+        (ArrayModel(out=sigmoid), {"y": classes(9)}, "values to meet need a float dtype"),
+        (ArrayModel(out=logits), {"y": NAN}, "array of out has NaN or infinite numbers"),
+        (ArrayModel(out=logits), {"x": NAN}, "array of x has NaN or infinite numbers"),
+        (ArrayModel(out=logits), {"x": np.ones((3, 5), np.float32)}, "input x has shape"),
+        (ArrayModel(out=lambda x: x * np.inf), {}, "output out of the original model is NaN or infinite"),
+        (ArrayModel(batch=32, out=softmax), {}, "has 20 rows, the model takes batches of 32"),
     ],
 )
 def test_data_that_does_not_fit_is_refused_with_its_key(
-    tmp_path: Path, model: Stand, arrays: Mapping[str, Any], said: str
+    tmp_path: Path, model: ArrayModel, arrays: Mapping[str, Any], said: str
 ) -> None:
     with pytest.raises(DataError, match=said) as caught:
         load(tmp_path, model, arrays)

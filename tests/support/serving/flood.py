@@ -32,7 +32,7 @@ async def ask(host: str, port: int, data: bytes) -> bytes:
     return bytes(answer)
 
 
-async def drip(address: tuple[str, int], data: bytes, first: int, stop: asyncio.Event) -> None:
+async def slow_send(address: tuple[str, int], data: bytes, first: int, stop: asyncio.Event) -> None:
     """Send the first bytes at once, the others one by one, and stay until the end."""
     with contextlib.suppress(ConnectionError):
         _, writer = await asyncio.open_connection(*address)
@@ -46,7 +46,7 @@ async def drip(address: tuple[str, int], data: bytes, first: int, stop: asyncio.
         writer.transport.abort()
 
 
-async def besiege(
+async def flood(
     numbers: Iterable[int],
     attack: Callable[[int], Awaitable[None]],
     slow: Iterable[Callable[[asyncio.Event], Coroutine[Any, Any, None]]],
@@ -66,7 +66,7 @@ async def besiege(
         await asyncio.gather(*crowd)
 
 
-def harm_nobody(
+def assert_others_served(
     worker: Worker,
     count: int,
     mutated: Callable[[range], Coroutine[Any, Any, Counter[T]]],

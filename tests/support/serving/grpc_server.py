@@ -9,7 +9,7 @@ import numpy as np
 
 from modelpress.serving.grpc import messages as pb
 from modelpress.serving.grpc.server import GrpcOptions, GrpcServer
-from tests.support.serving.http_site import FLOAT, MAX_BODY, TIMEOUT, Stand
+from tests.support.serving.http_server import FLOAT, MAX_BODY, TIMEOUT, ServiceFixture
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 LIVE = "/inference.GRPCInferenceService/ServerLive"
@@ -29,17 +29,17 @@ def values(answer: bytes) -> Any:
     return np.frombuffer(pb.ModelInferResponse.FromString(answer).raw_output_contents[0], FLOAT)
 
 
-class Site(Stand):
+class ServerFixture(ServiceFixture):
     """The server and what it stands on."""
 
     def __init__(self, timeout: float = TIMEOUT, drain: float = 0) -> None:
         super().__init__(4 * MAX_BODY, timeout)
-        self.server = GrpcServer(self.service, GrpcOptions("127.0.0.1", 0, MAX_BODY, timeout, drain, 32))
-        self.server.start()
+        self.grpc = GrpcServer(self.service, GrpcOptions("127.0.0.1", 0, MAX_BODY, timeout, drain, 32))
+        self.grpc.start()
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.server.port}"
+        return f"127.0.0.1:{self.grpc.port}"
 
     def counted(self, protocol: str) -> dict[str, float]:
         """Return how many calls of a protocol got each code, by the metrics."""
@@ -69,20 +69,20 @@ class Caller:
             return error.code(), error.details()
 
 
-def serve(test: Callable[[Site, Caller], Coroutine[Any, Any, None]], **options: Any) -> None:
-    """Run `test` with a site and a client of it; nothing may be left of its calls."""
+def serve(test: Callable[[ServerFixture, Caller], Coroutine[Any, Any, None]], **options: Any) -> None:
+    """Run `test` with a server and a client of it; nothing may be left of its calls."""
 
     async def run() -> None:
-        site = Site(**options)
-        caller = Caller(site.address)
+        server = ServerFixture(**options)
+        caller = Caller(server.address)
         try:
             async with asyncio.timeout(60):
-                await test(site, caller)
-                site.device.open()
-                while site.service.in_flight:
+                await test(server, caller)
+                server.device.open()
+                while server.service.in_flight:
                     await asyncio.sleep(0.005)
         finally:
             await caller.channel.close()
-            await site.server.stop(1, hurry=True)
+            await server.grpc.stop(1, hurry=True)
 
     asyncio.run(run())

@@ -98,7 +98,7 @@ class Gated(InLoop):
         self.waiting = []
 
 
-class Stand:
+class ServiceFixture:
     """What a server stands on: a service with a model that doubles."""
 
     def __init__(self, budget: int, timeout: float) -> None:
@@ -117,7 +117,7 @@ class Stand:
         return sum(map(float, found))
 
 
-class Site(Stand):
+class ServerFixture(ServiceFixture):
     """A server."""
 
     def __init__(
@@ -130,12 +130,12 @@ class Site(Stand):
         super().__init__(budget, timeout)
         listener = socket.create_server((host, 0))
         self.port = listener.getsockname()[1]
-        self.server = HttpServer(self.service, self.bodies, listener, limits)
-        self.server.routes.add_model(MODEL)
+        self.http = HttpServer(self.service, self.bodies, listener, limits)
+        self.http.routes.add_model(MODEL)
 
     @property
     def connections(self) -> list[Any]:
-        return list(self.server.connections.open)
+        return list(self.http.connections.open)
 
     def later(self, seconds: float) -> None:
         """Let the connections look at a clock that is that much later."""
@@ -162,7 +162,7 @@ class Site(Stand):
         drain.hurry = True
         for connection in self.connections:
             connection.transport.abort()
-        await self.server.stop(drain, 5)
+        await self.http.stop(drain, 5)
 
 
 class Peer:
@@ -204,19 +204,19 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-def serve(test: Callable[[Site, Any], Coroutine[Any, Any, None]], **options: Any) -> None:
+def serve(test: Callable[[ServerFixture, Any], Coroutine[Any, Any, None]], **options: Any) -> None:
     """Run `test` with a server and a way to connect to it."""
 
     async def run() -> None:
-        site = Site(**options)
-        await site.server.start()
+        server = ServerFixture(**options)
+        await server.http.start()
         try:
             async with asyncio.timeout(60):
-                await test(site, site.connect)
-                while site.service.in_flight:
+                await test(server, server.connect)
+                while server.service.in_flight:
                     await asyncio.sleep(0.01)
-                assert site.bodies.held == 0
+                assert server.bodies.held == 0
         finally:
-            await site.stop()
+            await server.stop()
 
     uvloop.run(run())
