@@ -135,7 +135,7 @@ import sys
 from pathlib import Path
 from modelpress.api.errors import PermissionDenied
 from modelpress.api.spec import Source
-from modelpress.artifacts.sources import fetch
+from modelpress.artifacts.sources.base import fetch
 try:
     fetch(Source(uri=sys.argv[1]), Path(sys.argv[2]), secrets=None, what="spec.model")
 except PermissionDenied as error:

@@ -46,10 +46,10 @@ from modelpress.api.spec import Source
 uri, secrets, target, plain_http = sys.argv[1:]
 try:
     if uri.startswith("oci://"):
-        from modelpress.artifacts.stores import open_store
+        from modelpress.artifacts.stores.base import open_store
         said = open_store(uri, plain_http_registry=plain_http or None).find("no-such-key")
     else:
-        from modelpress.artifacts.sources import fetch
+        from modelpress.artifacts.sources.base import fetch
         found = fetch(Source(uri=uri), Path(target), secrets=Path(secrets), what="spec.model")
         said = found.path.read_text()
     print(json.dumps(["ok", said]))
