@@ -46,8 +46,9 @@ test: setup ## tests/unit and tests/integration: real models, workers, and the s
 
 # The clusters and the images need the whole machine: one process.
 .PHONY: e2e
-e2e: setup binaries ## tests/e2e: a real control plane, local mode, and `make test-images node`.
-	$(PYTEST) tests/e2e/cluster tests/e2e/local
+e2e: setup binaries ## tests/e2e: whole Jobs, local mode, a real control plane, and `make test-images node`.
+	$(PYTEST) $(PARALLEL) tests/e2e/job tests/e2e/local
+	$(PYTEST) tests/e2e/cluster
 	$(MAKE) --no-print-directory test-images node
 
 .PHONY: matrix
