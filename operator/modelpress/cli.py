@@ -19,6 +19,7 @@ from modelpress.api.text import printable
 from modelpress.serve_options import config_options, worker_config
 
 _OK, _INTERRUPTED = 0, 130
+_NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # click 8.2: its text is the help
 _LINE = 5000  # characters of an error, which may quote words of others
 _FILE = click.Path(dir_okay=True, path_type=Path)
 _PORT = click.IntRange(0, 65535)
@@ -35,7 +36,11 @@ class _Commands(click.Group):
         except ModelPressError as error:
             code = _complain(error.message, error.exit_code)
         except click.UsageError as error:
-            code = _complain(_hint(error), UsageError.exit_code)
+            if isinstance(error, _NO_ARGUMENTS):
+                click.echo(error.format_message())
+                code = _OK
+            else:
+                code = _complain(_hint(error), UsageError.exit_code)
         except click.ClickException as error:
             code = _complain(error.format_message(), UsageError.exit_code)
         except (click.Abort, KeyboardInterrupt):

@@ -25,6 +25,12 @@ def test_there_are_no_other_commands() -> None:
     assert sorted(cli.main.commands) == sorted(COMMANDS)
 
 
+def test_without_a_command_the_help_is_shown() -> None:
+    result = modelpress()
+    assert result.exit_code == 0
+    assert result.output == modelpress("--help").output
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example(command: str) -> None:
     result = modelpress(command, "--help")

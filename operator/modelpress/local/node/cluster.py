@@ -18,6 +18,7 @@ from modelpress.local.node.pods import PodProcess, remove_folder
 from modelpress.local.node.podstatus import timestamp
 from modelpress.local.node.proxy import Proxy
 from modelpress.planning.children import objects
+from modelpress.planning.problems import waiting
 from modelpress.planning.types import Body, EventNote, Key, Observed, Ref
 
 GRACE = 30.0  # seconds, where a pod does not say
@@ -74,10 +75,11 @@ class LocalCluster:
         resource = self._bodies.get((names.KIND, *key))
         if resource is None:
             return None
+        now = datetime.now(UTC)
         pods = [pod for pod in self._pods if pod.body["metadata"]["namespace"] == key.namespace]
         return Observed(
             resource=resource,
-            now=datetime.now(UTC),
+            now=now,
             jobs=self._of("Job"),
             revisions=self._of("ControllerRevision"),
             deployments=self._of("Deployment"),
@@ -86,7 +88,7 @@ class LocalCluster:
             disruption_budgets=self._of("PodDisruptionBudget"),
             pods=tuple(pod.seen() for pod in pods),
             events=tuple(
-                event for pod in pods for event in pod.process.events() if event["type"] == "Warning"
+                event for pod in pods for event in pod.process.events() if _holds(event, pod.seen(), now)
             ),
         )
 
@@ -264,3 +266,10 @@ class LocalCluster:
             and not objects.deleting(pod.body)
             and objects.is_true(pod.seen(), "Ready")
         ]
+
+
+def _holds(event: Body, pod: Body, now: datetime) -> bool:
+    """Return whether an event may tell what holds a pod: probes fail while a worker starts."""
+    if event["type"] != "Warning":
+        return False
+    return event["reason"] != "Unhealthy" or not waiting.is_starting(pod, now)

@@ -32,7 +32,7 @@ def unexplained(job_bodies: Iterable[Body], pods: Iterable[Body], now: datetime)
     have a node, and Jobs that wait for a pod.
     """
     pods = tuple(pods)
-    waiting = _first_of_each_owner([pod for pod in pods if _is_silent(pod) and _left(pod, now) <= 0])
+    waiting = _first_of_each_owner([pod for pod in pods if _is_silent(pod) and not is_starting(pod, now)])
     served = {
         reference.get("uid")
         for pod in pods
@@ -42,6 +42,11 @@ def unexplained(job_bodies: Iterable[Body], pods: Iterable[Body], now: datetime)
     idle = [job for job in job_bodies if objects.uid_of(job) not in served and _waits_for_pod(job, now)]
     claims = [claim for pod in waiting if not objects.is_true(pod, "PodScheduled") for claim in _claims(pod)]
     return [*map(_by_uid, idle + waiting), *dict.fromkeys(claims[:_MOST_OBJECTS])]
+
+
+def is_starting(pod: Body, now: datetime) -> bool:
+    """Return whether a pod may still simply be starting: its events tell of nothing that holds it yet."""
+    return _left(pod, now) > 0
 
 
 def look_again(pods: Iterable[Body], now: datetime) -> float | None:
