@@ -24,7 +24,6 @@ from modelpress.api.values import Name, OciUri
 
 _STORE = re.compile(r"oci://[^/ ]+/[a-z0-9._/-]+")
 _PROXY = re.compile(r"https?://[^/ ]+/?")
-_QUANTITY = re.compile(r"[0-9]+([.][0-9]+)?(m|k|[MGTPE]|[KMGTPE]i)?")
 
 
 class DefaultStorage(ApiModel):
@@ -135,8 +134,3 @@ def _settings_problems(path: str, settings: PodSettings) -> Iterator[str]:
     for entry in settings.env or ():
         if contract.is_reserved(name := str(entry.get("name"))):
             yield f"{path}.env: {name} is set by ModelPress and cannot be changed"
-    for kind in ("limits", "requests"):
-        for name, amount in ((settings.resources or {}).get(kind) or {}).items():
-            if not _QUANTITY.fullmatch(str(amount)):
-                where = f"{path}.resources.{kind}.{name}"
-                yield f"{where}: {shown(amount)}: must be a quantity such as 500m or 4Gi"

@@ -60,7 +60,7 @@ def test_what_is_left_empty_is_unset(text: str) -> None:
         ("proxy: {httpProxy: proxy.example.com}", 'proxy.httpProxy: "proxy.example.com": must be a URL such'),
         (
             "job: {resources: {limits: {memory: lots}}}",
-            'job.resources.limits.memory: "lots": must be a quantity such as 500m or 4Gi',
+            "job.resources.limits.memory: 'lots': needed is a quantity such as 500m or 1Gi",
         ),
         ("job: {resources: {limits: [4Gi]}}", "job.resources.limits: ['4Gi']: needed is a map such as"),
         ("workers: {CPU: {env: [{name: HOME}]}}", "workers.CPU.env: HOME is set by ModelPress"),

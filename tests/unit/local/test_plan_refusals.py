@@ -25,6 +25,7 @@ ACCEPTED = (
     "worker: {env: [{name: MODELPRESS_ACCESS_LOG, value: '1'}, {name: LD_PRELOAD, value: x.so}]}",
     "job: {env: [{name: A, valueFrom: {configMapKeyRef: {name: a, key: b}}}]}",
     "worker: {resources: {limits: {cpu: 1, memory: 1Gi}, requests: {cpu: 0.5}, claims: [{name: a}]}}",
+    "job: {resources: {limits: {cpu: '1e1', memory: 1.5G}, requests: {memory: 129e6, cpu: 100m}}}",
 )
 POD, SPEC = "InvalidPodSettings", "InvalidSpec"
 REFUSED = (
@@ -46,6 +47,14 @@ REFUSED = (
     ("worker: {resources: {requests: a}}", SPEC, "spec.worker.resources.requests: 'a': needed is a map"),
     ("job: {resources: {limits: {cpu: [1]}}}", SPEC, "spec.job.resources.limits.cpu: [1]: needed is"),
     ("job: {resources: {limits: {cpu: true}}}", SPEC, "spec.job.resources.limits.cpu: True: needed is"),
+    ("job: {resources: {limits: {memory: 1GB}}}", SPEC, "spec.job.resources.limits.memory: '1GB': needed is"),
+    ("worker: {resources: {limits: {cpu: lots}}}", SPEC, "spec.worker.resources.limits.cpu: 'lots': needed"),
+    ("worker: {resources: {requests: {cpu: -1}}}", SPEC, "spec.worker.resources.requests.cpu: -1: needed is"),
+    (
+        "worker: {resources: {limit: {cpu: 1}}}",
+        SPEC,
+        "spec.worker.resources.limit: unknown field; accepted are",
+    ),
 )
 
 

@@ -3,6 +3,7 @@
 Kubernetes checks the rest when it is given the pods. This module is pure.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,9 @@ from modelpress.api.pod_settings import PodSettings
 from modelpress.api.spec import Spec
 
 _AMOUNTS = ("limits", "requests")
+_CLAIMS = "claims"
+# A quantity of Kubernetes (k8s.io/apimachinery, resource.Quantity): a number, and a suffix or an exponent.
+_QUANTITY = re.compile(r"\+?(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
 
 
 def problems(spec: Spec) -> Iterator[str]:
@@ -45,13 +49,20 @@ def _variable(entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _resources(resources: Mapping[str, Any]) -> Iterator[str]:
-    for kind in _AMOUNTS:
-        amounts = resources.get(kind)
-        if amounts is None:
+    for kind, amounts in resources.items():
+        if kind == _CLAIMS:
             continue
-        if not isinstance(amounts, dict):
+        if kind not in _AMOUNTS:
+            yield f"{kind}: unknown field; accepted are {', '.join(_AMOUNTS)} and {_CLAIMS}"
+        elif amounts is not None and not isinstance(amounts, dict):
             yield f"{kind}: {amounts!r}: needed is a map such as {{cpu: 500m, memory: 1Gi}}"
-            continue
-        for name, amount in amounts.items():
-            if isinstance(amount, bool) or not isinstance(amount, str | int | float):
-                yield f"{kind}.{name}: {amount!r}: needed is a quantity such as 500m or 1Gi"
+        else:
+            for name, amount in (amounts or {}).items():
+                if not _is_quantity(amount):
+                    yield f"{kind}.{name}: {amount!r}: needed is a quantity such as 500m or 1Gi"
+
+
+def _is_quantity(amount: Any) -> bool:
+    if isinstance(amount, bool) or not isinstance(amount, str | int | float):
+        return False
+    return _QUANTITY.fullmatch(str(amount)) is not None
