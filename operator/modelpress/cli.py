@@ -22,6 +22,7 @@ _OK, _INTERRUPTED = 0, 130
 _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # click 8.2: its text is the help
 _LINE = 5000  # characters of an error, which may quote words of others
 _FILE = click.Path(dir_okay=True, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
 _PORT = click.IntRange(0, 65535)
 
 
@@ -141,7 +142,7 @@ def plan(manifest: Path) -> int:
 @main.command(epilog=_example("modelpress compress -f manifests/samples/local/digits.yaml -o artifact"))
 @_manifest_option
 @click.option(
-    "-o", "--output", type=_FILE, required=True, help="Folder for the artifact, an OCI image layout."
+    "-o", "--output", type=_FOLDER, required=True, help="Folder for the artifact, an OCI image layout."
 )
 @click.option("--verbose", is_flag=True, help="Show every line of the Job's output.")
 def compress(manifest: Path, output: Path, verbose: bool) -> int:

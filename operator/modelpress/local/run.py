@@ -25,6 +25,7 @@ from modelpress.local.node.cluster import Hooks, LocalCluster
 from modelpress.local.node.environment import LOOPBACK
 from modelpress.local.node.pods import PRIVATE_FOLDER
 from modelpress.planning.children import objects
+from modelpress.planning.explanation import cause
 from modelpress.planning.types import Body, EventNote, Key, Settings
 
 GRACE = 10.0  # seconds that processes get to end
@@ -142,7 +143,7 @@ class _Run:
         self._wake.set()
 
     def _tell(self, note: EventNote) -> None:
-        self._display.say(f"{note.reason}: {note.message}")
+        self._display.say(f"{note.reason}: {cause(note.message)}")
 
     def _note_result(self, pods: tuple[Body, ...]) -> None:
         if self._result is None:
@@ -164,9 +165,7 @@ class _Run:
                 reports.show_stored(self._options.state / "artifacts", self._result.artifact_digest)
             elif any(self._folder.glob("*/*.log")):
                 self._display.say(f"logs are in {self._folder}")
-            failed = objects.dig(resource, "status", "failed") or {}
-            why = failed if failed.get("reason") == stalled["reason"] else stalled  # without annotations
-            raise error_of(stalled["reason"], why["message"])
+            raise error_of(stalled["reason"], cause(stalled["message"]))
 
 
 def _summary(resource: Body, url: str) -> str:

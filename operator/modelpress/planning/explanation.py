@@ -34,6 +34,11 @@ def tried_again(why: Explanation) -> Explanation:
     return _ending(why, _TRIED_AGAIN)
 
 
+def cause(message: str) -> str:
+    """Return a message without what is said of trying again, which holds in a cluster only."""
+    return message.removesuffix(_HOW_TO_RETRY).removesuffix(_TRIED_AGAIN)
+
+
 def _ending(why: Explanation, end: str) -> Explanation:
     return Explanation(why.reason, _cut(why.message, MESSAGE_LIMIT - len(end)).removesuffix(".") + end)
 

@@ -46,6 +46,10 @@ def test_help_has_an_example(command: str) -> None:
         (["plan"], "Missing option '-f' / '--filename'."),
         (["crd", "extra"], "Got unexpected extra argument (extra)"),
         (
+            ["compress", "-f", __file__, "-o", __file__],
+            f"Invalid value for '-o' / '--output': Directory '{__file__}' is a file.",
+        ),
+        (
             ["run", "-f", "x", "--port", "http"],
             "Invalid value for '--port': 'http' is not a valid integer range.",
         ),
