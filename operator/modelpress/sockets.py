@@ -3,7 +3,7 @@
 import errno
 import socket
 
-EVERY_ADDRESS = "::"  # of the host, IPv4 and IPv6
+EVERY_ADDRESS = "::"  # all of the host, IPv4 and IPv6
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.ENOPROTOOPT)
 
 

@@ -63,7 +63,7 @@ _NAMES = {
     "uint32": "U32",
     "int64": "I64",
     "uint64": "U64",
-}  # of numpy, and in the file's header
+}  # numpy's name, and the one in the file's header
 _METADATA = "modelpress"
 _LONGEST = 2048  # name of a variable
 
@@ -251,7 +251,7 @@ def _array(file: Any, key: str, dtype: str, shape: tuple[int, ...], path: Path) 
 def _count(shape: tuple[int, ...]) -> int:
     count = 1
     for size in shape:
-        count *= size  # of Python, which does not overflow
+        count *= size  # Python's integers do not overflow
     return count
 
 

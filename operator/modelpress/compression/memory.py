@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 _PROC = Path("/proc")
-_GROUPS = Path("/sys/fs/cgroup")  # of version 2; those of version 1 are below
+_GROUPS = Path("/sys/fs/cgroup")  # version 2; those of version 1 are below
 _INTERVAL = 0.02  # seconds; filling 100 MB takes longer
 _LOOK = 1.0  # seconds between two looks for new processes, which take longer than a sample
 

@@ -53,7 +53,7 @@ def download(transfer: Transfer) -> None:
             skip_instance_cache=True,  # the caches would keep credentials and listings of another download
             use_listings_cache=False,
         )
-        # of the library's own: the first after 15 seconds, and patience knows better
+        # the library's own retries begin after 15 seconds, and patience knows better
         filesystem.service_client._config.retry_policy.connect_retries = 0
 
         def copy(key: str, target: Path, callback: MeterCallback) -> None:

@@ -42,7 +42,7 @@ def download(transfer: Transfer) -> None:
         download_tree(transfer, filesystem, copy)
     except ModelPressError:
         raise
-    except Exception as error:  # of its HTTP library, which is another one in each of its major versions
+    except Exception as error:  # its HTTP library's error; that is another library in each major version
         raise _explain(error, transfer, token is not None) from error
 
 

@@ -71,7 +71,7 @@ def _refusal(error: aiohttp.ClientResponseError, transfer: Transfer, had_credent
 
 
 def _no_answer(error: Exception, transfer: Transfer) -> ModelPressError:
-    # of yarl, and aiohttp.InvalidURL; a certificate that is not trusted is a ValueError as well
+    # yarl's error, and aiohttp.InvalidURL; a certificate that is not trusted is a ValueError as well
     if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientConnectorCertificateError):
         return UsageError(Reason.INVALID_SPEC, f"{transfer.shown}: is not a URL")
     return UnavailableError(Reason.SOURCE_UNAVAILABLE, f"{transfer.shown}: no answer: {_cause(error)}")

@@ -30,7 +30,7 @@ from modelpress.artifacts.sources.fsspec_progress import MeterCallback
 from modelpress.artifacts.sources.object_tree import download_tree
 from modelpress.artifacts.sources.transfer import Transfer
 
-# of requests, the first one counts: patience alone asks again
+# the first request counts as one: patience alone asks again
 _CONFIG = {"read_timeout": 120, "retries": {"mode": "standard", "total_max_attempts": 1}}
 
 

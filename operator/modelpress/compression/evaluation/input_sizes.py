@@ -28,7 +28,7 @@ from modelpress.models.types import Arrays, LoadedModel, TensorSpec
 
 _BATCH_BYTES = batch_memory.of(1)
 _CALL_BYTES = 2 * _BATCH_BYTES  # so that the step beyond _BATCH_BYTES is measured, too, in most models
-_PROCESS_BYTES = 1024 * 2**20  # of a process with TensorFlow
+_PROCESS_BYTES = 1024 * 2**20  # a process with TensorFlow needs that
 _WEIGHTS_FACTOR = 8  # times the file, what a runtime makes of it
 _START_SECONDS = 300.0
 _CALL_SECONDS = 5.0
@@ -137,7 +137,7 @@ def _request(served: Format, model: LoadedModel, sample: Arrays, folder: Path, m
     """Return what the process is told first."""
     path = folder / "sample.npz"
     rows = {str(index): sample[spec.name][:1] for index, spec in enumerate(model.inputs)}
-    np.savez(path, **rows)  # type: ignore[arg-type]  # of numpy: its other arguments
+    np.savez(path, **rows)  # type: ignore[arg-type]  # numpy's types name its other arguments only
     return {
         "path": str(served.path),
         "inputs": [[spec.name, spec.shape, spec.dtype] for spec in model.inputs],

@@ -41,16 +41,16 @@ def main() -> None:
 
 def serve(requests: IO[str], answers: IO[str]) -> None:
     """Answer each line of `requests` with a line of `answers`."""
-    told = json.loads(requests.readline())
+    setup = json.loads(requests.readline())
     inputs, outputs = (
-        tuple(TensorSpec(name, tuple(shape), dtype) for name, shape, dtype in told[what])
+        tuple(TensorSpec(name, tuple(shape), dtype) for name, shape, dtype in setup[what])
         for what in ("inputs", "outputs")
     )
-    model = _load(Path(told["path"]), inputs, outputs)
-    with np.load(told["sample"], allow_pickle=False) as file:
+    model = _load(Path(setup["path"]), inputs, outputs)
+    with np.load(setup["sample"], allow_pickle=False) as file:
         rows = [file[str(index)] for index in range(len(inputs))]
     _say(answers, {})
-    most = _field("VmData") + told["most"]
+    most = _field("VmData") + setup["most"]
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     first: int | None = None
     for line in requests:
@@ -61,7 +61,7 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
             answer = {"bytes": max(0, peak - first)}
         except MemoryError:
             answer = {"memory": "no memory is left"}
-        except Exception as error:  # of the runtime, whichever it is
+        except Exception as error:  # each runtime has errors of its own
             kind = "memory" if type(error).__name__ == "ResourceExhaustedError" else "refused"
             answer = {kind: f"{error}".strip().rpartition("\n")[2][:300]}
         _say(answers, answer)

@@ -12,7 +12,7 @@ from typing import Any
 from modelpress.models.types import unsupported
 
 _HALF = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
-_POLICIES = ("DTypePolicy", "Policy", "FloatDTypePolicy")  # of Keras 3, of Keras 2, of Keras 3.0 to 3.3
+_POLICIES = ("DTypePolicy", "Policy", "FloatDTypePolicy")  # names in Keras 3, in Keras 2, in Keras 3.0 to 3.3
 
 
 def modernize(config: dict[str, Any], name: str) -> None:

@@ -297,9 +297,9 @@ def _value(tensor: Tensor) -> Schema:
     if kind == "b":
         return {"type": "boolean"}
     if kind in "iu":
-        limits = np.iinfo(tensor.dtype)  # type: ignore[type-var]  # of an integer dtype
+        limits = np.iinfo(tensor.dtype)  # type: ignore[type-var]  # the dtype is one of integers
         return {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}
-    most = float(np.finfo(tensor.dtype).max)  # type: ignore[type-var]  # of a floating dtype
+    most = float(np.finfo(tensor.dtype).max)  # type: ignore[type-var]  # the dtype is a floating one
     return {"type": "number", "minimum": -most, "maximum": most}
 
 

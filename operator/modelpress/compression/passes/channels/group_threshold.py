@@ -99,5 +99,5 @@ def _others(rank: int, axis: int) -> list[int]:
 
 
 def _spread(vector: Any, axis: int) -> Any:
-    """Return a vector in the place of a (negative) axis."""
+    """Return a vector along a (negative) axis."""
     return tf.reshape(vector, [-1] + [1] * (-axis - 1))
