@@ -151,12 +151,12 @@ def cases() -> list[Case]:
     return found
 
 
-def main(wanted: list[str] | None = None) -> None:
+def main(words: list[str] | None = None) -> None:
     if not shutil.which("wrk"):
         print("peers: wrk is not on PATH; install it with `apt-get install wrk` or from github.com/wg/wrk")
         return
     print(f"\n{machine()}; wrk -t1, median of {ROUNDS} interleaved rounds")
-    chosen = [case for case in cases() if not wanted or any(word in case.title for word in wanted)]
+    chosen = [case for case in cases() if not words or any(word in case.title for word in words)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         subprocess.run(
@@ -165,7 +165,7 @@ def main(wanted: list[str] | None = None) -> None:
         groups = list(dict.fromkeys((case.model, case.runtime) for case in chosen))
         for model, runtime in groups:
             side_by_side(folder, [case for case in chosen if (case.model, case.runtime) == (model, runtime)])
-        if not wanted or "batch" in wanted:
+        if not words or "batch" in words:
             batch_of_32(folder)
 
 

@@ -63,9 +63,9 @@ def test_each_of_the_whole_product_is_refused_by_name_or_works(loaded: dict[Kind
     assert len(product) == 9 * 5 * 2 * 2 * 2 * 2
     for one in product:
         server, operator, job = by_api_server(one), by_operator(one), by_job(one, loaded[one.kind])
-        wanted = expected(one)
+        outcome = expected(one)
         first = [*server, *operator, *job][:1]
-        assert first == ([wanted] if wanted else []), str(one)
+        assert first == ([outcome] if outcome else []), str(one)
         if first and first != job:  # whoever starts a Job without both is told the same
             assert set(job) & {*server, *operator}, str(one)
 

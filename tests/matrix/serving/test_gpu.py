@@ -111,7 +111,7 @@ def results(gpu_artifacts: Path) -> Results:
 
 def check(folder: Path, cases: list[tuple[str, Layout]]) -> Results:
     """Run gpu_check.py."""
-    wanted = [
+    asked = [
         {
             "artifact": name,
             "data": data,
@@ -127,7 +127,7 @@ def check(folder: Path, cases: list[tuple[str, Layout]]) -> Results:
             sys.executable,
             str(PROJECT / "tests/support/serving/gpu_check.py"),
             str(folder),
-            json.dumps(wanted),
+            json.dumps(asked),
         ],
         stdout=subprocess.PIPE,
         text=True,

@@ -110,8 +110,8 @@ def test_several_inputs_and_outputs(artifacts: Path, models: Path, tmp_path: Pat
             assert (answer["id"] or None) == chosen.get("id")
             assert answer["version"] == "digits-1"
             found = calls.outputs(number)
-            wanted = dict(zip(names, expected, strict=True))
-            assert equal([found[name] for name in found], [wanted[name] for name in found])
+            by_name = dict(zip(names, expected, strict=True))
+            assert equal([found[name] for name in found], [by_name[name] for name in found])
 
 
 def test_compression_both_ways(digits: Worker, models: Path, tmp_path: Path) -> None:

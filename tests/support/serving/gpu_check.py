@@ -124,16 +124,16 @@ def check(folder: Path, case: dict[str, Any], lines: Lines, traces: Traces) -> d
     )
     with np.load(folder / f"{case['artifact']}.npz") as arrays:
         inputs = [arrays[f"input_{place}"] for place in range(len(loaded.signature.inputs))]
-        wanted = [arrays[f"output_{place}"] for place in range(len(loaded.signature.outputs))]
+        correct = [arrays[f"output_{place}"] for place in range(len(loaded.signature.outputs))]
     errors = []
     for rows in case.get("rows", range(1, MOST + 1)):
         found = parallel.run([array[-rows:] for array in inputs])
-        for one, other in zip(found, wanted, strict=True):
+        for one, other in zip(found, correct, strict=True):
             assert one.dtype == other.dtype, (one.dtype, other.dtype)
             assert one.shape == other[-rows:].shape, (one.shape, rows)
             scale = max(1.0, float(np.abs(other).max()))
             errors.append(float(np.abs(one.astype("f8") - other[-rows:].astype("f8")).max()) / scale)
-    refusals = refused(parallel, inputs, wanted) if case.get("refused") else []
+    refusals = refused(parallel, inputs, correct) if case.get("refused") else []
     after = lines.settle(), traces.count
     facts = [describe(program) for program in programs]
     parallel.close()
@@ -146,7 +146,7 @@ def check(folder: Path, case: dict[str, Any], lines: Lines, traces: Traces) -> d
     }
 
 
-def refused(parallel: Any, inputs: list[Any], wanted: list[Any]) -> list[str]:
+def refused(parallel: Any, inputs: list[Any], correct: list[Any]) -> list[str]:
     """Compute batches, every third of which has an index out of range, one by one and then all at once.
 
     Return what was said of those; the others must be answered right.
@@ -163,7 +163,7 @@ def refused(parallel: Any, inputs: list[Any], wanted: list[Any]) -> list[str]:
             found = parallel.run(bad if number % 3 == 1 else [array[:3] for array in inputs])
         except InputError as error:
             return str(error)
-        for one, other in zip(found, wanted, strict=True):
+        for one, other in zip(found, correct, strict=True):
             np.testing.assert_allclose(one, other[:3], atol=1e-5)
         return None
 

@@ -42,9 +42,9 @@ def main(address: str, folder: Path) -> None:
         prediction.Predict(request, 30)
     except grpc.RpcError as error:
         refused = [error.code().name, error.details()]
-    wanted = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-    wanted.model_spec.name = "digits"
-    metadata = prediction.GetModelMetadata(wanted, 30)
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name = "digits"
+    metadata = prediction.GetModelMetadata(request, 30)
     signatures = get_model_metadata_pb2.SignatureDefMap()
     metadata.metadata["signature_def"].Unpack(signatures)
     signature = signatures.signature_def["serving_default"]

@@ -58,8 +58,10 @@ def infer(client: Any, call: dict[str, Any], folder: Path, number: int) -> dict[
         entry = module.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
         entry.set_data_from_numpy(array, **binary)
         inputs.append(entry)
-    wanted = call.get("outputs")
-    outputs = None if wanted is None else [module.InferRequestedOutput(name, **binary) for name in wanted]
+    requested = call.get("outputs")
+    outputs = (
+        None if requested is None else [module.InferRequestedOutput(name, **binary) for name in requested]
+    )
     result = client.infer(
         call["model"], inputs, outputs=outputs, request_id=call.get("id", ""), **call.get("options", {})
     )

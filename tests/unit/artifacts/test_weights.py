@@ -64,12 +64,12 @@ def test_integers_come_back(
     tmp_path_factory: pytest.TempPathFactory, values: np.ndarray[Any, Any], storage: str, channels: bool
 ) -> None:
     path = tmp_path_factory.mktemp("weights") / "w.safetensors"
-    wanted = quantized(values, storage, values.ndim - 1 if channels else None)
-    weights.save([wanted], path)
+    written = quantized(values, storage, values.ndim - 1 if channels else None)
+    weights.save([written], path)
     (found,) = weights.read(path)
-    assert same(wanted, found)
+    assert same(written, found)
     assert np.array_equal(found.integers(), values)
-    assert found.nbytes == wanted.nbytes
+    assert found.nbytes == written.nbytes
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -78,11 +78,11 @@ def test_a_variable_of_each_dtype_comes_back_as_it_is(tmp_path: Path, dtype: Any
     value = np.arange(6).reshape(2, 3).astype(dtype)
     scalar = np.zeros((), dtype)
     empty = np.zeros((0, 4), dtype)
-    wanted = [weights.plain(f"layer/{i}", item) for i, item in enumerate((value, scalar, empty, value.T))]
-    weights.save(wanted, path)
+    written = [weights.plain(f"layer/{i}", item) for i, item in enumerate((value, scalar, empty, value.T))]
+    weights.save(written, path)
     found = list(weights.read(path))
     assert [item.name for item in found] == ["layer/0", "layer/1", "layer/2", "layer/3"]
-    for one, other in zip(wanted, found, strict=True):
+    for one, other in zip(written, found, strict=True):
         assert one.storage == other.storage == np.dtype(dtype).name
         assert np.array_equal(one.values(), other.values())
         assert one.shape == other.values().shape
