@@ -31,6 +31,7 @@ _METHODS = {
 _READS = frozenset({"get", "list"})
 _TIMEOUT_SECONDS = 30.0
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
+_ESCAPED_BY_GO = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
@@ -112,7 +113,7 @@ class Rest:
         response = self._pool.request(
             _METHODS[request.verb],
             url,
-            body=None if request.body is None else json.dumps(request.body).encode(),
+            body=None if request.body is None else encoded(request.body),
             headers=self._headers(request),
             timeout=_TIMEOUT_SECONDS,
         )
@@ -125,6 +126,16 @@ class Rest:
         settings: Any = self._configuration.auth_settings()
         headers.update({setting["key"]: setting["value"] for setting in settings.values()})
         return headers
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """Return a body with the bytes that Go's encoding/json would write of the same object.
+
+    The API server keeps `data` of a ControllerRevision as it comes, encodes it anew for every patch, whoever
+    sends it, and refuses the patch where that changes a byte: keys are sorted, nothing stands between tokens.
+    """
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.translate(_ESCAPED_BY_GO).encode()
 
 
 def _answer(status: int, data: bytes) -> dict[str, Any]:

@@ -98,6 +98,24 @@ def test_a_resource_made_again_at_once_gets_objects_of_its_own(cluster: Cluster,
     assert [owner["uid"] for owner in deployment["metadata"]["ownerReferences"]] == [after]
 
 
+def test_others_can_label_revisions_and_the_resource_can_be_deleted_alone(
+    cluster: Cluster, namespace: str
+) -> None:
+    alone = cluster.deployed(namespace, "alone")
+    alone.apply(cluster.spec({"worker": {"env": [{"name": "GREETING", "value": "<é & ü>"}]}}))
+    alone.wait_current(JOB_SECONDS)
+    (revision,) = alone.children("controllerrevisions")
+    kubectl = partial(cluster.control_plane.kubectl, "-n", namespace)
+    kubectl("label", "controllerrevision", revision["metadata"]["name"], "example.com/team=vision")
+    kubectl("delete", "mdep", "alone", "--cascade=orphan", "--wait", "--timeout=30s")
+    for plural in CHILDREN:
+        for child in alone.children(plural):
+            assert alone.name not in {
+                owner["name"] for owner in child["metadata"].get("ownerReferences", ())
+            }, plural
+    assert len(alone.ready_pods()) == 1, "what served goes on"
+
+
 def _none(digits: Deployed, plural: str) -> bool:
     return not digits.children(plural)
 
