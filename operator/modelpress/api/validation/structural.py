@@ -15,6 +15,7 @@ Schema = Mapping[str, Any]
 
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
 _INT64 = range(-(2**63), 2**63)
+_DIGITS_OF_A_FLOAT = 6  # more than these are written with an exponent
 _EXACT = 2.0**53  # a whole number beyond it is no integer to the API server
 
 
@@ -100,9 +101,20 @@ def _string_errors(value: str, schema: Schema, path: str) -> Iterator[FieldError
 
 def _number_errors(value: float, schema: Schema, path: str) -> Iterator[FieldError]:
     if value > schema.get("maximum", value):
-        yield invalid(path, value, f"{path} in body should be less than or equal to {schema['maximum']}")
+        bound = _bound(schema["maximum"], value)
+        yield invalid(path, value, f"{path} in body should be less than or equal to {bound}")
     if value < schema.get("minimum", value):
-        yield invalid(path, value, f"{path} in body should be greater than or equal to {schema['minimum']}")
+        bound = _bound(schema["minimum"], value)
+        yield invalid(path, value, f"{path} in body should be greater than or equal to {bound}")
+
+
+def _bound(bound: int, value: float) -> str:
+    """Return a bound as Go's %v writes it: beside a float it is one, with an exponent from a million on."""
+    digits = str(bound)
+    if _kind(value) == "integer" or len(digits) <= _DIGITS_OF_A_FLOAT:
+        return digits
+    first, rest = digits[0], digits[1:].rstrip("0")
+    return f"{first}{'.' + rest if rest else ''}e+{len(digits) - 1:02d}"
 
 
 def _list_errors(value: list[Any], schema: Schema, path: str) -> Iterator[FieldError]:
