@@ -1,5 +1,7 @@
 """grpc.health.v1, which Kubernetes' gRPC probes and clients ask: the status is the worker's phase."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from grpc_health.v1 import health_pb2
@@ -10,6 +12,22 @@ from modelpress.serving.grpc.messages import parsed
 from modelpress.serving.service import Service
 
 SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+
+class _Watcher:
+    """The context of a Watch, as far as the library's servicer uses it.
+
+    It forgets a watcher under its lock, on grpcio's own thread; another thread may hold the lock until that
+    very thread has sent what it waits for. So watchers are forgotten on a thread of ours.
+    """
+
+    def __init__(self, context: Any, forgetting: ThreadPoolExecutor) -> None:
+        self._context = context
+        self._forgetting = forgetting
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        """Call it at the end of the call; False where that has been."""
+        return bool(self._context.add_callback(lambda: self._forgetting.submit(callback)))
 
 
 class Health:
@@ -23,6 +41,7 @@ class Health:
         self._service = service
         self._names = ("", *names)
         self._servicer = HealthServicer(experimental_non_blocking=True)
+        self._forgetting = ThreadPoolExecutor(1, "grpc-watchers")
         self._sent: int | None = None
         self.update()
 
@@ -43,7 +62,11 @@ class Health:
         """Send the status now and whenever it changes. Raises BadRequest."""
         asked = _request(message)
         self.update()
-        self._servicer.Watch(asked, context, send)
+        self._servicer.Watch(asked, _Watcher(context, self._forgetting), send)
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._forgetting.shutdown(wait=False)
 
     def update(self) -> None:
         """Send watchers a change of the status; may wait for one that does not read."""

@@ -108,6 +108,7 @@ class GrpcServer:
         if self._sweeping is not None:
             self._sweeping.cancel()
         self.calls.close()
+        self._health.close()
 
     async def _sweep(self) -> None:
         """End what waits too long, and send watchers the worker's phase."""
