@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -362,5 +363,30 @@ def test_stop_cuts_off_what_takes_too_long() -> None:
         with pytest.raises(grpc.aio.AioRpcError):
             await waiting
         await until(lambda: server.counted("oip-grpc") == {"499": 1})
+
+    serve(test)
+
+
+def test_a_watcher_that_leaves_while_others_are_sent_to_holds_up_no_call() -> None:
+    async def test(server: ServerFixture, caller: Caller) -> None:
+        watch = caller.channel.unary_stream(WATCH)(b"")
+        await watch.read()
+        lock = server.grpc._health._servicer._lock  # held for as long as a watcher takes to be sent to
+        held, over = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with lock:
+                held.set()
+                over.wait(60)
+
+        holding = asyncio.create_task(asyncio.to_thread(hold))
+        await asyncio.to_thread(held.wait)
+        watch.cancel()
+        try:
+            for _ in range(3):
+                assert values(await asyncio.wait_for(caller(), 20)).tolist() == [3.0] * 3
+        finally:
+            over.set()
+            await holding
 
     serve(test)
