@@ -36,12 +36,11 @@ class _Commands(click.Group):
             code = super().main(*args, **kwargs)
         except ModelPressError as error:
             code = _complain(error.message, error.exit_code)
+        except _NO_ARGUMENTS as error:
+            click.echo(error.format_message())
+            code = _OK
         except click.UsageError as error:
-            if isinstance(error, _NO_ARGUMENTS):
-                click.echo(error.format_message())
-                code = _OK
-            else:
-                code = _complain(_hint(error), UsageError.exit_code)
+            code = _complain(_hint(error), UsageError.exit_code)
         except click.ClickException as error:
             code = _complain(error.format_message(), UsageError.exit_code)
         except (click.Abort, KeyboardInterrupt):

@@ -77,6 +77,7 @@ class LocalCluster:
             return None
         now = datetime.now(UTC)
         pods = [pod for pod in self._pods if pod.body["metadata"]["namespace"] == key.namespace]
+        seen = tuple(pod.seen() for pod in pods)
         return Observed(
             resource=resource,
             now=now,
@@ -86,9 +87,12 @@ class LocalCluster:
             services=self._of("Service"),
             network_policies=self._of("NetworkPolicy"),
             disruption_budgets=self._of("PodDisruptionBudget"),
-            pods=tuple(pod.seen() for pod in pods),
+            pods=seen,
             events=tuple(
-                event for pod in pods for event in pod.process.events() if _holds(event, pod.seen(), now)
+                event
+                for pod, body in zip(pods, seen, strict=True)
+                for event in pod.process.events()
+                if _holds(event, body, now)
             ),
         )
 

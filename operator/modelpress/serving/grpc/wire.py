@@ -16,9 +16,8 @@ MOST_FIELDS = 256
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5  # wire types
 _FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
 _VARINT_BYTES = 10
-_BLOCK_BYTES = (
-    2**16
-)  # packed varints are decoded by so many: bounds the memory that it takes beside the numbers
+# Packed varints are decoded by so many bytes: that bounds the memory that it takes beside the numbers.
+_BLOCK_BYTES = 2**16
 _MORE = 0x80  # the bit of a varint's byte that is not its last
 
 Field = tuple[int, memoryview | int]  # tag, and the bytes of a field, or the number in a varint
