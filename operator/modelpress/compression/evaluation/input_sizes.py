@@ -5,12 +5,7 @@ too long, or the model refuses the size: a position that its table does not have
 long the inputs of their batches may be (`serving.input_limits`).
 """
 
-import contextlib
-import json
 import logging
-import select
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +19,7 @@ from modelpress.api import batch_memory
 from modelpress.artifacts.manifest import InputSizes, RowMemory, Shapes
 from modelpress.compression import memory
 from modelpress.compression.formats.base import Format
+from modelpress.compression.json_process import JsonProcess
 from modelpress.models.types import Arrays, LoadedModel, TensorSpec
 
 _BATCH_BYTES = batch_memory.of(1)
@@ -34,6 +30,7 @@ _START_SECONDS = 300.0
 _CALL_SECONDS = 5.0
 _ALL_SECONDS = 30.0
 
+_SERVER = "modelpress.compression.evaluation.size_probe"
 _log = logging.getLogger(__name__)
 
 
@@ -153,14 +150,10 @@ class _Probe:
     def __init__(self, request: dict[str, Any], log: Path) -> None:
         self._request = request
         self._log = log  # what runtimes print
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: JsonProcess | None = None
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "modelpress.compression.evaluation.size_probe"]
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
-            )
+        self._process = JsonProcess(_SERVER, self._log)
         self._ask(self._request, _START_SECONDS)
         return self
 
@@ -181,25 +174,12 @@ class _Probe:
 
     def _ask(self, question: Any, seconds: float) -> dict[str, Any] | None:
         """Return the answer to a question, None where the process has ended or takes longer."""
-        process = self._process
-        if process is None:
-            return None
-        assert process.stdin is not None
-        assert process.stdout is not None
-        line = b""
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(question).encode() + b"\n")
-            process.stdin.flush()
-            if select.select([process.stdout], [], [], seconds)[0]:
-                line = process.stdout.readline()
-        if not line:
+        answer = self._process.ask(question, seconds) if self._process else None
+        if answer is None:
             self._end()
-            return None
-        answer: dict[str, Any] = json.loads(line)
         return answer
 
     def _end(self) -> None:
         if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+            self._process.close()
             self._process = None

@@ -12,7 +12,6 @@ first call, or {"refused": TEXT}, or {"memory": TEXT} where memory ran out.
 
 import contextlib
 import json
-import os
 import resource
 import sys
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from modelpress import logs
+from modelpress.compression import json_process
 from modelpress.compression.evaluation.evaluation import CallableModel
 from modelpress.models.types import Array, TensorSpec
 
@@ -31,10 +30,7 @@ _RESET = Path("/proc/self/clear_refs")
 
 def main() -> None:
     """Answer until standard input ends."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a runtime prints must not mix with the answers
-    logs.quiet_tensorflow()
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    answers = json_process.begin()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     serve(sys.stdin, answers)
 
@@ -49,7 +45,7 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
     model = _load(Path(setup["path"]), inputs, outputs)
     with np.load(setup["sample"], allow_pickle=False) as file:
         rows = [file[str(index)] for index in range(len(inputs))]
-    _say(answers, {})
+    json_process.say(answers, {})
     most = _field("VmData") + setup["most"]
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     first: int | None = None
@@ -64,12 +60,7 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
         except Exception as error:  # each runtime has errors of its own
             kind = "memory" if type(error).__name__ == "ResourceExhaustedError" else "refused"
             answer = {kind: f"{error}".strip().rpartition("\n")[2][:300]}
-        _say(answers, answer)
-
-
-def _say(answers: IO[str], answer: dict[str, Any]) -> None:
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
+        json_process.say(answers, answer)
 
 
 def _load(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> CallableModel:

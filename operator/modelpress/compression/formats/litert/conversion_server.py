@@ -12,7 +12,6 @@ where memory ran out.
 """
 
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from modelpress import logs
+from modelpress.compression import json_process
 from modelpress.compression.formats.litert import edge_quantizer, tflite_file
 from modelpress.compression.schemes import QuantizerSettings
 
@@ -32,11 +31,7 @@ _OPERATION = re.compile(r"error: '?tf\.(\w+)'? op")
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever TensorFlow prints must not mix with the answers
-    logs.quiet_tensorflow()
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    serve(sys.stdin, answers)
+    serve(sys.stdin, json_process.begin())
 
 
 def serve(requests: IO[str], answers: IO[str]) -> None:
@@ -52,8 +47,7 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
             answer = {"error": "no memory is left", "operations": [], "memory": True}
         except Exception as error:  # the answer carries every failure to the parent
             answer = {"error": _reason(error), "operations": operations(str(error))}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        json_process.say(answers, answer)
 
 
 def operations(message: str) -> list[str]:

@@ -1,10 +1,7 @@
 """The client of `conversion_server`: starts it early, restarts it after a crash."""
 
-import json
 import logging
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,10 +12,12 @@ from modelpress.api.schemes import Scheme
 from modelpress.compression import schemes
 from modelpress.compression.formats.calibration import Calibration
 from modelpress.compression.formats.litert import tflite_file
+from modelpress.compression.json_process import JsonProcess
 from modelpress.compression.schemes import QuantizerSettings
 from modelpress.models.types import ExportedModel, unsupported
 
 _log = logging.getLogger(__name__)
+_SERVER = "modelpress.compression.formats.litert.conversion_server"
 _CONTROL_FLOW = ("WHILE", "IF", "CALL")  # operators that crashed the converter, measured
 
 
@@ -39,7 +38,7 @@ class Converter:
 
     def __init__(self, folder: Path) -> None:
         self._log_file = folder / "converter.log"
-        self._process: subprocess.Popen[str] | None = None
+        self._process: JsonProcess | None = None
 
     def __enter__(self) -> Self:
         self._start()  # while this process loads the model, that one loads TensorFlow
@@ -53,8 +52,7 @@ class Converter:
     def close(self) -> None:
         """End the process at once."""
         if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+            self._process.close()
             self._process = None
 
     def convert(
@@ -91,16 +89,7 @@ class Converter:
 
     def _ask(self, request: dict[str, Any], scheme: str) -> dict[str, Any]:
         process = self._process or self._start()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if line:
-            answer: dict[str, Any] = json.loads(line)
+        if (answer := process.ask(request)) is not None:
             return answer
         code = process.wait()
         self._process = None
@@ -114,15 +103,8 @@ class Converter:
             f"{_control_flow(request)}"
         )
 
-    def _start(self) -> subprocess.Popen[str]:
-        with self._log_file.open("a") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "modelpress.compression.formats.litert.conversion_server"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+    def _start(self) -> JsonProcess:
+        self._process = JsonProcess(_SERVER, self._log_file)
         return self._process
 
 
