@@ -65,9 +65,8 @@ class TrainingGraph:
     forward: Callable[[Sequence[Any]], Sequence[Any]]  # as in training, where the model has such a mode
     inference: Callable[[Sequence[Any]], Sequence[Any]]
     variables: tuple[Any, ...]  # the TensorFlow variables of `LoadedModel.weights`, in that order
-    random_states: tuple[
-        Any, ...
-    ]  # states of layers such as Dropout: shape (2,), the first number is the seed
+    # states of layers such as Dropout: shape (2,), the first number is the seed
+    random_states: tuple[Any, ...]
     training_mode: bool  # False: `forward` computes the same as `inference`
 
 

@@ -1,5 +1,6 @@
 """The candidates of scheme Auto in the reports."""
 
+import re
 from typing import Any
 
 import pytest
@@ -65,6 +66,7 @@ def test_the_terminal_shows_every_candidate_and_the_choice() -> None:
     for text in ("needs data.calibration", "larger than Int4Dynamic", "4.10x", "80.00x", "+0.40", "chosen"):
         assert text in shown
     assert "* Int4Dynamic, 1 Int8Dynamic" in shown
+    assert re.search(r"\bCandidate\b", shown)
     assert "Int4Dynamic alone, dense/MatMul, b: error 1.2 %" in shown
 
 

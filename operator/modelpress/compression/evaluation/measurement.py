@@ -21,13 +21,13 @@ class Measurement:
 
 
 def of_original(model: LoadedModel, data: Dataset, folder: Path, *, choose: bool) -> Measurement:
-    """Compute the outputs on all rows; `choose`: on two holdout. Files are below the folder `folder`.
+    """Compute the outputs on all rows; `choose`: on two halves. Files are below the folder `folder`.
 
-    Raises InvalidData where there are too few rows for two holdout.
+    Raises InvalidData where there are too few rows for two halves.
     """
     if not choose:
         return Measurement(evaluation.reference(model, model.inputs, data, folder / "predictions"))
-    both = holdout.split(data, folder / "holdout split")
+    both = holdout.split(data, folder / "halves")
     judging, choosing = (
         evaluation.reference(model, model.inputs, half, folder / "predictions" / name)
         for name, half in (("judging", both.judging), ("choosing", both.choosing))

@@ -54,7 +54,7 @@ def section(search: SearchReport) -> Element:
         )
         for number, item in enumerate(search.candidates, 1)
     ]
-    headings = ("", "CandidateReport", "Bytes", "Smaller", "Score", "Drop", *(f"Batch {n}" for n in batches))
+    headings = ("", "Candidate", "Bytes", "Smaller", "Score", "Drop", *(f"Batch {n}" for n in batches))
     listed = table((*headings, "Drop, 95 %"), rows, right_from=2)
     hint = (
         f"Measured on {search.rows:,} rows of data.evaluation, which are not those of the scores above."

@@ -75,9 +75,7 @@ def entries(stream: Reader) -> Iterator[Entry]:
                 extended["path"] = data.split(b"\0", 1)[0].decode("utf-8", "replace")
             elif header.type in _PAX:
                 extended.update(_records(data))
-            elif not {"path", "size"}.isdisjoint(
-                _records(data)
-            ):  # says it of all files: git writes a comment there
+            elif not {"path", "size"}.isdisjoint(_records(data)):  # of all files; git writes a comment there
                 raise tarfile.ReadError("a global header sets the name or size of files")
             continue
         entry = _entry(stream, header, extended)
