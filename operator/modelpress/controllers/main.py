@@ -80,42 +80,55 @@ def run(options: OperatorOptions) -> int:
         return 0
 
 
-async def _run(options: OperatorOptions) -> int:
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(options.workers + _OTHER_THREADS))
-    rest = Rest(load_configuration())
-    store = Store()
-    resync = Resync(rest, store, options.namespaces)
-    async with endpoints(options.liveness_port, resync.dead, resync.unready, partial(_facts, rest, resync)):
-        await _wait_for_crd(rest, options)
-        with Reflectors(rest, store, options.namespaces) as reflectors:
-            return await _operate(options, Parts(rest, store, resync, reflectors))
-
-
 @dataclass(frozen=True)
 class Parts:
-    """What runs beside the work queue."""
+    """What an operator is made of."""
 
     rest: Rest
     store: Store
     resync: Resync
-    reflectors: Reflectors
+    queue: WorkQueue[Key]
+
+    def facts(self) -> dict[str, Any]:
+        """Return what /healthz tells of a living operator."""
+        requests = sorted(self.rest.requests().items())
+        return {
+            "requests": {f"{verb} {plural}": count for (verb, plural), count in requests},
+            "resyncs": self.resync.rounds,
+            "mended": self.resync.mended,
+            "waiting": len(self.queue),
+        }
 
 
-async def _operate(options: OperatorOptions, parts: Parts) -> int:
-    """Run the watches, the queue and the resync until one of them ends; return the exit code."""
-    cluster = KubernetesCluster(parts.rest, parts.store, options.max_concurrent_jobs)
+def _parts(options: OperatorOptions) -> Parts:
+    rest, store = Rest(load_configuration()), Store()
+    cluster = KubernetesCluster(rest, store, options.max_concurrent_jobs)
     queue = WorkQueue(
         partial(_step, cluster, options.settings()),
         backoff=_BACKOFF,
         group=attrgetter("namespace"),
         most_of_group=max(1, options.workers // 4),
     )
-    loop = asyncio.get_running_loop()
-    parts.reflectors.start(lambda key: loop.call_soon_threadsafe(queue.add, key))
+    return Parts(rest, store, Resync(rest, store, options.namespaces), queue)
+
+
+async def _run(options: OperatorOptions) -> int:
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(options.workers + _OTHER_THREADS))
+    parts = _parts(options)
+    async with endpoints(options.liveness_port, parts.resync.dead, parts.resync.unready, parts.facts):
+        await _wait_for_crd(parts.rest, options)
+        with Reflectors(parts.rest, parts.store, options.namespaces) as reflectors:
+            return await _operate(options, parts, reflectors)
+
+
+async def _operate(options: OperatorOptions, parts: Parts, reflectors: Reflectors) -> int:
+    """Run the watches, the queue and the resync until one of them ends; return the exit code."""
+    queue, loop = parts.queue, asyncio.get_running_loop()
+    reflectors.start(lambda key: loop.call_soon_threadsafe(queue.add, key))
     resyncs = asyncio.create_task(parts.resync.run(options.resync_interval, queue.add), name="resync")
-    tasks = [asyncio.create_task(_work(queue, parts, options), name="queue"), resyncs]
+    tasks = [asyncio.create_task(_work(queue, reflectors, options.workers), name="queue"), resyncs]
     watches = asyncio.create_task(
         kopf.operator(
             registry=handlers.registry(parts.store, queue.add, resyncs.cancel),
@@ -135,10 +148,10 @@ async def _operate(options: OperatorOptions, parts: Parts) -> int:
     return _exit_code(done)
 
 
-async def _work(queue: WorkQueue[Key], parts: Parts, options: OperatorOptions) -> None:
+async def _work(queue: WorkQueue[Key], reflectors: Reflectors, workers: int) -> None:
     """Process keys once the store holds all objects that plans are made from."""
-    await parts.reflectors.listed()
-    await queue.run(options.workers)
+    await reflectors.listed()
+    await queue.run(workers)
 
 
 def _exit_code(done: set[asyncio.Task[None]]) -> int:
@@ -173,12 +186,3 @@ async def _step(cluster: Cluster, settings: Settings, key: Key) -> float | None:
     except Exception:
         logger.exception("%s/%s: unexpected error", *key, extra=key_fields(key))
         raise
-
-
-def _facts(rest: Rest, resync: Resync) -> dict[str, Any]:
-    """Return what /healthz tells of a living operator."""
-    return {
-        "requests": {f"{verb} {plural}": count for (verb, plural), count in sorted(rest.requests().items())},
-        "resyncs": resync.rounds,
-        "mended": resync.mended,
-    }

@@ -51,6 +51,10 @@ class WorkQueue(Generic[K]):
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._errors: dict[K, int] = {}  # in a row
 
+    def __len__(self) -> int:
+        """Return how many keys are due or being processed."""
+        return len(self._waiting) + len(self._active)
+
     def add(self, key: K) -> None:
         """Have a key processed as soon as a worker is free."""
         self._cancel_timer(key)
