@@ -169,7 +169,7 @@ def test_after_a_fault_of_a_stand_in_the_watch_goes_on_from_where_it_was(
 
 @pytest.mark.parametrize("gone", [[error(410)], 410])
 def test_a_version_that_a_stand_in_no_longer_has_leads_to_a_list_without_ghosts(
-    server: Server, store: Store, gone: Any
+    server: Server, watched: Watched, gone: Any
 ) -> None:
     server.watches = [gone]
     watched.begin()
