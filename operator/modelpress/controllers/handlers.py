@@ -5,11 +5,13 @@ finalizer, no event. Nothing is decided here.
 """
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import kopf
 
 from modelpress.controllers.resources import WATCHED, Resource
+from modelpress.controllers.rest import USER_AGENT
 from modelpress.controllers.store import Entry, Store, owner_key, pack
 from modelpress.planning.types import Key
 
@@ -59,8 +61,22 @@ def registry(
     async def end(**_: Any) -> None:
         ending()
 
-    kopf.on.login(registry=made)(kopf.login_via_client)
+    kopf.on.login(registry=made)(_login)
     return made
+
+
+class _Connection(kopf.ConnectionInfo):
+    """Kopf's connection, with our name in the API server's logs."""
+
+    def as_http_headers(self) -> dict[str, str]:
+        return {**super().as_http_headers(), "User-Agent": USER_AGENT}
+
+
+def _login(**given: Any) -> kopf.ConnectionInfo | None:
+    found = kopf.login_via_client(**given)
+    if found is None:
+        return None
+    return _Connection(**{field.name: getattr(found, field.name) for field in fields(found)})
 
 
 def _watch(made: kopf.OperatorRegistry, resource: Resource, changed: Callable[[Key], None]) -> None:

@@ -15,12 +15,13 @@ from modelpress.api.defaults import Defaults
 from modelpress.api.names import API_VERSION, KIND
 from modelpress.controllers import handlers
 from modelpress.controllers.cluster import Cluster
+from modelpress.controllers.election import Election, LeaseLost, Unopposed, candidate
 from modelpress.controllers.health import endpoints
 from modelpress.controllers.kubernetes_cluster import KubernetesCluster
 from modelpress.controllers.queue import WorkQueue
 from modelpress.controllers.reconcile import key_fields, reconcile
 from modelpress.controllers.resources import MODEL_DEPLOYMENT
-from modelpress.controllers.rest import ApiError, Request, Rest, load_configuration
+from modelpress.controllers.rest import ApiError, NotActive, Request, Rest, load_configuration
 from modelpress.controllers.resync import GhostFound, Resync
 from modelpress.controllers.store import Store
 from modelpress.planning.types import Key, Settings
@@ -52,6 +53,9 @@ class OperatorOptions:
     max_concurrent_jobs: int = 10
     workers: int = 4  # ModelDeployments that are looked at at once
     liveness_port: int | None = 8080  # serves /healthz and /readyz; None: no endpoints
+    leader_election: bool = True  # act only while a Lease is held; False: no Lease
+    lease_namespace: str | None = None  # None: that of the pod; outside of pods there is no Lease
+    lease_name: str = "modelpress-operator"
     fixed_user: bool = True  # pods name their user; False: the cluster chooses
     defaults: Defaults = field(default_factory=Defaults)  # for all ModelDeployments
 
@@ -82,22 +86,34 @@ def run(options: OperatorOptions) -> int:
 async def _run(options: OperatorOptions) -> int:
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
-    rest = Rest(load_configuration())
+    election = (
+        candidate(options.lease_namespace, options.lease_name) if options.leader_election else Unopposed()
+    )
+    rest = Rest(load_configuration(), may_write=election.active)
     store = Store()
     resync = Resync(rest, store, options.namespaces)
-    async with endpoints(options.liveness_port, resync.dead, resync.unready, partial(_facts, rest, resync)):
+    pages = {
+        "/healthz": (resync.dead, partial(_facts, rest, resync)),
+        # a standby is ready: a rollout of the operator must not wait for the lease, which it ends itself
+        "/readyz": (lambda: resync.unready() or election.problem(), partial(_role, election)),
+    }
+    async with endpoints(options.liveness_port, pages):
         await _wait_for_crd(rest, options)
-        return await _operate(options, rest, store, resync)
+        return await _operate(options, rest, store, resync, election)
 
 
-async def _operate(options: OperatorOptions, rest: Rest, store: Store, resync: Resync) -> int:
+async def _operate(
+    options: OperatorOptions, rest: Rest, store: Store, resync: Resync, election: Election | Unopposed
+) -> int:
     """Run the watches, the queue and the resync until one of them ends; return the exit code."""
     cluster = KubernetesCluster(
         rest, store, partial(_on_loop, asyncio.get_running_loop()), options.max_concurrent_jobs
     )
     queue = WorkQueue(partial(_step, cluster, options.settings()), backoff=_BACKOFF)
     resyncs = asyncio.create_task(resync.run(options.resync_interval), name="resync")
-    tasks = [asyncio.create_task(queue.run(options.workers), name="queue"), resyncs]
+    # a standby watches, too, and its queue collects: it takes over with all that it needs
+    work = election.hold(partial(queue.run, options.workers))
+    tasks = [asyncio.create_task(work, name="queue"), resyncs]
     watches = asyncio.create_task(
         kopf.operator(
             registry=handlers.registry(store, queue.add, resyncs.cancel),
@@ -123,6 +139,8 @@ def _exit_code(done: set[asyncio.Task[None]]) -> int:
     for error in errors:
         if isinstance(error, GhostFound):
             logger.error("%s: restart to build the indexes anew", error)
+        elif isinstance(error, LeaseLost):
+            logger.error("%s: restart as a standby", error)
         elif error is not None:
             logger.error("operator failed", exc_info=error)
     return 1 if any(errors) else 0
@@ -145,7 +163,7 @@ async def _step(cluster: Cluster, settings: Settings, key: Key) -> float | None:
     """Reconcile one key in a thread. Logs and raises errors; those of the API server as one line."""
     try:
         return await asyncio.to_thread(reconcile, cluster, key, settings)
-    except (ApiError, HTTPError) as error:
+    except (ApiError, HTTPError, NotActive) as error:
         logger.warning("%s/%s: %s", *key, error, extra=key_fields(key))
         raise
     except Exception:
@@ -160,6 +178,11 @@ def _on_loop(loop: asyncio.AbstractEventLoop, function: Callable[[], T]) -> T:
         return function()
 
     return asyncio.run_coroutine_threadsafe(call(), loop).result()
+
+
+def _role(election: Election | Unopposed) -> dict[str, Any]:
+    """Return what /readyz tells of an operator that works."""
+    return {"ready": True, "role": election.role()}
 
 
 def _facts(rest: Rest, resync: Resync) -> dict[str, Any]:
