@@ -230,6 +230,7 @@ def test_two_operators_that_both_act_reach_one_state_and_then_write_nothing(cand
     digits.wait_current()
     (deployment,) = digits.children("deployments")
     assert deployment["spec"]["replicas"] == 4
+    assert deployment["spec"]["template"]["metadata"]["labels"]["team"] == "a"
     assert deployment["metadata"]["generation"] <= 1 + len(edits)
     since_start = [r for o in operators for r in digits.writes_since("", o.user)]
     print(f"two active operators, {len(edits)} edits: {tally(r for r in since_start if r.code < 300)}")
