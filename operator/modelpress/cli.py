@@ -286,7 +286,7 @@ def fetch() -> int:
     default=10,
     help="Compression Jobs that may run at once.",
 )
-@_option("--workers", type=click.IntRange(1), default=4, help="Resources looked at at once.")
+@_option("--workers", type=click.IntRange(1), default=16, help="Resources looked at at once.")
 @_option("--liveness-port", type=_PORT, default=8080, help="Port of /healthz and /readyz; 0: none.")
 @_option(
     "--leader-election/--no-leader-election",

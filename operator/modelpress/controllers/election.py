@@ -201,7 +201,7 @@ def candidate(namespace: str | None, name: str) -> Election | Unopposed:
     if not chosen:
         logger.info("no lease: not in a pod, and no --lease-namespace")
         return Unopposed()
-    rest = Rest(load_configuration(), seconds=lease.REQUEST_SECONDS)
+    rest = Rest(load_configuration(), most_seconds=lease.REQUEST_SECONDS)
     # of this process alone: a container that starts again must not take itself for the one before
     return Election(rest, LeaseName(chosen, name), f"{socket.gethostname()}_{uuid.uuid4()}")
 

@@ -1,11 +1,11 @@
-"""The Cluster of an API server: reads from the watches' indexes, writes by REST calls."""
+"""The Cluster of an API server: reads from the store of the watches, writes by REST calls."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from modelpress.api.names import FIELD_MANAGER
 from modelpress.controllers.cluster import Stale
@@ -26,7 +26,7 @@ from modelpress.controllers.resources import (
     SERVICE,
 )
 from modelpress.controllers.rest import ApiError, Request, Rest
-from modelpress.controllers.store import Entry, Store, owner_key, unpack
+from modelpress.controllers.store import Store, owner_key, unpack
 from modelpress.planning.children.drift import differs
 from modelpress.planning.problems.waiting import LOOK_AGAIN_SECONDS, Subject, unexplained
 from modelpress.planning.types import Body, EventNote, Key, Observed, Ref
@@ -36,18 +36,14 @@ logger = logging.getLogger(__name__)
 _OURS = {"fieldManager": FIELD_MANAGER}
 _CREATED = {**_OURS, "fieldValidation": "Strict"}
 _FORCED = {**_OURS, "force": "true"}
-T = TypeVar("T")
-OnLoop = Callable[[Callable[[], T]], T]
 
 
 class KubernetesCluster:
     """Implements `controllers.cluster.Cluster`; used from several threads, a key by one at a time."""
 
-    def __init__(self, rest: Rest, store: Store, on_loop: OnLoop[Any], max_concurrent_jobs: int) -> None:
-        """`on_loop` calls a function on the event loop, which alone may read the store."""
+    def __init__(self, rest: Rest, store: Store, max_concurrent_jobs: int) -> None:
         self._rest = rest
         self._store = store
-        self._on_loop = on_loop
         self._max_jobs = max_concurrent_jobs
         self._writes = OwnWrites()
         self._job_lock = threading.Lock()
@@ -55,7 +51,7 @@ class KubernetesCluster:
 
     def observe(self, key: Key) -> Observed | None:
         """Return what the watches know of a ModelDeployment. Raises Stale before they show our own writes."""
-        view: dict[str, tuple[Entry, ...]] = self._on_loop(lambda: self._store.of(key))
+        view = self._store.of(key)
         if not self._writes.settled(key, view):
             raise Stale
         if not view[MODEL_DEPLOYMENT.kind]:
@@ -113,10 +109,9 @@ class KubernetesCluster:
             if error.status not in (404, 409):  # gone, or a successor of the same name
                 raise
         if ref.uid:
-            uid = ref.uid
-            key = self._on_loop(lambda: self._store.owner_of(ref.kind, uid))
+            key = self._store.owner_of(ref.uid)
             if key:
-                self._writes.deleted(key, ref.kind, ref.name, uid)
+                self._writes.deleted(key, ref.kind, ref.name, ref.uid)
 
     def write_status(self, resource: Body, status: Body) -> None:
         """Replace the status. Raises Stale where the resource has changed since it was observed."""
@@ -206,9 +201,8 @@ class KubernetesCluster:
 
     def _is_known(self, body: Body) -> bool:
         """Return whether the planner saw an object of this name, and so decided that it is ours."""
-        key = _owner(body)
-        view: dict[str, tuple[Entry, ...]] = self._on_loop(lambda: self._store.of(key))
-        return any(entry.name == body["metadata"]["name"] for entry in view[body["kind"]])
+        entries = self._store.of(_owner(body))[body["kind"]]
+        return any(entry.name == body["metadata"]["name"] for entry in entries)
 
     def _check_name(self, body: Body) -> None:
         """Raise TemplateRefused where the name is taken by an object without our label."""
@@ -226,8 +220,7 @@ class KubernetesCluster:
         self._writes.wrote(_owner(body), body["kind"], metadata["name"], metadata["uid"], version)
 
     def _free_job_slots(self) -> int:
-        running: frozenset[tuple[Key, str]] = self._on_loop(self._store.running_jobs)
-        return self._max_jobs - len(running | self._writes.created(JOB.kind))
+        return self._max_jobs - len(self._store.running_jobs() | self._writes.created(JOB.kind))
 
     def _events_about(self, bodies: Mapping[str, tuple[Body, ...]], now: datetime) -> tuple[Body, ...]:
         """Return the events of objects whose status does not tell why they wait."""

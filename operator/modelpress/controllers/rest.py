@@ -7,7 +7,7 @@ typed models: the planner speaks plain objects, and a field that a newer API has
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from kubernetes import client, config
 from kubernetes.client.rest import RESTClientObject
-from urllib3 import Retry
+from urllib3 import BaseHTTPResponse, Retry, Timeout
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
@@ -26,13 +26,15 @@ USER_AGENT = f"modelpress/{version('modelpress')}"
 _METHODS = {
     "get": "GET",
     "list": "GET",
+    "watch": "GET",
     "create": "POST",
     "update": "PUT",
     "patch": "PATCH",
     "delete": "DELETE",
 }
-_READS = frozenset({"get", "list"})
-_TIMEOUT_SECONDS = 30.0
+_READS = frozenset({"get", "list", "watch"})
+_READ_SECONDS, _WRITE_SECONDS = 30.0, 10.0
+_CONNECT_SECONDS = 10.0
 # A connection that could not be made is tried once more, nothing else: whoever asked asks again.
 _RETRIES = Retry(total=1, connect=1, read=0, redirect=0, status=0, other=0)
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
@@ -95,12 +97,12 @@ class Rest:
         configuration: client.Configuration,
         *,
         may_write: Callable[[], bool] = lambda: True,
-        seconds: float = _TIMEOUT_SECONDS,
+        most_seconds: float = _READ_SECONDS,
     ) -> None:
-        """`may_write` is asked before each write; a call is given up after `seconds`."""
+        """`may_write` is asked before each write; no call but a watch waits longer than `most_seconds`."""
         self._configuration = configuration
         self._may_write = may_write
-        self._seconds = seconds
+        self._most_seconds = most_seconds
         self._pool = RESTClientObject(configuration).pool_manager
         self._lock = threading.Lock()
         self._requests: Counter[tuple[str, str]] = Counter()
@@ -119,6 +121,28 @@ class Rest:
 
         Raises ApiError, urllib3's errors where nothing answers, and NotActive.
         """
+        seconds = min(self._most_seconds, _READ_SECONDS if request.verb in _READS else _WRITE_SECONDS)
+        connect = min(self._most_seconds, _CONNECT_SECONDS)
+        response = self._request(request, Timeout(connect=connect, read=seconds))
+        return _answer(response.status, response.data)
+
+    def lines(self, request: Request, *, silent_seconds: float) -> Iterator[bytes]:
+        """Yield the lines of an answer as they come; the connection ends with the iterator.
+
+        Raises ApiError, and urllib3's errors: ReadTimeoutError where nothing came for `silent_seconds`.
+        """
+        timeout = Timeout(connect=_CONNECT_SECONDS, read=silent_seconds)
+        response = self._request(request, timeout, preload_content=False)
+        try:
+            if not 200 <= response.status < 300:
+                _answer(response.status, response.data)
+            yield from (line for line in response if line)
+        finally:
+            response.close()
+
+    def _request(
+        self, request: Request, timeout: Timeout, *, preload_content: bool = True
+    ) -> BaseHTTPResponse:
         resource = request.resource
         allowed = resource.status_verbs if request.subresource else resource.verbs
         if request.verb not in allowed:
@@ -133,15 +157,16 @@ class Rest:
         url = self._configuration.host + resource.path(request.namespace, request.name, request.subresource)
         if request.query:
             url += "?" + urlencode(request.query)
-        response = self._pool.request(
+        response: BaseHTTPResponse = self._pool.request(
             _METHODS[request.verb],
             url,
             body=None if request.body is None else encoded(request.body),
             headers=self._headers(request),
-            timeout=self._seconds,
+            timeout=timeout,
             retries=_RETRIES,
+            preload_content=preload_content,
         )
-        return _answer(response.status, response.data)
+        return response
 
     def _headers(self, request: Request) -> dict[str, str]:
         headers = {
