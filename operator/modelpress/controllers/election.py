@@ -101,7 +101,7 @@ class Election:
         with ThreadPoolExecutor(1, "lease") as thread:
             try:
                 await loop.run_in_executor(thread, self.acquire)
-                logger.info("active", extra={"identity": self._me})
+                logger.info("active: %s holds the lease %s", self._me, self._where)
                 renewals = loop.run_in_executor(thread, self.keep)
                 await _first_of(asyncio.create_task(work()), renewals)
             finally:
@@ -148,10 +148,13 @@ class Election:
 
     def _look_and_act(self) -> bool:
         found = self._read()
+        before = self._seen.holder
         self._seen = self._seen.again(found, self._clock())
         todo = lease.action(self._seen, self._me, self._clock())
         if todo is Action.WAIT:
             self._renewed = None
+            if self._seen.holder != before:
+                logger.info("standby: %s holds the lease %s", self._seen.holder, self._where)
             return False
         sent = self._clock()
         body = lease.claimed(self._seen, self._where.name, self._me, datetime.now(UTC))

@@ -11,6 +11,8 @@ import httpx
 import pytest
 import yaml
 
+from modelpress.controllers.resources import LEASE as LEASES
+from modelpress.controllers.resources import permissions
 from tests.e2e.cluster.test_control_loop import ARGUMENTS, MANIFESTS, bring_up, make_ready
 from tests.support.cluster.api import Json
 from tests.support.cluster.controlplane import ControlPlane, tally, wait_until
@@ -128,7 +130,10 @@ def test_the_standby_goes_on_where_the_active_operator_is_killed(candidates: Can
     assert candidates.lease()["leaseTransitions"] == 1
     requests = [r for user in (active.user, standby.user) for r in candidates.cluster.audit(user=user)]
     assert {request.agent for request in requests} == {f"modelpress/{version('modelpress')}"}
-    assert {request.verb for request in requests} >= {"get", "list", "watch", "create", "update", "patch"}
+    used = {(request.resource, request.verb) for request in requests if request.resource[0] != "/"}
+    granted = {(resource, verb) for _, resource, verb in permissions()}
+    assert used <= granted | {(LEASES.plural, verb) for verb in LEASES.verbs}
+    assert {verb for _, verb in used} >= {"get", "list", "watch", "create", "update", "patch"}
     assert [request for request in requests if request.code in (401, 403)] == []
 
 
