@@ -1,10 +1,13 @@
 """A failed Job is reported with its reason, the current revision serves on, and nothing is tried in vain."""
 
+from typing import Any
+
 import pytest
 
 from modelpress.api import identity, names
+from modelpress.api.status import Status
 from modelpress.planning.types import Plan
-from tests.unit.planning.fake_cluster import HOW_TO_RETRY, compressing_cluster, ready_cluster, said
+from tests.unit.planning.fake_cluster import ARTIFACT, HOW_TO_RETRY, compressing_cluster, ready_cluster, said
 
 FLOAT16 = {"quantization": {"scheme": "Float16"}}
 
@@ -79,6 +82,67 @@ def test_a_score_that_is_no_number_is_a_failure(score: float) -> None:
     cluster.job_succeeds(scores=scores)
     cluster.settle()
     assert cluster.says("Stalled") == ("True", "JobFailed")
+
+
+_SCORES = {"metric": "Accuracy", "original": 97.5, "compressed": 97.25, "rows": 400}
+_SIZE = "originalBytes"
+
+
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [
+        ({"artifactKey": "k" * 3000}, "artifactKey: "),
+        ({"artifactKey": "k" * 5000}, "is longer than 4096 bytes"),
+        ({"artifactKey": "a\x1b[2Jb\n"}, 'artifactKey: "a\\u001b[2Jb\\n": '),
+        ({"artifactDigest": ARTIFACT + "\n"}, "artifactDigest: "),
+        ({"sourceDigest": "sha256:short"}, "sourceDigest: "),
+        ({_SIZE: -1}, f"{_SIZE}: -1: "),
+        ({_SIZE: 1e30}, f"{_SIZE}: 1e+30: "),
+        ({_SIZE: 10**30}, f"{_SIZE}: "),
+        ({"compressedBytes": True}, "compressedBytes: true: "),
+        ({"scores": {**_SCORES, "rows": -5}}, "scores.rows: -5: "),
+        ({"scores": {**_SCORES, "compressed": 1e30}}, "'1e+30' is not a score"),
+        ({"scores": {**_SCORES, "drop": float("nan")}}, "'nan' is not a score"),
+        ({"scores": {**_SCORES, "metric": "Beauty"}}, 'scores.metric: "Beauty": '),
+        ({"scores": [1]}, "scores: [1]: "),
+    ],
+)
+def test_a_result_that_lies_is_one_clean_line_that_names_the_field(lie: dict[str, Any], said: str) -> None:
+    cluster = compressing_cluster()
+    cluster.job_succeeds(**lie)
+    cluster.settle()
+    assert cluster.says("Stalled") == ("True", "JobFailed")
+    message = cluster.condition("Stalled")["message"]
+    assert message.startswith("the Job's result cannot be read: " + said)
+    assert message.isprintable()
+    assert len(message) < 500
+    assert cluster.settle() == []
+
+
+@pytest.mark.parametrize("text", ["[" * 4000, '{"scores":' * 400, "\x00", "\ud800", '{"a":1e99999}', "null"])
+def test_a_result_that_is_no_object_is_one_clean_line(text: str) -> None:
+    cluster = compressing_cluster()
+    cluster.job_succeeds(text)
+    cluster.settle()
+    assert cluster.says("Stalled") == ("True", "JobFailed")
+    assert cluster.condition("Stalled")["message"].isprintable()
+
+
+def test_the_largest_sizes_and_scores_fit_the_status() -> None:
+    cluster = compressing_cluster()
+    scores = {**_SCORES, "original": 1000.0, "compressed": -1e300, "drop": 1e300}
+    cluster.job_succeeds(originalBytes=2**43, compressedBytes=1, scores=scores)
+    cluster.settle()
+    Status.model_validate(cluster.status)
+    assert cluster.says("Stalled") == ("True", "EvaluationFailed")
+
+
+def test_what_a_failing_job_says_is_one_line_without_control_characters() -> None:
+    cluster = compressing_cluster()
+    cluster.job_fails(65, said("InvalidModel", "a\x1b[31m\nb" + "c" * 2900))
+    cluster.settle()
+    assert cluster.condition("Stalled")["message"].startswith("a\\x1b[31m bccc")
+    assert cluster.condition("Stalled")["message"].isprintable()
 
 
 def test_a_result_of_another_recipe_is_a_failure() -> None:
