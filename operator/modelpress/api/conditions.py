@@ -82,6 +82,10 @@ class Reason(StrEnum):
     ARTIFACT_LOST = "ArtifactLost", "The registry no longer has the artifact.", EX_NOINPUT
     ARTIFACT_CORRUPT = "ArtifactCorrupt", "The artifact's content differs from its digest.", EX_DATAERR
     JOB_FAILED = "JobFailed", "The Job failed for a reason that it could not tell."
+    RESULT_LOST = (
+        "ResultLost",
+        "A Job ended well, but its pod went before its result could be read: it runs again, a few times.",
+    )
     DEADLINE_EXCEEDED = "DeadlineExceeded", "The Job took longer than job.activeDeadlineSeconds."
     EVALUATION_FAILED = "EvaluationFailed", "The compressed model misses a limit of evaluation.", EX_DATAERR
     # pods

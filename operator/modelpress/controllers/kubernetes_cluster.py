@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from modelpress.api.names import FIELD_MANAGER
+from modelpress.api.names import FIELD_MANAGER, RESULT_MANAGER
 from modelpress.controllers.cluster import Stale
 from modelpress.controllers.own_writes import OwnWrites
 from modelpress.controllers.recorder import event_body
@@ -27,15 +27,17 @@ from modelpress.controllers.resources import (
 )
 from modelpress.controllers.rest import ApiError, Request, Rest
 from modelpress.controllers.store import Entry, Store, owner_key, unpack
+from modelpress.planning.artifacts.jobs import with_live_pods
 from modelpress.planning.children.drift import differs
 from modelpress.planning.problems.waiting import LOOK_AGAIN_SECONDS, Subject, unexplained
-from modelpress.planning.types import Body, EventNote, Key, Observed, Ref
+from modelpress.planning.types import Body, EventNote, Key, Mark, Observed, Ref
 
 logger = logging.getLogger(__name__)
 
 _OURS = {"fieldManager": FIELD_MANAGER}
 _CREATED = {**_OURS, "fieldValidation": "Strict"}
 _FORCED = {**_OURS, "force": "true"}
+CONTROLLER_UID_LABEL = "batch.kubernetes.io/controller-uid"  # on the pods of a Job
 T = TypeVar("T")
 OnLoop = Callable[[Callable[[], T]], T]
 
@@ -76,6 +78,37 @@ class KubernetesCluster:
             free_job_slots=self._free_job_slots(),
         )
 
+    def read_live(self, observed: Observed, jobs: tuple[Ref, ...]) -> Observed:
+        """Return an observation with all that the API server has of the pods of these Jobs.
+
+        A list without a version is never older than the Job's end, which was written after its pods'.
+        """
+        for job in jobs:
+            query = {"labelSelector": f"{CONTROLLER_UID_LABEL}={job.uid}"}
+            items = self._rest.send(Request("list", POD, job.namespace, query=query)).get("items") or ()
+            pods = ({"apiVersion": "v1", "kind": POD.kind, **item} for item in items)
+            observed = with_live_pods(observed, job, pods)
+        return observed
+
+    def annotate(self, mark: Mark) -> None:
+        """Add annotations to an object, by a field manager of their own: they say nothing of other fields."""
+        ref, resource = mark.ref, BY_KIND[mark.ref.kind]
+        metadata = {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid}
+        body = {
+            "apiVersion": resource.api_version,
+            "kind": ref.kind,
+            "metadata": {**metadata, "annotations": dict(mark.annotations)},
+        }
+        query = {"fieldManager": RESULT_MANAGER, "force": "true"}
+        try:
+            self._remember(
+                self._rest.send(Request("patch", resource, ref.namespace, ref.name, query=query, body=body))
+            )
+        except ApiError as error:
+            if error.status == 409:  # gone, or another of this name
+                raise Stale from error
+            raise
+
     def apply(self, body: Body) -> Mapping[str, Any]:
         """Create a Job or ControllerRevision, or apply any other object. Raises TemplateRefused and Stale."""
         try:
@@ -98,7 +131,10 @@ class KubernetesCluster:
         return applied
 
     def delete(self, ref: Ref) -> None:
-        """Delete with background propagation, and only the object with the UID of `ref`."""
+        """Delete with background propagation, and only the object with the UID of `ref`.
+
+        Raises Stale where the object has changed since it was seen, if `ref` tells its version.
+        """
         resource = BY_KIND[ref.kind]
         options: dict[str, Any] = {
             "apiVersion": "v1",
@@ -107,9 +143,13 @@ class KubernetesCluster:
         }
         if ref.uid:
             options["preconditions"] = {"uid": ref.uid}
+            if ref.version:
+                options["preconditions"]["resourceVersion"] = ref.version
         try:
             self._rest.send(Request("delete", resource, ref.namespace, ref.name, body=options))
         except ApiError as error:
+            if error.status == 409 and ref.version:
+                raise Stale from error
             if error.status not in (404, 409):  # gone, or a successor of the same name
                 raise
         if ref.uid:

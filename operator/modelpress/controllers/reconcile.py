@@ -35,6 +35,9 @@ def reconcile(cluster: Cluster, key: Key, settings: Settings) -> float | None:
         if observed is None:
             return None
         plan = decide(observed, settings)
+        if plan.unseen:  # what a plan destroys or repeats is never decided on the word of a watch alone
+            observed = cluster.read_live(observed, plan.unseen)
+            plan = decide(observed, settings)
         return _act(cluster, Facts(observed, settings), plan)
     except Stale:
         logger.debug("waiting for the watch", extra=key_fields(key))
@@ -106,6 +109,8 @@ def _write(cluster: Cluster, observed: Observed, plan: Plan) -> _Writes:
             writes.applied.append(body)
         else:
             writes.failed.append(body)
+    for mark in plan.marks:
+        writes.attempt(partial(cluster.annotate, mark))
     for ref in plan.delete:
         if writes.attempt(partial(cluster.delete, ref)):
             writes.deleted.append(ref)

@@ -46,7 +46,8 @@ def decide(observed: Observed, settings: Settings) -> Plan:
         requeue=_requeue(view, decisions),
     )
     warnings = (*gap_warnings(view, decisions.rollout.target), *budget_warnings(view))
-    return replace(plan, events=(*warnings, *plan.events))
+    artifact = decisions.artifact
+    return replace(plan, events=(*warnings, *plan.events), marks=artifact.marks, unseen=artifact.unseen)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ def test_a_failed_job_stalls_with_its_own_reason_and_message() -> None:
     assert cluster.says("Reconciling")[0] == "False"
     assert cluster.status["failed"] == {
         "recipeHash": identity.recipe_hash(cluster.spec),
+        "jobSettings": identity.job_settings_hash(cluster.spec),
         "reason": "DigestMismatch",
         "message": "model: sha256 is ab, not cd",
     }
@@ -55,13 +56,15 @@ def test_a_job_past_its_deadline_says_so() -> None:
     assert "86400" in cluster.condition("Stalled")["message"]
 
 
-def test_a_failed_job_whose_pod_is_not_seen_yet_is_looked_at_again() -> None:
+def test_the_pods_of_a_failed_job_that_none_is_seen_of_are_read_live_however_long_ago_it_was() -> None:
     cluster = compressing_cluster()
     cluster.finish_job(cluster.only("Job"), "Failed", "BackoffLimitExceeded")
-    assert cluster.plan().requeue == pytest.approx(10)
+    cluster.live = False
+    cluster.wait(3600)
+    assert [ref.name for ref in cluster.plan().unseen] == [cluster.job_name()]
     cluster.settle()
     assert cluster.says("Stalled")[0] == "False"
-    cluster.wait(11)
+    cluster.live = True
     cluster.settle()
     assert cluster.says("Stalled") == ("True", "JobFailed")
     assert cluster.condition("Stalled")["message"] == "Job BackoffLimitExceeded" + HOW_TO_RETRY
@@ -186,6 +189,7 @@ def test_a_retry_makes_a_new_job_beside_the_failed_one() -> None:
 
 def test_a_retry_annotation_does_not_disturb_what_runs_or_serves() -> None:
     cluster = compressing_cluster()
+    cluster.add_job_pod(cluster.only("Job"), "Running")
     cluster.annotate(names.RETRY_ANNOTATION, "1")
     assert cluster.settle() == []
     cluster = ready_cluster()
@@ -222,16 +226,6 @@ def test_a_failed_job_leaves_the_current_revision_serving() -> None:
         "Stalled": "True",
     }
     assert cluster.status["current"] == before
-
-
-def test_a_result_lost_with_its_pod_runs_the_job_again() -> None:
-    cluster = compressing_cluster()
-    job = cluster.job_name()
-    cluster.finish_job(cluster.only("Job"), "Complete", "CompletionsReached")
-    assert cluster.settle() == []
-    assert cluster.plan().requeue == pytest.approx(10)
-    cluster.wait(11)
-    assert cluster.settle() == [[f"delete Job {job}", "status"], [f"apply Job {job}", "status"]]
 
 
 def test_a_result_that_is_recorded_outlives_job_and_pod() -> None:

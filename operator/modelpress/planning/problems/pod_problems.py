@@ -78,7 +78,7 @@ def explain_end(pod: Body, status: Body, ended: Body) -> Explanation:
         return Explanation(Reason.OUT_OF_MEMORY, f"container {name} was killed: {more}")
     message = str(ended.get("message") or "").strip()
     if ended.get("reason") in _NEVER_STARTED and message:
-        return Explanation(Reason.POD_CRASHED, _line(message))
+        return Explanation(Reason.POD_CRASHED, message)
     detail = [_line(line) for line in message.splitlines()]
     return Explanation(
         Reason.POD_CRASHED,
@@ -115,6 +115,13 @@ def terminated(status: Body) -> Body | None:
     if before is None or status.get("ready") or before.get("exitCode") == 0:
         return None
     return before
+
+
+def has_started(status: Body) -> bool:
+    """Return whether a container has run at all; one that the runtime could not start has not."""
+    ends = [objects.dig(status, kind, "terminated") for kind in ("state", "lastState")]
+    started = [end for end in ends if end is not None and end.get("reason") not in _NEVER_STARTED]
+    return bool(started) or objects.dig(status, "state", "running") is not None
 
 
 def failed_ends(pod: Body) -> list[Body]:
