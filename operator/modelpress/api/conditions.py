@@ -37,7 +37,10 @@ class Reason(StrEnum):
         "An object of an earlier resource of this name goes away.",
     )
     JOB_SUSPENDED = "JobSuspended", "The Job is suspended: its queue, such as Kueue, lets it run later."
-    WAITING_FOR_JOB_SLOT = "WaitingForJobSlot", "As many Jobs run as --max-concurrent-jobs allows."
+    WAITING_FOR_JOB_SLOT = (
+        "WaitingForJobSlot",
+        "As many Jobs run as the operator allows, in all or in one namespace.",
+    )
     MINIMUM_REPLICAS_UNAVAILABLE = "MinimumReplicasUnavailable", "Fewer pods are ready than desired."
     SETTLED = "Settled", "Nothing is left to do, or nothing is wrong."
     # the resource

@@ -42,6 +42,10 @@ class Cluster(Protocol):
         """Delete with background propagation; an object that is gone already is fine. Raises Stale."""
         ...
 
+    def wait_for_slot(self, key: Key, since: str | None) -> None:
+        """Note since when a ModelDeployment waits for a slot of Jobs; None: it does not."""
+        ...
+
     def write_status(self, resource: Body, status: Body) -> None:
         """Replace the status of a ModelDeployment."""
         ...

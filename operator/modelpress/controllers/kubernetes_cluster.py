@@ -1,7 +1,6 @@
 """The Cluster of an API server: reads from the watches' indexes, writes by REST calls."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 
 from modelpress.api.names import FIELD_MANAGER, RESULT_MANAGER
 from modelpress.controllers.cluster import Stale
+from modelpress.controllers.job_slots import JobId, JobSlots, Standing, standing
 from modelpress.controllers.own_writes import OwnWrites
 from modelpress.controllers.recorder import event_body
 from modelpress.controllers.refusal import refusal_of, require_ours
@@ -27,7 +27,7 @@ from modelpress.controllers.resources import (
 )
 from modelpress.controllers.rest import ApiError, Request, Rest
 from modelpress.controllers.store import Entry, Store, owner_key, unpack
-from modelpress.planning.artifacts.jobs import with_live_pods
+from modelpress.planning.artifacts.jobs import is_suspended, with_live_pods
 from modelpress.planning.children.drift import differs
 from modelpress.planning.problems.waiting import LOOK_AGAIN_SECONDS, Subject, unexplained
 from modelpress.planning.types import Body, EventNote, Key, Mark, Observed, Ref
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 _OURS = {"fieldManager": FIELD_MANAGER}
 _CREATED = {**_OURS, "fieldValidation": "Strict"}
 _FORCED = {**_OURS, "force": "true"}
+_STANDING_SECONDS = 1.0  # what we create in between is reserved
 CONTROLLER_UID_LABEL = "batch.kubernetes.io/controller-uid"  # on the pods of a Job
 T = TypeVar("T")
 OnLoop = Callable[[Callable[[], T]], T]
@@ -45,14 +46,14 @@ OnLoop = Callable[[Callable[[], T]], T]
 class KubernetesCluster:
     """Implements `controllers.cluster.Cluster`; used from several threads, a key by one at a time."""
 
-    def __init__(self, rest: Rest, store: Store, on_loop: OnLoop[Any], max_concurrent_jobs: int) -> None:
+    def __init__(self, rest: Rest, store: Store, on_loop: OnLoop[Any], slots: JobSlots) -> None:
         """`on_loop` calls a function on the event loop, which alone may read the store."""
         self._rest = rest
         self._store = store
         self._on_loop = on_loop
-        self._max_jobs = max_concurrent_jobs
+        self._slots = slots
+        self._standing: Standing | None = None
         self._writes = OwnWrites()
-        self._job_lock = threading.Lock()
         self._events: dict[Subject, tuple[float, tuple[Body, ...]]] = {}  # when asked, what was said
 
     def observe(self, key: Key) -> Observed | None:
@@ -61,9 +62,10 @@ class KubernetesCluster:
         if not self._writes.settled(key, view):
             raise Stale
         if not view[MODEL_DEPLOYMENT.kind]:
+            self._slots.wait(key, None)
             return None
         bodies = {kind: tuple(unpack(entry) for entry in entries) for kind, entries in view.items()}
-        now = datetime.now(UTC)
+        now, turn = datetime.now(UTC), self._slots.turn(key, self._seen_jobs())
         return Observed(
             resource=bodies[MODEL_DEPLOYMENT.kind][0],
             now=now,
@@ -75,7 +77,8 @@ class KubernetesCluster:
             disruption_budgets=bodies[DISRUPTION_BUDGET.kind],
             pods=bodies[POD.kind],
             events=self._events_about(bodies, now),
-            free_job_slots=self._free_job_slots(),
+            free_job_slots=turn.slots,
+            slot_seconds=turn.pause,
         )
 
     def read_live(self, observed: Observed, jobs: tuple[Ref, ...]) -> Observed:
@@ -105,7 +108,8 @@ class KubernetesCluster:
                 self._rest.send(Request("patch", resource, ref.namespace, ref.name, query=query, body=body))
             )
         except ApiError as error:
-            if error.status == 409:  # gone, or another of this name
+            gone = error.status == 409
+            if gone or (error.status == 422 and "metadata.uid" in error.message):  # another of this name
                 raise Stale from error
             raise
 
@@ -113,10 +117,7 @@ class KubernetesCluster:
         """Create a Job or ControllerRevision, or apply any other object. Raises TemplateRefused and Stale."""
         try:
             if body["kind"] == JOB.kind:
-                with self._job_lock:  # two workers must not take the last slot both
-                    if self._free_job_slots() < 1:
-                        raise Stale
-                    applied = self._create(body)
+                applied = self._create_job(body)
             elif body["kind"] in CREATED_ONCE:
                 applied = self._create(body)
             else:
@@ -157,6 +158,11 @@ class KubernetesCluster:
             key = self._on_loop(lambda: self._store.owner_of(ref.kind, uid))
             if key:
                 self._writes.deleted(key, ref.kind, ref.name, uid)
+                self._slots.release(JobId(key, ref.name))
+
+    def wait_for_slot(self, key: Key, since: str | None) -> None:
+        """Note since when a ModelDeployment waits for a slot; None: it does not."""
+        self._slots.wait(key, since)
 
     def write_status(self, resource: Body, status: Body) -> None:
         """Replace the status. Raises Stale where the resource has changed since it was observed."""
@@ -187,6 +193,20 @@ class KubernetesCluster:
             if note.once and error.status == 409:  # it was written already
                 return
             logger.warning("event not written: %s", error, extra={"namespace": namespace})
+
+    def _create_job(self, body: Body) -> Mapping[str, Any]:
+        """Create a Job on a slot that is taken before: no other worker waits for the API server."""
+        job = JobId(_owner(body), body["metadata"]["name"])
+        if not self._slots.reserve(job, self._seen_jobs()):
+            raise Stale
+        try:
+            made = self._create(body)
+        except BaseException:
+            self._slots.release(job)
+            raise
+        if is_suspended(made):  # by its queue, as it was made
+            self._slots.release(job)
+        return made
 
     def _create(self, body: Body) -> Mapping[str, Any]:
         try:
@@ -265,9 +285,14 @@ class KubernetesCluster:
         version = int(metadata["resourceVersion"])
         self._writes.wrote(_owner(body), body["kind"], metadata["name"], metadata["uid"], version)
 
-    def _free_job_slots(self) -> int:
-        running: frozenset[tuple[Key, str]] = self._on_loop(self._store.running_jobs)
-        return self._max_jobs - len(running | self._writes.created(JOB.kind))
+    def _seen_jobs(self) -> Standing:
+        """Return what the watches show of all Jobs, looked at once a second at most."""
+        known, now = self._standing, time.monotonic()
+        if known is None or now - known.at > _STANDING_SECONDS:
+            store = self._store
+            known = self._on_loop(lambda: standing(store.index(JOB.kind), store.index(POD.kind), now))
+            self._standing = known
+        return known
 
     def _events_about(self, bodies: Mapping[str, tuple[Body, ...]], now: datetime) -> tuple[Body, ...]:
         """Return the events of objects whose status does not tell why they wait."""

@@ -16,6 +16,7 @@ from modelpress.api.names import API_VERSION, KIND
 from modelpress.controllers import handlers
 from modelpress.controllers.cluster import Cluster
 from modelpress.controllers.health import endpoints
+from modelpress.controllers.job_slots import JobSlots, Limits
 from modelpress.controllers.kubernetes_cluster import KubernetesCluster
 from modelpress.controllers.queue import WorkQueue
 from modelpress.controllers.reconcile import key_fields, reconcile
@@ -50,10 +51,18 @@ class OperatorOptions:
     namespaces: tuple[str, ...] = ()  # none: all
     resync_interval: float = 60.0  # seconds
     max_concurrent_jobs: int = 10
+    max_concurrent_jobs_per_namespace: int | None = None  # None: half of them
     workers: int = 4  # ModelDeployments that are looked at at once
     liveness_port: int | None = 8080  # serves /healthz and /readyz; None: no endpoints
     fixed_user: bool = True  # pods name their user; False: the cluster chooses
     defaults: Defaults = field(default_factory=Defaults)  # for all ModelDeployments
+
+    def job_limits(self) -> Limits:
+        """Return how many Jobs may run."""
+        total, share = self.max_concurrent_jobs, self.max_concurrent_jobs_per_namespace
+        if share is None:
+            share = total if len(self.namespaces) == 1 else max(1, total // 2)
+        return Limits(total, share)
 
     def settings(self) -> Settings:
         """Return what the planner needs of them."""
@@ -92,9 +101,8 @@ async def _run(options: OperatorOptions) -> int:
 
 async def _operate(options: OperatorOptions, rest: Rest, store: Store, resync: Resync) -> int:
     """Run the watches, the queue and the resync until one of them ends; return the exit code."""
-    cluster = KubernetesCluster(
-        rest, store, partial(_on_loop, asyncio.get_running_loop()), options.max_concurrent_jobs
-    )
+    on_loop = partial(_on_loop, asyncio.get_running_loop())
+    cluster = KubernetesCluster(rest, store, on_loop, JobSlots(options.job_limits()))
     queue = WorkQueue(partial(_step, cluster, options.settings()), backoff=_BACKOFF)
     resyncs = asyncio.create_task(resync.run(options.resync_interval), name="resync")
     tasks = [asyncio.create_task(queue.run(options.workers), name="queue"), resyncs]

@@ -93,6 +93,7 @@ def _act(cluster: Cluster, facts: Facts, plan: Plan) -> float | None:
     for body in plan.apply:
         if body["kind"] == _OPTIONAL and not _apply_optional(cluster, observed, body, writes):
             requeue = _sooner(requeue, REFUSED_SECONDS)
+    cluster.wait_for_slot(key, plan.slot_since)
     _log(key, plan, writes, status)
     if writes.error is not None:
         raise writes.error

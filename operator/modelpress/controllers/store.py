@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelpress.api.names import NAME_LABEL
-from modelpress.controllers.resources import JOB, MODEL_DEPLOYMENT
+from modelpress.api.names import KIND, NAME_LABEL
+from modelpress.controllers.resources import MODEL_DEPLOYMENT
 from modelpress.planning.artifacts import jobs
 from modelpress.planning.children import objects
 from modelpress.planning.types import Body, Key
@@ -31,6 +31,9 @@ class Entry:
     finished: bool  # a Job is Complete or Failed
     suspended: bool  # the queue of a Job lets it run later
     data: bytes
+    ours: bool = False  # a ModelDeployment controls it
+    owner: str | None = None  # UID of what controls it
+    placed: bool = False  # a pod has a node
 
 
 def owner_key(body: Body) -> Key | None:
@@ -46,6 +49,7 @@ def owner_key(body: Body) -> Key | None:
 def pack(body: Body) -> Entry:
     """Return an object as it is kept."""
     metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
+    owner = objects.controller(body)
     data = json.dumps({**body, "metadata": metadata}, separators=(",", ":")).encode()
     return Entry(
         name=metadata["name"],
@@ -54,6 +58,9 @@ def pack(body: Body) -> Entry:
         terminating=objects.deleting(body),
         finished=jobs.is_finished(body),
         suspended=jobs.is_suspended(body),
+        ours=owner is not None and owner.get("kind") == KIND,
+        owner=owner.get("uid") if owner else None,
+        placed=bool(objects.dig(body, "spec", "nodeName")),
         data=zlib.compress(data, 1),
     )
 
@@ -88,12 +95,6 @@ class Store:
         index = self._indexes[kind]
         return next((key for key in index for entry in index[key] if entry.uid == uid), None)
 
-    def running_jobs(self) -> frozenset[tuple[Key, str]]:
-        """Return the ModelDeployment and name of every Job that has not finished and may have pods."""
-        index = self._indexes[JOB.kind]
-        return frozenset(
-            (key, entry.name)
-            for key in index
-            for entry in index[key]
-            if not (entry.finished or entry.suspended or entry.terminating)
-        )
+    def index(self, kind: str) -> Index:
+        """Return the entries of all objects of a kind."""
+        return self._indexes[kind]

@@ -65,6 +65,7 @@ class Observed:
     events: tuple[Body, ...] = ()  # events about waiting pods, their claims, and Jobs without pods
     live_jobs: frozenset[str] = frozenset()  # UIDs of Jobs all of whose pods were read live, not from a watch
     free_job_slots: int = 1  # how many more Jobs this ModelDeployment may start
+    slot_seconds: float = 5.0  # until the next look where it may start none
 
     def of_kind(self, kind: str) -> tuple[Body, ...]:
         """Return the objects of a kind that the planner applies."""
@@ -101,5 +102,6 @@ class Plan:
     ] = ()  # Jobs whose pods decide: they are to be read live before this is carried out
     status: Body | None = None  # the whole status, or None where it is as desired
     events: tuple[EventNote, ...] = ()
+    slot_since: str | None = None  # since when (RFC 3339) it waits for a slot of Jobs; None: it does not
     requeue: float | None = None  # seconds until a look is due that no watch event would cause
     log: Mapping[str, Any] = field(default_factory=dict)  # what the log line of this step says beside the key

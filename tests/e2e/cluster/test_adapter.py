@@ -14,6 +14,7 @@ from kubernetes import client, config
 from modelpress.api import contract, names
 from modelpress.api.conditions import Reason
 from modelpress.controllers.cluster import Stale, TemplateRefused
+from modelpress.controllers.job_slots import JobSlots, Limits
 from modelpress.controllers.kubernetes_cluster import KubernetesCluster
 from modelpress.controllers.resources import WATCHED
 from modelpress.controllers.rest import Rest
@@ -48,7 +49,7 @@ class ClusterFixture:
         config.load_kube_config(str(kubeconfig), client_configuration=configuration)  # type: ignore[no-untyped-call]
         self.rest = Rest(configuration)
         self.store = Store()
-        self.cluster = KubernetesCluster(self.rest, self.store, lambda call: call(), max_concurrent_jobs=2)
+        self.cluster = KubernetesCluster(self.rest, self.store, lambda call: call(), JobSlots(Limits(2, 2)))
         self.api.create("modeldeployments", namespace, self.resource())
         self.look()
 

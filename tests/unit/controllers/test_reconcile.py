@@ -55,6 +55,9 @@ class Notebook:
     def annotate(self, mark: Mark) -> None:
         raise NotImplementedError
 
+    def wait_for_slot(self, key: Key, since: str | None) -> None:
+        assert since is None
+
     def apply(self, body: Body) -> Mapping[str, Any]:
         if body["kind"] == self._refuse:
             raise TemplateRefused(Reason.INVALID_POD_SETTINGS, "env[0].name: Required value")
@@ -122,6 +125,7 @@ class Refusing:
     def __init__(self, fake: FakeCluster, faults: Mapping[str, Exception]) -> None:
         self.fake = fake
         self.faults = faults
+        self.slot_since: str | None = None
         self.live_pods: tuple[Body, ...] = ()  # which the watch has not shown
         self.calls: list[str] = []
         self.notes: list[EventNote] = []
@@ -137,6 +141,9 @@ class Refusing:
     def annotate(self, mark: Mark) -> None:
         self.fake.mark(mark)
         self.calls.append(f"annotate {mark.ref.kind}")
+
+    def wait_for_slot(self, key: Key, since: str | None) -> None:
+        self.slot_since = since
 
     def apply(self, body: Body) -> Mapping[str, Any]:
         if body["kind"] in self.faults:

@@ -104,6 +104,9 @@ class LocalCluster:
     def annotate(self, mark: Mark) -> None:
         """Do nothing: a pod's result lives as long as its Job."""
 
+    def wait_for_slot(self, key: Key, since: str | None) -> None:
+        """Do nothing: the only Job has a slot."""
+
     def apply(self, body: Body) -> Mapping[str, Any]:
         """Create or replace; Jobs and ControllerRevisions are created only."""
         metadata = body["metadata"]

@@ -22,8 +22,6 @@ from modelpress.planning.rollouts.revisions import HISTORY, Revision, find
 from modelpress.planning.types import Body, Mark, Ref
 from modelpress.planning.view import View
 
-SLOT_SECONDS = 5.0  # a slot becomes free by another resource's Job
-
 
 @dataclass(frozen=True)
 class ArtifactDecision:
@@ -37,6 +35,7 @@ class ArtifactDecision:
     delete: tuple[Ref, ...] = ()
     marks: tuple[Mark, ...] = ()
     unseen: tuple[Ref, ...] = ()  # Jobs whose pods are to be read live before any of this is done
+    waits_for_slot: bool = False
     job: bool = False  # a Job of this recipe is alive or about to be
     requeue: float | None = None
 
@@ -183,10 +182,17 @@ def _start(
     if conflict:
         return ArtifactDecision(remembered, stalled=conflict)
     if view.observed.free_job_slots < 1:
-        slot = Explanation(Reason.WAITING_FOR_JOB_SLOT, "as many compression Jobs run as the operator allows")
+        slot = Explanation(
+            Reason.WAITING_FOR_JOB_SLOT,
+            "as many compression Jobs run as the operator allows, or this namespace has its share of them",
+        )
         known = before is not None  # what it waits for at first
         return ArtifactDecision(
-            remembered, working=working if known else slot, job=known, requeue=SLOT_SECONDS
+            remembered,
+            working=working if known else slot,
+            waits_for_slot=True,
+            job=known,
+            requeue=view.observed.slot_seconds,
         )
     return ArtifactDecision(remembered, working=working, create=job, job=True)
 
