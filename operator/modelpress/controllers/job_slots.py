@@ -2,7 +2,7 @@
 
 A Job holds a slot from its creation by us until it has ended, been suspended or removed. It must have come to
 a node within a minute: one that no node takes, a quota forbids or a queue holds back keeps nobody waiting. No
-namespace has more than its share. Who has waited for longest is first, of those whose namespace has a slot left.
+namespace has more than its share. First is who has waited longest, of those whose namespace has a slot left.
 """
 
 import threading
@@ -31,9 +31,10 @@ class JobId(NamedTuple):
 class Standing(NamedTuple):
     """What the watches show of compression Jobs."""
 
-    holding: frozenset[JobId]  # those that run, or did, and have not ended
-    over: frozenset[JobId]  # those that have ended, are suspended or go away
     at: float  # when this was looked at
+    holding: frozenset[JobId] = frozenset()  # those that run, or did, and have not ended
+    pending: frozenset[JobId] = frozenset()  # those of which no pod has come to a node yet
+    over: frozenset[JobId] = frozenset()  # those that have ended, are suspended or go away
 
 
 class Turn(NamedTuple):
@@ -53,14 +54,16 @@ class Limits:
 
 def standing(jobs: Mapping[Key, Iterable[Entry]], pods: Mapping[Key, Iterable[Entry]], at: float) -> Standing:
     """Return what all Jobs and pods mean for the slots."""
-    holding, over = set(), set()
+    holding, pending, over = set(), set(), set()
     for key in jobs:
         for job in jobs[key]:
             if job.finished or job.suspended or job.terminating:
                 over.add(JobId(key, job.name))
             elif job.ours and any(pod.owner == job.uid and pod.placed for pod in pods.get(key, ())):
                 holding.add(JobId(key, job.name))
-    return Standing(frozenset(holding), frozenset(over), at)
+            else:
+                pending.add(JobId(key, job.name))
+    return Standing(at, frozenset(holding), frozenset(pending), frozenset(over))
 
 
 class JobSlots:
@@ -71,6 +74,7 @@ class JobSlots:
         self._clock = clock
         self._lock = threading.Lock()
         self._reserved: dict[JobId, float] = {}  # Jobs of ours, and when they were made
+        self._shown: set[JobId] = set()  # those of them that the watch has shown
         self._waiting: dict[Key, tuple[str, float]] = {}  # since when, and when it last said so
 
     def turn(self, key: Key, seen: Standing) -> Turn:
@@ -87,6 +91,7 @@ class JobSlots:
             if self._free(job.key, self._before(job.key), seen) < 1:
                 return False
             self._reserved[job] = self._clock()
+            self._shown.discard(job)
             self._waiting.pop(job.key, None)
             return True
 
@@ -117,12 +122,16 @@ class JobSlots:
         return max(0, min(free, self._limits.per_namespace - used[key.namespace]))
 
     def _held_by_reservation(self, seen: Standing) -> set[JobId]:
-        """Forget the Jobs that ended, or have no pod on a node in time; return those that are left."""
-        now = self._clock()
+        """Forget the Jobs that ended or went, or came to no node in time; return those that are left."""
+        now, alive = self._clock(), seen.holding | seen.pending
         for job, made in list(self._reserved.items()):
-            is_over = job in seen.over and made < seen.at
+            is_newer = seen.at > made
+            is_over = is_newer and job not in alive and (job in seen.over or job in self._shown)
             if is_over or now - made > PLACED_SECONDS:
                 del self._reserved[job]
+            elif is_newer and job in alive:
+                self._shown.add(job)
+        self._shown &= self._reserved.keys()
         return set(self._reserved)
 
     def _before(self, key: Key) -> list[Key]:

@@ -10,7 +10,7 @@ from tests.unit.planning.fake_cluster import Json
 
 A, B = Key("a", "digits"), Key("b", "digits")
 OURS = {"apiVersion": "modelpress.dev/v1alpha1", "kind": "ModelDeployment", "name": "digits", "uid": "owner"}
-NOTHING = Standing(frozenset(), frozenset(), 0)
+NOTHING = Standing(at=0)
 
 
 def job(change: Json | None = None, **metadata: object) -> Entry:
@@ -65,7 +65,7 @@ class Clock:
 
 
 def holding(*jobs: JobId) -> Standing:
-    return Standing(frozenset(jobs), frozenset(), 100)
+    return Standing(at=100, holding=frozenset(jobs))
 
 
 def many(key: Key, count: int) -> list[JobId]:
@@ -111,9 +111,18 @@ def test_a_quick_job_frees_its_slot_when_it_is_seen_to_have_ended() -> None:
     slots = JobSlots(Limits(1, 1), clock)
     slots.reserve(JobId(A, "job"), NOTHING)
     over = frozenset({JobId(A, "job")})
-    before, after = Standing(frozenset(), over, 99), Standing(frozenset(), over, 101)
+    before, after = Standing(at=99, over=over), Standing(at=101, over=over)
     assert slots.turn(B, before).slots == 0, "that was an earlier Job of this name"
     assert slots.turn(B, after).slots == 1
+
+
+def test_a_job_that_was_seen_and_is_gone_frees_its_slot() -> None:
+    clock = Clock()
+    slots = JobSlots(Limits(1, 1), clock)
+    slots.reserve(JobId(A, "job"), NOTHING)
+    assert slots.turn(B, Standing(at=101)).slots == 0, "the watch has not shown it yet"
+    assert slots.turn(B, Standing(at=102, pending=frozenset({JobId(A, "job")}))).slots == 0
+    assert slots.turn(B, Standing(at=103)).slots == 1
 
 
 def test_who_waits_for_longest_is_first() -> None:
