@@ -292,7 +292,7 @@ def fetch() -> int:
     default=None,
     help="Those of one namespace. Default: half of them, at least 1; all where one namespace is watched.",
 )
-@_option("--workers", type=click.IntRange(1), default=4, help="Resources looked at at once.")
+@_option("--workers", type=click.IntRange(1), default=16, help="Resources looked at at once.")
 @_option("--liveness-port", type=_PORT, default=8080, help="Port of /healthz and /readyz; 0: none.")
 @_option(
     "--fixed-user/--no-fixed-user",

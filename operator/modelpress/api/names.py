@@ -11,9 +11,7 @@ KIND = "ModelDeployment"
 PLURAL = "modeldeployments"
 
 FIELD_MANAGER = "modelpress"
-RESULT_MANAGER = (
-    "modelpress-result"  # of what is added to a Job later: the first one owns what it was made of
-)
+RESULT_MANAGER = "modelpress-result"  # owns what is added to a Job later; FIELD_MANAGER what it was made of
 
 NAME_LABEL = f"{GROUP}/name"  # the ModelDeployment that an object belongs to
 ROLE_LABEL = f"{GROUP}/role"  # WORKER or JOB
@@ -25,7 +23,7 @@ LOST_ANNOTATION = f"{GROUP}/lost-results"  # how many Jobs before this one ended
 RESULT_ANNOTATION = f"{GROUP}/result"  # on a Job: its result, which outlives its pod
 RESTARTED_ANNOTATION = f"{GROUP}/restartedAt"  # any change: a new revision with the newest worker image
 SETTINGS_ANNOTATION = (
-    f"{GROUP}/settings"  # hash of spec.service, on the Service; of spec.job and spec.storage, on the Job
+    f"{GROUP}/settings"  # hash of spec.service, on the Service; of job and storage, on a Job
 )
 
 WORKER = "entry"  # a worker that takes requests; the value stays: selectors never change

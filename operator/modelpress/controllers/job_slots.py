@@ -8,11 +8,12 @@ namespace has more than its share. First is who has waited longest, of those who
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from modelpress.controllers.store import Entry
+from modelpress.controllers.resources import JOB, POD
+from modelpress.controllers.store import Store
 from modelpress.planning.types import Key
 
 PLACED_SECONDS = 60.0  # from its creation until the pod of a Job must have a node
@@ -34,7 +35,7 @@ class Standing(NamedTuple):
     at: float  # when this was looked at
     holding: frozenset[JobId] = frozenset()  # those that run, or did, and have not ended
     pending: frozenset[JobId] = frozenset()  # those of which no pod has come to a node yet
-    over: frozenset[JobId] = frozenset()  # those that have ended, are suspended or go away
+    over: frozenset[JobId] = frozenset()  # those of ours that have ended, are suspended or go away
 
 
 class Turn(NamedTuple):
@@ -52,17 +53,17 @@ class Limits:
     per_namespace: int
 
 
-def standing(jobs: Mapping[Key, Iterable[Entry]], pods: Mapping[Key, Iterable[Entry]], at: float) -> Standing:
-    """Return what all Jobs and pods mean for the slots."""
-    holding, pending, over = set(), set(), set()
-    for key in jobs:
-        for job in jobs[key]:
-            if job.finished or job.suspended or job.terminating:
-                over.add(JobId(key, job.name))
-            elif job.ours and any(pod.owner == job.uid and pod.placed for pod in pods.get(key, ())):
-                holding.add(JobId(key, job.name))
-            else:
-                pending.add(JobId(key, job.name))
+def standing(store: Store, reserved: Iterable[JobId], at: float) -> Standing:
+    """Return what the Jobs and pods of a store mean for the slots."""
+    holding: set[JobId] = set()
+    pending: set[JobId] = set()
+    for key, name in store.running_jobs():
+        entries = store.of(key)
+        placed = {pod.owner for pod in entries[POD.kind] if pod.placed}
+        holds = any(job.ours and job.uid in placed for job in entries[JOB.kind] if job.name == name)
+        (holding if holds else pending).add(JobId(key, name))
+    others = (job for job in reserved if job not in holding and job not in pending)
+    over = {job for job in others if any(job.name == entry.name for entry in store.of(job.key)[JOB.kind])}
     return Standing(at, frozenset(holding), frozenset(pending), frozenset(over))
 
 
@@ -94,6 +95,11 @@ class JobSlots:
             self._shown.discard(job)
             self._waiting.pop(job.key, None)
             return True
+
+    def reserved(self) -> frozenset[JobId]:
+        """Return the Jobs that hold a slot because we have just made them."""
+        with self._lock:
+            return frozenset(self._reserved)
 
     def release(self, job: JobId) -> None:
         """Give a slot back: the Job could not be created, is suspended, or was removed."""

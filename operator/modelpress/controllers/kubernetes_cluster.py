@@ -1,10 +1,10 @@
-"""The Cluster of an API server: reads from the watches' indexes, writes by REST calls."""
+"""The Cluster of an API server: reads from the store of the watches, writes by REST calls."""
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from modelpress.api.names import FIELD_MANAGER, RESULT_MANAGER
 from modelpress.controllers.cluster import Stale
@@ -26,7 +26,7 @@ from modelpress.controllers.resources import (
     SERVICE,
 )
 from modelpress.controllers.rest import ApiError, Request, Rest
-from modelpress.controllers.store import Entry, Store, owner_key, unpack
+from modelpress.controllers.store import Store, owner_key, unpack
 from modelpress.planning.artifacts.jobs import is_suspended, with_live_pods
 from modelpress.planning.children.drift import differs
 from modelpress.planning.problems.waiting import LOOK_AGAIN_SECONDS, Subject, unexplained
@@ -38,19 +38,15 @@ _OURS = {"fieldManager": FIELD_MANAGER}
 _CREATED = {**_OURS, "fieldValidation": "Strict"}
 _FORCED = {**_OURS, "force": "true"}
 _STANDING_SECONDS = 1.0  # what we create in between is reserved
-CONTROLLER_UID_LABEL = "batch.kubernetes.io/controller-uid"  # on the pods of a Job
-T = TypeVar("T")
-OnLoop = Callable[[Callable[[], T]], T]
+_CONTROLLER_UID = "batch.kubernetes.io/controller-uid"  # label of a Job's pods
 
 
 class KubernetesCluster:
     """Implements `controllers.cluster.Cluster`; used from several threads, a key by one at a time."""
 
-    def __init__(self, rest: Rest, store: Store, on_loop: OnLoop[Any], slots: JobSlots) -> None:
-        """`on_loop` calls a function on the event loop, which alone may read the store."""
+    def __init__(self, rest: Rest, store: Store, slots: JobSlots) -> None:
         self._rest = rest
         self._store = store
-        self._on_loop = on_loop
         self._slots = slots
         self._standing: Standing | None = None
         self._writes = OwnWrites()
@@ -58,7 +54,7 @@ class KubernetesCluster:
 
     def observe(self, key: Key) -> Observed | None:
         """Return what the watches know of a ModelDeployment. Raises Stale before they show our own writes."""
-        view: dict[str, tuple[Entry, ...]] = self._on_loop(lambda: self._store.of(key))
+        view = self._store.of(key)
         if not self._writes.settled(key, view):
             raise Stale
         if not view[MODEL_DEPLOYMENT.kind]:
@@ -87,7 +83,7 @@ class KubernetesCluster:
         A list without a version is never older than the Job's end, which was written after its pods'.
         """
         for job in jobs:
-            query = {"labelSelector": f"{CONTROLLER_UID_LABEL}={job.uid}"}
+            query = {"labelSelector": f"{_CONTROLLER_UID}={job.uid}"}
             items = self._rest.send(Request("list", POD, job.namespace, query=query)).get("items") or ()
             pods = ({"apiVersion": "v1", "kind": POD.kind, **item} for item in items)
             observed = with_live_pods(observed, job, pods)
@@ -154,10 +150,9 @@ class KubernetesCluster:
             if error.status not in (404, 409):  # gone, or a successor of the same name
                 raise
         if ref.uid:
-            uid = ref.uid
-            key = self._on_loop(lambda: self._store.owner_of(ref.kind, uid))
+            key = self._store.owner_of(ref.uid)
             if key:
-                self._writes.deleted(key, ref.kind, ref.name, uid)
+                self._writes.deleted(key, ref.kind, ref.name, ref.uid)
                 self._slots.release(JobId(key, ref.name))
 
     def wait_for_slot(self, key: Key, since: str | None) -> None:
@@ -266,9 +261,8 @@ class KubernetesCluster:
 
     def _is_known(self, body: Body) -> bool:
         """Return whether the planner saw an object of this name, and so decided that it is ours."""
-        key = _owner(body)
-        view: dict[str, tuple[Entry, ...]] = self._on_loop(lambda: self._store.of(key))
-        return any(entry.name == body["metadata"]["name"] for entry in view[body["kind"]])
+        entries = self._store.of(_owner(body))[body["kind"]]
+        return any(entry.name == body["metadata"]["name"] for entry in entries)
 
     def _check_name(self, body: Body) -> None:
         """Raise TemplateRefused where the name is taken by an object without our label."""
@@ -286,11 +280,10 @@ class KubernetesCluster:
         self._writes.wrote(_owner(body), body["kind"], metadata["name"], metadata["uid"], version)
 
     def _seen_jobs(self) -> Standing:
-        """Return what the watches show of all Jobs, looked at once a second at most."""
+        """Return what the watches show of Jobs, looked at once a second at most."""
         known, now = self._standing, time.monotonic()
         if known is None or now - known.at > _STANDING_SECONDS:
-            store = self._store
-            known = self._on_loop(lambda: standing(store.index(JOB.kind), store.index(POD.kind), now))
+            known = standing(self._store, self._slots.reserved(), now)
             self._standing = known
         return known
 

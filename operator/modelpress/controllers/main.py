@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from operator import attrgetter
+from typing import Any
 
 import kopf
 from urllib3.exceptions import HTTPError
@@ -20,20 +21,20 @@ from modelpress.controllers.job_slots import JobSlots, Limits
 from modelpress.controllers.kubernetes_cluster import KubernetesCluster
 from modelpress.controllers.queue import WorkQueue
 from modelpress.controllers.reconcile import key_fields, reconcile
+from modelpress.controllers.reflector import Reflectors
 from modelpress.controllers.resources import MODEL_DEPLOYMENT
 from modelpress.controllers.rest import ApiError, Request, Rest, load_configuration
-from modelpress.controllers.resync import GhostFound, Resync
+from modelpress.controllers.resync import Resync
 from modelpress.controllers.store import Store
 from modelpress.planning.types import Key, Settings
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 _BACKOFF = (0.5, 60.0)  # seconds
 # loggers with a line for each event, probe or attempt
 _CHATTY = ("kopf.objects", "kopf.activities", "aiohttp.access", "urllib3.connectionpool")
 _CRD_POLL_SECONDS = 2.0
+_OTHER_THREADS = 4  # of the resync and what else waits in a thread
 # Of peering, which is off. Kopf would ask for the user's name, and a container's uid may have none.
 _IDENTITY = "modelpress"
 
@@ -52,7 +53,7 @@ class OperatorOptions:
     resync_interval: float = 60.0  # seconds
     max_concurrent_jobs: int = 10
     max_concurrent_jobs_per_namespace: int | None = None  # None: half of them
-    workers: int = 4  # ModelDeployments that are looked at at once
+    workers: int = 16  # ModelDeployments that are looked at at once; those of one namespace have a quarter
     liveness_port: int | None = 8080  # serves /healthz and /readyz; None: no endpoints
     fixed_user: bool = True  # pods name their user; False: the cluster chooses
     defaults: Defaults = field(default_factory=Defaults)  # for all ModelDeployments
@@ -88,27 +89,58 @@ def run(options: OperatorOptions) -> int:
         return 0
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What an operator is made of."""
+
+    rest: Rest
+    store: Store
+    resync: Resync
+    queue: WorkQueue[Key]
+
+    def facts(self) -> dict[str, Any]:
+        """Return what /healthz tells of a living operator."""
+        requests = sorted(self.rest.requests().items())
+        return {
+            "requests": {f"{verb} {plural}": count for (verb, plural), count in requests},
+            "resyncs": self.resync.rounds,
+            "mended": self.resync.mended,
+            "waiting": len(self.queue),
+        }
+
+
+def _parts(options: OperatorOptions) -> Parts:
+    rest, store = Rest(load_configuration()), Store()
+    cluster = KubernetesCluster(rest, store, JobSlots(options.job_limits()))
+    queue = WorkQueue(
+        partial(_step, cluster, options.settings()),
+        backoff=_BACKOFF,
+        group=attrgetter("namespace"),
+        most_of_group=max(1, options.workers // 4),
+    )
+    return Parts(rest, store, Resync(rest, store, options.namespaces), queue)
+
+
 async def _run(options: OperatorOptions) -> int:
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
-    rest = Rest(load_configuration())
-    store = Store()
-    resync = Resync(rest, store, options.namespaces)
-    async with endpoints(options.liveness_port, resync.dead, resync.unready, partial(_facts, rest, resync)):
-        await _wait_for_crd(rest, options)
-        return await _operate(options, rest, store, resync)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(options.workers + _OTHER_THREADS))
+    parts = _parts(options)
+    async with endpoints(options.liveness_port, parts.resync.dead, parts.resync.unready, parts.facts):
+        await _wait_for_crd(parts.rest, options)
+        with Reflectors(parts.rest, parts.store, options.namespaces) as reflectors:
+            return await _operate(options, parts, reflectors)
 
 
-async def _operate(options: OperatorOptions, rest: Rest, store: Store, resync: Resync) -> int:
+async def _operate(options: OperatorOptions, parts: Parts, reflectors: Reflectors) -> int:
     """Run the watches, the queue and the resync until one of them ends; return the exit code."""
-    on_loop = partial(_on_loop, asyncio.get_running_loop())
-    cluster = KubernetesCluster(rest, store, on_loop, JobSlots(options.job_limits()))
-    queue = WorkQueue(partial(_step, cluster, options.settings()), backoff=_BACKOFF)
-    resyncs = asyncio.create_task(resync.run(options.resync_interval), name="resync")
-    tasks = [asyncio.create_task(queue.run(options.workers), name="queue"), resyncs]
+    queue, loop = parts.queue, asyncio.get_running_loop()
+    reflectors.start(lambda key: loop.call_soon_threadsafe(queue.add, key))
+    resyncs = asyncio.create_task(parts.resync.run(options.resync_interval, queue.add), name="resync")
+    tasks = [asyncio.create_task(_work(queue, reflectors, options.workers), name="queue"), resyncs]
     watches = asyncio.create_task(
         kopf.operator(
-            registry=handlers.registry(store, queue.add, resyncs.cancel),
+            registry=handlers.registry(parts.store, queue.add, resyncs.cancel),
             settings=handlers.settings(),
             identity=_IDENTITY,  # type: ignore[arg-type]  # a NewType of a private module
             standalone=True,
@@ -125,13 +157,17 @@ async def _operate(options: OperatorOptions, rest: Rest, store: Store, resync: R
     return _exit_code(done)
 
 
+async def _work(queue: WorkQueue[Key], reflectors: Reflectors, workers: int) -> None:
+    """Process keys once the store holds all objects that plans are made from."""
+    await reflectors.listed()
+    await queue.run(workers)
+
+
 def _exit_code(done: set[asyncio.Task[None]]) -> int:
     """Return 0 where the watches ended as asked; log why not otherwise."""
     errors = [task.exception() for task in done if not task.cancelled()]
     for error in errors:
-        if isinstance(error, GhostFound):
-            logger.error("%s: restart to build the indexes anew", error)
-        elif error is not None:
+        if error is not None:
             logger.error("operator failed", exc_info=error)
     return 1 if any(errors) else 0
 
@@ -159,20 +195,3 @@ async def _step(cluster: Cluster, settings: Settings, key: Key) -> float | None:
     except Exception:
         logger.exception("%s/%s: unexpected error", *key, extra=key_fields(key))
         raise
-
-
-def _on_loop(loop: asyncio.AbstractEventLoop, function: Callable[[], T]) -> T:
-    """Call a function on the event loop from another thread and return its result."""
-
-    async def call() -> T:
-        return function()
-
-    return asyncio.run_coroutine_threadsafe(call(), loop).result()
-
-
-def _facts(rest: Rest, resync: Resync) -> dict[str, Any]:
-    """Return what /healthz tells of a living operator."""
-    return {
-        "requests": {f"{verb} {plural}": count for (verb, plural), count in sorted(rest.requests().items())},
-        "resyncs": resync.rounds,
-    }

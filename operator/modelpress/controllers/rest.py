@@ -7,13 +7,14 @@ typed models: the planner speaks plain objects, and a field that a newer API has
 import json
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
 from kubernetes import client, config
 from kubernetes.client.rest import RESTClientObject
+from urllib3 import BaseHTTPResponse, Retry, Timeout
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
@@ -23,13 +24,17 @@ from modelpress.planning.types import Body
 _METHODS = {
     "get": "GET",
     "list": "GET",
+    "watch": "GET",
     "create": "POST",
     "update": "PUT",
     "patch": "PATCH",
     "delete": "DELETE",
 }
-_READS = frozenset({"get", "list"})
-_TIMEOUT_SECONDS = 30.0
+_READS = frozenset({"get", "list", "watch"})
+_READ_SECONDS, _WRITE_SECONDS = 30.0, 10.0
+_CONNECT_SECONDS = 10.0
+# A connection that could not be made is tried once more, nothing else: whoever asked asks again.
+_RETRIES = Retry(total=1, connect=1, read=0, redirect=0, status=0, other=0)
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 _ESCAPED_BY_GO = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -98,6 +103,27 @@ class Rest:
 
     def send(self, request: Request) -> dict[str, Any]:
         """Make a call and return the answer. Raises ApiError, or urllib3's errors where nothing answers."""
+        seconds = _READ_SECONDS if request.verb in _READS else _WRITE_SECONDS
+        response = self._request(request, Timeout(connect=_CONNECT_SECONDS, read=seconds))
+        return _answer(response.status, response.data)
+
+    def lines(self, request: Request, *, silent_seconds: float) -> Iterator[bytes]:
+        """Yield the lines of an answer as they come; the connection ends with the iterator.
+
+        Raises ApiError, and urllib3's errors: ReadTimeoutError where nothing came for `silent_seconds`.
+        """
+        timeout = Timeout(connect=_CONNECT_SECONDS, read=silent_seconds)
+        response = self._request(request, timeout, preload_content=False)
+        try:
+            if not 200 <= response.status < 300:
+                _answer(response.status, response.data)
+            yield from (line for line in response if line)
+        finally:
+            response.close()
+
+    def _request(
+        self, request: Request, timeout: Timeout, *, preload_content: bool = True
+    ) -> BaseHTTPResponse:
         resource = request.resource
         allowed = resource.status_verbs if request.subresource else resource.verbs
         if request.verb not in allowed:
@@ -110,14 +136,16 @@ class Rest:
         url = self._configuration.host + resource.path(request.namespace, request.name, request.subresource)
         if request.query:
             url += "?" + urlencode(request.query)
-        response = self._pool.request(
+        response: BaseHTTPResponse = self._pool.request(
             _METHODS[request.verb],
             url,
             body=None if request.body is None else encoded(request.body),
             headers=self._headers(request),
-            timeout=_TIMEOUT_SECONDS,
+            timeout=timeout,
+            retries=_RETRIES,
+            preload_content=preload_content,
         )
-        return _answer(response.status, response.data)
+        return response
 
     def _headers(self, request: Request) -> dict[str, str]:
         headers = {"Accept": _METADATA if request.metadata_only else "application/json"}

@@ -4,7 +4,7 @@ import pytest
 
 from modelpress.controllers.job_slots import PLACED_SECONDS, JobId, JobSlots, Limits, Standing, standing
 from modelpress.controllers.main import OperatorOptions
-from modelpress.controllers.store import Entry, pack
+from modelpress.controllers.store import Store
 from modelpress.planning.types import Key
 from tests.unit.planning.fake_cluster import Json
 
@@ -13,25 +13,36 @@ OURS = {"apiVersion": "modelpress.dev/v1alpha1", "kind": "ModelDeployment", "nam
 NOTHING = Standing(at=0)
 
 
-def job(change: Json | None = None, **metadata: object) -> Entry:
-    owners = [{**OURS, "controller": True}]
-    about = {"name": "job", "uid": "job-uid", "resourceVersion": "1", "ownerReferences": owners, **metadata}
-    return pack({"kind": "Job", "metadata": about, "spec": {}, **(change or {})})
+def job(change: Json | None = None, **metadata: object) -> Json:
+    return {"kind": "Job", "metadata": _metadata("job", [OURS], **metadata), "spec": {}, **(change or {})}
 
 
-def pod(node: str | None, owner: str = "job-uid", phase: str = "Running") -> Entry:
-    owners = [{"kind": "Job", "uid": owner, "controller": True}]
-    metadata = {"name": "pod", "uid": "pod-uid", "resourceVersion": "1", "ownerReferences": owners}
+def pod(node: str | None, owner: str = "job-uid", phase: str = "Running") -> Json:
     spec = {"nodeName": node} if node else {}
-    return pack({"kind": "Pod", "metadata": metadata, "spec": spec, "status": {"phase": phase}})
+    metadata = _metadata("pod", [{"kind": "Job", "uid": owner}])
+    return {"kind": "Pod", "metadata": metadata, "spec": spec, "status": {"phase": phase}}
+
+
+def _metadata(name: str, owners: list[Json], **metadata: object) -> Json:
+    owned = {"ownerReferences": [{**owner, "controller": True} for owner in owners]}
+    labels = {"modelpress.dev/name": "digits"}
+    about = {"name": name, "namespace": "a", "uid": f"{name}-uid", "resourceVersion": "1", "labels": labels}
+    return {**about, **owned, **metadata}
 
 
 def ended(kind: str) -> Json:
     return {"status": {"conditions": [{"type": kind, "status": "True"}]}}
 
 
+def store_of(*bodies: Json) -> Store:
+    store = Store()
+    for body in bodies:
+        store.put(body)
+    return store
+
+
 @pytest.mark.parametrize(
-    ("entry", "pods", "holds"),
+    ("body", "pods", "holds"),
     [
         (job(), [pod("node")], True),
         (job(), [pod("node", phase="Pending")], True),  # a node waits for its Secret
@@ -48,10 +59,17 @@ def ended(kind: str) -> Json:
     ],
 )
 def test_a_job_of_ours_that_came_to_a_node_and_has_not_ended_holds_a_slot(
-    entry: Entry, pods: list[Entry], holds: bool
+    body: Json, pods: list[Json], holds: bool
 ) -> None:
-    seen = standing({A: [entry]}, {A: pods}, at=0)
+    seen = standing(store_of(body, *pods), (), at=0)
     assert seen.holding == ({JobId(A, "job")} if holds else set())
+
+
+def test_of_the_jobs_that_were_just_made_those_that_ended_are_told() -> None:
+    store = store_of(job(ended("Complete")))
+    ours, not_shown = JobId(A, "job"), JobId(A, "another")
+    assert standing(store, (ours, not_shown), at=0).over == {ours}
+    assert standing(store_of(job()), (ours, not_shown), at=0) == Standing(at=0, pending=frozenset({ours}))
 
 
 class Clock:
