@@ -90,7 +90,10 @@ class KubernetesCluster:
         return observed
 
     def annotate(self, mark: Mark) -> None:
-        """Add annotations to an object, by a field manager of their own: they say nothing of other fields."""
+        """Add annotations to an object, by a field manager of their own: they say nothing of other fields.
+
+        One that is gone, or another of its name, is none that was meant.
+        """
         ref, resource = mark.ref, BY_KIND[mark.ref.kind]
         metadata = {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid}
         body = {
@@ -104,10 +107,9 @@ class KubernetesCluster:
                 self._rest.send(Request("patch", resource, ref.namespace, ref.name, query=query, body=body))
             )
         except ApiError as error:
-            gone = error.status == 409
-            if gone or (error.status == 422 and "metadata.uid" in error.message):  # another of this name
-                raise Stale from error
-            raise
+            is_another = error.status == 422 and "metadata.uid" in error.message
+            if error.status != 409 and not is_another:
+                raise
 
     def apply(self, body: Body) -> Mapping[str, Any]:
         """Create a Job or ControllerRevision, or apply any other object. Raises TemplateRefused and Stale."""

@@ -97,9 +97,7 @@ class Plan:
     apply: tuple[Body, ...] = ()  # whole objects that differ from the observed ones, in this order
     delete: tuple[Ref, ...] = ()
     marks: tuple[Mark, ...] = ()
-    unseen: tuple[
-        Ref, ...
-    ] = ()  # Jobs whose pods decide: they are to be read live before this is carried out
+    unseen: tuple[Ref, ...] = ()  # Jobs whose pods decide: they are read live before a plan is carried out
     status: Body | None = None  # the whole status, or None where it is as desired
     events: tuple[EventNote, ...] = ()
     slot_since: str | None = None  # since when (RFC 3339) it waits for a slot of Jobs; None: it does not

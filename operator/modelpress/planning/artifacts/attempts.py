@@ -54,10 +54,9 @@ def render(view: View, before: Body | None) -> Mapping[str, Any]:
     body = render_job.render(view)
     if before is not None:
         attempt, lost = number(before) + 1, _lost_so_far(before)
-        counts = {names.ATTEMPT_ANNOTATION: str(attempt)} | (
-            {names.LOST_ANNOTATION: str(lost)} if lost else {}
-        )
-        annotations = {**body["metadata"]["annotations"], **counts}
+        annotations = {**body["metadata"]["annotations"], names.ATTEMPT_ANNOTATION: str(attempt)}
+        if lost:
+            annotations[names.LOST_ANNOTATION] = str(lost)
         body["metadata"] |= {"name": view.job_name(attempt), "annotations": annotations}
     return body
 

@@ -51,12 +51,11 @@ def decide_artifact(view: View, known: tuple[Revision, ...], *, frozen: bool) ->
     progress = attempts.progress(view, job, of_recipe) if job else None
     remembered = _remembered(view, known)
     lost_at = _lost_at(view, known, (progress.artifact if progress else None) or remembered)
-    is_lost = progress is not None and progress.phase is Phase.RESULT_LOST
-    if remembered and not lost_at and (is_lost or (progress and progress.heals)):
-        decision = ArtifactDecision(remembered)
-    elif job and progress and not progress.heals:
+    is_known = remembered is not None and not lost_at
+    matters = progress is not None and not (is_known and progress.phase is Phase.RESULT_LOST)
+    if job and progress and matters and not progress.heals:
         decision = _with_job(view, job, progress, remembered, lost_at)
-    elif remembered and not lost_at:
+    elif is_known:
         decision = ArtifactDecision(remembered)
     elif job and progress and progress.why:
         decision = _try_again(view, job, remembered, progress.why, frozen=frozen)
