@@ -27,7 +27,10 @@ class Cluster(Protocol):
         ...
 
     def read_live(self, observed: Observed, jobs: tuple[Ref, ...]) -> Observed:
-        """Return an observation in which the pods of these Jobs are read live."""
+        """Return an observation in which the pods of these Jobs are read live.
+
+        Raises Stale where people have changed the ModelDeployment since it was observed.
+        """
         ...
 
     def annotate(self, mark: Mark) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from modelpress.api.names import FIELD_MANAGER, RESULT_MANAGER
+from modelpress.api.names import FIELD_MANAGER, RESULT_MANAGER, RETRY_ANNOTATION
 from modelpress.controllers.cluster import Stale
 from modelpress.controllers.job_slots import JobId, JobSlots, Standing, standing
 from modelpress.controllers.own_writes import OwnWrites
@@ -28,6 +28,7 @@ from modelpress.controllers.resources import (
 from modelpress.controllers.rest import ApiError, Request, Rest
 from modelpress.controllers.store import Store, owner_key, unpack
 from modelpress.planning.artifacts.jobs import is_suspended, with_live_pods
+from modelpress.planning.children import objects
 from modelpress.planning.children.drift import differs
 from modelpress.planning.problems.waiting import LOOK_AGAIN_SECONDS, Subject, unexplained
 from modelpress.planning.types import Body, EventNote, Key, Mark, Observed, Ref
@@ -80,14 +81,25 @@ class KubernetesCluster:
     def read_live(self, observed: Observed, jobs: tuple[Ref, ...]) -> Observed:
         """Return an observation with all that the API server has of the pods of these Jobs.
 
-        A list without a version is never older than the Job's end, which was written after its pods'.
+        A list without a version is never older than the Job's end, which was written after its pods'. Raises
+        Stale where the ModelDeployment is not what was observed: what is to be deleted may be wanted again.
         """
+        if _asked(self._read(observed.resource)) != _asked(observed.resource):
+            raise Stale
         for job in jobs:
             query = {"labelSelector": f"{_CONTROLLER_UID}={job.uid}"}
             items = self._rest.send(Request("list", POD, job.namespace, query=query)).get("items") or ()
             pods = ({"apiVersion": "v1", "kind": POD.kind, **item} for item in items)
             observed = with_live_pods(observed, job, pods)
         return observed
+
+    def _read(self, resource: Body) -> Body:
+        """Return a ModelDeployment as it is now, empty where it is gone; by a list, which we may do."""
+        metadata = resource["metadata"]
+        query = {"fieldSelector": f"metadata.name={metadata['name']}"}
+        request = Request("list", MODEL_DEPLOYMENT, metadata["namespace"], query=query)
+        found: Body = next(iter(self._rest.send(request)["items"]), {})
+        return found
 
     def annotate(self, mark: Mark) -> None:
         """Add annotations to an object, by a field manager of their own: they say nothing of other fields.
@@ -306,6 +318,14 @@ class KubernetesCluster:
             known = asked, tuple({"apiVersion": "v1", "kind": "Event", **item} for item in items)
             self._events[subject] = known
         return known[1]
+
+
+def _asked(resource: Body) -> tuple[Any, ...]:
+    """Return what people ask for: which resource it is, its spec, and to try again."""
+    path = ("uid", "generation", "deletionTimestamp")
+    return *(objects.dig(resource, "metadata", key) for key in path), objects.annotation(
+        resource, RETRY_ANNOTATION
+    )
 
 
 def _owner(body: Body) -> Key:

@@ -35,7 +35,9 @@ def reconcile(cluster: Cluster, key: Key, settings: Settings) -> float | None:
         if observed is None:
             return None
         plan = decide(observed, settings)
-        if plan.unseen:  # what a plan destroys or repeats is never decided on the word of a watch alone
+        if (
+            plan.unseen or plan.delete
+        ):  # what is destroyed or repeated is never decided on a watch's word alone
             observed = cluster.read_live(observed, plan.unseen)
             plan = decide(observed, settings)
         return _act(cluster, Facts(observed, settings), plan)

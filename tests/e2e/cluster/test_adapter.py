@@ -459,6 +459,24 @@ def test_the_pods_of_a_job_are_read_live(fixture: ClusterFixture) -> None:
     assert pods_of(job, live) == (pod,)
 
 
+@pytest.mark.parametrize(
+    "edit", [{"spec": {"replicas": 3}}, {"metadata": {"annotations": {names.RETRY_ANNOTATION: "1"}}}, None]
+)
+def test_what_was_decided_for_an_older_modeldeployment_is_stale(
+    fixture: ClusterFixture, edit: dict[str, Any] | None
+) -> None:
+    observed = fixture.observe()
+    assert fixture.cluster.read_live(observed, ()) == observed
+    if edit:
+        fixture.api.patch("modeldeployments", fixture.namespace, "digits", edit)
+    else:
+        fixture.api.delete("modeldeployments", fixture.namespace, "digits")
+        fixture.api.create("modeldeployments", fixture.namespace, fixture.resource())
+    with pytest.raises(Stale):
+        fixture.cluster.read_live(observed, ())
+    assert fixture.cluster.read_live(fixture.observe(), ()).resource["metadata"]["name"] == "digits"
+
+
 def test_an_event_shows_with_the_resource(fixture: ClusterFixture, control_plane: ControlPlane) -> None:
     fixture.cluster.record(
         fixture.observe().resource, EventNote("Warning", "EvaluationFailed", "score 80% < 92%")

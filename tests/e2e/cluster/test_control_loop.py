@@ -63,6 +63,7 @@ def test_the_loop_from_apply_to_ready_takes_few_requests(digits: Deployed, opera
         "controllerrevisions",
         "deployments",
         "jobs",
+        "jobs",  # its result is kept
         "networkpolicies",
         "services",
     ]

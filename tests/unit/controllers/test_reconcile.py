@@ -126,6 +126,7 @@ class Refusing:
         self.fake = fake
         self.faults = faults
         self.slot_since: str | None = None
+        self.changed = False  # people edited it, and the watch has not shown that
         self.live_pods: tuple[Body, ...] = ()  # which the watch has not shown
         self.calls: list[str] = []
         self.notes: list[EventNote] = []
@@ -135,7 +136,9 @@ class Refusing:
 
     def read_live(self, observed: Observed, jobs: tuple[Ref, ...]) -> Observed:
         self.calls += [f"read pods of {ref.kind}" for ref in jobs]
-        uids = frozenset(str(ref.uid) for ref in jobs)
+        if self.changed:
+            raise Stale
+        uids = observed.live_jobs | {str(ref.uid) for ref in jobs}
         return replace(observed, pods=(*observed.pods, *self.live_pods), live_jobs=uids)
 
     def annotate(self, mark: Mark) -> None:
@@ -325,3 +328,15 @@ def test_the_pods_of_a_finished_job_are_read_live_before_its_result_is_believed_
     assert fake.status["candidate"]["artifactDigest"] == ARTIFACT
     cluster.look()
     assert cluster.calls == [], "what was kept on the Job needs no other look"
+
+
+def test_nothing_is_deleted_for_a_spec_that_is_not_the_newest() -> None:
+    fake = compressing_cluster()
+    fake.edit(compression={"quantization": {"scheme": "Float16"}})
+    cluster = Refusing(fake, {})
+    cluster.changed = True
+    assert cluster.look() == STALE_SECONDS
+    assert cluster.calls == []
+    cluster.changed = False
+    cluster.look()
+    assert "delete Job" in cluster.calls
