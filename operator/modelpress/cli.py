@@ -286,6 +286,12 @@ def fetch() -> int:
     default=10,
     help="Compression Jobs that may run at once.",
 )
+@_option(
+    "--max-concurrent-jobs-per-namespace",
+    type=click.IntRange(1),
+    default=None,
+    help="Those of one namespace. Default: half of them, at least 1; all where one namespace is watched.",
+)
 @_option("--workers", type=click.IntRange(1), default=16, help="Resources looked at at once.")
 @_option("--liveness-port", type=_PORT, default=8080, help="Port of /healthz and /readyz; 0: none.")
 @_option(

@@ -19,6 +19,7 @@ from modelpress.controllers import handlers
 from modelpress.controllers.cluster import Cluster
 from modelpress.controllers.election import Election, LeaseLost, Unopposed, candidate
 from modelpress.controllers.health import endpoints
+from modelpress.controllers.job_slots import JobSlots, Limits
 from modelpress.controllers.kubernetes_cluster import KubernetesCluster
 from modelpress.controllers.queue import WorkQueue
 from modelpress.controllers.reconcile import key_fields, reconcile
@@ -53,6 +54,7 @@ class OperatorOptions:
     namespaces: tuple[str, ...] = ()  # none: all
     resync_interval: float = 60.0  # seconds
     max_concurrent_jobs: int = 10
+    max_concurrent_jobs_per_namespace: int | None = None  # None: half of them
     workers: int = 16  # ModelDeployments that are looked at at once; those of one namespace have a quarter
     liveness_port: int | None = 8080  # serves /healthz and /readyz; None: no endpoints
     leader_election: bool = True  # act only while a Lease is held; False: no Lease
@@ -60,6 +62,13 @@ class OperatorOptions:
     lease_name: str = "modelpress-operator"
     fixed_user: bool = True  # pods name their user; False: the cluster chooses
     defaults: Defaults = field(default_factory=Defaults)  # for all ModelDeployments
+
+    def job_limits(self) -> Limits:
+        """Return how many Jobs may run."""
+        total, share = self.max_concurrent_jobs, self.max_concurrent_jobs_per_namespace
+        if share is None:
+            share = total if len(self.namespaces) == 1 else max(1, total // 2)
+        return Limits(total, share)
 
     def settings(self) -> Settings:
         """Return what the planner needs of them."""
@@ -121,7 +130,7 @@ def _parts(options: OperatorOptions) -> Parts:
     elected = options.leader_election
     election = candidate(options.lease_namespace, options.lease_name) if elected else Unopposed()
     rest, store = Rest(load_configuration(), may_write=election.active), Store()
-    cluster = KubernetesCluster(rest, store, options.max_concurrent_jobs)
+    cluster = KubernetesCluster(rest, store, JobSlots(options.job_limits()))
     queue = WorkQueue(
         partial(_step, cluster, options.settings()),
         backoff=_BACKOFF,

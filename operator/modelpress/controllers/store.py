@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from modelpress.api.names import NAME_LABEL
+from modelpress.api.names import KIND, NAME_LABEL
 from modelpress.controllers.resources import JOB, MODEL_DEPLOYMENT, POD, WATCHED
 from modelpress.planning.artifacts import jobs
 from modelpress.planning.children import objects
@@ -37,6 +37,9 @@ class Entry:
     finished: bool  # a Job is Complete or Failed, a pod has ended
     suspended: bool  # the queue of a Job lets it run later
     data: bytes
+    ours: bool = False  # a ModelDeployment controls it
+    owner: str | None = None  # UID of what controls it
+    placed: bool = False  # a pod has a node
 
 
 def owner_key(body: Body) -> Key | None:
@@ -53,7 +56,7 @@ def pack(body: Body) -> Entry:
     """Return an object as it is kept."""
     metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
     kept = {**body, "metadata": metadata}
-    is_pod = body["kind"] == POD.kind
+    owner, is_pod = objects.controller(body), body["kind"] == POD.kind
     if is_pod:
         kept["spec"] = _slim(body.get("spec") or {})
     data = json.dumps(kept, separators=(",", ":")).encode()
@@ -66,6 +69,9 @@ def pack(body: Body) -> Entry:
         terminating=objects.deleting(body),
         finished=objects.has_ended(body) if is_pod else jobs.is_finished(body),
         suspended=jobs.is_suspended(body),
+        ours=owner is not None and owner.get("kind") == KIND,
+        owner=owner.get("uid") if owner else None,
+        placed=bool(objects.dig(body, "spec", "nodeName")),
         data=zlib.compress(data, 1),
     )
 
