@@ -19,7 +19,7 @@ RECIPE_LABEL = f"{GROUP}/recipe"  # the recipe hash of a Job
 RETRY_ANNOTATION = f"{GROUP}/retry"  # any change: try a failed recipe or revision again
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"  # how many Jobs before this one failed of what may heal by itself
 RESTARTED_ANNOTATION = f"{GROUP}/restartedAt"  # any change: a new revision with the newest worker image
-SETTINGS_ANNOTATION = f"{GROUP}/settings"  # hash of spec.service, on the Service
+APPLIED_ANNOTATION = f"{GROUP}/applied"  # hash of what was applied last, on every child that is kept in place
 
 WORKER = "entry"  # a worker that takes requests; the value stays: selectors never change
 JOB = "job"

@@ -1,6 +1,7 @@
 """What the watches last showed: compressed bodies in Kopf's indexes, read by key.
 
-Bodies are kept compressed and without managedFields: 30,000 raw ones would fill a gigabyte. All methods of
+Bodies are kept compressed, with managedFields only where they are asked for: 30,000 raw ones would fill a
+gigabyte. All methods of
 `Store` must be called on the event loop, which alone changes the indexes; `unpack` may run anywhere.
 """
 
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelpress.api.names import NAME_LABEL
-from modelpress.controllers.resources import JOB, MODEL_DEPLOYMENT
+from modelpress.controllers.resources import APPLIED, JOB, MODEL_DEPLOYMENT
 from modelpress.planning.artifacts import jobs
 from modelpress.planning.children import objects
+from modelpress.planning.children.managed_fields import slim
 from modelpress.planning.types import Body, Key
 
 # An index: key -> entries of one kind. Kopf's own type, as a protocol of what is used of it.
@@ -46,6 +48,8 @@ def owner_key(body: Body) -> Key | None:
 def pack(body: Body) -> Entry:
     """Return an object as it is kept."""
     metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
+    if body.get("kind") in APPLIED:
+        metadata["managedFields"] = slim(body["metadata"].get("managedFields"))
     data = json.dumps({**body, "metadata": metadata}, separators=(",", ":")).encode()
     return Entry(
         name=metadata["name"],

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from modelpress.controllers.own_writes import PATIENCE_SECONDS, OwnWrites
 from modelpress.controllers.resources import JOB, MODEL_DEPLOYMENT
 from modelpress.controllers.store import Entry, Store, owner_key, pack, unpack
@@ -41,6 +43,16 @@ def _store(*entries: tuple[str, Key, Entry]) -> Store:
     store = Store()
     store.bind(indexes)
     return store
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget"])
+def test_of_what_is_applied_the_owners_of_fields_are_kept(kind: str) -> None:
+    body = _body(kind)
+    spec = {"manager": "somebody", "operation": "Update", "fieldsV1": {"f:spec": {}}}
+    status = {**spec, "fieldsV1": {"f:status": {}}, "subresource": "status"}
+    body["metadata"]["managedFields"] = [{**spec, "time": "now"}, status, {"manager": "nothing"}]
+    kept = unpack(pack(body))["metadata"]["managedFields"]
+    assert kept == [spec]
 
 
 def test_an_object_comes_back_whole_but_for_its_managed_fields() -> None:

@@ -7,6 +7,7 @@ import pytest
 from modelpress.api import names
 from modelpress.planning.types import Plan, Ref
 from tests.unit.planning.fake_cluster import SPEC, FakeCluster, ready_cluster
+from tests.unit.planning.recorded import recorded
 
 OTHER_OWNER = {"apiVersion": "apps/v1", "kind": "Other", "name": "other", "uid": "other", "controller": True}
 OLD_OWNER = {
@@ -48,8 +49,10 @@ def test_a_deleted_deployment_is_restored_without_a_new_job_or_revision() -> Non
 
 def test_a_deleted_revision_is_restored_after_an_upgrade_that_renders_differently() -> None:
     cluster = ready_cluster()
-    template = cluster.only("Deployment")["spec"]["template"]
-    template["spec"]["dnsPolicy"] = "ClusterFirst"  # a default of the API server
+    template = cluster.only("ControllerRevision")["data"]["template"]
+    deployment = recorded(cluster.only("Deployment"))
+    deployment["spec"]["template"]["spec"]["dnsPolicy"] = "ClusterFirst"  # a default of the API server
+    cluster.objects["Deployment", "digits"] = deployment
     del cluster.objects["ControllerRevision", cluster.revision_name()]
     cluster.settings = type(cluster.settings)(**{**cluster.settings.__dict__, "worker_image": "worker:2"})
     assert cluster.settle() == [[f"apply ControllerRevision {cluster.revision_name()}"]]
@@ -193,7 +196,7 @@ def test_every_child_names_its_owner_and_carries_only_labels_of_ours() -> None:
         assert (owner["uid"], owner["controller"], owner.get("blockOwnerDeletion")) == ("owner", True, None)
         allowed = {"app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/managed-by"}
         assert all(key.startswith("modelpress.dev/") or key in allowed for key in metadata["labels"])
-        assert "annotations" not in metadata
+        assert set(metadata.get("annotations", ())) <= {names.APPLIED_ANNOTATION}
         assert all(len(value) <= 63 for value in metadata["labels"].values())
 
 
