@@ -67,7 +67,7 @@ def out_of_place(desired: Body, found: Body) -> tuple[str, ...]:
     if own is None:
         return ("metadata.managedFields",)
     wanted = _applicable(expected)
-    lost = (*managed_fields.lacking(own, wanted), *managed_fields.beyond(own, wanted))
+    lost = (*managed_fields.lacking(own, wanted, found), *managed_fields.beyond(own, wanted))
     stale = () if is_applied(expected, found) else (f"metadata.annotations[{names.APPLIED_ANNOTATION}]",)
     shown = (managed_fields.shown(path) for path in (*lost, *_added(expected, found)))
     return tuple(sorted({*stale, *shown}))

@@ -55,15 +55,18 @@ def _is_ours(entry: Body) -> bool:
     return entry.get("manager") in (FIELD_MANAGER, _UNKNOWN)
 
 
-def lacking(tree: Tree, desired: Any, at: Path = ()) -> Iterator[Path]:
-    """Yield the fields of `desired` that a set of fields lacks; empty ones say nothing."""
+def lacking(tree: Tree, desired: Any, found: Any, at: Path = ()) -> Iterator[Path]:
+    """Yield the fields of `desired` that a set of fields lacks.
+
+    One that is empty, and empty in the object found, is left out by the API server and has no owner.
+    """
     for step, value in _steps(tree, desired):
-        below = tree.get(step)
+        below, inner = tree.get(step), child(found, step)
         if below is None:
-            if not is_empty(value):
+            if not (is_empty(value) and (inner is _ABSENT or is_empty(inner))):
                 yield (*at, step)
         elif below:
-            yield from lacking(below, value, (*at, step))
+            yield from lacking(below, value, inner, (*at, step))
 
 
 def beyond(tree: Tree, desired: Any, at: Path = ()) -> Iterator[Path]:
