@@ -74,6 +74,7 @@ WATCHED = (
     POD,
 )
 CREATED_ONCE = frozenset({JOB.kind, REVISION.kind})
+APPLIED = frozenset({DEPLOYMENT.kind, SERVICE.kind, NETWORK_POLICY.kind, DISRUPTION_BUDGET.kind})
 BY_KIND = {resource.kind: resource for resource in (*WATCHED, EVENT)}
 
 

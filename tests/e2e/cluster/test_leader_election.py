@@ -13,8 +13,9 @@ import yaml
 
 from modelpress.controllers.resources import LEASE as LEASES
 from modelpress.controllers.resources import permissions
-from tests.e2e.cluster.test_control_loop import ARGUMENTS, MANIFESTS, bring_up, make_ready
+from tests.e2e.cluster.test_control_loop import MANIFESTS, bring_up
 from tests.support.cluster.api import Json
+from tests.support.cluster.by_hand import ARGUMENTS, make_ready
 from tests.support.cluster.controlplane import ControlPlane, tally, wait_until
 from tests.support.cluster.helpers import Deployed, Operator, now
 from tests.support.cluster.relay import Relay
