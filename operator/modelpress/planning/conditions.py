@@ -25,7 +25,7 @@ class Result:
     current: RevisionReference | None
     candidate: RevisionReference | None
     failed: Failure | None
-    serving: bool = False  # the desired revision is current
+    serving: bool = False  # the desired revision is current, or in place at zero replicas
     artifact: Artifact | None = None  # the desired one, where it is known
     passed: bool | None = None  # the gate; None: not judged
     url: str | None = None
@@ -87,7 +87,10 @@ def _made(facts: Facts, verdicts: Mapping[ConditionType, _Verdict]) -> list[Cond
 def _ready(facts: Facts, result: Result) -> _Verdict:
     name = result.current.name if result.current else None
     if result.serving and result.replicas == 0:
-        return True, Explanation(Reason.SCALED_TO_ZERO, f"revision {name} is scaled to zero")
+        untried = result.candidate.name if result.candidate else None
+        text = f"revision {untried or name} is scaled to zero"
+        more = "; it becomes current when a pod of it has been ready" if untried else ""
+        return True, Explanation(Reason.SCALED_TO_ZERO, text + more)
     if result.serving and facts.ready_replicas >= 1:
         return True, Explanation(Reason.AVAILABLE, f"revision {name} answers")
     why = result.stalled or result.working or (_suspended() if _is_held_back(result) else facts.pod_problem())

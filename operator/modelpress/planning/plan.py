@@ -117,7 +117,7 @@ def _result(view: View, decisions: Decisions) -> Result:
         current=current,
         candidate=_candidate(view, decisions, current),
         failed=_remembered(view, decisions, current),
-        serving=desired is not None and current is not None and current.name == desired.name,
+        serving=_serves(desired, current, rollout),
         artifact=decision.artifact,
         passed=decisions.gate_failure is None if decision.artifact and view.spec.evaluation else None,
         url=service.url(view) if rollout.target else view.status.url,
@@ -125,6 +125,15 @@ def _result(view: View, decisions: Decisions) -> Result:
         stalled=(None if waits else blocked) or decision.stalled or decisions.gate_failure or rollout.stalled,
         suspended=view.spec.suspend,
     )
+
+
+def _serves(desired: Revision | None, current: RevisionReference | None, rollout: Rollout) -> bool:
+    """Return whether the desired revision is current, or in place at zero replicas."""
+    if desired is None:
+        return False
+    if rollout.idle and rollout.target is not None:
+        return rollout.target.name == desired.name
+    return current is not None and current.name == desired.name
 
 
 def _candidate(
@@ -139,7 +148,7 @@ def _candidate(
         return None
     if decisions.rollout.stalled and decisions.rollout.target is not desired:
         return None
-    if desired and not view.spec.suspend:
+    if desired and (not view.spec.suspend or _serves(desired, None, decisions.rollout)):
         return desired.reference
     if artifact:
         return RevisionReference(
@@ -188,7 +197,7 @@ def _requeue(view: View, decisions: Decisions) -> float | None:
     waits = DELETION_WAIT_SECONDS if decisions.waits_for_deletion else None
     pods = waiting.look_again(view.worker_pods, view.observed.now)
     repair = repairs.look_again(view.observed)
-    moments = (waits, decisions.artifact.requeue, pods, repair)
+    moments = (waits, decisions.artifact.requeue, decisions.rollout.requeue, pods, repair)
     return min((due for due in moments if due is not None), default=None)
 
 

@@ -19,6 +19,8 @@ from modelpress.planning.inheritance import completed
 from modelpress.planning.problems import pod_problems
 from modelpress.planning.types import Body, Key, Observed, Settings
 
+_TEMPLATE_HASH_LABEL = "pod-template-hash"  # the Deployment controller's
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -90,7 +92,18 @@ class Facts:
     @cached_property
     def _workers(self) -> list[Body]:
         pods = [pod for pod in self.observed.pods if objects.label(pod, names.ROLE_LABEL) == names.WORKER]
-        return sorted(pods, key=objects.name_of)
+        return sorted((pod for pod in pods if self._is_of_deployment(pod)), key=objects.name_of)
+
+    def _is_of_deployment(self, pod: Body) -> bool:
+        """Return whether the Deployment made a pod: anybody may give a pod our labels.
+
+        ReplicaSets are not watched. One that a Deployment makes is named after it and the hash on its pods.
+        """
+        owner = objects.controller(pod) or {}
+        if owner.get("kind") == "Deployment":  # in local mode
+            return owner.get("name") == self.name
+        made = f"{self.name}-{objects.label(pod, _TEMPLATE_HASH_LABEL)}"
+        return owner.get("kind") == "ReplicaSet" and owner.get("name") == made
 
     @cached_property
     def ready_replicas(self) -> int:

@@ -296,7 +296,14 @@ class FakeCluster:
                 "uid": f"uid-{self._uids}",
                 "labels": dict(owner["spec"]["template"]["metadata"]["labels"]),
                 "creationTimestamp": format_time(self.now),
-                "ownerReferences": [{"uid": owner["metadata"]["uid"], "controller": True}],
+                "ownerReferences": [
+                    {
+                        "kind": owner["kind"],
+                        "name": owner["metadata"]["name"],
+                        "uid": owner["metadata"]["uid"],
+                        "controller": True,
+                    }
+                ],
             },
             "status": status,
         }

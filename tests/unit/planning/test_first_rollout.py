@@ -113,7 +113,7 @@ def test_current_moves_only_when_the_rollout_has_completed() -> None:
     assert cluster.status["current"]["name"] == cluster.revision_name()
 
 
-def test_a_first_rollout_of_zero_replicas_is_ready_and_scaled_to_zero() -> None:
+def test_a_first_rollout_of_zero_replicas_is_ready_and_current_with_its_first_pod() -> None:
     cluster = FakeCluster({**SPEC, "replicas": 0})
     cluster.settle()
     cluster.job_succeeds()
@@ -121,8 +121,16 @@ def test_a_first_rollout_of_zero_replicas_is_ready_and_scaled_to_zero() -> None:
     cluster.roll_out()
     cluster.settle()
     assert cluster.says("Ready") == ("True", "ScaledToZero")
-    assert cluster.status["current"]["name"] == cluster.revision_name()
+    assert cluster.says("Reconciling") == ("False", "Settled")
+    assert "current" not in cluster.status
+    assert cluster.status["candidate"]["name"] == cluster.revision_name()
     assert cluster.plan() == Plan()
+    cluster.edit(replicas=1)
+    cluster.settle()
+    cluster.roll_out()
+    cluster.settle()
+    assert cluster.status["current"]["name"] == cluster.revision_name()
+    assert "candidate" not in cluster.status
 
 
 def test_without_evaluation_any_artifact_is_rolled_out() -> None:

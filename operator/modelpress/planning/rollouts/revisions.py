@@ -82,7 +82,7 @@ def with_restored(view: View, known: tuple[Revision, ...]) -> tuple[Revision, ..
     restored = list(known)
     for reference in (view.status.current, view.status.candidate):
         if reference and reference.name and not find(restored, reference.name):
-            revision = _restore(view, known, reference)
+            revision = _restore(view, tuple(restored), reference)
             restored += [revision] if revision else []
     return tuple(restored)
 

@@ -1,10 +1,11 @@
 """Which revision the Deployment runs: the desired one, or after a failed rollout the current one again.
 
-`current` moves only when a rollout has completed. Only the Deployment's own state is read for that; pure
-scaling of the current revision is no rollout.
+`current` moves only when a rollout has completed and pods of it are ready: at zero replicas the new revision
+is put in place, and its first pod judges it. What the cluster has no room for is no fault of a revision whose
+other pods are ready. Pure scaling of the current revision is no rollout.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,6 +18,7 @@ from modelpress.planning.problems import pod_problems
 from modelpress.planning.render import deployment as render_deployment
 from modelpress.planning.rollouts import failures
 from modelpress.planning.rollouts.revisions import Revision, find, running
+from modelpress.planning.rollouts.room import is_excused, lacks_only_room
 from modelpress.planning.rollouts.strategy import GAP, leaves_gap
 from modelpress.planning.types import Body
 from modelpress.planning.view import View, of_revision
@@ -27,10 +29,12 @@ class Rollout:
     """What the Deployment is to run, and how far it is."""
 
     target: Revision | None = None
-    completed: bool = False  # the target's pods are all there and available
+    completed: bool = False  # the target's pods are all there and available, as far as there is room for them
+    idle: bool = False  # the target is in place at zero replicas, and no pod of it has been ready
     working: Explanation | None = None
     stalled: Explanation | None = None
     failed: Failure | None = None  # what to remember as failed
+    requeue: float | None = None  # seconds until a deadline that the Deployment does not count
 
 
 def decide_rollout(view: View, known: tuple[Revision, ...], desired: Revision | None) -> Rollout:
@@ -47,17 +51,21 @@ def decide_rollout(view: View, known: tuple[Revision, ...], desired: Revision | 
     if current is not None and goal.name == current.name:
         return Rollout(goal, completed, working=None if _is_settled(view, goal) else _moving(view, goal))
     if completed:
-        return Rollout(goal, completed)
+        return Rollout(goal, completed=view.spec.replicas > 0, idle=view.spec.replicas == 0)
     blocked = failures.blocking_revision(view, goal)
     failed = None if blocked else _failure(view, goal, current)
     if blocked or failed:
         why = failures.explain(blocked or failed or Failure())
         return Rollout(current or goal, stalled=final(why), failed=failed)
-    return Rollout(goal, working=_moving(view, goal, replaced=current is not None))
+    working = _moving(view, goal, replaced=current is not None)
+    left = _left(view, of_revision(view.worker_pods, goal.name))
+    return Rollout(goal, working=working, requeue=left if left is not None and left > 0 else None)
 
 
 def is_complete(view: View, revision: Revision) -> bool:
-    """Return whether the Deployment runs exactly this revision, with all its pods available and no others."""
+    """Return whether the Deployment runs exactly this revision and no other, with all its pods available but
+    those that there is no room for.
+    """
     deployment = view.deployment
     if deployment is None or out_of_place(render_deployment.render(view, revision), deployment):
         return False
@@ -66,7 +74,11 @@ def is_complete(view: View, revision: Revision) -> bool:
         objects.number(deployment, "status", field)
         for field in ("replicas", "updatedReplicas", "availableReplicas")
     )
-    return _is_observed(deployment) and updated == total == available == replicas
+    if not _is_observed(deployment) or updated != total:
+        return False
+    if total == available == replicas:
+        return True
+    return available > 0 and lacks_only_room(view, of_revision(view.worker_pods, revision.name))
 
 
 def _is_observed(deployment: Body) -> bool:
@@ -97,8 +109,9 @@ def _failure(view: View, goal: Revision, current: Revision | None) -> Failure | 
     of_goal = of_revision(view.worker_pods, goal.name)
     pods = [pod for pod in of_goal if not _is_before(objects.created(pod), began)]
     crashes = [why for pod in pods if (why := pod_problems.keeps_crashing(pod)) is not None]
-    late = _is_late(deployment, began) and not _may_heal(view, pods)
-    if not (crashes or late):
+    late = _is_late(view, deployment, pods, began)
+    hindered = _may_heal(view, pods) or is_excused(view, goal.name, pods)
+    if not crashes and (not late or hindered):
         return None
     cause = next(iter(crashes), None) or view.pod_problem(goal.name)
     text = f"{cause.reason.value}: {cause.message}" if cause else "its pods did not become ready in time"
@@ -116,12 +129,41 @@ def _began(view: View) -> datetime | None:
     return objects.parse_time(objects.dig(stalled, "lastTransitionTime"))
 
 
-def _is_late(deployment: Body, began: datetime | None) -> bool:
+def _is_late(view: View, deployment: Body, pods: Sequence[Body], began: datetime | None) -> bool:
     """Return whether this rollout passed its deadline."""
-    progressing = objects.condition(deployment, "Progressing")
-    if progressing is None or progressing.get("reason") != "ProgressDeadlineExceeded":
+    if not _is_observed(deployment):
         return False
-    return _is_observed(deployment) and not _is_before(progressing.get("lastUpdateTime"), began)
+    left = _left(view, pods)
+    if left is not None:
+        return left <= 0
+    progressing = objects.condition(deployment, "Progressing") or {}
+    if progressing.get("reason") != "ProgressDeadlineExceeded":
+        return False
+    return not _is_before(progressing.get("lastUpdateTime"), began)
+
+
+def _left(view: View, pods: Sequence[Body]) -> float | None:
+    """Return the seconds left to pods that are not ready where the Deployment does not count them.
+
+    One that was complete at zero replicas does not: scaling up is no rollout for it.
+    """
+    progressing = objects.condition(view.deployment or {}, "Progressing") or {}
+    if progressing.get("reason") != "NewReplicaSetAvailable":
+        return None
+    refused = objects.condition(view.deployment or {}, "ReplicaFailure") or {}
+    since = [_waits_since(pod) for pod in pods if not objects.is_true(pod, "Ready")]
+    if refused.get("status") == "True":
+        since.append(str(refused.get("lastTransitionTime")))
+    if not since:
+        return None
+    longest = max(objects.age(each, view.observed.now) for each in since)
+    return view.spec.progress_deadline_seconds - longest
+
+
+def _waits_since(pod: Body) -> str:
+    """Return since when a pod has not been ready."""
+    ready = objects.condition(pod, "Ready") or {}
+    return str(ready.get("lastTransitionTime") or objects.created(pod))
 
 
 def _may_heal(view: View, pods: Iterable[Body]) -> bool:
