@@ -45,17 +45,29 @@ def recipe_hash(spec: Spec) -> str:
     return digest(recipe(spec))
 
 
-def revision_hash(spec: Spec, artifact_digest: str, restarted_at: str | None) -> str:
+def revision_hash(
+    spec: Spec,
+    artifact_digest: str,
+    restarted_at: str | None,
+    recipe: str | None = None,
+    storage_secret: str | None = None,
+) -> str:
     """Return the hash of what a rollout depends on; never of the rendered template.
 
-    So a new operator release, which may render pods differently, restarts nothing.
+    So a new operator release, which may render pods differently, restarts nothing. `recipe` is the hash of
+    the recipe that made the artifact first, where it is not the spec's: the same artifact may come of another
+    one, such as a moved URI. `storage_secret` tells a revision from one that fetches the same artifact with
+    another Secret.
     """
     wire = spec.to_wire()
-    fragment = {key: wire[key] for key in ("parallelism", "devices", "serving", "worker") if key in wire}
+    keys = ("parallelism", "devices", "serving", "worker")
+    fragment: dict[str, Any] = {key: wire[key] for key in keys if key in wire}
+    if storage_secret is not None:
+        fragment["storageSecret"] = storage_secret
     return digest(
         {
             **fragment,
-            "recipeHash": recipe_hash(spec),
+            "recipeHash": recipe or recipe_hash(spec),
             "artifactDigest": artifact_digest,
             "restartedAt": restarted_at,
         }

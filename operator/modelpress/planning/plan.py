@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from modelpress.api.conditions import Reason
 from modelpress.api.status import Failure, RevisionReference
 from modelpress.planning.artifacts import gate
+from modelpress.planning.artifacts.artifact import Artifact
 from modelpress.planning.artifacts.decision import ArtifactDecision, decide_artifact
 from modelpress.planning.blockers import Desired, first_blocker
 from modelpress.planning.children import objects, repairs
@@ -111,7 +112,7 @@ def _before_rejected(view: View, known: tuple[Revision, ...]) -> Revision | None
 def _result(view: View, decisions: Decisions) -> Result:
     decision, rollout, desired = decisions.artifact, decisions.rollout, decisions.desired
     blocked, waits = decisions.blocked, decisions.waits_for_deletion
-    current = rollout.target.reference if rollout.completed and rollout.target else view.status.current
+    current = _current(view, decisions)
     return Result(
         replicas=view.spec.replicas,
         current=current,
@@ -125,6 +126,20 @@ def _result(view: View, decisions: Decisions) -> Result:
         stalled=(None if waits else blocked) or decision.stalled or decisions.gate_failure or rollout.stalled,
         suspended=view.spec.suspend,
     )
+
+
+def _current(view: View, decisions: Decisions) -> RevisionReference | None:
+    """Return the revision that serves, with the recipe by which its artifact was made last."""
+    rollout, desired, artifact = decisions.rollout, decisions.desired, decisions.artifact.artifact
+    current = rollout.target.reference if rollout.completed and rollout.target else view.status.current
+    if current and desired and artifact and current.name == desired.name:
+        return _made_by(current, artifact)
+    return current
+
+
+def _made_by(reference: RevisionReference, artifact: Artifact) -> RevisionReference:
+    made = {"recipe_hash": artifact.recipe_hash, "source_digest": artifact.source_digest}
+    return reference.model_copy(update=made)
 
 
 def _serves(desired: Revision | None, current: RevisionReference | None, rollout: Rollout) -> bool:
@@ -149,7 +164,7 @@ def _candidate(
     if decisions.rollout.stalled and decisions.rollout.target is not desired:
         return None
     if desired and (not view.spec.suspend or _serves(desired, None, decisions.rollout)):
-        return desired.reference
+        return _made_by(desired.reference, artifact) if artifact else desired.reference
     if artifact:
         return RevisionReference(
             source_digest=artifact.source_digest,

@@ -189,9 +189,18 @@ class View(Facts):
         gpu = self.spec.devices.type is DeviceType.GPU
         return self.settings.worker_gpu_image if gpu else self.settings.worker_image
 
-    def revision_hash(self, artifact_digest: str) -> str:
-        """Return the hash of the desired revision of an artifact."""
-        return identity.revision_hash(self.spec, artifact_digest, self.restarted_at)
+    @property
+    def storage_secret(self) -> str | None:
+        """Return the name of the Secret of the spec's own storage."""
+        storage = self.spec.storage
+        return storage.secret_ref.name if storage and storage.secret_ref else None
+
+    def revision_hashes(self, artifact_digest: str, recipe_hash: str | None) -> tuple[str, str]:
+        """Return the hash of the desired revision of an artifact that a recipe made: the usual one, and the
+        one that tells it from a revision with another Secret.
+        """
+        made = (self.spec, artifact_digest, self.restarted_at, recipe_hash)
+        return identity.revision_hash(*made), identity.revision_hash(*made, self.storage_secret or "")
 
 
 def of_revision(pods: Iterable[Body], revision: str | None) -> list[Body]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from modelpress.api import names
 from modelpress.api.conditions import Reason
-from modelpress.api.status import Failure
+from modelpress.api.status import Failure, RevisionReference
 from modelpress.planning.artifacts import attempts, jobs, repairs
 from modelpress.planning.artifacts.artifact import Artifact, from_status
 from modelpress.planning.artifacts.jobs import Phase, Progress
@@ -206,14 +206,24 @@ def _remembered(view: View, known: tuple[Revision, ...]) -> Artifact | None:
     if failures.recipe_is_retried(view):
         return None
     candidate, current = view.status.candidate, view.status.current
-    stored = [revision.artifact for revision in known if revision.artifact.recipe_hash == view.recipe_hash]
+    stored = [revision.artifact for revision in known]
+    of_recipe = [artifact for artifact in stored if artifact.recipe_hash == view.recipe_hash]
     for reference in (candidate, current):
         if reference and reference.recipe_hash == view.recipe_hash and reference.artifact_digest:
-            for artifact in stored:
+            for artifact in (*of_recipe, *stored):
                 if artifact.artifact_digest == reference.artifact_digest:
-                    return artifact
+                    return _made_by(artifact, reference)
             return from_status(reference, view.status, view.store)
-    return stored[0] if stored else None
+    return of_recipe[0] if of_recipe else None
+
+
+def _made_by(artifact: Artifact, reference: RevisionReference) -> Artifact:
+    """Return an artifact with the recipe, and the source, by which it was made last."""
+    return replace(
+        artifact,
+        recipe_hash=reference.recipe_hash or artifact.recipe_hash,
+        source_digest=reference.source_digest or artifact.source_digest,
+    )
 
 
 def _lost_at(view: View, known: tuple[Revision, ...], artifact: Artifact | None) -> str | None:

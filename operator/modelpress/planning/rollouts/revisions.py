@@ -1,12 +1,12 @@
 """Revisions: an artifact together with the exact pod template that serves it, kept as ControllerRevisions."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelpress.api import names
 from modelpress.api.status import RevisionReference
-from modelpress.planning.artifacts.artifact import Artifact, from_data, from_status
+from modelpress.planning.artifacts.artifact import Artifact, StoreLocation, from_data, from_status
 from modelpress.planning.children import objects
 from modelpress.planning.children.in_place import own_template
 from modelpress.planning.children.ownership import Claim
@@ -68,10 +68,26 @@ def running(facts: Facts, known: Iterable[Revision]) -> Revision | None:
 
 
 def desired(view: View, known: tuple[Revision, ...], artifact: Artifact) -> Revision:
-    """Return the revision of an artifact that the spec asks for: the stored one, or a new one."""
-    revision_hash = view.revision_hash(artifact.artifact_digest)
-    stored = find(known, names.revision_name(view.name, revision_hash))
-    return stored or _render(view, known, artifact, revision_hash)
+    """Return the revision of an artifact that the spec asks for: a stored one, or a new one.
+
+    By which recipe the artifact was made does not count: a moved URI or a renamed Secret of a source whose
+    content is the same restarts nothing. Of several the one that serves is taken.
+    """
+    same = [revision for revision in known if _is_asked_for(view, revision, artifact.artifact_digest)]
+    serving = find(same, view.current_name) or find(same, view.running_revision)
+    return serving or next(iter(same), None) or _render(view, known, artifact)
+
+
+def _is_asked_for(view: View, revision: Revision, artifact_digest: str) -> bool:
+    hashes = view.revision_hashes(artifact_digest, revision.artifact.recipe_hash)
+    made = {names.revision_name(view.name, each) for each in hashes}
+    return revision.name in made and _store(view, revision.artifact) == revision.artifact.store
+
+
+def _store(view: View, artifact: Artifact) -> StoreLocation:
+    """Return where an artifact is, with the Secret that the spec names for that store now."""
+    moved = view.spec.storage is None or view.store.uri != artifact.store.uri
+    return artifact.store if moved else view.store
 
 
 def with_restored(view: View, known: tuple[Revision, ...]) -> tuple[Revision, ...]:
@@ -120,7 +136,11 @@ def _read(body: Body) -> Revision | None:
         return None
 
 
-def _render(view: View, known: tuple[Revision, ...], artifact: Artifact, revision_hash: str) -> Revision:
+def _render(view: View, known: tuple[Revision, ...], artifact: Artifact) -> Revision:
+    artifact = replace(artifact, store=_store(view, artifact))
+    usual, other = view.revision_hashes(artifact.artifact_digest, artifact.recipe_hash)
+    taken = find(known, names.revision_name(view.name, usual)) is not None
+    revision_hash = other if taken else usual
     name = names.revision_name(view.name, revision_hash)
     return Revision(
         name=name,
@@ -136,8 +156,8 @@ def _restore(view: View, known: tuple[Revision, ...], reference: RevisionReferen
     artifact = from_status(reference, view.status, view.store)
     if artifact is None or reference.name is None or reference.worker_image is None:
         return None
-    revision_hash = view.revision_hash(artifact.artifact_digest)
-    asked_for = names.revision_name(view.name, revision_hash) == reference.name
+    hashes = view.revision_hashes(artifact.artifact_digest, artifact.recipe_hash)
+    asked_for = {names.revision_name(view.name, each): each for each in hashes}.get(reference.name)
     template = own_template(view.deployment) if view.running_revision == reference.name else None
     if template is None and asked_for:
         template = worker_template(view, artifact, reference.name, reference.worker_image)
@@ -146,7 +166,7 @@ def _restore(view: View, known: tuple[Revision, ...], reference: RevisionReferen
     return Revision(
         name=reference.name,
         # the whole hash of a revision that the spec no longer asks for is lost with its object
-        revision_hash=revision_hash if asked_for else reference.name.removeprefix(f"{view.name}-"),
+        revision_hash=asked_for or reference.name.removeprefix(f"{view.name}-"),
         number=_next_number(known),
         artifact=artifact,
         worker_image=reference.worker_image,

@@ -18,11 +18,7 @@ _SHORTAGES = (Reason.PODS_UNSCHEDULABLE, Reason.QUOTA_EXCEEDED)
 
 def lacks_only_room(view: View, pods: Sequence[Body]) -> bool:
     """Return whether some of a revision's pods are not ready or not there, all of those for want of room."""
-    events = view.observed.events
-    causes = [pod_problems.explain_pod(pod, events) for pod in pods if not objects.is_true(pod, "Ready")]
-    refused = pod_problems.refused_pods(view.deployment) if view.deployment else None
-    if refused is not None:
-        causes.append(refused)
+    causes = _causes(view, pods)
     return bool(causes) and all(map(_is_shortage, causes))
 
 
@@ -31,12 +27,20 @@ def is_excused(view: View, revision: str, pods: Sequence[Body]) -> bool:
 
     One of them was ready, or those of another revision do not fit either.
     """
-    if not lacks_only_room(view, pods):
-        return False
     if any(objects.is_true(pod, "Ready") for pod in pods):
-        return True
+        return all(map(_is_shortage, _causes(view, pods)))  # none: old pods wait for room
     others = [pod for pod in view.worker_pods if objects.label(pod, names.REVISION_LABEL) != revision]
-    return any(_is_shortage(pod_problems.explain_pod(pod, view.observed.events)) for pod in others)
+    return lacks_only_room(view, pods) and any(
+        _is_shortage(pod_problems.explain_pod(pod, view.observed.events)) for pod in others
+    )
+
+
+def _causes(view: View, pods: Sequence[Body]) -> list[Explanation | None]:
+    """Return why each pod that is not ready is not, and why others cannot be made; None where it is not known."""
+    waiting = [pod for pod in pods if not objects.is_true(pod, "Ready")]
+    causes = [pod_problems.explain_pod(pod, view.observed.events) for pod in waiting]
+    refused = pod_problems.refused_pods(view.deployment) if view.deployment else None
+    return [*causes, refused] if refused is not None else causes
 
 
 def _is_shortage(why: Explanation | None) -> bool:
