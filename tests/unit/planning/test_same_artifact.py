@@ -125,3 +125,15 @@ def test_a_revision_with_a_renamed_secret_that_is_deleted_is_made_again_as_it_wa
     made = cluster.objects["ControllerRevision", name]
     assert made["data"]["template"] == lost["data"]["template"]
     assert made["data"]["revisionHash"] == lost["data"]["revisionHash"]
+
+
+def test_a_lost_revision_is_restored_with_the_store_that_has_its_artifact() -> None:
+    cluster = ready_cluster({**SPEC, **OLD})
+    name = cluster.status["current"]["name"]
+    before = cluster.objects["ControllerRevision", name]["data"]["store"]
+    cluster.edit(storage={"uri": "oci://other/models"})
+    cluster.settle()
+    without_jobs(cluster)
+    del cluster.objects["ControllerRevision", name]
+    assert cluster.settle() == [[f"apply ControllerRevision {name}"]]
+    assert cluster.objects["ControllerRevision", name]["data"]["store"] == before

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from modelpress.api import contract
 from modelpress.api.contract import parse_result
 from modelpress.api.spec import Metric
 from modelpress.api.status import RevisionReference, Status
 from modelpress.planning.artifacts import gate
 from modelpress.planning.artifacts.gate import Measured
+from modelpress.planning.children import objects
+from modelpress.planning.types import Body
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,27 @@ class StoreLocation:
 
     uri: str
     secret: str | None = None  # name of a Secret
+
+
+def store_in(template: Body) -> StoreLocation:
+    """Return the store that the pods of a template use, as their own environment says."""
+    containers = (
+        *objects.items(template, "spec", "initContainers"),
+        *objects.items(template, "spec", "containers"),
+    )
+    variables = {
+        entry.get("name"): entry.get("value")
+        for container in containers
+        for entry in objects.items(container, "env")
+    }
+    secrets = {
+        volume.get("name"): objects.dig(volume, "secret", "secretName")
+        for volume in objects.items(template, "spec", "volumes")
+    }
+    return StoreLocation(
+        str(variables.get(contract.STORE) or "").replace("$$", "$"),
+        secrets.get(f"secret-{contract.STORAGE_SECRET}"),
+    )
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from dataclasses import replace
 from enum import Enum
 from typing import NamedTuple
 
-from modelpress.api import contract, names
+from modelpress.api import names
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import FINAL_EXIT_CODES
-from modelpress.planning.artifacts.artifact import Artifact, StoreLocation, from_result
+from modelpress.planning.artifacts.artifact import Artifact, from_result, store_in
 from modelpress.planning.children import objects
 from modelpress.planning.explanation import Explanation
 from modelpress.planning.problems import pod_problems
@@ -151,7 +151,7 @@ def _succeeded(job: Body, observed: Observed, recipe_hash: str) -> Progress:
     if text is None:
         return Progress(Phase.RESULT_LOST) if _is_live(job, observed) else _UNSEEN
     try:
-        artifact = from_result(text, recipe_hash, _store_of(job))
+        artifact = from_result(text, recipe_hash, store_in(objects.dig(job, "spec", "template")))
     except ValueError as error:
         return Progress(Phase.FAILED, why=Explanation(Reason.JOB_FAILED, str(error)))
     return Progress(Phase.SUCCEEDED, artifact=artifact)
@@ -180,21 +180,3 @@ def _is_live(job: Body, observed: Observed) -> bool:
     Job may show after the Job.
     """
     return objects.uid_of(job) in observed.live_jobs
-
-
-def _store_of(job: Body) -> StoreLocation:
-    """Return where a Job put its artifact, as its own environment says."""
-    spec = objects.dig(job, "spec", "template", "spec")
-    variables = {
-        entry.get("name"): entry.get("value")
-        for container in objects.items(spec, "containers")
-        for entry in objects.items(container, "env")
-    }
-    secrets = {
-        volume.get("name"): objects.dig(volume, "secret", "secretName")
-        for volume in objects.items(spec, "volumes")
-    }
-    return StoreLocation(
-        str(variables.get(contract.STORE) or "").replace("$$", "$"),
-        secrets.get(f"secret-{contract.STORAGE_SECRET}"),
-    )

@@ -6,7 +6,7 @@ from typing import Any
 
 from modelpress.api import names
 from modelpress.api.status import RevisionReference
-from modelpress.planning.artifacts.artifact import Artifact, StoreLocation, from_data, from_status
+from modelpress.planning.artifacts.artifact import Artifact, StoreLocation, from_data, from_status, store_in
 from modelpress.planning.children import objects
 from modelpress.planning.children.in_place import own_template
 from modelpress.planning.children.ownership import Claim
@@ -153,12 +153,13 @@ def _render(view: View, known: tuple[Revision, ...], artifact: Artifact) -> Revi
 
 
 def _restore(view: View, known: tuple[Revision, ...], reference: RevisionReference) -> Revision | None:
-    artifact = from_status(reference, view.status, view.store)
+    template = own_template(view.deployment) if view.running_revision == reference.name else None
+    store = store_in(template) if template is not None else view.store
+    artifact = from_status(reference, view.status, store)
     if artifact is None or reference.name is None or reference.worker_image is None:
         return None
     hashes = view.revision_hashes(artifact.artifact_digest, artifact.recipe_hash)
     asked_for = {names.revision_name(view.name, each): each for each in hashes}.get(reference.name)
-    template = own_template(view.deployment) if view.running_revision == reference.name else None
     if template is None and asked_for:
         template = worker_template(view, artifact, reference.name, reference.worker_image)
     if template is None:

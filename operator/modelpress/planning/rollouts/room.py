@@ -36,7 +36,7 @@ def is_excused(view: View, revision: str, pods: Sequence[Body]) -> bool:
 
 
 def _causes(view: View, pods: Sequence[Body]) -> list[Explanation | None]:
-    """Return why each pod that is not ready is not, and why others cannot be made; None where it is not known."""
+    """Return why pods are not ready, or cannot be made; None for each of which that is not known."""
     waiting = [pod for pod in pods if not objects.is_true(pod, "Ready")]
     causes = [pod_problems.explain_pod(pod, view.observed.events) for pod in waiting]
     refused = pod_problems.refused_pods(view.deployment) if view.deployment else None
