@@ -8,7 +8,7 @@ from functools import partial
 from modelpress.api import names
 from tests.e2e.cluster.test_control_loop import bring_up, digits, operator
 from tests.support.cluster.api import Json
-from tests.support.cluster.by_hand import make_ready, set_pods
+from tests.support.cluster.by_hand import finish_job, make_ready, set_pods
 from tests.support.cluster.controlplane import wait_until
 from tests.support.cluster.helpers import Deployed, now
 
@@ -168,3 +168,18 @@ def test_a_pod_with_our_labels_that_somebody_made_is_not_counted(digits: Deploye
     digits.wait("counted", lambda: digits.status["replicas"] == 2)
     assert digits.status["readyReplicas"] == 1
     assert digits.condition("Available")["status"] == "False"
+
+
+def test_a_renamed_secret_of_the_source_runs_a_job_and_restarts_nothing(digits: Deployed) -> None:
+    before = serving(digits, 1, SURGE)
+    (job,) = digits.children("jobs")
+    digits.api.delete("jobs", digits.namespace, job["metadata"]["name"])
+    wait_until("the Job gone", lambda: not digits.children("jobs"))
+    pods = [pod["metadata"]["uid"] for pod in pods_of(digits, before)]
+    digits.patch({"model": {"secretRef": {"name": "renamed"}}})
+    finish_job(digits)
+    recipe = digits.wait_current()["current"]["recipeHash"]
+    (job,) = digits.children("jobs")
+    assert recipe.startswith(job["metadata"]["labels"][names.RECIPE_LABEL])
+    assert [pod["metadata"]["uid"] for pod in pods_of(digits, before)] == pods
+    assert len(digits.children("replicasets")) == len(digits.children("controllerrevisions")) == 1
