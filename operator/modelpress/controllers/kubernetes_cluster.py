@@ -109,7 +109,8 @@ class KubernetesCluster:
     def annotate(self, mark: Mark) -> None:
         """Add annotations to an object, by a field manager of their own: they say nothing of other fields.
 
-        One that is gone, or another of its name, is none that was meant.
+        One that is gone, or another of its name, is none that was meant. A ControllerRevision that an old
+        release encoded in another order of keys takes none.
         """
         ref, resource = mark.ref, BY_KIND[mark.ref.kind]
         metadata = {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid}
@@ -125,7 +126,10 @@ class KubernetesCluster:
             )
         except ApiError as error:
             is_another = error.status == 422 and "metadata.uid" in error.message
-            if error.status != 409 and not is_another:
+            is_fixed = (
+                error.status == 422 and "field is immutable" in error.message
+            )  # as old releases made it
+            if error.status != 409 and not (is_another or is_fixed):
                 raise
 
     def apply(self, body: Body) -> Mapping[str, Any]:

@@ -51,7 +51,7 @@ def decide(observed: Observed, settings: Settings) -> Plan:
     return replace(
         plan,
         events=(*warnings, *plan.events),
-        marks=artifact.marks,
+        marks=(*artifact.marks, *revisions.used_again(view, decisions.known, decisions.rollout.target)),
         unseen=artifact.unseen,
         slot_since=_began(facts) if artifact.waits_for_slot else None,
     )

@@ -183,3 +183,17 @@ def test_a_renamed_secret_of_the_source_runs_a_job_and_restarts_nothing(digits: 
     assert recipe.startswith(job["metadata"]["labels"][names.RECIPE_LABEL])
     assert [pod["metadata"]["uid"] for pod in pods_of(digits, before)] == pods
     assert len(digits.children("replicasets")) == len(digits.children("controllerrevisions")) == 1
+
+
+def test_an_old_revision_that_is_rolled_out_again_is_the_newest(digits: Deployed) -> None:
+    first = serving(digits, 1, SURGE)
+    digits.wait("current", partial(finish, digits, roll(digits, EDIT)))
+    assert roll(digits, {"worker": {"env": None}}) == first
+
+    def used() -> str | None:
+        body = digits.api.get("controllerrevisions", digits.namespace, first)
+        found: str | None = body["metadata"].get("annotations", {}).get(names.USED_ANNOTATION)
+        return found
+
+    assert digits.wait("the mark", used) == "3"
+    digits.wait("current", partial(finish, digits, first))

@@ -211,6 +211,25 @@ def test_history_keeps_three_old_revisions_and_the_current_one() -> None:
     assert numbers == [3, 4, 5, 6]
 
 
+def test_an_old_revision_that_was_rolled_out_again_is_not_the_first_to_be_deleted() -> None:
+    cluster = ready_cluster()
+    first = cluster.revision_name()
+    for size in (1, 2, 3, None, 4, 5, 6):  # None: the first revision again
+        cluster.edit(serving={"maxBatchSize": size} if size else None)
+        cluster.settle()
+        cluster.roll_out()
+        cluster.settle()
+    assert first in cluster.names_of("ControllerRevision")
+    assert len(cluster.names_of("ControllerRevision")) == 4
+    cluster.edit(serving={"maxBatchSize": 7})
+    cluster.settle()
+    cluster.roll_out()
+    cluster.settle()
+    assert first not in cluster.names_of("ControllerRevision")
+    data = [body for (kind, _), body in cluster.objects.items() if kind == "ControllerRevision"]
+    assert len({body["revision"] for body in data}) == len(data)
+
+
 def test_restarted_at_makes_a_revision_with_the_newest_image_and_an_upgrade_alone_does_not() -> None:
     cluster = ready_cluster()
     cluster.settings = type(cluster.settings)(**{**cluster.settings.__dict__, "worker_image": "worker:2"})

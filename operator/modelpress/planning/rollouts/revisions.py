@@ -11,7 +11,7 @@ from modelpress.planning.children import objects
 from modelpress.planning.children.in_place import own_template
 from modelpress.planning.children.ownership import Claim
 from modelpress.planning.render.pod import worker_template
-from modelpress.planning.types import Body, Ref
+from modelpress.planning.types import Body, Mark, Ref
 from modelpress.planning.view import Facts, View
 
 HISTORY = 3  # revisions, and finished Jobs, kept beside those in use
@@ -19,7 +19,7 @@ HISTORY = 3  # revisions, and finished Jobs, kept beside those in use
 
 @dataclass(frozen=True)
 class Revision:
-    """One revision; `number` grows with each that is made."""
+    """One revision; `number` grows with each that is made or rolled out again."""
 
     name: str
     revision_hash: str
@@ -90,6 +90,17 @@ def _store(view: View, artifact: Artifact) -> StoreLocation:
     return artifact.store if moved else view.store
 
 
+def used_again(view: View, known: tuple[Revision, ...], target: Revision | None) -> tuple[Mark, ...]:
+    """Return the mark that makes an old revision the newest when it is rolled out again."""
+    body = objects.named(view.observed.revisions, target.name) if target else None
+    if target is None or body is None or view.running_revision == target.name:
+        return ()
+    if target.number == _next_number(known) - 1:
+        return ()
+    used = {names.USED_ANNOTATION: str(_next_number(known))}
+    return (Mark(objects.ref_to(body, "ControllerRevision"), used),)
+
+
 def with_restored(view: View, known: tuple[Revision, ...]) -> tuple[Revision, ...]:
     """Return the known revisions and those that the status names but somebody deleted, as far as they can be
     restored: from what the running Deployment has of us, or where the spec still asks for them by rendering
@@ -126,7 +137,7 @@ def _read(body: Body) -> Revision | None:
         return Revision(
             name=objects.name_of(body),
             revision_hash=str(data["revisionHash"]),
-            number=objects.number(body, "revision"),
+            number=max(objects.number(body, "revision"), _used(body)),
             artifact=from_data(data),
             worker_image=str(data["workerImage"]),
             template=dict(data["template"]),
@@ -134,6 +145,11 @@ def _read(body: Body) -> Revision | None:
         )
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _used(body: Body) -> int:
+    text = objects.annotation(body, names.USED_ANNOTATION) or ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 def _render(view: View, known: tuple[Revision, ...], artifact: Artifact) -> Revision:
