@@ -125,10 +125,8 @@ class KubernetesCluster:
                 self._rest.send(Request("patch", resource, ref.namespace, ref.name, query=query, body=body))
             )
         except ApiError as error:
-            is_another = error.status == 422 and "metadata.uid" in error.message
-            is_fixed = (
-                error.status == 422 and "field is immutable" in error.message
-            )  # as old releases made it
+            invalid = error.message if error.status == 422 else ""
+            is_another, is_fixed = "metadata.uid" in invalid, "field is immutable" in invalid
             if error.status != 409 and not (is_another or is_fixed):
                 raise
 
