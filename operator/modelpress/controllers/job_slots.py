@@ -106,6 +106,12 @@ class JobSlots:
         with self._lock:
             self._reserved.pop(job, None)
 
+    def leave(self, key: Key) -> None:
+        """Note that a ModelDeployment is gone, and its Jobs with it."""
+        with self._lock:
+            self._waiting.pop(key, None)
+            self._reserved = {job: made for job, made in self._reserved.items() if job.key != key}
+
     def wait(self, key: Key, since: str | None) -> None:
         """Note that a ModelDeployment waits since a time (RFC 3339), or that it does not."""
         with self._lock:

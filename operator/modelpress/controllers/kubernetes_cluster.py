@@ -59,7 +59,7 @@ class KubernetesCluster:
         if not self._writes.settled(key, view):
             raise Stale
         if not view[MODEL_DEPLOYMENT.kind]:
-            self._slots.wait(key, None)
+            self._slots.leave(key)
             return None
         bodies = {kind: tuple(unpack(entry) for entry in entries) for kind, entries in view.items()}
         now, turn = datetime.now(UTC), self._slots.turn(key, self._seen_jobs())

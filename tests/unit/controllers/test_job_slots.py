@@ -143,6 +143,15 @@ def test_a_job_that_was_seen_and_is_gone_frees_its_slot() -> None:
     assert slots.turn(B, Standing(at=103)).slots == 1
 
 
+def test_a_modeldeployment_that_is_gone_neither_waits_nor_holds_a_slot() -> None:
+    slots = JobSlots(Limits(2, 1))
+    slots.reserve(JobId(A, "job"), NOTHING)
+    slots.wait(A, "2026-01-01T12:00:00Z")
+    slots.leave(A)
+    assert slots.turn(Key("a", "other"), NOTHING).slots == 1
+    assert slots.turn(B, NOTHING).slots == 1
+
+
 def test_who_waits_for_longest_is_first() -> None:
     slots = JobSlots(Limits(1, 1))
     first, second = Key("b", "first"), Key("a", "second")
