@@ -104,7 +104,7 @@ def test_a_slot_is_taken_before_the_job_is_created_and_given_back() -> None:
     slots = JobSlots(Limits(1, 1))
     assert slots.reserve(JobId(A, "job"), NOTHING)
     assert not slots.reserve(JobId(B, "job"), NOTHING)
-    slots.release(JobId(A, "job"))
+    slots.release("a", "job")
     assert slots.reserve(JobId(B, "job"), NOTHING)
 
 
@@ -178,7 +178,7 @@ def test_everybody_comes_to_a_turn_whatever_the_order_of_looks() -> None:
                 served.append(key)
                 del waiting[key]
         for key in served:
-            slots.release(JobId(key, "job"))
+            slots.leave(key)
     assert [key for key in served if key.namespace == "a"] == keys[::2]
     assert [key for key in served if key.namespace == "b"] == keys[1::2]
 
