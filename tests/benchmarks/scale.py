@@ -25,6 +25,7 @@ Json = dict[str, Any]
 COUNTS = (1, 100, 300, 1000, 5000)
 NAMESPACES = 20
 IDLE_SECONDS = 30
+IMAGE_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}  # of the Dockerfile
 TEMPLATE = "template-of-all"
 SPEC: Json = {"model": {"uri": "https://example.com/model.keras"}, "devices": {"type": "CPU"}}
 PLURALS = {
@@ -166,7 +167,10 @@ class Running:
         self.began = time.monotonic()
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                command, env={"KUBECONFIG": str(kubeconfig)}, stdout=output, stderr=output
+                command,
+                env={"KUBECONFIG": str(kubeconfig), **IMAGE_ENVIRONMENT},
+                stdout=output,
+                stderr=output,
             )
 
     def facts(self) -> Json:

@@ -32,6 +32,10 @@ class Reason(StrEnum):
     SCALED_TO_ZERO = "ScaledToZero", "replicas is 0."
     COMPRESSION_SUCCEEDED = "CompressionSucceeded", "An artifact of this recipe exists."
     SUSPENDED = "Suspended", "suspend is true: no new Job and no new revision."
+    DRIFT_REJECTED = (
+        "DriftRejected",
+        "A child does not stay as it was applied: somebody or a webhook changes it again and again.",
+    )
     WAITING_FOR_DELETION = (
         "WaitingForDeletion",
         "An object of an earlier resource of this name goes away.",

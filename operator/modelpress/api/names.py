@@ -22,9 +22,8 @@ ATTEMPT_ANNOTATION = f"{GROUP}/attempt"  # how many Jobs before this one failed 
 LOST_ANNOTATION = f"{GROUP}/lost-results"  # how many Jobs before this one ended well and lost their result
 RESULT_ANNOTATION = f"{GROUP}/result"  # on a Job: its result, which outlives its pod
 RESTARTED_ANNOTATION = f"{GROUP}/restartedAt"  # any change: a new revision with the newest worker image
-SETTINGS_ANNOTATION = (
-    f"{GROUP}/settings"  # hash of spec.service, on the Service; of job and storage, on a Job
-)
+SETTINGS_ANNOTATION = f"{GROUP}/settings"  # on a Job: hash of spec.job and spec.storage
+APPLIED_ANNOTATION = f"{GROUP}/applied"  # hash of what was applied last, on every child that is kept in place
 
 WORKER = "entry"  # a worker that takes requests; the value stays: selectors never change
 JOB = "job"

@@ -6,12 +6,14 @@ that wait for the end of that, so that a start takes time with the square of the
 """
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import kopf
 
 from modelpress.controllers.reflector import PAGE, SILENT_SECONDS
 from modelpress.controllers.resources import MODEL_DEPLOYMENT
+from modelpress.controllers.rest import USER_AGENT
 from modelpress.controllers.store import Store
 from modelpress.planning.types import Key
 
@@ -61,5 +63,19 @@ def registry(
     async def end(**_: Any) -> None:
         ending()
 
-    kopf.on.login(registry=made)(kopf.login_via_client)
+    kopf.on.login(registry=made)(_login)
     return made
+
+
+class _Connection(kopf.ConnectionInfo):
+    """Kopf's connection, with our name in the API server's logs."""
+
+    def as_http_headers(self) -> dict[str, str]:
+        return {**super().as_http_headers(), "User-Agent": USER_AGENT}
+
+
+def _login(**given: Any) -> kopf.ConnectionInfo | None:
+    found = kopf.login_via_client(**given)
+    if found is None:
+        return None
+    return _Connection(**{field.name: getattr(found, field.name) for field in fields(found)})

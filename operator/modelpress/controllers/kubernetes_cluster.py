@@ -12,6 +12,7 @@ from modelpress.controllers.job_slots import JobId, JobSlots, Standing, standing
 from modelpress.controllers.own_writes import OwnWrites
 from modelpress.controllers.recorder import event_body
 from modelpress.controllers.refusal import refusal_of, require_ours
+from modelpress.controllers.repairs import Repairs
 from modelpress.controllers.resources import (
     BY_KIND,
     CREATED_ONCE,
@@ -28,8 +29,9 @@ from modelpress.controllers.resources import (
 from modelpress.controllers.rest import ApiError, Request, Rest
 from modelpress.controllers.store import Store, owner_key, unpack
 from modelpress.planning.artifacts.jobs import is_suspended, with_live_pods
-from modelpress.planning.children import objects
+from modelpress.planning.children import managed_fields, objects
 from modelpress.planning.children.drift import differs
+from modelpress.planning.children.in_place import made_whole, out_of_place, put_right
 from modelpress.planning.problems.waiting import LOOK_AGAIN_SECONDS, Subject, unexplained
 from modelpress.planning.types import Body, EventNote, Key, Mark, Observed, Ref
 
@@ -51,6 +53,7 @@ class KubernetesCluster:
         self._slots = slots
         self._standing: Standing | None = None
         self._writes = OwnWrites()
+        self._repairs = Repairs()
         self._events: dict[Subject, tuple[float, tuple[Body, ...]]] = {}  # when asked, what was said
 
     def observe(self, key: Key) -> Observed | None:
@@ -60,6 +63,7 @@ class KubernetesCluster:
             raise Stale
         if not view[MODEL_DEPLOYMENT.kind]:
             self._slots.leave(key)
+            self._repairs.forget(key)
             return None
         bodies = {kind: tuple(unpack(entry) for entry in entries) for kind, entries in view.items()}
         now, turn = datetime.now(UTC), self._slots.turn(key, self._seen_jobs())
@@ -74,6 +78,7 @@ class KubernetesCluster:
             disruption_budgets=bodies[DISRUPTION_BUDGET.kind],
             pods=bodies[POD.kind],
             events=self._events_about(bodies, now),
+            repairs=self._repairs.of(key, now),
             free_job_slots=turn.slots,
             slot_seconds=turn.pause,
         )
@@ -236,32 +241,31 @@ class KubernetesCluster:
         return self._send("patch", body, marks, _FORCED) if differs(marks, existing) else existing
 
     def _server_side_apply(self, body: Body) -> Mapping[str, Any]:
-        known = self._is_known(body)
-        if not known:
+        known = self._known(body)
+        if known is None:
             self._check_name(body)
         try:
             applied = self._send("patch", body, body, _FORCED)
         except ApiError as error:
-            if error.status != 422 or not known:
+            if error.status != 422 or known is None:
                 raise
             # What another manager added to our lists may clash with ours: two ports of one name.
-            applied = self._replace(body, self._send("get", body))
-        if differs(body, applied):
-            # Applying leaves what another manager added to our lists; replacing does not.
-            applied = self._replace(body, applied)
+            self._put_right(body, self._send("get", body))
+            applied = self._send("patch", body, body, _FORCED)
+        # Applying leaves what others added beside ours.
+        if known is not None and managed_fields.applied(known) is None:
+            applied = self._send("update", body, made_whole(body, applied), _OURS)
+        else:
+            applied = self._put_right(body, applied)
+        if known is not None:
+            self._repairs.applied(_owner(body), body, out_of_place(body, known), datetime.now(UTC))
         self._remember(applied)
         return applied
 
-    def _replace(self, body: Body, existing: Mapping[str, Any]) -> dict[str, Any]:
-        """Put ours instead of whole lists; what others set beside it, such as a cloud's finalizer, stays."""
-        before, metadata = existing["metadata"], body["metadata"]
-        maps = {key: {**before.get(key, {}), **metadata.get(key, {})} for key in ("labels", "annotations")}
-        merged = {
-            **body,
-            "metadata": {**before, **metadata, **maps},
-            "spec": {**existing["spec"], **body["spec"]},
-        }
-        return self._send("update", body, merged, _OURS)
+    def _put_right(self, body: Body, found: dict[str, Any]) -> dict[str, Any]:
+        """Take away what others set beside ours; return the object as it is then."""
+        rest = put_right(body, found)
+        return found if rest is None else self._send("update", body, rest, _OURS)
 
     def _send(
         self, verb: str, named: Body, content: Body | None = None, query: Mapping[str, str] | None = None
@@ -274,10 +278,10 @@ class KubernetesCluster:
             Request(verb, resource, metadata["namespace"], name, query=query or {}, body=content)
         )
 
-    def _is_known(self, body: Body) -> bool:
-        """Return whether the planner saw an object of this name, and so decided that it is ours."""
+    def _known(self, body: Body) -> Body | None:
+        """Return the object of this name that the planner saw, and so decided that it is ours."""
         entries = self._store.of(_owner(body))[body["kind"]]
-        return any(entry.name == body["metadata"]["name"] for entry in entries)
+        return next((unpack(entry) for entry in entries if entry.name == body["metadata"]["name"]), None)
 
     def _check_name(self, body: Body) -> None:
         """Raise TemplateRefused where the name is taken by an object without our label."""

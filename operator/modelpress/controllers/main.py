@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +17,7 @@ from modelpress.api.defaults import Defaults
 from modelpress.api.names import API_VERSION, KIND
 from modelpress.controllers import handlers
 from modelpress.controllers.cluster import Cluster
+from modelpress.controllers.election import Election, LeaseLost, Unopposed, candidate
 from modelpress.controllers.health import endpoints
 from modelpress.controllers.job_slots import JobSlots, Limits
 from modelpress.controllers.kubernetes_cluster import KubernetesCluster
@@ -23,7 +25,7 @@ from modelpress.controllers.queue import WorkQueue
 from modelpress.controllers.reconcile import key_fields, reconcile
 from modelpress.controllers.reflector import Reflectors
 from modelpress.controllers.resources import MODEL_DEPLOYMENT
-from modelpress.controllers.rest import ApiError, Request, Rest, load_configuration
+from modelpress.controllers.rest import ApiError, NotActive, Request, Rest, load_configuration
 from modelpress.controllers.resync import Resync
 from modelpress.controllers.store import Store
 from modelpress.planning.types import Key, Settings
@@ -55,6 +57,9 @@ class OperatorOptions:
     max_concurrent_jobs_per_namespace: int | None = None  # None: half of them
     workers: int = 16  # ModelDeployments that are looked at at once; those of one namespace have a quarter
     liveness_port: int | None = 8080  # serves /healthz and /readyz; None: no endpoints
+    leader_election: bool = True  # act only while a Lease is held; False: no Lease
+    lease_namespace: str | None = None  # None: that of the pod; outside of pods there is no Lease
+    lease_name: str = "modelpress-operator"
     fixed_user: bool = True  # pods name their user; False: the cluster chooses
     defaults: Defaults = field(default_factory=Defaults)  # for all ModelDeployments
 
@@ -97,6 +102,18 @@ class Parts:
     store: Store
     resync: Resync
     queue: WorkQueue[Key]
+    election: Election | Unopposed
+
+    def unready(self) -> str | None:
+        """Return why the operator does not work, or None.
+
+        A standby is ready: a rollout of the operator ends the old one, which gives its lease away, only then.
+        """
+        return self.resync.unready() or self.election.problem()
+
+    def role(self) -> dict[str, Any]:
+        """Return what /readyz tells of an operator that works."""
+        return {"ready": True, "role": self.election.role()}
 
     def facts(self) -> dict[str, Any]:
         """Return what /healthz tells of a living operator."""
@@ -110,7 +127,9 @@ class Parts:
 
 
 def _parts(options: OperatorOptions) -> Parts:
-    rest, store = Rest(load_configuration()), Store()
+    elected = options.leader_election
+    election = candidate(options.lease_namespace, options.lease_name) if elected else Unopposed()
+    rest, store = Rest(load_configuration(), may_write=election.active), Store()
     cluster = KubernetesCluster(rest, store, JobSlots(options.job_limits()))
     queue = WorkQueue(
         partial(_step, cluster, options.settings()),
@@ -118,7 +137,7 @@ def _parts(options: OperatorOptions) -> Parts:
         group=attrgetter("namespace"),
         most_of_group=max(1, options.workers // 4),
     )
-    return Parts(rest, store, Resync(rest, store, options.namespaces), queue)
+    return Parts(rest, store, Resync(rest, store, options.namespaces), queue, election)
 
 
 async def _run(options: OperatorOptions) -> int:
@@ -126,7 +145,8 @@ async def _run(options: OperatorOptions) -> int:
         logging.getLogger(name).setLevel(logging.ERROR)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(options.workers + _OTHER_THREADS))
     parts = _parts(options)
-    async with endpoints(options.liveness_port, parts.resync.dead, parts.resync.unready, parts.facts):
+    pages = {"/healthz": (parts.resync.dead, parts.facts), "/readyz": (parts.unready, parts.role)}
+    async with endpoints(options.liveness_port, pages):
         await _wait_for_crd(parts.rest, options)
         with Reflectors(parts.rest, parts.store, options.namespaces) as reflectors:
             return await _operate(options, parts, reflectors)
@@ -137,7 +157,8 @@ async def _operate(options: OperatorOptions, parts: Parts, reflectors: Reflector
     queue, loop = parts.queue, asyncio.get_running_loop()
     reflectors.start(lambda key: loop.call_soon_threadsafe(queue.add, key))
     resyncs = asyncio.create_task(parts.resync.run(options.resync_interval, queue.add), name="resync")
-    tasks = [asyncio.create_task(_work(queue, reflectors, options.workers), name="queue"), resyncs]
+    work = _work(reflectors, parts.election, partial(queue.run, options.workers))
+    tasks = [asyncio.create_task(work, name="queue"), resyncs]
     watches = asyncio.create_task(
         kopf.operator(
             registry=handlers.registry(parts.store, queue.add, resyncs.cancel),
@@ -157,17 +178,24 @@ async def _operate(options: OperatorOptions, parts: Parts, reflectors: Reflector
     return _exit_code(done)
 
 
-async def _work(queue: WorkQueue[Key], reflectors: Reflectors, workers: int) -> None:
-    """Process keys once the store holds all objects that plans are made from."""
+async def _work(
+    reflectors: Reflectors, election: Election | Unopposed, process: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    """Process keys once the store holds all objects that plans are made from, and while this one may act.
+
+    A standby watches, too, and its queue collects: it takes over with all that it needs.
+    """
     await reflectors.listed()
-    await queue.run(workers)
+    await election.hold(process)
 
 
 def _exit_code(done: set[asyncio.Task[None]]) -> int:
     """Return 0 where the watches ended as asked; log why not otherwise."""
     errors = [task.exception() for task in done if not task.cancelled()]
     for error in errors:
-        if error is not None:
+        if isinstance(error, LeaseLost):
+            logger.error("%s: restart as a standby", error)
+        elif error is not None:
             logger.error("operator failed", exc_info=error)
     return 1 if any(errors) else 0
 
@@ -189,7 +217,7 @@ async def _step(cluster: Cluster, settings: Settings, key: Key) -> float | None:
     """Reconcile one key in a thread. Logs and raises errors; those of the API server as one line."""
     try:
         return await asyncio.to_thread(reconcile, cluster, key, settings)
-    except (ApiError, HTTPError) as error:
+    except (ApiError, HTTPError, NotActive) as error:
         logger.warning("%s/%s: %s", *key, error, extra=key_fields(key))
         raise
     except Exception:

@@ -22,7 +22,8 @@ class WorkQueue(Generic[K]):
     A key that is added while it waits is not added again; one that is added while it is processed is
     processed once more afterwards. `add` ends a wait for a retry: what changed may be the cure. But a key
     rests after each step, longer after a long one, so that a stream of changes costs the others little; and
-    no group of keys has all the workers, so that one whose steps are slow holds up no other.
+    no group of keys has all the workers, so that one whose steps are slow holds up no other. What is added
+    before the queue runs is processed with the newest change first: a standby collects all keys for hours.
     """
 
     def __init__(
@@ -41,6 +42,8 @@ class WorkQueue(Generic[K]):
         self._process = process
         self._first, self._longest = backoff
         self._group, self._most = group, most_of_group
+        self._running = False
+        self._collected: dict[K, None] = {}  # before it ran; in the order of the last change
         self._ready: asyncio.Queue[K] = asyncio.Queue()
         self._waiting: set[K] = set()  # in _ready or _held
         self._held: dict[Hashable, deque[K]] = {}  # by group: until one of it is done
@@ -53,12 +56,15 @@ class WorkQueue(Generic[K]):
 
     def __len__(self) -> int:
         """Return how many keys are due or being processed."""
-        return len(self._waiting) + len(self._active)
+        return len(self._collected) + len(self._waiting) + len(self._active)
 
     def add(self, key: K) -> None:
         """Have a key processed as soon as a worker is free."""
         self._cancel_timer(key)
-        if key in self._active:
+        if not self._running:
+            self._collected.pop(key, None)
+            self._collected[key] = None
+        elif key in self._active:
             self._again.add(key)
         elif key in self._resting:
             self._resting[key] = True
@@ -73,6 +79,10 @@ class WorkQueue(Generic[K]):
 
     async def run(self, workers: int) -> None:
         """Process keys until cancelled; steps that run then are waited for."""
+        self._running = True
+        for key in reversed(self._collected):
+            self.add(key)
+        self._collected.clear()
         tasks = [asyncio.create_task(self._work(), name=f"worker {number}") for number in range(workers)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)

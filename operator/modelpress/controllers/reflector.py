@@ -22,7 +22,7 @@ from modelpress.planning.types import Key
 
 logger = logging.getLogger(__name__)
 
-PAGE = 500  # objects of one answer
+PAGE, METADATA_PAGE = 100, 500  # objects of one answer: parsed, each is many times its JSON
 _STREAM_SECONDS = 300  # then the server ends a watch, and the next goes on from its version
 SILENT_SECONDS = 70.0  # the server sends a bookmark each minute: a silent connection is dead
 _PAUSES = (0.2, 15.0)  # seconds after the first failure, and at most; doubled each time
@@ -36,11 +36,20 @@ Changed = Callable[[Key], object]
 class Reflector:
     """One kind of objects in one namespace, or in all (None)."""
 
-    def __init__(self, rest: Rest, resource: Resource, namespace: str | None, store: Store) -> None:
+    def __init__(
+        self,
+        rest: Rest,
+        resource: Resource,
+        namespace: str | None,
+        store: Store,
+        page_at_once: threading.Lock,
+    ) -> None:
+        """`page_at_once` is shared by reflectors whose pages must not fill the memory together."""
         self._rest = rest
         self._resource = resource
         self._namespace = namespace
         self._store = store
+        self._page_at_once = page_at_once
         self._version: str | None = None  # from which to watch; None: list first
         self.listed = threading.Event()  # the store has held all objects once
 
@@ -75,11 +84,16 @@ class Reflector:
             if self._namespace in (None, key.namespace)
         }
         version = None
-        for page in pages(self._rest, Request("list", self._resource, self._namespace)):
-            for item in page.get("items") or ():
-                before.discard(item["metadata"]["uid"])
-                _tell(changed, self._store.put(whole(item, self._resource), trusted=True))
-            version = version or page["metadata"]["resourceVersion"]
+        listing = pages(self._rest, Request("list", self._resource, self._namespace))
+        while True:
+            with self._page_at_once:
+                page = next(listing, None)
+                for item in (page or {}).get("items") or ():
+                    before.discard(item["metadata"]["uid"])
+                    _tell(changed, self._store.put(whole(item, self._resource), trusted=True))
+                if page is None:
+                    break
+                version = version or page["metadata"]["resourceVersion"]
         for uid in before:
             _tell(changed, self._store.remove(uid))
         self._version = version
@@ -118,9 +132,11 @@ class Reflectors:
         """No `namespaces` means all."""
         each_of: Sequence[str | None] = namespaces or [None]
         owned = [resource for resource in WATCHED if resource is not MODEL_DEPLOYMENT]
-        self._stopped = threading.Event()
+        self._stopped, page_at_once = threading.Event(), threading.Lock()
         self._reflectors = [
-            Reflector(rest, resource, namespace, store) for resource in owned for namespace in each_of
+            Reflector(rest, resource, namespace, store, page_at_once)
+            for resource in owned
+            for namespace in each_of
         ]
 
     def __enter__(self) -> Self:
@@ -154,7 +170,8 @@ def selection(resource: Resource) -> dict[str, str]:
 
 def pages(rest: Rest, request: Request) -> Iterator[dict[str, Any]]:
     """Yield the answers to a list, page by page. Raises what `Rest.send` raises."""
-    query = {**request.query, **selection(request.resource), "limit": str(PAGE)}
+    limit = METADATA_PAGE if request.metadata_only else PAGE
+    query = {**request.query, **selection(request.resource), "limit": str(limit)}
     while True:
         page = rest.send(replace(request, query=query))
         yield page

@@ -7,8 +7,9 @@ typed models: the planner speaks plain objects, and a field that a newer API has
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,6 +22,7 @@ from modelpress.api.errors import UsageError
 from modelpress.controllers.resources import Resource
 from modelpress.planning.types import Body
 
+USER_AGENT = f"modelpress/{version('modelpress')}"
 _METHODS = {
     "get": "GET",
     "list": "GET",
@@ -48,6 +50,10 @@ class ApiError(Exception):
         self.status = status
         self.reason = reason
         self.message = message
+
+
+class NotActive(Exception):
+    """A write that was not sent: another operator may be the active one."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,17 @@ def load_configuration() -> client.Configuration:
 class Rest:
     """Calls with one connection pool; safe to use from several threads."""
 
-    def __init__(self, configuration: client.Configuration) -> None:
+    def __init__(
+        self,
+        configuration: client.Configuration,
+        *,
+        may_write: Callable[[], bool] = lambda: True,
+        most_seconds: float = _READ_SECONDS,
+    ) -> None:
+        """`may_write` is asked before each write; no call but a watch waits longer than `most_seconds`."""
         self._configuration = configuration
+        self._may_write = may_write
+        self._most_seconds = most_seconds
         self._pool = RESTClientObject(configuration).pool_manager
         self._lock = threading.Lock()
         self._requests: Counter[tuple[str, str]] = Counter()
@@ -102,9 +117,13 @@ class Rest:
         return sum(count for (verb, _), count in self.requests().items() if verb not in _READS)
 
     def send(self, request: Request) -> dict[str, Any]:
-        """Make a call and return the answer. Raises ApiError, or urllib3's errors where nothing answers."""
-        seconds = _READ_SECONDS if request.verb in _READS else _WRITE_SECONDS
-        response = self._request(request, Timeout(connect=_CONNECT_SECONDS, read=seconds))
+        """Make a call and return the answer.
+
+        Raises ApiError, urllib3's errors where nothing answers, and NotActive.
+        """
+        seconds = min(self._most_seconds, _READ_SECONDS if request.verb in _READS else _WRITE_SECONDS)
+        connect = min(self._most_seconds, _CONNECT_SECONDS)
+        response = self._request(request, Timeout(connect=connect, read=seconds))
         return _answer(response.status, response.data)
 
     def lines(self, request: Request, *, silent_seconds: float) -> Iterator[bytes]:
@@ -130,6 +149,8 @@ class Rest:
             raise PermissionError(
                 f"{request.verb} of {resource.plural} is not in the operator's table of verbs"
             )
+        if request.verb not in _READS and not self._may_write():
+            raise NotActive(f"{request.verb} of {resource.plural} not sent: this operator is not active")
         target = resource.plural + (f"/{request.subresource}" if request.subresource else "")
         with self._lock:
             self._requests[request.verb, target] += 1
@@ -148,7 +169,10 @@ class Rest:
         return response
 
     def _headers(self, request: Request) -> dict[str, str]:
-        headers = {"Accept": _METADATA if request.metadata_only else "application/json"}
+        headers = {
+            "Accept": _METADATA if request.metadata_only else "application/json",
+            "User-Agent": USER_AGENT,
+        }
         if request.body is not None:
             headers["Content-Type"] = _APPLY if request.verb == "patch" else "application/json"
         settings: Any = self._configuration.auth_settings()

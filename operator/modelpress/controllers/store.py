@@ -13,9 +13,10 @@ from operator import attrgetter
 from typing import Any
 
 from modelpress.api.names import KIND, NAME_LABEL
-from modelpress.controllers.resources import JOB, MODEL_DEPLOYMENT, POD, WATCHED
+from modelpress.controllers.resources import APPLIED, JOB, MODEL_DEPLOYMENT, POD, WATCHED
 from modelpress.planning.artifacts import jobs
 from modelpress.planning.children import objects
+from modelpress.planning.children.managed_fields import slim
 from modelpress.planning.types import Body, Key
 
 # Of the pods of one ModelDeployment that ended, the newest tell why; Kubernetes keeps thousands of them.
@@ -55,6 +56,8 @@ def owner_key(body: Body) -> Key | None:
 def pack(body: Body) -> Entry:
     """Return an object as it is kept."""
     metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
+    if body["kind"] in APPLIED:
+        metadata["managedFields"] = slim(body["metadata"].get("managedFields"))
     kept = {**body, "metadata": metadata}
     owner, is_pod = objects.controller(body), body["kind"] == POD.kind
     if is_pod:

@@ -88,10 +88,12 @@ def _effect(key: str) -> str:
     return "would loosen the pod's security, which ModelPress keeps at the Pod Security Standard restricted"
 
 
+def weakens(key: str, value: str) -> bool:
+    """Return whether an annotation would undo something of a pod's security."""
+    if key.startswith(_APPARMOR):
+        return value != "runtime/default" and not value.startswith("localhost/")
+    return key.startswith(_REFUSED)
+
+
 def _refused(annotations: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for key, value in annotations.items():
-        if key.startswith(_APPARMOR):
-            if value != "runtime/default" and not value.startswith("localhost/"):
-                yield key, value
-        elif key.startswith(_REFUSED):
-            yield key, value
+    return ((key, value) for key, value in annotations.items() if weakens(key, value))

@@ -7,7 +7,7 @@ from modelpress.api.status import Failure, RevisionReference
 from modelpress.planning.artifacts import gate
 from modelpress.planning.artifacts.decision import ArtifactDecision, decide_artifact
 from modelpress.planning.blockers import Desired, first_blocker
-from modelpress.planning.children import objects
+from modelpress.planning.children import objects, repairs
 from modelpress.planning.children.missing import budget_warnings, missing, obsolete_budgets
 from modelpress.planning.children.ownership import DELETION_WAIT_SECONDS
 from modelpress.planning.conditions import Result
@@ -121,7 +121,7 @@ def _result(view: View, decisions: Decisions) -> Result:
         artifact=decision.artifact,
         passed=decisions.gate_failure is None if decision.artifact and view.spec.evaluation else None,
         url=service.url(view) if rollout.target else view.status.url,
-        working=blocked if waits else decision.working or rollout.working,
+        working=blocked if waits else decision.working or repairs.rejected(view.observed) or rollout.working,
         stalled=(None if waits else blocked) or decision.stalled or decisions.gate_failure or rollout.stalled,
         suspended=view.spec.suspend,
     )
@@ -187,7 +187,9 @@ def _obsolete(view: View, decisions: Decisions) -> tuple[Ref, ...]:
 def _requeue(view: View, decisions: Decisions) -> float | None:
     waits = DELETION_WAIT_SECONDS if decisions.waits_for_deletion else None
     pods = waiting.look_again(view.worker_pods, view.observed.now)
-    return min((due for due in (waits, decisions.artifact.requeue, pods) if due is not None), default=None)
+    repair = repairs.look_again(view.observed)
+    moments = (waits, decisions.artifact.requeue, pods, repair)
+    return min((due for due in moments if due is not None), default=None)
 
 
 def _finish(

@@ -50,6 +50,21 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Repair:
+    """A child was applied again, unchanged, because fields of it were out of place."""
+
+    kind: str
+    name: str
+    fields: tuple[str, ...]  # as a person writes them
+    count: int  # how often
+    at: datetime  # the last time
+
+    def is_of(self, kind: str, name: str, fields: tuple[str, ...]) -> bool:
+        """Return whether the same fields of an object were put right."""
+        return (self.kind, self.name, self.fields) == (kind, name, fields)
+
+
+@dataclass(frozen=True)
 class Observed:
     """One ModelDeployment and all that belongs to it, as the cluster last showed it."""
 
@@ -63,6 +78,7 @@ class Observed:
     disruption_budgets: tuple[Body, ...] = ()
     pods: tuple[Body, ...] = ()  # pods of Jobs and of Deployments
     events: tuple[Body, ...] = ()  # events about waiting pods, their claims, and Jobs without pods
+    repairs: tuple[Repair, ...] = ()  # of the last minutes
     live_jobs: frozenset[str] = frozenset()  # UIDs of Jobs all of whose pods were read live, not from a watch
     free_job_slots: int = 1  # how many more Jobs this ModelDeployment may start
     slot_seconds: float = 5.0  # until the next look where it may start none

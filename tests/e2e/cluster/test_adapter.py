@@ -521,7 +521,7 @@ def test_what_a_watch_did_not_show_is_read_by_the_resync(fixture: ClusterFixture
 def test_a_reflector_shows_what_is_there_and_each_change(fixture: ClusterFixture) -> None:
     fixture.cluster.apply(fixture.job("digits-1"))
     store, stopped, told = Store(), threading.Event(), list[Key]()
-    reflector = Reflector(fixture.rest, JOB, fixture.namespace, store)
+    reflector = Reflector(fixture.rest, JOB, fixture.namespace, store, threading.Lock())
     thread = threading.Thread(target=reflector.run, args=(told.append, stopped), daemon=True)
     thread.start()
 

@@ -116,7 +116,7 @@ def watched(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(server)) as listening:
         threading.Thread(target=listening.serve_forever, daemon=True).start()
         rest = Rest(client.Configuration(host=f"http://127.0.0.1:{listening.server_port}"))
-        reflector = Reflector(rest, POD, None, store)
+        reflector = Reflector(rest, POD, None, store, threading.Lock())
         thread = threading.Thread(target=reflector.run, args=(lambda key: None, stopped), daemon=True)
         yield Watched(store, thread.start)
         stopped.set()

@@ -246,6 +246,7 @@ def test_slow_steps_of_one_group_leave_workers_to_the_others_and_each_is_taken_i
     async def main() -> None:
         queue = WorkQueue(process, backoff=(1, 1), group=lambda key: key.split("/")[0], most_of_group=2)
         running = asyncio.create_task(queue.run(3))
+        await asyncio.sleep(0)  # it runs: keys are taken in the order in which they come
         for number in range(20):
             queue.add(f"slow/{number}")
         queue.add("quick/1")
@@ -260,3 +261,23 @@ def test_slow_steps_of_one_group_leave_workers_to_the_others_and_each_is_taken_i
     asyncio.run(asyncio.wait_for(main(), timeout=10))
     assert most == 2
     assert begun == ["slow/0", "slow/1", "quick/1", *(f"slow/{number}" for number in range(2, 20))]
+
+
+def test_what_was_added_before_it_runs_is_processed_once_with_the_newest_change_first() -> None:
+    seen: list[str] = []
+
+    async def process(key: str) -> None:
+        seen.append(key)
+
+    async def main() -> None:
+        queue = WorkQueue(process, backoff=(1, 1))
+        for key in "abcab":
+            queue.add(key)
+        assert len(queue) == 3
+        running = asyncio.create_task(queue.run(1))
+        await _until(lambda: len(seen) == 3)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(main(), timeout=10))
+    assert seen == ["b", "a", "c"]

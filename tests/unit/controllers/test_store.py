@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from modelpress.controllers.own_writes import PATIENCE_SECONDS, OwnWrites
 from modelpress.controllers.store import Store, owner_key, pack, unpack
 from modelpress.planning.types import Key
@@ -38,6 +40,16 @@ def _store(*bodies: dict[str, Any]) -> Store:
     for body in bodies:
         store.put(body)
     return store
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget"])
+def test_of_what_is_applied_the_owners_of_fields_are_kept(kind: str) -> None:
+    body = _body(kind)
+    spec = {"manager": "somebody", "operation": "Update", "fieldsV1": {"f:spec": {}}}
+    status = {**spec, "fieldsV1": {"f:status": {}}, "subresource": "status"}
+    body["metadata"]["managedFields"] = [{**spec, "time": "now"}, status, {"manager": "nothing"}]
+    kept = unpack(pack(body))["metadata"]["managedFields"]
+    assert kept == [spec]
 
 
 def test_an_object_comes_back_whole_but_for_its_managed_fields() -> None:

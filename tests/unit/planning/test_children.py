@@ -7,6 +7,7 @@ import pytest
 from modelpress.api import names
 from modelpress.planning.types import Plan, Ref
 from tests.unit.planning.fake_cluster import SPEC, FakeCluster, ready_cluster
+from tests.unit.planning.recorded import recorded
 
 OTHER_OWNER = {"apiVersion": "apps/v1", "kind": "Other", "name": "other", "uid": "other", "controller": True}
 OLD_OWNER = {
@@ -48,8 +49,10 @@ def test_a_deleted_deployment_is_restored_without_a_new_job_or_revision() -> Non
 
 def test_a_deleted_revision_is_restored_after_an_upgrade_that_renders_differently() -> None:
     cluster = ready_cluster()
-    template = cluster.only("Deployment")["spec"]["template"]
-    template["spec"]["dnsPolicy"] = "ClusterFirst"  # a default of the API server
+    template = cluster.only("ControllerRevision")["data"]["template"]
+    deployment = recorded(cluster.only("Deployment"))
+    deployment["spec"]["template"]["spec"]["dnsPolicy"] = "ClusterFirst"  # a default of the API server
+    cluster.objects["Deployment", "digits"] = deployment
     del cluster.objects["ControllerRevision", cluster.revision_name()]
     cluster.settings = type(cluster.settings)(**{**cluster.settings.__dict__, "worker_image": "worker:2"})
     assert cluster.settle() == [[f"apply ControllerRevision {cluster.revision_name()}"]]

@@ -11,7 +11,7 @@ from tests.unit.planning.fake_cluster import SPEC, FakeCluster, ready_cluster
 CHOSEN: dict[str, Any] = {
     "type": "LoadBalancer",
     "labels": {"team": "vision", names.NAME_LABEL: "other"},
-    "annotations": {"example.com/internal": "true", names.SETTINGS_ANNOTATION: "mine"},
+    "annotations": {"example.com/internal": "true", names.APPLIED_ANNOTATION: "mine"},
 }
 
 
@@ -26,7 +26,7 @@ def test_type_labels_and_annotations_are_those_of_the_spec_and_ours_win() -> Non
     assert metadata["labels"]["team"] == "vision"
     assert metadata["labels"][names.NAME_LABEL] == "digits"
     assert metadata["annotations"]["example.com/internal"] == "true"
-    assert metadata["annotations"][names.SETTINGS_ANNOTATION] != "mine"
+    assert metadata["annotations"][names.APPLIED_ANNOTATION] != "mine"
 
 
 @pytest.mark.parametrize(
@@ -66,5 +66,5 @@ def test_what_a_cloud_adds_is_no_drift() -> None:
         assert cluster.plan() == Plan()
 
 
-def test_a_service_without_settings_is_the_one_of_earlier_releases() -> None:
-    assert "annotations" not in service(ready_cluster())["metadata"]
+def test_a_service_without_settings_has_no_annotation_but_the_hash_of_what_was_applied() -> None:
+    assert set(service(ready_cluster())["metadata"]["annotations"]) == {names.APPLIED_ANNOTATION}

@@ -1,4 +1,4 @@
-"""Whether an observed object still says what is desired.
+"""Whether an object says what is desired, by its values: for objects of which nobody records who set what.
 
 The API server adds defaults, leaves out empty values and rewrites quantities ("1000m" is "1"): that is no
 drift. Everything that is desired must be there; lists must have the same length, so that an added
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from modelpress.planning.children.managed_fields import is_empty
 from modelpress.planning.types import Body
 
 _SUFFIXES = {
@@ -21,7 +22,7 @@ _SUFFIXES = {
     **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", start=1)},
 }
 _QUANTITY = re.compile(r"^([+-]?[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?|[+-]?[0-9]+\.)(n|u|m|k|[KMGTPE]i?|)$")
-_QUANTITIES = ("limits", "requests", "sizeLimit")
+_QUANTITIES = ("limits", "requests", "sizeLimit", "divisor")
 # The server adds nothing to these, and one key more would select something else.
 _EXACT = ("selector", "matchLabels", "nodeSelector")
 # Other owners than our controller reference are nobody's business.
@@ -35,7 +36,7 @@ def differs(desired: Body, observed: Body) -> bool:
 
 def _says(desired: Any, observed: Any, key: str) -> bool:
     if observed is None:
-        return _is_empty(desired)
+        return is_empty(desired)
     if isinstance(desired, Mapping):
         return isinstance(observed, Mapping) and _says_object(desired, observed, key)
     if isinstance(desired, list | tuple):
@@ -59,13 +60,6 @@ def _says_list(desired: Sequence[Any], observed: Sequence[Any], key: str) -> boo
     return len(desired) == len(observed) and all(
         _says(want, have, "") for want, have in zip(desired, observed, strict=True)
     )
-
-
-def _is_empty(value: Any) -> bool:
-    """Return whether the API server leaves a value out; an empty object below is left out too."""
-    if isinstance(value, Mapping):
-        return all(_is_empty(item) for item in value.values())
-    return not value
 
 
 def _same_quantity(desired: Any, observed: Any) -> bool:

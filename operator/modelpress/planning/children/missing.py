@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 
-from modelpress.api import names
 from modelpress.api.conditions import Reason
 from modelpress.planning.artifacts.decision import ArtifactDecision
-from modelpress.planning.children import objects
-from modelpress.planning.children.drift import differs
+from modelpress.planning.children import objects, repairs
+from modelpress.planning.children.in_place import out_of_place, stamped
 from modelpress.planning.children.ownership import Claim
 from modelpress.planning.render import deployment, disruptionbudget, networkpolicy, revision, service
 from modelpress.planning.rollouts.revisions import Revision, find
@@ -24,7 +23,8 @@ def missing(
 
     The PodDisruptionBudget comes last: pods can do without it where the cluster refuses one.
     """
-    return tuple(body for body in _desired(view, artifact, rollout, revisions) if _is_due(view, body))
+    desired = _desired(view, artifact, rollout, revisions)
+    return tuple(_marked(body) for body in desired if _is_due(view, body))
 
 
 def obsolete_budgets(view: View) -> tuple[Ref, ...]:
@@ -61,6 +61,11 @@ def _desired(
         yield disruptionbudget.render(view)
 
 
+def _marked(body: Body) -> Body:
+    """Return what is kept in place with the hash of its content."""
+    return body if body["kind"] in _CREATED_ONCE else stamped(body)
+
+
 def _is_due(view: View, desired: Body) -> bool:
     kind, name = desired["kind"], objects.name_of(desired)
     found = objects.named(view.observed.of_kind(kind), name)
@@ -70,5 +75,5 @@ def _is_due(view: View, desired: Body) -> bool:
         return False
     if kind in _CREATED_ONCE:
         return view.claim(found) is not Claim.OURS
-    settings = (objects.annotation(body, names.SETTINGS_ANNOTATION) for body in (desired, found))
-    return differs(desired, found) or len(set(settings)) > 1
+    fields = out_of_place(desired, found)
+    return bool(fields) and repairs.is_due(view.observed, desired, fields)

@@ -4,7 +4,6 @@ from typing import Any
 
 from modelpress.api import names
 from modelpress.api.contract import GRPC_PORT
-from modelpress.api.identity import digest
 from modelpress.planning.render.common import metadata
 from modelpress.planning.view import Facts, View
 
@@ -36,15 +35,11 @@ def render(view: View) -> dict[str, Any]:
 def _metadata(view: View) -> dict[str, Any]:
     """Return the metadata with the labels and annotations of the spec, beside which ours win.
 
-    Others, such as a cloud, may add more, so one too many is no drift. A hash of the spec's tells when one
-    was taken out of the spec: the server then removes what an apply of ours no longer names.
+    Others, such as a cloud, may add more.
     """
     meta, chosen = metadata(view, view.name, "worker"), view.spec.service
-    added = {"labels": chosen.labels or {}, "annotations": chosen.annotations or {}}
-    if any(added.values()):
-        meta["labels"] = {**added["labels"], **meta["labels"]}
-        meta["annotations"] = {**added["annotations"], names.SETTINGS_ANNOTATION: digest(added)[:10]}
-    return meta
+    meta["labels"] = {**(chosen.labels or {}), **meta["labels"]}
+    return meta | ({"annotations": dict(chosen.annotations)} if chosen.annotations else {})
 
 
 def url(facts: Facts) -> str:

@@ -8,6 +8,7 @@ from modelpress.api import names
 from modelpress.api.status import RevisionReference
 from modelpress.planning.artifacts.artifact import Artifact, from_data, from_status
 from modelpress.planning.children import objects
+from modelpress.planning.children.in_place import own_template
 from modelpress.planning.children.ownership import Claim
 from modelpress.planning.render.pod import worker_template
 from modelpress.planning.types import Body, Ref
@@ -75,7 +76,8 @@ def desired(view: View, known: tuple[Revision, ...], artifact: Artifact) -> Revi
 
 def with_restored(view: View, known: tuple[Revision, ...]) -> tuple[Revision, ...]:
     """Return the known revisions and those that the status names but somebody deleted, as far as they can be
-    restored: from the running Deployment, or where the spec still asks for them by rendering again.
+    restored: from what the running Deployment has of us, or where the spec still asks for them by rendering
+    again.
     """
     restored = list(known)
     for reference in (view.status.current, view.status.candidate):
@@ -136,11 +138,10 @@ def _restore(view: View, known: tuple[Revision, ...], reference: RevisionReferen
         return None
     revision_hash = view.revision_hash(artifact.artifact_digest)
     asked_for = names.revision_name(view.name, revision_hash) == reference.name
-    if view.running_revision == reference.name:
-        template = objects.dig(view.deployment, "spec", "template")
-    elif asked_for:
+    template = own_template(view.deployment) if view.running_revision == reference.name else None
+    if template is None and asked_for:
         template = worker_template(view, artifact, reference.name, reference.worker_image)
-    else:
+    if template is None:
         return None
     return Revision(
         name=reference.name,

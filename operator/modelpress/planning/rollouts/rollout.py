@@ -11,7 +11,7 @@ from datetime import datetime
 from modelpress.api.conditions import ConditionType, Reason
 from modelpress.api.status import Failure
 from modelpress.planning.children import objects
-from modelpress.planning.children.drift import differs
+from modelpress.planning.children.in_place import out_of_place
 from modelpress.planning.explanation import Explanation, final
 from modelpress.planning.problems import pod_problems
 from modelpress.planning.render import deployment as render_deployment
@@ -59,7 +59,7 @@ def decide_rollout(view: View, known: tuple[Revision, ...], desired: Revision | 
 def is_complete(view: View, revision: Revision) -> bool:
     """Return whether the Deployment runs exactly this revision, with all its pods available and no others."""
     deployment = view.deployment
-    if deployment is None or differs(render_deployment.render(view, revision), deployment):
+    if deployment is None or out_of_place(render_deployment.render(view, revision), deployment):
         return False
     replicas = objects.number(deployment, "spec", "replicas")
     total, updated, available = (
