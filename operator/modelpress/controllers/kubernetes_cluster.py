@@ -62,7 +62,7 @@ class KubernetesCluster:
         if not self._writes.settled(key, view):
             raise Stale
         if not view[MODEL_DEPLOYMENT.kind]:
-            self._slots.wait(key, None)
+            self._slots.leave(key)
             self._repairs.forget(key)
             return None
         bodies = {kind: tuple(unpack(entry) for entry in entries) for kind, entries in view.items()}
@@ -168,11 +168,12 @@ class KubernetesCluster:
                 raise Stale from error
             if error.status not in (404, 409):  # gone, or a successor of the same name
                 raise
+        if ref.kind == JOB.kind:
+            self._slots.release(ref.namespace, ref.name)
         if ref.uid:
             key = self._store.owner_of(ref.uid)
             if key:
                 self._writes.deleted(key, ref.kind, ref.name, ref.uid)
-                self._slots.release(JobId(key, ref.name))
 
     def wait_for_slot(self, key: Key, since: str | None) -> None:
         """Note since when a ModelDeployment waits for a slot; None: it does not."""
@@ -216,10 +217,10 @@ class KubernetesCluster:
         try:
             made = self._create(body)
         except BaseException:
-            self._slots.release(job)
+            self._slots.release(job.key.namespace, job.name)
             raise
         if is_suspended(made):  # by its queue, as it was made
-            self._slots.release(job)
+            self._slots.release(job.key.namespace, job.name)
         return made
 
     def _create(self, body: Body) -> Mapping[str, Any]:
