@@ -152,7 +152,7 @@ def test_beside_a_webhook_edits_are_reverted_rollouts_complete_and_a_restart_wri
         wait_until("the edit reverted", is_back)
         digits.patch({"worker": {"env": [{"name": "MORE", "value": "1"}]}})
         second = wait_until("another revision", lambda: _newer(digits, before))
-        wait_until("its pods", lambda: make_ready(digits) or _is_current(digits, second))
+        wait_until("its pods", lambda: _is_current_once_ready(digits, second))
         digits.wait_current()
         since = now()
         operator.stop()
@@ -167,7 +167,8 @@ def _newer(digits: Deployed, before: Json) -> str | None:
     return name if name != before["metadata"]["labels"][names.REVISION_LABEL] else None
 
 
-def _is_current(digits: Deployed, name: str) -> bool:
+def _is_current_once_ready(digits: Deployed, name: str) -> bool:
+    make_ready(digits)
     return bool(digits.status["current"]["name"] == name)
 
 
