@@ -43,6 +43,16 @@ def test_the_first_repair_is_made_at_once_and_looked_at_again() -> None:
     assert planned.requeue == 2
 
 
+def test_where_the_hash_does_not_stay_it_is_looked_again_as_well_and_after_an_edit_of_ours_not() -> None:
+    cluster = ready_cluster()
+    cluster.edit(replicas=3)
+    assert plan(cluster).requeue is None
+    stripped = recorded(cluster.only("Deployment"))
+    stripped["metadata"]["annotations"] = {}
+    cluster.objects["Deployment", "digits"] = stripped
+    assert plan(cluster).requeue == 2
+
+
 @pytest.mark.parametrize(("count", "pause"), [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (500, 60)])
 def test_each_repair_of_the_same_waits_longer(count: int, pause: float) -> None:
     cluster = fought_over()

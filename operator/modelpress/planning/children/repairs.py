@@ -54,10 +54,10 @@ def look_again(observed: Observed, applied: Iterable[Body]) -> float | None:
 
 
 def _is_repair(observed: Observed, body: Body) -> bool:
-    """Return whether what is applied now was applied before."""
+    """Return whether what is applied now may have been applied before: no other content is known to be."""
     found = objects.named(observed.of_kind(body["kind"]), objects.name_of(body))
     content = objects.annotation(body, APPLIED_ANNOTATION)
-    return found is not None and content == objects.annotation(found, APPLIED_ANNOTATION) is not None
+    return found is not None and objects.annotation(found, APPLIED_ANNOTATION) in (content, None)
 
 
 def _told(observed: Observed) -> list[Repair]:
