@@ -73,6 +73,8 @@ USER 65532:65532
 ENTRYPOINT ["modelpress"]
 
 FROM runtime AS operator
+# One heap for all threads: with one for each, what they free stays with them (a sixth less at 300 resources).
+ENV MALLOC_ARENA_MAX=1
 COPY --from=packages-operator /opt/modelpress /opt/modelpress
 COPY --from=product /opt/modelpress /opt/modelpress
 COPY --from=bill-operator /sbom.cdx.json /opt/modelpress/

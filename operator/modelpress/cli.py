@@ -286,8 +286,28 @@ def fetch() -> int:
     default=10,
     help="Compression Jobs that may run at once.",
 )
-@_option("--workers", type=click.IntRange(1), default=4, help="Resources looked at at once.")
+@_option(
+    "--max-concurrent-jobs-per-namespace",
+    type=click.IntRange(1),
+    default=None,
+    help="Those of one namespace. Default: half of them, at least 1; all where one namespace is watched.",
+)
+@_option("--workers", type=click.IntRange(1), default=16, help="Resources looked at at once.")
 @_option("--liveness-port", type=_PORT, default=8080, help="Port of /healthz and /readyz; 0: none.")
+@_option(
+    "--leader-election/--no-leader-election",
+    default=True,
+    help="Whether only the holder of a Lease acts, and others stand by.",
+)
+@_option(
+    "--lease-namespace",
+    help="Namespace of the Lease. Default: that of the pod; outside of pods there is no Lease.",
+)
+@_option(
+    "--lease-name",
+    default="modelpress-operator",
+    help="Name of the Lease; operators of different namespaces need different ones.",
+)
 @_option(
     "--fixed-user/--no-fixed-user",
     default=True,

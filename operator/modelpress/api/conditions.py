@@ -41,7 +41,10 @@ class Reason(StrEnum):
         "An object of an earlier resource of this name goes away.",
     )
     JOB_SUSPENDED = "JobSuspended", "The Job is suspended: its queue, such as Kueue, lets it run later."
-    WAITING_FOR_JOB_SLOT = "WaitingForJobSlot", "As many Jobs run as --max-concurrent-jobs allows."
+    WAITING_FOR_JOB_SLOT = (
+        "WaitingForJobSlot",
+        "As many Jobs run as the operator allows, in all or in one namespace.",
+    )
     MINIMUM_REPLICAS_UNAVAILABLE = "MinimumReplicasUnavailable", "Fewer pods are ready than desired."
     SETTLED = "Settled", "Nothing is left to do, or nothing is wrong."
     # the resource
@@ -86,6 +89,10 @@ class Reason(StrEnum):
     ARTIFACT_LOST = "ArtifactLost", "The registry no longer has the artifact.", EX_NOINPUT
     ARTIFACT_CORRUPT = "ArtifactCorrupt", "The artifact's content differs from its digest.", EX_DATAERR
     JOB_FAILED = "JobFailed", "The Job failed for a reason that it could not tell."
+    RESULT_LOST = (
+        "ResultLost",
+        "A Job ended well, but its pod went before its result could be read: it runs again, a few times.",
+    )
     DEADLINE_EXCEEDED = "DeadlineExceeded", "The Job took longer than job.activeDeadlineSeconds."
     EVALUATION_FAILED = "EvaluationFailed", "The compressed model misses a limit of evaluation.", EX_DATAERR
     # pods

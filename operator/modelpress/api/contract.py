@@ -128,24 +128,43 @@ class Scores(ApiModel):
         description="Largest loss of one output, in percentage points; unset: original - compressed. With "
         "several outputs, the worst one of the original need not be that of the format that serves.",
     )
-    rows: int = Field(description="Rows of the evaluation data.")
+    rows: int = Field(ge=0, description="Rows of the evaluation data.")
+
+
+_Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+_Size = Annotated[int, Field(ge=0, le=2**43)]  # bytes; the ratio of two has room in the status
 
 
 class JobResult(ApiModel):
-    """What a Job that made (or found) an artifact reports; also where the gate will fail."""
+    """What a Job that made (or found) an artifact reports; also where the gate will fail.
 
-    recipe_hash: str = Field(description="As requested.")
-    source_digest: str = Field(description="sha256:... of the original model.")
-    artifact_key: str = Field(description="Hash of contents, recipe and compressor version.")
-    artifact_digest: str = Field(description="sha256:... of the artifact's image manifest.")
+    It is read from the status of a pod, which runs code on models of others: every field is bounded.
+    """
+
+    recipe_hash: str = Field(max_length=64, description="As requested.")
+    source_digest: _Digest = Field(description="sha256:... of the original model.")
+    artifact_key: str = Field(
+        pattern=r"^[0-9A-Za-z._-]{1,128}$", description="Hash of contents, recipe and compressor version."
+    )
+    artifact_digest: _Digest = Field(description="sha256:... of the artifact's image manifest.")
     reused: bool = Field(False, description="True where a finished artifact of the same key was found.")
-    original_bytes: int = Field(description="Bytes of the original weights in float32.")
-    compressed_bytes: int = Field(description="Bytes of the serving format.")
+    original_bytes: _Size = Field(description="Bytes of the original weights in float32.")
+    compressed_bytes: _Size = Field(description="Bytes of the serving format.")
     scores: Scores | None = Field(None, description="Unset without evaluation.")
     layers: bool | None = Field(
         None,
         description="Of a form for GPUs: whether the model is of layers, which stages and shards of it need.",
     )
+
+
+def parse_result(text: str) -> JobResult:
+    """Return the JobResult of a termination message. Raises ValueError with one line that names the field."""
+    if len(text.encode(errors="replace")) > TERMINATION_MESSAGE_LIMIT:
+        raise ValueError(f"is longer than {TERMINATION_MESSAGE_LIMIT} bytes")
+    try:
+        return JobResult.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        raise ValueError(first_error(error)) from error
 
 
 class JobFailure(ApiModel):

@@ -31,6 +31,15 @@ def recipe(spec: Spec) -> dict[str, Any]:
     return fragment
 
 
+def job_settings_hash(spec: Spec) -> str:
+    """Return the hash of what decides how a Job runs, but not what it makes.
+
+    Of the spec only: neither a new operator release nor other defaults of it may replace a Job.
+    """
+    wire = spec.to_wire()
+    return digest({key: wire[key] for key in ("job", "storage") if wire.get(key)})[:16]
+
+
 def recipe_hash(spec: Spec) -> str:
     """Return the hash of what a Job depends on."""
     return digest(recipe(spec))

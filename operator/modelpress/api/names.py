@@ -11,6 +11,7 @@ KIND = "ModelDeployment"
 PLURAL = "modeldeployments"
 
 FIELD_MANAGER = "modelpress"
+RESULT_MANAGER = "modelpress-result"  # owns what is added to a Job later; FIELD_MANAGER what it was made of
 
 NAME_LABEL = f"{GROUP}/name"  # the ModelDeployment that an object belongs to
 ROLE_LABEL = f"{GROUP}/role"  # WORKER or JOB
@@ -18,7 +19,10 @@ REVISION_LABEL = f"{GROUP}/revision"  # the ControllerRevision that a Deployment
 RECIPE_LABEL = f"{GROUP}/recipe"  # the recipe hash of a Job
 RETRY_ANNOTATION = f"{GROUP}/retry"  # any change: try a failed recipe or revision again
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"  # how many Jobs before this one failed of what may heal by itself
+LOST_ANNOTATION = f"{GROUP}/lost-results"  # how many Jobs before this one ended well and lost their result
+RESULT_ANNOTATION = f"{GROUP}/result"  # on a Job: its result, which outlives its pod
 RESTARTED_ANNOTATION = f"{GROUP}/restartedAt"  # any change: a new revision with the newest worker image
+SETTINGS_ANNOTATION = f"{GROUP}/settings"  # on a Job: hash of spec.job and spec.storage
 APPLIED_ANNOTATION = f"{GROUP}/applied"  # hash of what was applied last, on every child that is kept in place
 
 WORKER = "entry"  # a worker that takes requests; the value stays: selectors never change

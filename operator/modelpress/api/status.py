@@ -39,6 +39,9 @@ class Failure(ApiModel):
     retry: str | None = Field(
         None, max_length=256, description="Value of the annotation modelpress.dev/retry at that time."
     )
+    job_settings: str | None = Field(
+        None, max_length=64, description="Hash of spec.job and spec.storage when a Job failed."
+    )
     reason: str | None = Field(None, max_length=1024, description="Why, as in the conditions.")
     message: str | None = Field(None, max_length=32768, description="Why, for a person.")
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from modelpress.api.errors import ModelPressError
-from modelpress.planning.types import Body, EventNote, Key, Observed, Ref
+from modelpress.planning.types import Body, EventNote, Key, Mark, Observed, Ref
 
 
 class TemplateRefused(ModelPressError):
@@ -26,12 +26,27 @@ class Cluster(Protocol):
         """Return what is known of a ModelDeployment, or None where it does not exist. Raises Stale."""
         ...
 
+    def read_live(self, observed: Observed, jobs: tuple[Ref, ...]) -> Observed:
+        """Return an observation in which the pods of these Jobs are read live.
+
+        Raises Stale where people have changed the ModelDeployment since it was observed.
+        """
+        ...
+
+    def annotate(self, mark: Mark) -> None:
+        """Add annotations to an object with the UID of the mark; one that is gone already is fine."""
+        ...
+
     def apply(self, body: Body) -> Mapping[str, Any]:
         """Server-side apply; Jobs and ControllerRevisions are created only. Raises TemplateRefused."""
         ...
 
     def delete(self, ref: Ref) -> None:
-        """Delete with background propagation; an object that is gone already is fine."""
+        """Delete with background propagation; an object that is gone already is fine. Raises Stale."""
+        ...
+
+    def wait_for_slot(self, key: Key, since: str | None) -> None:
+        """Note since when a ModelDeployment waits for a slot of Jobs; None: it does not."""
         ...
 
     def write_status(self, resource: Body, status: Body) -> None:

@@ -1,24 +1,30 @@
-"""Kopf's part: watches that fill the indexes and tell the queue which ModelDeployment to look at.
+"""Kopf's part: the watch of ModelDeployments, which fills the store and tells the queue what to look at.
 
-Only indexes and event handlers that return nothing: Kopf writes nothing to the cluster, no annotation, no
-finalizer, no event. Nothing is decided here.
+One event handler that returns nothing: Kopf writes nothing to the cluster, no annotation, no finalizer, no
+event. Nothing is decided here. `kopf.index` is not used: while it fills, each new object wakes all workers
+that wait for the end of that, so that a start takes time with the square of the objects.
 """
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import kopf
 
-from modelpress.controllers.resources import WATCHED, Resource
-from modelpress.controllers.store import Entry, Store, owner_key, pack
+from modelpress.controllers.reflector import PAGE, SILENT_SECONDS
+from modelpress.controllers.resources import MODEL_DEPLOYMENT
+from modelpress.controllers.rest import USER_AGENT
+from modelpress.controllers.store import Store
 from modelpress.planning.types import Key
 
 # About ten minutes of retries for an API server that is away; then the process ends and starts anew.
 _ERROR_BACKOFFS = (1, 2, 5, 10, 20, *[30] * 19)
 
+_IDLE_SECONDS = 0.5  # a worker per object waits so long for its next event: at a start there are thousands
+
 
 def settings() -> kopf.OperatorSettings:
-    """Return Kopf's settings: silent, standalone, watching only what carries our label."""
+    """Return Kopf's settings: silent, standalone."""
     chosen = kopf.OperatorSettings()
     chosen.posting.enabled = False
     chosen.peering.standalone = True
@@ -28,52 +34,48 @@ def settings() -> kopf.OperatorSettings:
     chosen.networking.connect_timeout = 10
     chosen.watching.server_timeout = 300
     chosen.watching.client_timeout = 330
-    chosen.watching.chunk_size = 500
+    chosen.watching.inactivity_timeout = SILENT_SECONDS
+    chosen.watching.chunk_size = PAGE
+    chosen.queueing.idle_timeout = _IDLE_SECONDS
     chosen.process.ultimate_exiting_timeout = 60
-    for resource in WATCHED:
-        if resource.label:
-            selector = (resource.group, resource.version, resource.plural)
-            chosen.watching.label_selectors[selector] = resource.label
     return chosen
 
 
 def registry(
-    store: Store,
-    changed: Callable[[Key], None],
-    ending: Callable[[], object],
+    store: Store, changed: Callable[[Key], None], ending: Callable[[], object]
 ) -> kopf.OperatorRegistry:
     """Return the registrations.
 
-    `changed` is called on the event loop for each watch event, after the index holds it. `ending` is called
-    when the watches end: from then on the indexes are out of date.
+    `changed` is called on the event loop for each watch event, after the store holds it. `ending` is called
+    when the watch ends: from then on the store is out of date.
     """
     made = kopf.OperatorRegistry()
-    for resource in WATCHED:
-        _watch(made, resource, changed)
+    selector = (MODEL_DEPLOYMENT.group, MODEL_DEPLOYMENT.version, MODEL_DEPLOYMENT.plural)
 
-    @kopf.on.startup(registry=made)
-    async def bind(**kwargs: Any) -> None:
-        store.bind({resource.kind: kwargs[resource.kind] for resource in WATCHED})
+    @kopf.on.event(*selector, id="changed", registry=made)
+    async def event(event: kopf.RawEvent, **_: Any) -> None:
+        body: dict[str, Any] = dict(event["object"])
+        is_gone = event["type"] == "DELETED"
+        for key in store.remove(body["metadata"]["uid"]) if is_gone else store.put(body):
+            changed(key)
 
     @kopf.on.cleanup(registry=made)
     async def end(**_: Any) -> None:
         ending()
 
-    kopf.on.login(registry=made)(kopf.login_via_client)
+    kopf.on.login(registry=made)(_login)
     return made
 
 
-def _watch(made: kopf.OperatorRegistry, resource: Resource, changed: Callable[[Key], None]) -> None:
-    """Register the index and the event handler of one kind."""
-    selector = (resource.group, resource.version, resource.plural)
+class _Connection(kopf.ConnectionInfo):
+    """Kopf's connection, with our name in the API server's logs."""
 
-    @kopf.index(*selector, id=resource.kind, registry=made)
-    async def index(body: kopf.Body, **_: Any) -> dict[Key, Entry]:
-        key = owner_key(body)
-        return {key: pack(body)} if key else {}
+    def as_http_headers(self) -> dict[str, str]:
+        return {**super().as_http_headers(), "User-Agent": USER_AGENT}
 
-    @kopf.on.event(*selector, id=f"{resource.kind}-changed", registry=made)
-    async def event(body: kopf.Body, **_: Any) -> None:
-        key = owner_key(body)
-        if key:
-            changed(key)
+
+def _login(**given: Any) -> kopf.ConnectionInfo | None:
+    found = kopf.login_via_client(**given)
+    if found is None:
+        return None
+    return _Connection(**{field.name: getattr(found, field.name) for field in fields(found)})

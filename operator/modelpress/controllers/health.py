@@ -5,7 +5,7 @@ of addresses.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -13,22 +13,21 @@ from aiohttp import web
 from modelpress.sockets import EVERY_ADDRESS, bound
 
 Problem = Callable[[], str | None]  # why not, in words; None: all is well
+Facts = Callable[[], dict[str, Any]]  # what a good answer tells
 
 
 @contextlib.asynccontextmanager
-async def endpoints(
-    port: int | None, dead: Problem, unready: Problem, facts: Callable[[], dict[str, Any]]
-) -> AsyncIterator[None]:
-    """Answer on `port` of every address until the block ends; without a port, not at all.
+async def endpoints(port: int | None, pages: Mapping[str, tuple[Problem, Facts]]) -> AsyncIterator[None]:
+    """Answer `pages`, by path, on `port` of every address until the block ends; without a port, not at all.
 
-    `facts` is what a good answer of /healthz tells. Raises OSError where the port cannot be had.
+    Raises OSError where the port cannot be had.
     """
     if port is None:
         yield
         return
     application = web.Application()
-    application.router.add_get("/healthz", _page(dead, facts))
-    application.router.add_get("/readyz", _page(unready, lambda: {"ready": True}))
+    for path, (problem, facts) in pages.items():
+        application.router.add_get(path, _page(problem, facts))
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
@@ -38,7 +37,7 @@ async def endpoints(
         await runner.cleanup()
 
 
-def _page(problem: Problem, facts: Callable[[], dict[str, Any]]) -> Callable[[web.Request], Any]:
+def _page(problem: Problem, facts: Facts) -> Callable[[web.Request], Any]:
     async def answer(_: web.Request) -> web.Response:
         found = problem()
         if found is not None:

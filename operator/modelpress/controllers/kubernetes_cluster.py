@@ -1,14 +1,14 @@
-"""The Cluster of an API server: reads from the watches' indexes, writes by REST calls."""
+"""The Cluster of an API server: reads from the store of the watches, writes by REST calls."""
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
-from modelpress.api.names import FIELD_MANAGER
+from modelpress.api.names import FIELD_MANAGER, RESULT_MANAGER, RETRY_ANNOTATION
 from modelpress.controllers.cluster import Stale
+from modelpress.controllers.job_slots import JobId, JobSlots, Standing, standing
 from modelpress.controllers.own_writes import OwnWrites
 from modelpress.controllers.recorder import event_body
 from modelpress.controllers.refusal import refusal_of, require_ours
@@ -27,46 +27,46 @@ from modelpress.controllers.resources import (
     SERVICE,
 )
 from modelpress.controllers.rest import ApiError, Request, Rest
-from modelpress.controllers.store import Entry, Store, owner_key, unpack
-from modelpress.planning.children import managed_fields
+from modelpress.controllers.store import Store, owner_key, unpack
+from modelpress.planning.artifacts.jobs import is_suspended, with_live_pods
+from modelpress.planning.children import managed_fields, objects
 from modelpress.planning.children.drift import differs
 from modelpress.planning.children.in_place import made_whole, out_of_place, put_right
 from modelpress.planning.problems.waiting import LOOK_AGAIN_SECONDS, Subject, unexplained
-from modelpress.planning.types import Body, EventNote, Key, Observed, Ref
+from modelpress.planning.types import Body, EventNote, Key, Mark, Observed, Ref
 
 logger = logging.getLogger(__name__)
 
 _OURS = {"fieldManager": FIELD_MANAGER}
 _CREATED = {**_OURS, "fieldValidation": "Strict"}
 _FORCED = {**_OURS, "force": "true"}
-T = TypeVar("T")
-OnLoop = Callable[[Callable[[], T]], T]
+_STANDING_SECONDS = 1.0  # what we create in between is reserved
+_CONTROLLER_UID = "batch.kubernetes.io/controller-uid"  # label of a Job's pods
 
 
 class KubernetesCluster:
     """Implements `controllers.cluster.Cluster`; used from several threads, a key by one at a time."""
 
-    def __init__(self, rest: Rest, store: Store, on_loop: OnLoop[Any], max_concurrent_jobs: int) -> None:
-        """`on_loop` calls a function on the event loop, which alone may read the store."""
+    def __init__(self, rest: Rest, store: Store, slots: JobSlots) -> None:
         self._rest = rest
         self._store = store
-        self._on_loop = on_loop
-        self._max_jobs = max_concurrent_jobs
+        self._slots = slots
+        self._standing: Standing | None = None
         self._writes = OwnWrites()
         self._repairs = Repairs()
-        self._job_lock = threading.Lock()
         self._events: dict[Subject, tuple[float, tuple[Body, ...]]] = {}  # when asked, what was said
 
     def observe(self, key: Key) -> Observed | None:
         """Return what the watches know of a ModelDeployment. Raises Stale before they show our own writes."""
-        view: dict[str, tuple[Entry, ...]] = self._on_loop(lambda: self._store.of(key))
+        view = self._store.of(key)
         if not self._writes.settled(key, view):
             raise Stale
         if not view[MODEL_DEPLOYMENT.kind]:
+            self._slots.wait(key, None)
             self._repairs.forget(key)
             return None
         bodies = {kind: tuple(unpack(entry) for entry in entries) for kind, entries in view.items()}
-        now = datetime.now(UTC)
+        now, turn = datetime.now(UTC), self._slots.turn(key, self._seen_jobs())
         return Observed(
             resource=bodies[MODEL_DEPLOYMENT.kind][0],
             now=now,
@@ -79,17 +79,60 @@ class KubernetesCluster:
             pods=bodies[POD.kind],
             events=self._events_about(bodies, now),
             repairs=self._repairs.of(key, now),
-            free_job_slots=self._free_job_slots(),
+            free_job_slots=turn.slots,
+            slot_seconds=turn.pause,
         )
+
+    def read_live(self, observed: Observed, jobs: tuple[Ref, ...]) -> Observed:
+        """Return an observation with all that the API server has of the pods of these Jobs.
+
+        A list without a version is never older than the Job's end, which was written after its pods'. Raises
+        Stale where the ModelDeployment is not what was observed: what is to be deleted may be wanted again.
+        """
+        if _asked(self._read(observed.resource)) != _asked(observed.resource):
+            raise Stale
+        for job in jobs:
+            query = {"labelSelector": f"{_CONTROLLER_UID}={job.uid}"}
+            items = self._rest.send(Request("list", POD, job.namespace, query=query)).get("items") or ()
+            pods = ({"apiVersion": "v1", "kind": POD.kind, **item} for item in items)
+            observed = with_live_pods(observed, job, pods)
+        return observed
+
+    def _read(self, resource: Body) -> Body:
+        """Return a ModelDeployment as it is now, empty where it is gone; by a list, which we may do."""
+        metadata = resource["metadata"]
+        query = {"fieldSelector": f"metadata.name={metadata['name']}"}
+        request = Request("list", MODEL_DEPLOYMENT, metadata["namespace"], query=query)
+        found: Body = next(iter(self._rest.send(request)["items"]), {})
+        return found
+
+    def annotate(self, mark: Mark) -> None:
+        """Add annotations to an object, by a field manager of their own: they say nothing of other fields.
+
+        One that is gone, or another of its name, is none that was meant.
+        """
+        ref, resource = mark.ref, BY_KIND[mark.ref.kind]
+        metadata = {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid}
+        body = {
+            "apiVersion": resource.api_version,
+            "kind": ref.kind,
+            "metadata": {**metadata, "annotations": dict(mark.annotations)},
+        }
+        query = {"fieldManager": RESULT_MANAGER, "force": "true"}
+        try:
+            self._remember(
+                self._rest.send(Request("patch", resource, ref.namespace, ref.name, query=query, body=body))
+            )
+        except ApiError as error:
+            is_another = error.status == 422 and "metadata.uid" in error.message
+            if error.status != 409 and not is_another:
+                raise
 
     def apply(self, body: Body) -> Mapping[str, Any]:
         """Create a Job or ControllerRevision, or apply any other object. Raises TemplateRefused and Stale."""
         try:
             if body["kind"] == JOB.kind:
-                with self._job_lock:  # two workers must not take the last slot both
-                    if self._free_job_slots() < 1:
-                        raise Stale
-                    applied = self._create(body)
+                applied = self._create_job(body)
             elif body["kind"] in CREATED_ONCE:
                 applied = self._create(body)
             else:
@@ -104,7 +147,10 @@ class KubernetesCluster:
         return applied
 
     def delete(self, ref: Ref) -> None:
-        """Delete with background propagation, and only the object with the UID of `ref`."""
+        """Delete with background propagation, and only the object with the UID of `ref`.
+
+        Raises Stale where the object has changed since it was seen, if `ref` tells its version.
+        """
         resource = BY_KIND[ref.kind]
         options: dict[str, Any] = {
             "apiVersion": "v1",
@@ -113,16 +159,24 @@ class KubernetesCluster:
         }
         if ref.uid:
             options["preconditions"] = {"uid": ref.uid}
+            if ref.version:
+                options["preconditions"]["resourceVersion"] = ref.version
         try:
             self._rest.send(Request("delete", resource, ref.namespace, ref.name, body=options))
         except ApiError as error:
+            if error.status == 409 and ref.version:
+                raise Stale from error
             if error.status not in (404, 409):  # gone, or a successor of the same name
                 raise
         if ref.uid:
-            uid = ref.uid
-            key = self._on_loop(lambda: self._store.owner_of(ref.kind, uid))
+            key = self._store.owner_of(ref.uid)
             if key:
-                self._writes.deleted(key, ref.kind, ref.name, uid)
+                self._writes.deleted(key, ref.kind, ref.name, ref.uid)
+                self._slots.release(JobId(key, ref.name))
+
+    def wait_for_slot(self, key: Key, since: str | None) -> None:
+        """Note since when a ModelDeployment waits for a slot; None: it does not."""
+        self._slots.wait(key, since)
 
     def write_status(self, resource: Body, status: Body) -> None:
         """Replace the status. Raises Stale where the resource has changed since it was observed."""
@@ -153,6 +207,20 @@ class KubernetesCluster:
             if note.once and error.status == 409:  # it was written already
                 return
             logger.warning("event not written: %s", error, extra={"namespace": namespace})
+
+    def _create_job(self, body: Body) -> Mapping[str, Any]:
+        """Create a Job on a slot that is taken before: no other worker waits for the API server."""
+        job = JobId(_owner(body), body["metadata"]["name"])
+        if not self._slots.reserve(job, self._seen_jobs()):
+            raise Stale
+        try:
+            made = self._create(body)
+        except BaseException:
+            self._slots.release(job)
+            raise
+        if is_suspended(made):  # by its queue, as it was made
+            self._slots.release(job)
+        return made
 
     def _create(self, body: Body) -> Mapping[str, Any]:
         try:
@@ -211,10 +279,8 @@ class KubernetesCluster:
 
     def _known(self, body: Body) -> Body | None:
         """Return the object of this name that the planner saw, and so decided that it is ours."""
-        key = _owner(body)
-        view: dict[str, tuple[Entry, ...]] = self._on_loop(lambda: self._store.of(key))
-        entries = (entry for entry in view[body["kind"]] if entry.name == body["metadata"]["name"])
-        return next((unpack(entry) for entry in entries), None)
+        entries = self._store.of(_owner(body))[body["kind"]]
+        return next((unpack(entry) for entry in entries if entry.name == body["metadata"]["name"]), None)
 
     def _check_name(self, body: Body) -> None:
         """Raise TemplateRefused where the name is taken by an object without our label."""
@@ -231,9 +297,13 @@ class KubernetesCluster:
         version = int(metadata["resourceVersion"])
         self._writes.wrote(_owner(body), body["kind"], metadata["name"], metadata["uid"], version)
 
-    def _free_job_slots(self) -> int:
-        running: frozenset[tuple[Key, str]] = self._on_loop(self._store.running_jobs)
-        return self._max_jobs - len(running | self._writes.created(JOB.kind))
+    def _seen_jobs(self) -> Standing:
+        """Return what the watches show of Jobs, looked at once a second at most."""
+        known, now = self._standing, time.monotonic()
+        if known is None or now - known.at > _STANDING_SECONDS:
+            known = standing(self._store, self._slots.reserved(), now)
+            self._standing = known
+        return known
 
     def _events_about(self, bodies: Mapping[str, tuple[Body, ...]], now: datetime) -> tuple[Body, ...]:
         """Return the events of objects whose status does not tell why they wait."""
@@ -252,6 +322,14 @@ class KubernetesCluster:
             known = asked, tuple({"apiVersion": "v1", "kind": "Event", **item} for item in items)
             self._events[subject] = known
         return known[1]
+
+
+def _asked(resource: Body) -> tuple[Any, ...]:
+    """Return what people ask for: which resource it is, its spec, and to try again."""
+    path = ("uid", "generation", "deletionTimestamp")
+    return *(objects.dig(resource, "metadata", key) for key in path), objects.annotation(
+        resource, RETRY_ANNOTATION
+    )
 
 
 def _owner(body: Body) -> Key:

@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from operator import attrgetter
+from typing import Any
 
 import kopf
 from urllib3.exceptions import HTTPError
@@ -15,24 +17,26 @@ from modelpress.api.defaults import Defaults
 from modelpress.api.names import API_VERSION, KIND
 from modelpress.controllers import handlers
 from modelpress.controllers.cluster import Cluster
+from modelpress.controllers.election import Election, LeaseLost, Unopposed, candidate
 from modelpress.controllers.health import endpoints
+from modelpress.controllers.job_slots import JobSlots, Limits
 from modelpress.controllers.kubernetes_cluster import KubernetesCluster
 from modelpress.controllers.queue import WorkQueue
 from modelpress.controllers.reconcile import key_fields, reconcile
+from modelpress.controllers.reflector import Reflectors
 from modelpress.controllers.resources import MODEL_DEPLOYMENT
-from modelpress.controllers.rest import ApiError, Request, Rest, load_configuration
-from modelpress.controllers.resync import GhostFound, Resync
+from modelpress.controllers.rest import ApiError, NotActive, Request, Rest, load_configuration
+from modelpress.controllers.resync import Resync
 from modelpress.controllers.store import Store
 from modelpress.planning.types import Key, Settings
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 _BACKOFF = (0.5, 60.0)  # seconds
 # loggers with a line for each event, probe or attempt
 _CHATTY = ("kopf.objects", "kopf.activities", "aiohttp.access", "urllib3.connectionpool")
 _CRD_POLL_SECONDS = 2.0
+_OTHER_THREADS = 4  # of the resync and what else waits in a thread
 # Of peering, which is off. Kopf would ask for the user's name, and a container's uid may have none.
 _IDENTITY = "modelpress"
 
@@ -50,10 +54,21 @@ class OperatorOptions:
     namespaces: tuple[str, ...] = ()  # none: all
     resync_interval: float = 60.0  # seconds
     max_concurrent_jobs: int = 10
-    workers: int = 4  # ModelDeployments that are looked at at once
+    max_concurrent_jobs_per_namespace: int | None = None  # None: half of them
+    workers: int = 16  # ModelDeployments that are looked at at once; those of one namespace have a quarter
     liveness_port: int | None = 8080  # serves /healthz and /readyz; None: no endpoints
+    leader_election: bool = True  # act only while a Lease is held; False: no Lease
+    lease_namespace: str | None = None  # None: that of the pod; outside of pods there is no Lease
+    lease_name: str = "modelpress-operator"
     fixed_user: bool = True  # pods name their user; False: the cluster chooses
     defaults: Defaults = field(default_factory=Defaults)  # for all ModelDeployments
+
+    def job_limits(self) -> Limits:
+        """Return how many Jobs may run."""
+        total, share = self.max_concurrent_jobs, self.max_concurrent_jobs_per_namespace
+        if share is None:
+            share = total if len(self.namespaces) == 1 else max(1, total // 2)
+        return Limits(total, share)
 
     def settings(self) -> Settings:
         """Return what the planner needs of them."""
@@ -79,28 +94,74 @@ def run(options: OperatorOptions) -> int:
         return 0
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What an operator is made of."""
+
+    rest: Rest
+    store: Store
+    resync: Resync
+    queue: WorkQueue[Key]
+    election: Election | Unopposed
+
+    def unready(self) -> str | None:
+        """Return why the operator does not work, or None.
+
+        A standby is ready: a rollout of the operator ends the old one, which gives its lease away, only then.
+        """
+        return self.resync.unready() or self.election.problem()
+
+    def role(self) -> dict[str, Any]:
+        """Return what /readyz tells of an operator that works."""
+        return {"ready": True, "role": self.election.role()}
+
+    def facts(self) -> dict[str, Any]:
+        """Return what /healthz tells of a living operator."""
+        requests = sorted(self.rest.requests().items())
+        return {
+            "requests": {f"{verb} {plural}": count for (verb, plural), count in requests},
+            "resyncs": self.resync.rounds,
+            "mended": self.resync.mended,
+            "waiting": len(self.queue),
+        }
+
+
+def _parts(options: OperatorOptions) -> Parts:
+    elected = options.leader_election
+    election = candidate(options.lease_namespace, options.lease_name) if elected else Unopposed()
+    rest, store = Rest(load_configuration(), may_write=election.active), Store()
+    cluster = KubernetesCluster(rest, store, JobSlots(options.job_limits()))
+    queue = WorkQueue(
+        partial(_step, cluster, options.settings()),
+        backoff=_BACKOFF,
+        group=attrgetter("namespace"),
+        most_of_group=max(1, options.workers // 4),
+    )
+    return Parts(rest, store, Resync(rest, store, options.namespaces), queue, election)
+
+
 async def _run(options: OperatorOptions) -> int:
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
-    rest = Rest(load_configuration())
-    store = Store()
-    resync = Resync(rest, store, options.namespaces)
-    async with endpoints(options.liveness_port, resync.dead, resync.unready, partial(_facts, rest, resync)):
-        await _wait_for_crd(rest, options)
-        return await _operate(options, rest, store, resync)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(options.workers + _OTHER_THREADS))
+    parts = _parts(options)
+    pages = {"/healthz": (parts.resync.dead, parts.facts), "/readyz": (parts.unready, parts.role)}
+    async with endpoints(options.liveness_port, pages):
+        await _wait_for_crd(parts.rest, options)
+        with Reflectors(parts.rest, parts.store, options.namespaces) as reflectors:
+            return await _operate(options, parts, reflectors)
 
 
-async def _operate(options: OperatorOptions, rest: Rest, store: Store, resync: Resync) -> int:
+async def _operate(options: OperatorOptions, parts: Parts, reflectors: Reflectors) -> int:
     """Run the watches, the queue and the resync until one of them ends; return the exit code."""
-    cluster = KubernetesCluster(
-        rest, store, partial(_on_loop, asyncio.get_running_loop()), options.max_concurrent_jobs
-    )
-    queue = WorkQueue(partial(_step, cluster, options.settings()), backoff=_BACKOFF)
-    resyncs = asyncio.create_task(resync.run(options.resync_interval), name="resync")
-    tasks = [asyncio.create_task(queue.run(options.workers), name="queue"), resyncs]
+    queue, loop = parts.queue, asyncio.get_running_loop()
+    reflectors.start(lambda key: loop.call_soon_threadsafe(queue.add, key))
+    resyncs = asyncio.create_task(parts.resync.run(options.resync_interval, queue.add), name="resync")
+    work = _work(reflectors, parts.election, partial(queue.run, options.workers))
+    tasks = [asyncio.create_task(work, name="queue"), resyncs]
     watches = asyncio.create_task(
         kopf.operator(
-            registry=handlers.registry(store, queue.add, resyncs.cancel),
+            registry=handlers.registry(parts.store, queue.add, resyncs.cancel),
             settings=handlers.settings(),
             identity=_IDENTITY,  # type: ignore[arg-type]  # a NewType of a private module
             standalone=True,
@@ -117,12 +178,23 @@ async def _operate(options: OperatorOptions, rest: Rest, store: Store, resync: R
     return _exit_code(done)
 
 
+async def _work(
+    reflectors: Reflectors, election: Election | Unopposed, process: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    """Process keys once the store holds all objects that plans are made from, and while this one may act.
+
+    A standby watches, too, and its queue collects: it takes over with all that it needs.
+    """
+    await reflectors.listed()
+    await election.hold(process)
+
+
 def _exit_code(done: set[asyncio.Task[None]]) -> int:
     """Return 0 where the watches ended as asked; log why not otherwise."""
     errors = [task.exception() for task in done if not task.cancelled()]
     for error in errors:
-        if isinstance(error, GhostFound):
-            logger.error("%s: restart to build the indexes anew", error)
+        if isinstance(error, LeaseLost):
+            logger.error("%s: restart as a standby", error)
         elif error is not None:
             logger.error("operator failed", exc_info=error)
     return 1 if any(errors) else 0
@@ -145,26 +217,9 @@ async def _step(cluster: Cluster, settings: Settings, key: Key) -> float | None:
     """Reconcile one key in a thread. Logs and raises errors; those of the API server as one line."""
     try:
         return await asyncio.to_thread(reconcile, cluster, key, settings)
-    except (ApiError, HTTPError) as error:
+    except (ApiError, HTTPError, NotActive) as error:
         logger.warning("%s/%s: %s", *key, error, extra=key_fields(key))
         raise
     except Exception:
         logger.exception("%s/%s: unexpected error", *key, extra=key_fields(key))
         raise
-
-
-def _on_loop(loop: asyncio.AbstractEventLoop, function: Callable[[], T]) -> T:
-    """Call a function on the event loop from another thread and return its result."""
-
-    async def call() -> T:
-        return function()
-
-    return asyncio.run_coroutine_threadsafe(call(), loop).result()
-
-
-def _facts(rest: Rest, resync: Resync) -> dict[str, Any]:
-    """Return what /healthz tells of a living operator."""
-    return {
-        "requests": {f"{verb} {plural}": count for (verb, plural), count in sorted(rest.requests().items())},
-        "resyncs": resync.rounds,
-    }

@@ -61,17 +61,6 @@ class OwnWrites:
                 self._writes.pop(key, None)
             return not writes
 
-    def created(self, kind: str) -> frozenset[tuple[Key, str]]:
-        """Return the ModelDeployment and name of every object of a kind written and not yet seen."""
-        now = self._clock()
-        with self._lock:
-            return frozenset(
-                (key, name)
-                for key, writes in self._writes.items()
-                for (written, name), write in writes.items()
-                if written == kind and write.version is not None and not write.forgotten(now)
-            )
-
     def _remember(self, key: Key, kind: str, name: str, write: _Write) -> None:
         with self._lock:
             self._writes.setdefault(key, {})[kind, name] = write

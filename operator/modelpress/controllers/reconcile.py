@@ -35,6 +35,11 @@ def reconcile(cluster: Cluster, key: Key, settings: Settings) -> float | None:
         if observed is None:
             return None
         plan = decide(observed, settings)
+        if (
+            plan.unseen or plan.delete
+        ):  # what is destroyed or repeated is never decided on a watch's word alone
+            observed = cluster.read_live(observed, plan.unseen)
+            plan = decide(observed, settings)
         return _act(cluster, Facts(observed, settings), plan)
     except Stale:
         logger.debug("waiting for the watch", extra=key_fields(key))
@@ -90,6 +95,7 @@ def _act(cluster: Cluster, facts: Facts, plan: Plan) -> float | None:
     for body in plan.apply:
         if body["kind"] == _OPTIONAL and not _apply_optional(cluster, observed, body, writes):
             requeue = _sooner(requeue, REFUSED_SECONDS)
+    cluster.wait_for_slot(key, plan.slot_since)
     _log(key, plan, writes, status)
     if writes.error is not None:
         raise writes.error
@@ -106,6 +112,8 @@ def _write(cluster: Cluster, observed: Observed, plan: Plan) -> _Writes:
             writes.applied.append(body)
         else:
             writes.failed.append(body)
+    for mark in plan.marks:
+        writes.attempt(partial(cluster.annotate, mark))
     for ref in plan.delete:
         if writes.attempt(partial(cluster.delete, ref)):
             writes.deleted.append(ref)

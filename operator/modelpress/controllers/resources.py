@@ -58,6 +58,10 @@ NETWORK_POLICY = Resource("NetworkPolicy", "networking.k8s.io", "v1", "networkpo
 DISRUPTION_BUDGET = Resource("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", _APPLIED)
 POD = Resource("Pod", "", "v1", "pods", frozenset(_READ))
 EVENT = Resource("Event", "", "v1", "events", frozenset({"list", "create"}), label=None)
+# Only the one that the active operator holds, in the operator's own namespace: a Role of its own.
+LEASE = Resource(
+    "Lease", "coordination.k8s.io", "v1", "leases", frozenset({"get", "create", "update"}), label=None
+)
 
 WATCHED = (
     MODEL_DEPLOYMENT,
@@ -75,7 +79,7 @@ BY_KIND = {resource.kind: resource for resource in (*WATCHED, EVENT)}
 
 
 def permissions() -> set[tuple[str, str, str]]:
-    """Return every (group, resource, verb) that the operator uses."""
+    """Return every (group, resource, verb) that the operator uses in the namespaces that it watches."""
     used = {(item.group, item.plural, verb) for item in BY_KIND.values() for verb in item.verbs}
     return used | {
         (item.group, f"{item.plural}/status", verb) for item in BY_KIND.values() for verb in item.status_verbs

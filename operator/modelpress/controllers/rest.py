@@ -7,29 +7,36 @@ typed models: the planner speaks plain objects, and a field that a newer API has
 import json
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlencode
 
 from kubernetes import client, config
 from kubernetes.client.rest import RESTClientObject
+from urllib3 import BaseHTTPResponse, Retry, Timeout
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
 from modelpress.controllers.resources import Resource
 from modelpress.planning.types import Body
 
+USER_AGENT = f"modelpress/{version('modelpress')}"
 _METHODS = {
     "get": "GET",
     "list": "GET",
+    "watch": "GET",
     "create": "POST",
     "update": "PUT",
     "patch": "PATCH",
     "delete": "DELETE",
 }
-_READS = frozenset({"get", "list"})
-_TIMEOUT_SECONDS = 30.0
+_READS = frozenset({"get", "list", "watch"})
+_READ_SECONDS, _WRITE_SECONDS = 30.0, 10.0
+_CONNECT_SECONDS = 10.0
+# A connection that could not be made is tried once more, nothing else: whoever asked asks again.
+_RETRIES = Retry(total=1, connect=1, read=0, redirect=0, status=0, other=0)
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 _ESCAPED_BY_GO = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -43,6 +50,10 @@ class ApiError(Exception):
         self.status = status
         self.reason = reason
         self.message = message
+
+
+class NotActive(Exception):
+    """A write that was not sent: another operator may be the active one."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +92,17 @@ def load_configuration() -> client.Configuration:
 class Rest:
     """Calls with one connection pool; safe to use from several threads."""
 
-    def __init__(self, configuration: client.Configuration) -> None:
+    def __init__(
+        self,
+        configuration: client.Configuration,
+        *,
+        may_write: Callable[[], bool] = lambda: True,
+        most_seconds: float = _READ_SECONDS,
+    ) -> None:
+        """`may_write` is asked before each write; no call but a watch waits longer than `most_seconds`."""
         self._configuration = configuration
+        self._may_write = may_write
+        self._most_seconds = most_seconds
         self._pool = RESTClientObject(configuration).pool_manager
         self._lock = threading.Lock()
         self._requests: Counter[tuple[str, str]] = Counter()
@@ -97,30 +117,62 @@ class Rest:
         return sum(count for (verb, _), count in self.requests().items() if verb not in _READS)
 
     def send(self, request: Request) -> dict[str, Any]:
-        """Make a call and return the answer. Raises ApiError, or urllib3's errors where nothing answers."""
+        """Make a call and return the answer.
+
+        Raises ApiError, urllib3's errors where nothing answers, and NotActive.
+        """
+        seconds = min(self._most_seconds, _READ_SECONDS if request.verb in _READS else _WRITE_SECONDS)
+        connect = min(self._most_seconds, _CONNECT_SECONDS)
+        response = self._request(request, Timeout(connect=connect, read=seconds))
+        return _answer(response.status, response.data)
+
+    def lines(self, request: Request, *, silent_seconds: float) -> Iterator[bytes]:
+        """Yield the lines of an answer as they come; the connection ends with the iterator.
+
+        Raises ApiError, and urllib3's errors: ReadTimeoutError where nothing came for `silent_seconds`.
+        """
+        timeout = Timeout(connect=_CONNECT_SECONDS, read=silent_seconds)
+        response = self._request(request, timeout, preload_content=False)
+        try:
+            if not 200 <= response.status < 300:
+                _answer(response.status, response.data)
+            yield from (line for line in response if line)
+        finally:
+            response.close()
+
+    def _request(
+        self, request: Request, timeout: Timeout, *, preload_content: bool = True
+    ) -> BaseHTTPResponse:
         resource = request.resource
         allowed = resource.status_verbs if request.subresource else resource.verbs
         if request.verb not in allowed:
             raise PermissionError(
                 f"{request.verb} of {resource.plural} is not in the operator's table of verbs"
             )
+        if request.verb not in _READS and not self._may_write():
+            raise NotActive(f"{request.verb} of {resource.plural} not sent: this operator is not active")
         target = resource.plural + (f"/{request.subresource}" if request.subresource else "")
         with self._lock:
             self._requests[request.verb, target] += 1
         url = self._configuration.host + resource.path(request.namespace, request.name, request.subresource)
         if request.query:
             url += "?" + urlencode(request.query)
-        response = self._pool.request(
+        response: BaseHTTPResponse = self._pool.request(
             _METHODS[request.verb],
             url,
             body=None if request.body is None else encoded(request.body),
             headers=self._headers(request),
-            timeout=_TIMEOUT_SECONDS,
+            timeout=timeout,
+            retries=_RETRIES,
+            preload_content=preload_content,
         )
-        return _answer(response.status, response.data)
+        return response
 
     def _headers(self, request: Request) -> dict[str, str]:
-        headers = {"Accept": _METADATA if request.metadata_only else "application/json"}
+        headers = {
+            "Accept": _METADATA if request.metadata_only else "application/json",
+            "User-Agent": USER_AGENT,
+        }
         if request.body is not None:
             headers["Content-Type"] = _APPLY if request.verb == "patch" else "application/json"
         settings: Any = self._configuration.auth_settings()

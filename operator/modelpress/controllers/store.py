@@ -1,38 +1,46 @@
-"""What the watches last showed: compressed bodies in Kopf's indexes, read by key.
+"""What the watches last showed: compressed bodies, found by the ModelDeployment that they belong to.
 
-Bodies are kept compressed, with managedFields only where they are asked for: 30,000 raw ones would fill a
-gigabyte. All methods of
-`Store` must be called on the event loop, which alone changes the indexes; `unpack` may run anywhere.
+Bodies are kept compressed and without what nothing asks for: 30,000 whole ones would fill a gigabyte. Safe to
+use from several threads.
 """
 
 import json
+import threading
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
-from modelpress.api.names import NAME_LABEL
-from modelpress.controllers.resources import APPLIED, JOB, MODEL_DEPLOYMENT
+from modelpress.api.names import KIND, NAME_LABEL
+from modelpress.controllers.resources import APPLIED, JOB, MODEL_DEPLOYMENT, POD, WATCHED
 from modelpress.planning.artifacts import jobs
 from modelpress.planning.children import objects
 from modelpress.planning.children.managed_fields import slim
 from modelpress.planning.types import Body, Key
 
-# An index: key -> entries of one kind. Kopf's own type, as a protocol of what is used of it.
-Index = Mapping[Key, Iterable["Entry"]]
+# Of the pods of one ModelDeployment that ended, the newest tell why; Kubernetes keeps thousands of them.
+_ENDED_PODS = 10
+_VOLUME = ("name", "persistentVolumeClaim", "ephemeral")
+_CONTAINER = ("name", "resources")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """An object, with what is asked of many objects at once beside the compressed whole."""
 
+    kind: str
     name: str
     uid: str
     version: int  # resourceVersion: opaque to users, but an ordered number for the same kind of object
+    created: str
     terminating: bool
-    finished: bool  # a Job is Complete or Failed
+    finished: bool  # a Job is Complete or Failed, a pod has ended
     suspended: bool  # the queue of a Job lets it run later
     data: bytes
+    ours: bool = False  # a ModelDeployment controls it
+    owner: str | None = None  # UID of what controls it
+    placed: bool = False  # a pod has a node
 
 
 def owner_key(body: Body) -> Key | None:
@@ -48,16 +56,25 @@ def owner_key(body: Body) -> Key | None:
 def pack(body: Body) -> Entry:
     """Return an object as it is kept."""
     metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
-    if body.get("kind") in APPLIED:
+    if body["kind"] in APPLIED:
         metadata["managedFields"] = slim(body["metadata"].get("managedFields"))
-    data = json.dumps({**body, "metadata": metadata}, separators=(",", ":")).encode()
+    kept = {**body, "metadata": metadata}
+    owner, is_pod = objects.controller(body), body["kind"] == POD.kind
+    if is_pod:
+        kept["spec"] = _slim(body.get("spec") or {})
+    data = json.dumps(kept, separators=(",", ":")).encode()
     return Entry(
+        kind=body["kind"],
         name=metadata["name"],
         uid=metadata["uid"],
         version=int(metadata["resourceVersion"]),
+        created=objects.created(body),
         terminating=objects.deleting(body),
-        finished=jobs.is_finished(body),
+        finished=objects.has_ended(body) if is_pod else jobs.is_finished(body),
         suspended=jobs.is_suspended(body),
+        ours=owner is not None and owner.get("kind") == KIND,
+        owner=owner.get("uid") if owner else None,
+        placed=bool(objects.dig(body, "spec", "nodeName")),
         data=zlib.compress(data, 1),
     )
 
@@ -69,35 +86,95 @@ def unpack(entry: Entry) -> dict[str, Any]:
 
 
 class Store:
-    """Reads of the indexes."""
+    """All objects that the watches showed, and not what they showed the end of."""
 
     def __init__(self) -> None:
-        self._indexes: Mapping[str, Index] = {}
+        self._lock = threading.Lock()
+        self._entries: dict[Key, dict[str, Entry]] = {}  # by UID
+        self._keys: dict[str, Key] = {}  # by UID
+        self._running: dict[str, tuple[Key, str]] = {}  # Jobs by UID
 
-    def bind(self, indexes: Mapping[str, Index]) -> None:
-        """Use these indexes, one for each watched kind."""
-        self._indexes = indexes
+    def put(self, body: Body, *, trusted: bool = False) -> tuple[Key, ...]:
+        """Keep an object; return the ModelDeployments concerned, two where its label was changed.
+
+        An older version than the known one changes nothing, but for one that is `trusted`, since it was read
+        just now: after a backup was restored versions begin again.
+        """
+        key, entry = owner_key(body), pack(body)
+        with self._lock:
+            before = self._keys.get(entry.uid)
+            known = self._entries[before][entry.uid] if before is not None else None
+            if known is not None and known.version > entry.version and not trusted:
+                return ()
+            self._drop(entry.uid)
+            if key is not None:
+                self._keep(key, entry)
+        return tuple({each for each in (before, key) if each is not None})
+
+    def remove(self, uid: str) -> tuple[Key, ...]:
+        """Forget an object; return the ModelDeployment concerned."""
+        with self._lock:
+            key = self._drop(uid)
+        return () if key is None else (key,)
 
     def of(self, key: Key) -> dict[str, tuple[Entry, ...]]:
-        """Return the entries of a ModelDeployment by kind, itself among them."""
-        return {kind: tuple(index[key]) if key in index else () for kind, index in self._indexes.items()}
+        """Return the entries of a ModelDeployment by kind, itself among them; of ended pods the newest."""
+        with self._lock:
+            entries = list(self._entries.get(key, {}).values())
+        found: dict[str, list[Entry]] = {resource.kind: [] for resource in WATCHED}
+        for entry in entries:
+            found[entry.kind].append(entry)
+        found[POD.kind] = _without_old(found[POD.kind])
+        return {kind: tuple(of_kind) for kind, of_kind in found.items()}
 
-    def uids(self, kind: str) -> frozenset[str]:
-        """Return the UIDs of all objects of a kind; none before the watches begin."""
-        index = self._indexes.get(kind, {})
-        return frozenset(entry.uid for key in index for entry in index[key])
+    def all_of(self, kind: str) -> dict[str, tuple[Key, Entry]]:
+        """Return all objects of a kind by UID, with the ModelDeployment of each."""
+        with self._lock:
+            return {
+                uid: (key, entry)
+                for key, entries in self._entries.items()
+                for uid, entry in entries.items()
+                if entry.kind == kind
+            }
 
-    def owner_of(self, kind: str, uid: str) -> Key | None:
+    def owner_of(self, uid: str) -> Key | None:
         """Return the ModelDeployment of the object with this UID, or None where it is not known."""
-        index = self._indexes[kind]
-        return next((key for key in index for entry in index[key] if entry.uid == uid), None)
+        with self._lock:
+            return self._keys.get(uid)
 
     def running_jobs(self) -> frozenset[tuple[Key, str]]:
         """Return the ModelDeployment and name of every Job that has not finished and may have pods."""
-        index = self._indexes[JOB.kind]
-        return frozenset(
-            (key, entry.name)
-            for key in index
-            for entry in index[key]
-            if not (entry.finished or entry.suspended or entry.terminating)
-        )
+        with self._lock:
+            return frozenset(self._running.values())
+
+    def _keep(self, key: Key, entry: Entry) -> None:
+        self._keys[entry.uid] = key
+        self._entries.setdefault(key, {})[entry.uid] = entry
+        if entry.kind == JOB.kind and not (entry.finished or entry.suspended or entry.terminating):
+            self._running[entry.uid] = (key, entry.name)
+
+    def _drop(self, uid: str) -> Key | None:
+        self._running.pop(uid, None)
+        key = self._keys.pop(uid, None)
+        if key is not None:
+            entries = self._entries[key]
+            del entries[uid]
+            if not entries:
+                del self._entries[key]
+        return key
+
+
+def _without_old(pods: Iterable[Entry]) -> list[Entry]:
+    """Return the pods without those that ended long before others."""
+    ended = sorted((pod for pod in pods if pod.finished), key=attrgetter("created", "name"), reverse=True)
+    return [pod for pod in pods if not pod.finished] + ended[:_ENDED_PODS]
+
+
+def _slim(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what planning asks of a pod's spec."""
+    parts = {"volumes": _VOLUME, "containers": _CONTAINER, "initContainers": _CONTAINER}
+    slim: dict[str, Any] = {
+        part: [{key: item[key] for key in kept if key in item} for item in spec.get(part) or ()]
+        for part, kept in parts.items()
+    }
+    return slim | {key: spec[key] for key in ("resources",) if key in spec}

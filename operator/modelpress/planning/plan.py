@@ -47,7 +47,21 @@ def decide(observed: Observed, settings: Settings) -> Plan:
         requeue=_requeue(view, decisions, apply),
     )
     warnings = (*gap_warnings(view, decisions.rollout.target), *budget_warnings(view))
-    return replace(plan, events=(*warnings, *plan.events))
+    artifact = decisions.artifact
+    return replace(
+        plan,
+        events=(*warnings, *plan.events),
+        marks=artifact.marks,
+        unseen=artifact.unseen,
+        slot_since=_began(facts) if artifact.waits_for_slot else None,
+    )
+
+
+def _began(facts: Facts) -> str:
+    """Return since when something is being done about the spec."""
+    condition = objects.condition(facts.resource, "Reconciling") or {}
+    began = condition.get("lastTransitionTime") if condition.get("status") == "True" else None
+    return str(began or objects.format_time(facts.observed.now))
 
 
 @dataclass(frozen=True)

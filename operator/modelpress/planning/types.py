@@ -18,12 +18,20 @@ class Key(NamedTuple):
 
 
 class Ref(NamedTuple):
-    """An object; `uid` guards a delete against a successor of the same name."""
+    """An object; `uid` guards a write against a successor of the same name."""
 
     kind: str
     namespace: str
     name: str
     uid: str | None = None
+    version: str | None = None  # resourceVersion: what has changed since is not deleted
+
+
+class Mark(NamedTuple):
+    """Annotations to add to an object."""
+
+    ref: Ref
+    annotations: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,9 @@ class Observed:
     pods: tuple[Body, ...] = ()  # pods of Jobs and of Deployments
     events: tuple[Body, ...] = ()  # events about waiting pods, their claims, and Jobs without pods
     repairs: tuple[Repair, ...] = ()  # of the last minutes
-    free_job_slots: int = 1  # how many more Jobs may run in the cluster
+    live_jobs: frozenset[str] = frozenset()  # UIDs of Jobs all of whose pods were read live, not from a watch
+    free_job_slots: int = 1  # how many more Jobs this ModelDeployment may start
+    slot_seconds: float = 5.0  # until the next look where it may start none
 
     def of_kind(self, kind: str) -> tuple[Body, ...]:
         """Return the objects of a kind that the planner applies."""
@@ -102,7 +112,10 @@ class Plan:
 
     apply: tuple[Body, ...] = ()  # whole objects that differ from the observed ones, in this order
     delete: tuple[Ref, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    unseen: tuple[Ref, ...] = ()  # Jobs whose pods decide: they are read live before a plan is carried out
     status: Body | None = None  # the whole status, or None where it is as desired
     events: tuple[EventNote, ...] = ()
+    slot_since: str | None = None  # since when (RFC 3339) it waits for a slot of Jobs; None: it does not
     requeue: float | None = None  # seconds until a look is due that no watch event would cause
     log: Mapping[str, Any] = field(default_factory=dict)  # what the log line of this step says beside the key

@@ -135,6 +135,11 @@ class View(Facts):
         """Return the hash of the desired recipe."""
         return identity.recipe_hash(self.spec)
 
+    @cached_property
+    def job_settings_hash(self) -> str:
+        """Return the hash of what a failed Job, or one that never ran, is made again for."""
+        return identity.job_settings_hash(self.spec)
+
     def job_name(self, attempt: int = 0) -> str:
         """Return the name of the desired recipe's Job after so many that failed of what may heal."""
         return names.job_name(self.name, self.recipe_hash, self.retry, attempt)

@@ -3,7 +3,6 @@
 So each step of the loop is seen alone, without TensorFlow; test_apply has the real pods.
 """
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,28 +11,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from modelpress.api import contract, names
-from tests.support.cluster.api import Json
+from modelpress.api import names
+from tests.support.cluster.by_hand import ARGUMENTS, SPEC, finish_job, make_ready
 from tests.support.cluster.controlplane import ControlPlane, tally, wait_until
 from tests.support.cluster.environment import new_operator
-from tests.support.cluster.helpers import Deployed, Operator, now
+from tests.support.cluster.helpers import Deployed, Operator
 from tests.support.cluster.node import Node
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
-DIGEST = "sha256:" + "a" * 64
-ARGUMENTS = [
-    "--store=oci://registry.example.com/models",
-    "--compressor-image=example.com/compressor:1",
-    "--worker-image=example.com/worker:1",
-    "--worker-gpu-image=example.com/worker-gpu:1",
-    "--resync-interval=1",
-]
-SPEC: Json = {
-    "model": {"uri": "https://example.com/digits.keras"},
-    "devices": {"type": "CPU"},
-    "job": {"nodeSelector": {"example.com/exists": "no"}},  # no node takes the pods from the tests' hands
-    "worker": {"nodeSelector": {"example.com/exists": "no"}},
-}
 
 
 @pytest.fixture(scope="module")
@@ -53,40 +38,6 @@ def operator(
 def digits(control_plane: ControlPlane, operator: Operator, namespace: str) -> Deployed:
     """A name for a resource; nothing is applied yet."""
     return Deployed(control_plane, namespace, "digits")
-
-
-def set_pods(digits: Deployed, role: str, status: Json) -> None:
-    """Report a status for each pod of a role, as a kubelet would."""
-    found = wait_until(
-        f"{role} pods",
-        lambda: digits.api.list("pods", digits.namespace, f"{names.ROLE_LABEL}={role}"),
-    )
-    for pod in found:
-        digits.api.patch("pods", digits.namespace, pod["metadata"]["name"], {"status": status}, "status")
-
-
-def finish_job(digits: Deployed) -> None:
-    """End the Job's pod with a result."""
-    (job,) = wait_until("a Job", lambda: digits.children("jobs"))
-    (container,) = job["spec"]["template"]["spec"]["containers"]
-    variables = {entry["name"]: entry.get("value") for entry in container["env"]}
-    result = {
-        "recipeHash": json.loads(variables[contract.REQUEST])["recipeHash"],
-        "sourceDigest": DIGEST,
-        "artifactKey": "key",
-        "artifactDigest": DIGEST,
-        "originalBytes": 400,
-        "compressedBytes": 100,
-    }
-    ended = {"terminated": {"exitCode": 0, "reason": "Completed", "message": json.dumps(result)}}
-    end = {"name": "job", "image": "", "imageID": "", "ready": False, "restartCount": 0, "state": ended}
-    set_pods(digits, names.JOB, {"phase": "Succeeded", "containerStatuses": [end]})
-
-
-def make_ready(digits: Deployed) -> None:
-    """Report the workers as ready."""
-    ready = {"type": "Ready", "status": "True", "lastTransitionTime": now()[:19] + "Z"}
-    set_pods(digits, names.WORKER, {"phase": "Running", "conditions": [ready]})
 
 
 def bring_up(digits: Deployed) -> str:
@@ -112,6 +63,7 @@ def test_the_loop_from_apply_to_ready_takes_few_requests(digits: Deployed, opera
         "controllerrevisions",
         "deployments",
         "jobs",
+        "jobs",  # its result is kept
         "networkpolicies",
         "services",
     ]

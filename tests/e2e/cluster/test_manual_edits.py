@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from modelpress.api import names
-from tests.e2e.cluster.test_control_loop import SPEC, finish_job, operator
+from tests.e2e.cluster.test_control_loop import operator
 from tests.support.cluster.api import Json, path
+from tests.support.cluster.by_hand import SPEC, finish_job
 from tests.support.cluster.controlplane import ControlPlane, wait_until
 from tests.support.cluster.fixtures import FACTS, fresh_namespace
 from tests.support.cluster.helpers import Deployed, Operator

@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.cluster.test_control_loop import ARGUMENTS, MANIFESTS
+from tests.e2e.cluster.test_control_loop import MANIFESTS
+from tests.support.cluster.by_hand import ARGUMENTS
 from tests.support.cluster.controlplane import ControlPlane, free_port, wait_until
 from tests.support.unnamed import unnamed_user
 

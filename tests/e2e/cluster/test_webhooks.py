@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from modelpress.api import names
-from tests.e2e.cluster.test_control_loop import SPEC, bring_up, finish_job, make_ready, operator
+from tests.e2e.cluster.test_control_loop import bring_up, operator
 from tests.support.cluster.api import Json
+from tests.support.cluster.by_hand import SPEC, finish_job, make_ready
 from tests.support.cluster.controlplane import ControlPlane, wait_until
 from tests.support.cluster.helpers import Deployed, Operator, now
 from tests.support.cluster.webhook import mutating
@@ -152,7 +153,12 @@ def test_beside_a_webhook_edits_are_reverted_rollouts_complete_and_a_restart_wri
         wait_until("the edit reverted", is_back)
         digits.patch({"worker": {"env": [{"name": "MORE", "value": "1"}]}})
         second = wait_until("another revision", lambda: _newer(digits, before))
-        wait_until("its pods", lambda: _is_current_once_ready(digits, second))
+
+        def answers() -> bool:
+            make_ready(digits)
+            return _is_current(digits, second)
+
+        wait_until("its pods", answers)
         digits.wait_current()
         since = now()
         operator.stop()
@@ -167,8 +173,7 @@ def _newer(digits: Deployed, before: Json) -> str | None:
     return name if name != before["metadata"]["labels"][names.REVISION_LABEL] else None
 
 
-def _is_current_once_ready(digits: Deployed, name: str) -> bool:
-    make_ready(digits)
+def _is_current(digits: Deployed, name: str) -> bool:
     return bool(digits.status["current"]["name"] == name)
 
 

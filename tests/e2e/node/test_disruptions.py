@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.node.conftest import JOB_SECONDS, SYSTEM, USERS, Installed
 from tests.e2e.node.test_rollouts import MODES, counts, wait_for_pods
 from tests.support.cluster.controlplane import wait_until
-from tests.support.cluster.helpers import Deployed, is_ready
+from tests.support.cluster.helpers import Deployed
 
 # What a caller sees of a process that was cut off: a connection that broke, or that nobody took yet.
 BROKEN = ("ClientConnectorError", "ServerDisconnectedError", "ClientOSError", "UNAVAILABLE")
@@ -165,19 +165,17 @@ def _clip(phase: str) -> dict[str, object]:
 
 
 def _restart_operator(installed: Installed) -> None:
-    """Delete the operator's pod without grace; returns when its successor is ready."""
-    admin = installed.cluster.control_plane.admin
-    selector = "app.kubernetes.io/component=operator"
-    (old,) = admin.list("pods", SYSTEM, selector)
-    name = old["metadata"]["name"]
-    installed.kubectl("-n", SYSTEM, "delete", "pod", name, "--grace-period=1", "--wait=false")
-    wait_until(
-        "another operator",
-        lambda: any(
-            is_ready(pod) and pod["metadata"]["uid"] != old["metadata"]["uid"]
-            for pod in admin.list("pods", SYSTEM, selector)
-        ),
-    )
+    """Delete the active operator's pod almost without grace; returns when another is active."""
+    before = _active_operator(installed)
+    installed.kubectl("-n", SYSTEM, "delete", "pod", before, "--grace-period=1", "--wait=false")
+    wait_until("another active operator", lambda: _active_operator(installed) not in ("", before))
+
+
+def _active_operator(installed: Installed) -> str:
+    """Return the pod that holds the Lease; empty: none does."""
+    lease = installed.cluster.control_plane.admin.get("leases", SYSTEM, "modelpress-operator")
+    pod: str = lease["spec"].get("holderIdentity", "").partition("_")[0]
+    return pod
 
 
 def _let_kubelet_probe() -> None:

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from modelpress.controllers.resources import WATCHED
 from modelpress.controllers.rest import Rest
 from modelpress.controllers.resync import Resync
-from modelpress.controllers.store import Entry, Store
-from modelpress.planning.types import Key
+from modelpress.controllers.store import Store
+
+METADATA = {"name": "digits", "namespace": "shop", "uid": "a", "resourceVersion": "1"}
 
 
 class _OnePage(http.server.BaseHTTPRequestHandler):
     """Answers every list with one object."""
 
     def do_GET(self) -> None:
-        body = json.dumps({"metadata": {}, "items": [{"metadata": {"uid": "a"}}]}).encode()
+        body = json.dumps({"metadata": {}, "items": [{"metadata": METADATA}]}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -39,26 +39,19 @@ def server() -> Iterator[str]:
         running.shutdown()
 
 
-def entry(uid: str) -> Entry:
-    return Entry(name=uid, uid=uid, version=1, terminating=False, finished=False, suspended=False, data=b"")
-
-
-def test_it_is_ready_when_the_indexes_held_all_that_lists_of_a_stand_in_for_the_api_server_told(
+def test_it_is_ready_when_the_store_held_all_that_lists_of_a_stand_in_for_the_api_server_told(
     server: str,
 ) -> None:
-    key = Key("namespace", "digits")
-    index: dict[Key, list[Entry]] = {}
     store = Store()
     resync = Resync(Rest(client.Configuration(host=server)), store, [])
     assert resync.unready() is not None
     assert resync.dead() is None
 
     async def look() -> None:
-        running = asyncio.create_task(resync.run(0.01))
+        running = asyncio.create_task(resync.run(0.01, lambda _: None))
         while resync.unready() != "the watch of modeldeployments has not listed all of them yet":
             await asyncio.sleep(0.01)
-        store.bind({resource.kind: index for resource in WATCHED})
-        index[key] = [entry("a")]
+        store.put({"kind": "ModelDeployment", "metadata": METADATA})
         while resync.unready() is not None:
             await asyncio.sleep(0.01)
         assert resync.rounds

@@ -65,6 +65,16 @@ class Operator:
         self._process.kill()
         self._process.wait()
 
+    def signal(self, number: int) -> None:
+        """Send any signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code, None while it runs."""
+        return None if self._process is None else self._process.poll()
+
     @property
     def running(self) -> bool:
         """Whether its process lives."""

@@ -1,6 +1,5 @@
 """The candidates of scheme Auto in the reports."""
 
-import re
 from typing import Any
 
 import pytest
@@ -66,7 +65,6 @@ def test_the_terminal_shows_every_candidate_and_the_choice() -> None:
     for text in ("needs data.calibration", "larger than Int4Dynamic", "4.10x", "80.00x", "+0.40", "chosen"):
         assert text in shown
     assert "* Int4Dynamic, 1 Int8Dynamic" in shown
-    assert re.search(r"\bCandidate\b", shown)
     assert "Int4Dynamic alone, dense/MatMul, b: error 1.2 %" in shown
 
 
@@ -75,6 +73,7 @@ def test_the_page_shows_every_candidate_as_a_row_and_those_that_work_as_dots() -
     assert page.count('<circle class="dot original"') >= 1
     for text in (
         "Candidates of Auto",
+        ">Candidate<",
         "needs data.calibration",
         "Sensitive operators",
         "1.2 %",

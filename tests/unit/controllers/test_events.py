@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from modelpress.controllers.job_slots import JobSlots, Limits
 from modelpress.controllers.kubernetes_cluster import KubernetesCluster
 from modelpress.controllers.recorder import event_body
 from modelpress.controllers.rest import ApiError, Request, Rest
@@ -36,7 +37,7 @@ class _Refusing(Rest):
 def test_an_event_that_a_stand_in_for_the_api_server_refuses_is_logged_unless_it_was_told_already(
     status: int, once: bool, logged: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cluster = KubernetesCluster(_Refusing(status), Store(), lambda call: call(), 1)
+    cluster = KubernetesCluster(_Refusing(status), Store(), JobSlots(Limits(1, 1)))
     with caplog.at_level(logging.WARNING):
         cluster.record(RESOURCE, EventNote("Warning", "A", "b", once=once))
     assert ("event not written" in caplog.text) == logged

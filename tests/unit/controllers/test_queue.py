@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from modelpress.controllers.queue import WorkQueue
+from modelpress.controllers.queue import REST_SECONDS, WorkQueue
 
 Process = Callable[[str], Awaitable[float | None]]
 
@@ -159,7 +159,7 @@ def test_each_error_in_a_row_doubles_the_pause_up_to_the_longest() -> None:
         await asyncio.gather(running, return_exceptions=True)
         loop = asyncio.get_running_loop()
         assert isinstance(loop, _Timers)
-        return loop.pauses
+        return [pause for pause in loop.pauses if pause != REST_SECONDS]
 
     with asyncio.Runner(loop_factory=_Timers) as runner:
         assert runner.run(main()) == [0.5, 1.0, 2.0, 4.0, 4.0, 0.5]
@@ -207,3 +207,77 @@ def test_stopping_waits_for_the_step_that_runs() -> None:
 
     asyncio.run(main())
     assert steps == ["a"]
+
+
+def test_changes_that_come_while_a_key_rests_are_one_step() -> None:
+    seen: Counter[str] = Counter()
+
+    async def process(key: str) -> None:
+        seen[key] += 1
+
+    async def script(queue: WorkQueue[str]) -> None:
+        queue.add("a")
+        await _until(lambda: seen["a"] == 1)
+        for _ in range(100):
+            queue.add("a")
+            await asyncio.sleep(0)
+        await _until(lambda: seen["a"] == 2)
+        await asyncio.sleep(2 * REST_SECONDS)
+
+    asyncio.run(_drive(process, script))
+    assert seen == {"a": 2}
+
+
+def test_slow_steps_of_one_group_leave_workers_to_the_others_and_each_is_taken_in_turn() -> None:
+    free = asyncio.Event()
+    begun: list[str] = []
+    most = 0
+    active = 0
+
+    async def process(key: str) -> None:
+        nonlocal active, most
+        begun.append(key)
+        if key.startswith("slow"):
+            active += 1
+            most = max(most, active)
+            await free.wait()
+            active -= 1
+
+    async def main() -> None:
+        queue = WorkQueue(process, backoff=(1, 1), group=lambda key: key.split("/")[0], most_of_group=2)
+        running = asyncio.create_task(queue.run(3))
+        await asyncio.sleep(0)  # it runs: keys are taken in the order in which they come
+        for number in range(20):
+            queue.add(f"slow/{number}")
+        queue.add("quick/1")
+        await _until(lambda: "quick/1" in begun)
+        assert begun == ["slow/0", "slow/1", "quick/1"]
+        queue.add("slow/5")  # waits already
+        free.set()
+        await _until(lambda: len(begun) == 21)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(main(), timeout=10))
+    assert most == 2
+    assert begun == ["slow/0", "slow/1", "quick/1", *(f"slow/{number}" for number in range(2, 20))]
+
+
+def test_what_was_added_before_it_runs_is_processed_once_with_the_newest_change_first() -> None:
+    seen: list[str] = []
+
+    async def process(key: str) -> None:
+        seen.append(key)
+
+    async def main() -> None:
+        queue = WorkQueue(process, backoff=(1, 1))
+        for key in "abcab":
+            queue.add(key)
+        assert len(queue) == 3
+        running = asyncio.create_task(queue.run(1))
+        await _until(lambda: len(seen) == 3)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(main(), timeout=10))
+    assert seen == ["b", "a", "c"]

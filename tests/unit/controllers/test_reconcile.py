@@ -13,9 +13,9 @@ from modelpress.controllers import reconcile as module
 from modelpress.controllers.cluster import Stale, TemplateRefused
 from modelpress.controllers.reconcile import REFUSED_SECONDS, SOONEST_SECONDS, STALE_SECONDS, reconcile
 from modelpress.planning.plan import decide
-from modelpress.planning.types import Body, EventNote, Key, Observed, Ref, Settings
+from modelpress.planning.types import Body, EventNote, Key, Mark, Observed, Ref, Settings
+from tests.unit.planning.fake_cluster import ARTIFACT, FakeCluster, compressing_cluster, ready_cluster, said
 from tests.unit.planning.fake_cluster import SETTINGS as FAKE_SETTINGS
-from tests.unit.planning.fake_cluster import FakeCluster, ready_cluster, said
 
 KEY = Key("shop", "digits")
 SETTINGS = Settings("compressor:1", "worker:1", "worker-gpu:1", "oci://registry.example.com/models")
@@ -48,6 +48,15 @@ class Notebook:
 
     def observe(self, key: Key) -> Observed | None:
         return Observed(resource=self._resource, now=datetime(2025, 1, 1, tzinfo=UTC)) if key == KEY else None
+
+    def read_live(self, observed: Observed, jobs: tuple[Ref, ...]) -> Observed:
+        raise NotImplementedError  # there is no Job
+
+    def annotate(self, mark: Mark) -> None:
+        raise NotImplementedError
+
+    def wait_for_slot(self, key: Key, since: str | None) -> None:
+        assert since is None
 
     def apply(self, body: Body) -> Mapping[str, Any]:
         if body["kind"] == self._refuse:
@@ -116,11 +125,28 @@ class Refusing:
     def __init__(self, fake: FakeCluster, faults: Mapping[str, Exception]) -> None:
         self.fake = fake
         self.faults = faults
+        self.slot_since: str | None = None
+        self.changed = False  # people edited it, and the watch has not shown that
+        self.live_pods: tuple[Body, ...] = ()  # which the watch has not shown
         self.calls: list[str] = []
         self.notes: list[EventNote] = []
 
     def observe(self, key: Key) -> Observed | None:
         return self.fake.observe()
+
+    def read_live(self, observed: Observed, jobs: tuple[Ref, ...]) -> Observed:
+        self.calls += [f"read pods of {ref.kind}" for ref in jobs]
+        if self.changed:
+            raise Stale
+        uids = observed.live_jobs | {str(ref.uid) for ref in jobs}
+        return replace(observed, pods=(*observed.pods, *self.live_pods), live_jobs=uids)
+
+    def annotate(self, mark: Mark) -> None:
+        self.fake.mark(mark)
+        self.calls.append(f"annotate {mark.ref.kind}")
+
+    def wait_for_slot(self, key: Key, since: str | None) -> None:
+        self.slot_since = since
 
     def apply(self, body: Body) -> Mapping[str, Any]:
         if body["kind"] in self.faults:
@@ -287,3 +313,30 @@ def test_no_plan_is_looked_at_again_in_no_time(
     cluster = Refusing(ready_cluster(), {})
     monkeypatch.setattr(module, "decide", lambda *given: replace(decide(*given), requeue=planned))
     assert cluster.look() == seconds
+
+
+def test_the_pods_of_a_finished_job_are_read_live_before_its_result_is_believed_to_be_lost() -> None:
+    fake = compressing_cluster()
+    fake.live = False
+    fake.job_succeeds()
+    cluster = Refusing(fake, {})
+    cluster.live_pods, fake.pods = tuple(fake.pods.values()), {}
+    cluster.look()
+    assert cluster.calls[0] == "read pods of Job"
+    assert "annotate Job" in cluster.calls
+    assert fake.names_of("Job") == {fake.job_name()}
+    assert fake.status["candidate"]["artifactDigest"] == ARTIFACT
+    cluster.look()
+    assert cluster.calls == [], "what was kept on the Job needs no other look"
+
+
+def test_nothing_is_deleted_for_a_spec_that_is_not_the_newest() -> None:
+    fake = compressing_cluster()
+    fake.edit(compression={"quantization": {"scheme": "Float16"}})
+    cluster = Refusing(fake, {})
+    cluster.changed = True
+    assert cluster.look() == STALE_SECONDS
+    assert cluster.calls == []
+    cluster.changed = False
+    cluster.look()
+    assert "delete Job" in cluster.calls

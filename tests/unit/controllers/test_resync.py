@@ -1,64 +1,91 @@
-"""When an indexed object counts as a ghost, and when the indexes are complete."""
+"""What a list shows otherwise than the store, and when a watch counts as dead."""
 
 import asyncio
 from typing import Any
 
 import pytest
 
-from modelpress.controllers.resources import POD, WATCHED
+from modelpress.controllers import resync as module
+from modelpress.controllers.resources import POD
 from modelpress.controllers.rest import Request, Rest
-from modelpress.controllers.resync import Resync, Suspicion
-from modelpress.controllers.store import Entry, Store, owner_key, pack
+from modelpress.controllers.resync import Listed, Resync, behind
+from modelpress.controllers.store import Entry, Store
 from modelpress.planning.types import Key
 
-
-def test_an_object_missing_from_two_lists_in_a_row_is_a_ghost() -> None:
-    suspicion = Suspicion()
-    indexed, listed = frozenset({"a", "b"}), frozenset({"a"})
-    assert suspicion.ghosts("Job", indexed, listed) == frozenset()
-    assert suspicion.ghosts("Job", indexed, listed) == {"b"}
+KEY = Key("shop", "digits")
 
 
-def test_an_object_whose_deletion_arrived_between_the_lists_is_none() -> None:
-    suspicion = Suspicion()
-    suspicion.ghosts("Job", frozenset({"a", "b"}), frozenset({"a"}))
-    assert suspicion.ghosts("Job", frozenset({"a"}), frozenset({"a"})) == frozenset()
+def pod(version: int = 1, label: str = "digits", uid: str = "u") -> dict[str, Any]:
+    metadata = {"name": "p", "namespace": "shop", "uid": uid, "resourceVersion": str(version)}
+    return {"kind": "Pod", "metadata": {**metadata, "labels": {"modelpress.dev/name": label}}}
 
 
-def test_one_good_list_in_between_clears_the_suspicion() -> None:
-    suspicion = Suspicion()
-    both = frozenset({"a", "b"})
-    suspicion.ghosts("Job", both, frozenset({"a"}))
-    suspicion.ghosts("Job", both, both)
-    assert suspicion.ghosts("Job", both, frozenset({"a"})) == frozenset()
+def held(version: int) -> dict[str, tuple[Key, Entry]]:
+    store = Store()
+    store.put(pod(version))
+    return store.all_of("Pod")
 
 
-def test_kinds_are_kept_apart() -> None:
-    suspicion = Suspicion()
-    suspicion.ghosts("Job", frozenset({"a"}), frozenset())
-    assert suspicion.ghosts("Pod", frozenset({"a"}), frozenset()) == frozenset()
+LISTED = {"u": Listed("shop", "p", 5)}
 
 
-class _OnePod(Rest):
-    """Answers every list of pods with one, and every other list with nothing."""
+def test_what_the_store_lacks_or_holds_older_is_behind() -> None:
+    assert behind(LISTED, {}, {}) == LISTED
+    assert behind(LISTED, held(4), held(4)) == LISTED
 
-    def __init__(self, pod: dict[str, Any]) -> None:
-        self._pod = pod
+
+def test_what_the_watch_showed_meanwhile_is_not() -> None:
+    assert behind(LISTED, {}, held(5)) == {}
+    assert behind(LISTED, held(4), held(5)) == {}
+    assert behind(LISTED, held(4), held(6)) == {}
+    assert behind(LISTED, held(5), held(6)) == {}
+    assert behind({}, held(4), {}) == {}
+    assert behind({}, {}, held(4)) == {}, "made after the list"
+
+
+def test_what_the_store_held_before_the_list_and_after_it_and_the_list_lacks_is_a_ghost() -> None:
+    assert behind({}, held(4), held(4)) == {"u": Listed("shop", "p", 4)}
+
+
+def test_a_newer_version_that_does_not_move_is_of_a_history_that_a_restored_backup_ended() -> None:
+    assert behind(LISTED, held(9), held(9)) == LISTED
+
+
+class _Pods(Rest):
+    """Answers every list of pods with the same, and every other list with nothing."""
+
+    def __init__(self, *pods: dict[str, Any]) -> None:
+        self.pods = list(pods)
 
     def send(self, request: Request) -> dict[str, Any]:
-        return {"metadata": {}, "items": [self._pod] if request.resource == POD else []}
+        items = self.pods if request.resource == POD else []
+        return {"metadata": {}, "items": items}
 
 
 @pytest.mark.parametrize("label", ["digits", ""])
-def test_whatever_a_label_says_its_object_is_in_the_index_and_in_a_list_of_a_stand_in_for_the_api_server(
-    label: str,
+def test_whatever_a_label_says_its_object_is_read_once_from_a_stand_in_for_the_api_server(label: str) -> None:
+    told: list[Key] = []
+    resync = Resync(_Pods(pod(label=label)), Store(), [])
+    for _ in range(2):
+        asyncio.run(resync.compare(0, told.append))
+    assert told == [Key("shop", label)]
+
+
+def test_a_successor_of_the_same_name_takes_the_place_of_the_ghost_in_a_stand_in_for_the_api_server() -> None:
+    store, told = Store(), list[Key]()
+    store.put(pod(uid="before"))
+    asyncio.run(Resync(_Pods(pod(2)), store, []).compare(0, told.append))
+    assert set(told) == {KEY}
+    assert set(store.all_of("Pod")) == {"u"}
+
+
+def test_a_watch_that_stays_behind_is_dead_in_the_end_and_one_that_caught_up_is_not(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    metadata = {"name": "p", "namespace": "shop", "uid": "u", "resourceVersion": "1"}
-    pod = {"metadata": {**metadata, "labels": {"modelpress.dev/name": label}}}
-    key = owner_key(pod)
-    indexes: dict[str, dict[Key, list[Entry]]] = {resource.kind: {} for resource in WATCHED}
-    if key is not None:
-        indexes[POD.kind][key] = [pack(pod)]
-    store = Store()
-    store.bind(indexes)
-    asyncio.run(Resync(_OnePod(pod), store, []).catch_up())
+    monkeypatch.setattr(module, "_FAILED_SECONDS", -1.0)  # a moment is long
+    rest, store = _Pods(pod(1)), Store()
+    resync = Resync(rest, store, [])
+    asyncio.run(resync.compare(0, lambda _: None))
+    assert "Pod" in (resync.dead() or "")
+    asyncio.run(resync.compare(0, lambda _: None))
+    assert resync.dead() is None

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from modelpress.controllers.own_writes import PATIENCE_SECONDS, OwnWrites
-from modelpress.controllers.resources import JOB, MODEL_DEPLOYMENT
-from modelpress.controllers.store import Entry, Store, owner_key, pack, unpack
+from modelpress.controllers.store import Store, owner_key, pack, unpack
 from modelpress.planning.types import Key
 
 KEY = Key("shop", "digits")
@@ -36,12 +35,10 @@ def _body(
     }
 
 
-def _store(*entries: tuple[str, Key, Entry]) -> Store:
-    indexes: dict[str, dict[Key, list[Entry]]] = {JOB.kind: {}, MODEL_DEPLOYMENT.kind: {}}
-    for kind, key, entry in entries:
-        indexes[kind].setdefault(key, []).append(entry)
+def _store(*bodies: dict[str, Any]) -> Store:
     store = Store()
-    store.bind(indexes)
+    for body in bodies:
+        store.put(body)
     return store
 
 
@@ -71,9 +68,9 @@ def test_an_object_belongs_to_the_modeldeployment_that_its_label_names() -> None
 
 def test_a_suspended_job_takes_no_slot_until_its_queue_lets_it_run() -> None:
     held = {**_body(), "spec": {"suspend": True}}
-    assert _store((JOB.kind, KEY, pack(held))).running_jobs() == frozenset()
+    assert _store(held).running_jobs() == frozenset()
     let_go = {**_body(), "spec": {"suspend": False}}
-    assert _store((JOB.kind, KEY, pack(let_go))).running_jobs() == {(KEY, "digits-1")}
+    assert _store(let_go).running_jobs() == {(KEY, "digits-1")}
 
 
 def test_only_unfinished_jobs_take_a_slot() -> None:
@@ -82,12 +79,79 @@ def test_only_unfinished_jobs_take_a_slot() -> None:
     terminating = _body(name="terminating", uid="u4")
     terminating["metadata"]["deletionTimestamp"] = "2025-01-01T00:00:00Z"
     store = _store(
-        (JOB.kind, KEY, pack(_body(name="running"))),
-        (JOB.kind, KEY, pack(_body(name="done", uid="u2", **complete))),
-        (JOB.kind, KEY, pack(_body(name="suspended", uid="u3", **suspended))),
-        (JOB.kind, KEY, pack(terminating)),
+        _body(name="running"),
+        _body(name="done", uid="u2", **complete),
+        _body(name="suspended", uid="u3", **suspended),
+        terminating,
     )
     assert store.running_jobs() == {(KEY, "running"), (KEY, "suspended")}
+    store.remove("u1")
+    store.put(_body(name="suspended", uid="u3", version="8", **complete))
+    assert store.running_jobs() == frozenset()
+
+
+def test_an_object_is_found_by_its_modeldeployment_and_kind_until_it_is_removed() -> None:
+    store = _store(_body(), _body(kind="Service", name="digits", uid="u2"))
+    assert [entry.name for entry in store.of(KEY)["Job"]] == ["digits-1"]
+    assert [entry.name for entry in store.of(KEY)["Service"]] == ["digits"]
+    assert set(store.all_of("Job")) == {"u1"}
+    assert store.owner_of("u1") == KEY
+    assert store.remove("u1") == (KEY,)
+    assert store.of(KEY)["Job"] == ()
+    assert store.owner_of("u1") is None
+    assert store.remove("u1") == ()
+
+
+def test_an_older_version_changes_nothing_unless_it_was_read_just_now() -> None:
+    store = _store(_body(version="8"))
+    assert store.put(_body(version="7")) == ()
+    assert store.of(KEY)["Job"][0].version == 8
+    assert store.put(_body(version="7"), trusted=True) == (KEY,)
+    assert store.of(KEY)["Job"][0].version == 7
+
+
+def test_a_change_of_its_label_concerns_the_modeldeployment_before_and_the_one_after() -> None:
+    store = _store(_body())
+    other = Key("shop", "other")
+    assert set(store.put(_body(owner="other", version="8"))) == {KEY, other}
+    assert store.of(KEY)["Job"] == ()
+    assert [entry.uid for entry in store.of(other)["Job"]] == ["u1"]
+    assert store.put(_body(owner=None, version="9")) == (other,)
+    assert store.all_of("Job") == {}
+
+
+def test_of_a_pod_only_what_planning_asks_for_is_kept() -> None:
+    claim = {"name": "model", "persistentVolumeClaim": {"claimName": "models"}, "more": 1}
+    container = {"name": "worker", "resources": {"limits": {"memory": "1Gi"}}, "env": [{"name": "A"}]}
+    spec = {
+        "nodeName": "node",
+        "volumes": [claim, {"name": "tmp", "emptyDir": {}}],
+        "containers": [container],
+    }
+    kept = unpack(pack({**_body(kind="Pod", phase="Running"), "spec": spec}))
+    assert kept["status"] == {"phase": "Running"}
+    assert kept["spec"] == {
+        "volumes": [
+            {"name": "model", "persistentVolumeClaim": {"claimName": "models"}},
+            {"name": "tmp"},
+        ],
+        "containers": [{"name": "worker", "resources": {"limits": {"memory": "1Gi"}}}],
+        "initContainers": [],
+    }
+
+
+def test_of_thousands_of_pods_that_ended_only_the_newest_are_looked_at() -> None:
+    store = Store()
+    for number in range(3000):
+        pod = _body(kind="Pod", name=f"digits-{number:04}", uid=f"u{number}", phase="Failed")
+        pod["metadata"]["creationTimestamp"] = (
+            f"2026-01-01T{number // 3600:02}:{number // 60 % 60:02}:{number % 60:02}Z"
+        )
+        store.put(pod)
+    store.put(_body(kind="Pod", name="digits-running", uid="running", phase="Running"))
+    names = {entry.name for entry in store.of(KEY)["Pod"]}
+    assert names == {"digits-running", *(f"digits-{number}" for number in range(2990, 3000))}
+    assert len(store.all_of("Pod")) == 3001, "a list shows them all"
 
 
 def test_an_own_write_makes_the_view_stale_until_it_shows() -> None:
@@ -111,8 +175,6 @@ def test_a_write_that_never_shows_does_not_block_for_ever() -> None:
     now = 100.0
     writes = OwnWrites(clock=lambda: now)
     writes.wrote(KEY, "Job", "digits-1", "u1", 8)
-    assert writes.created("Job") == {(KEY, "digits-1")}
     assert not writes.settled(KEY, {})
     now += PATIENCE_SECONDS + 1
-    assert writes.created("Job") == set()
     assert writes.settled(KEY, {})

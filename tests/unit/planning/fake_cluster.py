@@ -11,7 +11,7 @@ from modelpress.api import identity, names
 from modelpress.api.spec import Spec
 from modelpress.planning.children.objects import format_time
 from modelpress.planning.plan import decide
-from modelpress.planning.types import Body, EventNote, Observed, Plan, Settings
+from modelpress.planning.types import Body, EventNote, Mark, Observed, Plan, Settings
 
 Json = dict[str, Any]
 
@@ -60,6 +60,7 @@ class FakeCluster:
         self.events: list[Json] = []
         self.notes: list[EventNote] = []
         self.slots = 1
+        self.live = True  # what is observed of pods is read live
         self.settings = SETTINGS
         self._uids = 0
 
@@ -74,9 +75,13 @@ class FakeCluster:
             Observed(resource=self.resource, now=self.now),
             pods=tuple(self.pods.values()),
             events=tuple(self.events),
+            live_jobs=frozenset(job["metadata"]["uid"] for job in self._jobs()) if self.live else frozenset(),
             free_job_slots=self.slots,
             **of_kind,  # type: ignore[arg-type]
         )
+
+    def _jobs(self) -> list[Json]:
+        return [body for (kind, _), body in self.objects.items() if kind == "Job"]
 
     def plan(self) -> Plan:
         """Return what the planner would do now."""
@@ -89,6 +94,8 @@ class FakeCluster:
         """Carry out one plan; return what was done, in order."""
         plan = self.plan()
         done = [self.apply(body) for body in plan.apply]
+        for mark in plan.marks:
+            self.mark(mark)
         for ref in plan.delete:
             self.objects.pop((ref.kind, ref.name))
             self.pods = {
@@ -103,12 +110,17 @@ class FakeCluster:
         self.notes += plan.events
         return done
 
+    def mark(self, mark: Mark) -> None:
+        metadata = self.objects[mark.ref.kind, mark.ref.name]["metadata"]
+        metadata["annotations"] = {**metadata.get("annotations", {}), **mark.annotations}
+
     def settle(self) -> list[list[str]]:
         """Step until nothing is left to do; return the steps."""
         steps = []
         while done := self.step():
             steps.append(done)
             assert len(steps) < 10, f"no end: {steps}"
+        assert not self.plan().marks, "marks without end"
         return steps
 
     # people

@@ -36,6 +36,18 @@ def job_ends(scores: Json, artifact: str) -> Callable[[FakeCluster], None]:
     return end
 
 
+def job_runs(cluster: FakeCluster) -> None:
+    job = running_job(cluster)
+    if job:
+        cluster.add_job_pod(job, "Running")
+
+
+def job_loses_its_pod(cluster: FakeCluster) -> None:
+    job = running_job(cluster)
+    if job:
+        cluster.finish_job(job, "Complete", "CompletionsReached")
+
+
 def job_fails(cluster: FakeCluster) -> None:
     job = running_job(cluster)
     if job:
@@ -100,6 +112,10 @@ EVENTS: dict[str, Callable[[FakeCluster], None]] = {
     "Float16": lambda cluster: cluster.edit(compression={"quantization": {"scheme": "Float16"}}),
     "Int8Dynamic": lambda cluster: cluster.edit(compression=SPEC["compression"]),
     "a worker setting": lambda cluster: cluster.edit(serving={"maxBatchSize": 8}),
+    "a job setting": lambda cluster: cluster.edit(job={"image": "compressor:mine"}),
+    "no job setting": lambda cluster: cluster.edit(job=None),
+    "a job runs": job_runs,
+    "a job ends and its pod is gone": job_loses_its_pod,
     "no worker setting": lambda cluster: cluster.edit(serving=None),
     "a high limit": lambda cluster: cluster.edit(evaluation={"minScore": "99%"}),
     "the old limit": lambda cluster: cluster.edit(evaluation=SPEC["evaluation"]),

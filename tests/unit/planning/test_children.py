@@ -196,7 +196,7 @@ def test_every_child_names_its_owner_and_carries_only_labels_of_ours() -> None:
         assert (owner["uid"], owner["controller"], owner.get("blockOwnerDeletion")) == ("owner", True, None)
         allowed = {"app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/managed-by"}
         assert all(key.startswith("modelpress.dev/") or key in allowed for key in metadata["labels"])
-        assert set(metadata.get("annotations", ())) <= {names.APPLIED_ANNOTATION}
+        assert all(key.startswith("modelpress.dev/") for key in metadata.get("annotations", {}))
         assert all(len(value) <= 63 for value in metadata["labels"].values())
 
 

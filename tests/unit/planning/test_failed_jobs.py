@@ -1,10 +1,13 @@
 """A failed Job is reported with its reason, the current revision serves on, and nothing is tried in vain."""
 
+from typing import Any
+
 import pytest
 
 from modelpress.api import identity, names
+from modelpress.api.status import Status
 from modelpress.planning.types import Plan
-from tests.unit.planning.fake_cluster import HOW_TO_RETRY, compressing_cluster, ready_cluster, said
+from tests.unit.planning.fake_cluster import ARTIFACT, HOW_TO_RETRY, compressing_cluster, ready_cluster, said
 
 FLOAT16 = {"quantization": {"scheme": "Float16"}}
 
@@ -19,6 +22,7 @@ def test_a_failed_job_stalls_with_its_own_reason_and_message() -> None:
     assert cluster.says("Reconciling")[0] == "False"
     assert cluster.status["failed"] == {
         "recipeHash": identity.recipe_hash(cluster.spec),
+        "jobSettings": identity.job_settings_hash(cluster.spec),
         "reason": "DigestMismatch",
         "message": "model: sha256 is ab, not cd",
     }
@@ -52,13 +56,15 @@ def test_a_job_past_its_deadline_says_so() -> None:
     assert "86400" in cluster.condition("Stalled")["message"]
 
 
-def test_a_failed_job_whose_pod_is_not_seen_yet_is_looked_at_again() -> None:
+def test_the_pods_of_a_failed_job_that_none_is_seen_of_are_read_live_however_long_ago_it_was() -> None:
     cluster = compressing_cluster()
     cluster.finish_job(cluster.only("Job"), "Failed", "BackoffLimitExceeded")
-    assert cluster.plan().requeue == pytest.approx(10)
+    cluster.live = False
+    cluster.wait(3600)
+    assert [ref.name for ref in cluster.plan().unseen] == [cluster.job_name()]
     cluster.settle()
     assert cluster.says("Stalled")[0] == "False"
-    cluster.wait(11)
+    cluster.live = True
     cluster.settle()
     assert cluster.says("Stalled") == ("True", "JobFailed")
     assert cluster.condition("Stalled")["message"] == "Job BackoffLimitExceeded" + HOW_TO_RETRY
@@ -79,6 +85,67 @@ def test_a_score_that_is_no_number_is_a_failure(score: float) -> None:
     cluster.job_succeeds(scores=scores)
     cluster.settle()
     assert cluster.says("Stalled") == ("True", "JobFailed")
+
+
+_SCORES = {"metric": "Accuracy", "original": 97.5, "compressed": 97.25, "rows": 400}
+_SIZE = "originalBytes"
+
+
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [
+        ({"artifactKey": "k" * 3000}, "artifactKey: "),
+        ({"artifactKey": "k" * 5000}, "is longer than 4096 bytes"),
+        ({"artifactKey": "a\x1b[2Jb\n"}, 'artifactKey: "a\\u001b[2Jb\\n": '),
+        ({"artifactDigest": ARTIFACT + "\n"}, "artifactDigest: "),
+        ({"sourceDigest": "sha256:short"}, "sourceDigest: "),
+        ({_SIZE: -1}, f"{_SIZE}: -1: "),
+        ({_SIZE: 1e30}, f"{_SIZE}: 1e+30: "),
+        ({_SIZE: 10**30}, f"{_SIZE}: "),
+        ({"compressedBytes": True}, "compressedBytes: true: "),
+        ({"scores": {**_SCORES, "rows": -5}}, "scores.rows: -5: "),
+        ({"scores": {**_SCORES, "compressed": 1e30}}, "'1e+30' is not a score"),
+        ({"scores": {**_SCORES, "drop": float("nan")}}, "'nan' is not a score"),
+        ({"scores": {**_SCORES, "metric": "Beauty"}}, 'scores.metric: "Beauty": '),
+        ({"scores": [1]}, "scores: [1]: "),
+    ],
+)
+def test_a_result_that_lies_is_one_clean_line_that_names_the_field(lie: dict[str, Any], said: str) -> None:
+    cluster = compressing_cluster()
+    cluster.job_succeeds(**lie)
+    cluster.settle()
+    assert cluster.says("Stalled") == ("True", "JobFailed")
+    message = cluster.condition("Stalled")["message"]
+    assert message.startswith("the Job's result cannot be read: " + said)
+    assert message.isprintable()
+    assert len(message) < 500
+    assert cluster.settle() == []
+
+
+@pytest.mark.parametrize("text", ["[" * 4000, '{"scores":' * 400, "\x00", "\ud800", '{"a":1e99999}', "null"])
+def test_a_result_that_is_no_object_is_one_clean_line(text: str) -> None:
+    cluster = compressing_cluster()
+    cluster.job_succeeds(text)
+    cluster.settle()
+    assert cluster.says("Stalled") == ("True", "JobFailed")
+    assert cluster.condition("Stalled")["message"].isprintable()
+
+
+def test_the_largest_sizes_and_scores_fit_the_status() -> None:
+    cluster = compressing_cluster()
+    scores = {**_SCORES, "original": 1000.0, "compressed": -1e300, "drop": 1e300}
+    cluster.job_succeeds(originalBytes=2**43, compressedBytes=1, scores=scores)
+    cluster.settle()
+    Status.model_validate(cluster.status)
+    assert cluster.says("Stalled") == ("True", "EvaluationFailed")
+
+
+def test_what_a_failing_job_says_is_one_line_without_control_characters() -> None:
+    cluster = compressing_cluster()
+    cluster.job_fails(65, said("InvalidModel", "a\x1b[31m\nb" + "c" * 2900))
+    cluster.settle()
+    assert cluster.condition("Stalled")["message"].startswith("a\\x1b[31m bccc")
+    assert cluster.condition("Stalled")["message"].isprintable()
 
 
 def test_a_result_of_another_recipe_is_a_failure() -> None:
@@ -122,6 +189,7 @@ def test_a_retry_makes_a_new_job_beside_the_failed_one() -> None:
 
 def test_a_retry_annotation_does_not_disturb_what_runs_or_serves() -> None:
     cluster = compressing_cluster()
+    cluster.add_job_pod(cluster.only("Job"), "Running")
     cluster.annotate(names.RETRY_ANNOTATION, "1")
     assert cluster.settle() == []
     cluster = ready_cluster()
@@ -158,16 +226,6 @@ def test_a_failed_job_leaves_the_current_revision_serving() -> None:
         "Stalled": "True",
     }
     assert cluster.status["current"] == before
-
-
-def test_a_result_lost_with_its_pod_runs_the_job_again() -> None:
-    cluster = compressing_cluster()
-    job = cluster.job_name()
-    cluster.finish_job(cluster.only("Job"), "Complete", "CompletionsReached")
-    assert cluster.settle() == []
-    assert cluster.plan().requeue == pytest.approx(10)
-    cluster.wait(11)
-    assert cluster.settle() == [[f"delete Job {job}", "status"], [f"apply Job {job}", "status"]]
 
 
 def test_a_result_that_is_recorded_outlives_job_and_pod() -> None:

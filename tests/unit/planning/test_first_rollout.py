@@ -150,6 +150,9 @@ def test_no_free_slot_means_waiting_and_looking_again() -> None:
     cluster.settle()
     assert not cluster.names_of("Job")
     assert cluster.says("Reconciling") == ("True", "WaitingForJobSlot")
+    began = cluster.condition("Reconciling")["lastTransitionTime"]
+    cluster.wait(60)
+    assert cluster.plan().slot_since == began, "who waits for longest is first"
     cluster.slots = 1
     assert cluster.step()[:2] == ["apply NetworkPolicy digits", f"apply Job {cluster.job_name()}"]
 

@@ -53,9 +53,9 @@ def test_an_outage_is_waited_out_with_growing_waits_one_event_and_one_failed_job
         cluster.wait(1)
         again = names.job_name("digits", _recipe_hash(cluster), None, count)
         assert cluster.step() == [f"apply Job {again}"]
-        assert cluster.objects["Job", again]["metadata"]["annotations"] == {
-            names.ATTEMPT_ANNOTATION: str(count)
-        }
+        annotations = cluster.objects["Job", again]["metadata"]["annotations"]
+        assert annotations[names.ATTEMPT_ANNOTATION] == str(count)
+        assert names.LOST_ANNOTATION not in annotations
         assert cluster.settle() == []
         assert cluster.names_of("Job") == {failed, again}
         cluster.add_job_pod(cluster.objects["Job", again], "Running")

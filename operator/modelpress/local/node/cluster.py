@@ -19,7 +19,7 @@ from modelpress.local.node.podstatus import timestamp
 from modelpress.local.node.proxy import Proxy
 from modelpress.planning.children import objects
 from modelpress.planning.problems import waiting
-from modelpress.planning.types import Body, EventNote, Key, Observed, Ref
+from modelpress.planning.types import Body, EventNote, Key, Mark, Observed, Ref
 
 GRACE = 30.0  # seconds, where a pod does not say
 CREATED_ONCE = ("Job", "ControllerRevision")
@@ -88,6 +88,7 @@ class LocalCluster:
             network_policies=self._of("NetworkPolicy"),
             disruption_budgets=self._of("PodDisruptionBudget"),
             pods=seen,
+            live_jobs=frozenset(map(objects.uid_of, self._of("Job"))),
             events=tuple(
                 event
                 for pod, body in zip(pods, seen, strict=True)
@@ -95,6 +96,16 @@ class LocalCluster:
                 if _holds(event, body, now)
             ),
         )
+
+    def read_live(self, observed: Observed, jobs: tuple[Ref, ...]) -> Observed:
+        """Return the observation: what is seen here is always live."""
+        return observed
+
+    def annotate(self, mark: Mark) -> None:
+        """Do nothing: a pod's result lives as long as its Job."""
+
+    def wait_for_slot(self, key: Key, since: str | None) -> None:
+        """Do nothing: the only Job has a slot."""
 
     def apply(self, body: Body) -> Mapping[str, Any]:
         """Create or replace; Jobs and ControllerRevisions are created only."""

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import ValidationError
-
-from modelpress.api.contract import JobResult
+from modelpress.api.contract import parse_result
 from modelpress.api.spec import Metric
 from modelpress.api.status import RevisionReference, Status
 from modelpress.planning.artifacts import gate
@@ -61,9 +59,10 @@ class Artifact:
 def from_result(text: str, recipe_hash: str, store: StoreLocation) -> Artifact:
     """Return what a Job's termination message says. Raises ValueError where it is not that Job's result."""
     try:
-        result = JobResult.model_validate_json(text)
-    except ValidationError as error:
-        raise ValueError("the Job's result cannot be read") from error
+        result = parse_result(text)
+        scores = gate.measured(result.scores) if result.scores else None
+    except ValueError as error:
+        raise ValueError(f"the Job's result cannot be read: {error}") from error
     if result.recipe_hash != recipe_hash:
         raise ValueError("the Job's result is of another recipe")
     return Artifact(
@@ -74,7 +73,7 @@ def from_result(text: str, recipe_hash: str, store: StoreLocation) -> Artifact:
         artifact_key=result.artifact_key,
         original_bytes=result.original_bytes,
         compressed_bytes=result.compressed_bytes,
-        scores=gate.measured(result.scores) if result.scores else None,
+        scores=scores,
         layers=result.layers,
     )
 

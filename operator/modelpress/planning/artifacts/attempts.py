@@ -25,17 +25,22 @@ FIRST_SECONDS, LONGEST_SECONDS = 10.0, 600.0
 PASSED_SECONDS = 120.0
 _DOUBLINGS = 6  # FIRST_SECONDS doubled as often is more than LONGEST_SECONDS already
 _MOST = 1_000_000  # an annotation can be edited
+_MOST_LOST = 3  # Jobs in a row: whatever removes pods so soon does not stop by itself
 
 
 def number(job: Body) -> int:
     """Return which attempt a Job is, from 0."""
-    text = objects.annotation(job, names.ATTEMPT_ANNOTATION) or "0"
+    return _count(job, names.ATTEMPT_ANNOTATION)
+
+
+def _count(job: Body, annotation: str) -> int:
+    text = objects.annotation(job, annotation) or "0"
     return min(int(text), _MOST) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 
 def newest(view: View, recipe_jobs: Iterable[Body]) -> Body | None:
     """Return the last attempt of the desired recipe and retry."""
-    return max((job for job in recipe_jobs if _is_attempt(view, job)), key=number, default=None)
+    return max((job for job in recipe_jobs if is_attempt(view, job)), key=number, default=None)
 
 
 def wait(job: Body, now: datetime) -> float:
@@ -44,11 +49,14 @@ def wait(job: Body, now: datetime) -> float:
     return pause - objects.age(jobs.finished_at(job), now)
 
 
-def render(view: View, attempt: int) -> Mapping[str, Any]:
-    """Return the Job of an attempt."""
+def render(view: View, before: Body | None) -> Mapping[str, Any]:
+    """Return the first Job, or the one that follows another."""
     body = render_job.render(view)
-    if attempt:
-        annotations = {**body["metadata"].get("annotations", {}), names.ATTEMPT_ANNOTATION: str(attempt)}
+    if before is not None:
+        attempt, lost = number(before) + 1, _lost_so_far(before)
+        annotations = {**body["metadata"]["annotations"], names.ATTEMPT_ANNOTATION: str(attempt)}
+        if lost:
+            annotations[names.LOST_ANNOTATION] = str(lost)
         body["metadata"] |= {"name": view.job_name(attempt), "annotations": annotations}
     return body
 
@@ -56,6 +64,8 @@ def render(view: View, attempt: int) -> Mapping[str, Any]:
 def progress(view: View, job: Body, recipe_jobs: Iterable[Body]) -> Progress:
     """Return what a Job came to. An active one keeps the cause of the last failure until it is past it."""
     found = jobs.progress(job, view.observed, view.recipe_hash)
+    if found.phase is Phase.RESULT_LOST:
+        return _lost(view, job, found)
     if found.phase is Phase.ACTIVE and found.why is None and passes_in(view, job) > 0:
         # the pods that failed may show in a moment, or be gone
         unclear = number(job) > 0 or jobs.is_finished(job)
@@ -69,6 +79,21 @@ def progress(view: View, job: Body, recipe_jobs: Iterable[Body]) -> Progress:
     return found._replace(why=known, heals=True) if known else found
 
 
+def _lost(view: View, job: Body, found: Progress) -> Progress:
+    """Return what follows a result that is lost: the Job runs again, but not for ever."""
+    count = _lost_so_far(job)
+    text = f"Job {objects.name_of(job)} ended well, but its pod was removed before its result could be read"
+    if count >= _MOST_LOST or not view.settings.tries_again:
+        more = f", {count} times in a row" if count > 1 else ""
+        return found._replace(why=Explanation(Reason.RESULT_LOST, text + more))
+    return found._replace(why=tried_again(Explanation(Reason.RESULT_LOST, text)), heals=True)
+
+
+def _lost_so_far(job: Body) -> int:
+    """Return how many Jobs in a row, this one included, ended well and lost their result."""
+    return _count(job, names.LOST_ANNOTATION) + objects.is_true(job, "Complete")
+
+
 def passes_in(view: View, job: Body) -> float:
     """Return the seconds until a running Job counts as past what ended the attempt before it."""
     return PASSED_SECONDS - jobs.running_seconds(job, view.observed)
@@ -76,13 +101,14 @@ def passes_in(view: View, job: Body) -> float:
 
 def _cause(view: View, job: Body, recipe_jobs: Iterable[Body]) -> Explanation | None:
     """Return what the last attempt failed of, in this Job or in one before: the next may as well."""
-    before = [each for each in recipe_jobs if _is_attempt(view, each)]
+    before = [each for each in recipe_jobs if is_attempt(view, each)]
     pods = [pod for each in (before if job in before else [job]) for pod in jobs.pods_of(each, view.observed)]
     why = jobs.last_failure(pods)
     return tried_again(why) if why else None
 
 
-def _is_attempt(view: View, job: Body) -> bool:
+def is_attempt(view: View, job: Body) -> bool:
+    """Return whether a Job is one of the desired recipe and retry, by its name."""
     return objects.name_of(job) == view.job_name(number(job))
 
 

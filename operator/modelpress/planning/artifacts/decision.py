@@ -9,19 +9,18 @@ from dataclasses import dataclass, replace
 from modelpress.api import names
 from modelpress.api.conditions import Reason
 from modelpress.api.status import Failure
-from modelpress.planning.artifacts import attempts, jobs
+from modelpress.planning.artifacts import attempts, jobs, repairs
 from modelpress.planning.artifacts.artifact import Artifact, from_status
 from modelpress.planning.artifacts.jobs import Phase, Progress
+from modelpress.planning.artifacts.repairs import Verdict
 from modelpress.planning.children import objects
 from modelpress.planning.children.ownership import DELETION_WAIT_SECONDS, Claim
 from modelpress.planning.explanation import Explanation, final
 from modelpress.planning.problems import pod_problems, waiting
 from modelpress.planning.rollouts import failures
 from modelpress.planning.rollouts.revisions import HISTORY, Revision, find
-from modelpress.planning.types import Body, Ref
+from modelpress.planning.types import Body, Mark, Ref
 from modelpress.planning.view import View
-
-SLOT_SECONDS = 5.0  # a slot becomes free by another resource's Job
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,9 @@ class ArtifactDecision:
     failed: Failure | None = None  # what to remember as failed
     create: Body | None = None
     delete: tuple[Ref, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    unseen: tuple[Ref, ...] = ()  # Jobs whose pods are to be read live before any of this is done
+    waits_for_slot: bool = False
     job: bool = False  # a Job of this recipe is alive or about to be
     requeue: float | None = None
 
@@ -49,9 +51,11 @@ def decide_artifact(view: View, known: tuple[Revision, ...], *, frozen: bool) ->
     progress = attempts.progress(view, job, of_recipe) if job else None
     remembered = _remembered(view, known)
     lost_at = _lost_at(view, known, (progress.artifact if progress else None) or remembered)
-    if job and progress and not progress.heals:
+    is_known = remembered is not None and not lost_at
+    matters = progress is not None and not (is_known and progress.phase is Phase.RESULT_LOST)
+    if job and progress and matters and not progress.heals:
         decision = _with_job(view, job, progress, remembered, lost_at)
-    elif remembered and not lost_at:
+    elif is_known:
         decision = ArtifactDecision(remembered)
     elif job and progress and progress.why:
         decision = _try_again(view, job, remembered, progress.why, frozen=frozen)
@@ -59,7 +63,21 @@ def decide_artifact(view: View, known: tuple[Revision, ...], *, frozen: bool) ->
         decision = _without_job(view, remembered, frozen=frozen)
     if frozen and decision.delete:
         decision = ArtifactDecision(decision.artifact)
+    if job:
+        decision = _repaired(view, job, decision, frozen=frozen)
     return replace(decision, delete=(*decision.delete, *_obsolete(view, ours, job)))
+
+
+def _repaired(view: View, job: Body, decision: ArtifactDecision, *, frozen: bool) -> ArtifactDecision:
+    """Return a decision with what people's changes beside the recipe mean for its Job."""
+    ref, found = objects.ref_to(job, "Job"), repairs.verdict(view, job)
+    if found is Verdict.LOOK:
+        return replace(decision, unseen=(ref,))
+    if found is Verdict.REMOVE:
+        return ArtifactDecision(decision.artifact, delete=(ref,))
+    if found is Verdict.REPLACE and not frozen:
+        return _again(job, decision.artifact, _compressing(view.job_name()))
+    return decision
 
 
 def _job_of_recipe(view: View, of_recipe: list[Body]) -> Body | None:
@@ -93,8 +111,9 @@ def _is_kept(view: View, job: Body) -> bool:
 
 
 def _is_followed(view: View, job: Body, desired: Body | None) -> bool:
-    ended = desired is not None and jobs.is_finished(desired)
-    return ended and objects.is_true(job, "Failed") and jobs.is_of(job, view.recipe_hash)
+    if desired is None or not jobs.is_finished(desired) or not jobs.is_of(job, view.recipe_hash):
+        return False
+    return objects.is_true(job, "Failed") or attempts.number(job) < attempts.number(desired)
 
 
 def _with_job(
@@ -106,20 +125,27 @@ def _with_job(
             usable = remembered if lost_at else None
             due = _lost(usable) if usable else _compressing(objects.name_of(job))
             return ArtifactDecision(
-                usable, working=progress.why or due, job=True, requeue=_requeue(view, job, progress.why)
+                usable,
+                working=progress.why or due,
+                unseen=(objects.ref_to(job, "Job"),) if progress.unseen else (),
+                job=True,
+                requeue=_requeue(view, job, progress.why),
             )
-        case Phase.FAILED:
+        case Phase.FAILED | Phase.RESULT_LOST:
             why = progress.why or Explanation(Reason.JOB_FAILED, "the Job failed")
             return ArtifactDecision(remembered, stalled=final(why), failed=failures.of_recipe(view, why))
         case Phase.SUCCEEDED:
             if _is_older(job, lost_at):
                 return _again(job, progress.artifact, _lost(progress.artifact))
-            return ArtifactDecision(progress.artifact)
-        case Phase.RESULT_LOST:
-            if remembered and not lost_at:
-                return ArtifactDecision(remembered)
-            why = Explanation(Reason.COMPRESSING, "the Job's result was lost with its pod: it runs again")
-            return _again(job, remembered, why)
+            return ArtifactDecision(progress.artifact, marks=_kept_result(view, job))
+
+
+def _kept_result(view: View, job: Body) -> tuple[Mark, ...]:
+    """Return the mark that keeps a Job's result when its pod is gone."""
+    text = jobs.result_of(job, view.observed)
+    if text is None or text == objects.annotation(job, names.RESULT_ANNOTATION):
+        return ()
+    return (Mark(objects.ref_to(job, "Job"), {names.RESULT_ANNOTATION: text}),)
 
 
 def _try_again(
@@ -131,7 +157,7 @@ def _try_again(
     left = attempts.wait(job, view.observed.now)
     if left > 0:
         return ArtifactDecision(remembered, working=why, job=True, requeue=left)
-    return _start(view, remembered, why, attempts.number(job) + 1)
+    return _start(view, remembered, why, job)
 
 
 def _without_job(view: View, remembered: Artifact | None, *, frozen: bool) -> ArtifactDecision:
@@ -141,22 +167,33 @@ def _without_job(view: View, remembered: Artifact | None, *, frozen: bool) -> Ar
     if frozen:
         return ArtifactDecision(remembered)
     working = _lost(remembered) if remembered else _compressing(view.job_name())
-    return _start(view, remembered, working, attempt=0)
+    return _start(view, remembered, working, None)
 
 
-def _start(view: View, remembered: Artifact | None, working: Explanation, attempt: int) -> ArtifactDecision:
-    conflict = view.name_conflict("Job", view.job_name(attempt))
+def _start(
+    view: View, remembered: Artifact | None, working: Explanation, before: Body | None
+) -> ArtifactDecision:
+    """Return the creation of the first Job, or of the one that follows another."""
+    job = attempts.render(view, before)
+    conflict = view.name_conflict("Job", objects.name_of(job))
     if conflict and conflict.reason is Reason.WAITING_FOR_DELETION:
         return ArtifactDecision(remembered, working=conflict, requeue=DELETION_WAIT_SECONDS)
     if conflict:
         return ArtifactDecision(remembered, stalled=conflict)
     if view.observed.free_job_slots < 1:
-        slot = Explanation(Reason.WAITING_FOR_JOB_SLOT, "as many compression Jobs run as the operator allows")
-        known = attempt > 0  # what it waits for at first
-        return ArtifactDecision(
-            remembered, working=working if known else slot, job=known, requeue=SLOT_SECONDS
+        slot = Explanation(
+            Reason.WAITING_FOR_JOB_SLOT,
+            "as many compression Jobs run as the operator allows, or this namespace has its share of them",
         )
-    return ArtifactDecision(remembered, working=working, create=attempts.render(view, attempt), job=True)
+        known = before is not None  # what it waits for at first
+        return ArtifactDecision(
+            remembered,
+            working=working if known else slot,
+            waits_for_slot=True,
+            job=known,
+            requeue=view.observed.slot_seconds,
+        )
+    return ArtifactDecision(remembered, working=working, create=job, job=True)
 
 
 def _again(job: Body, usable: Artifact | None, why: Explanation) -> ArtifactDecision:
@@ -214,7 +251,7 @@ def _lost(artifact: Artifact | None) -> Explanation:
 
 def _requeue(view: View, job: Body, why: Explanation | None) -> float | None:
     if jobs.is_finished(job):
-        return jobs.SETTLING_SECONDS
+        return waiting.LOOK_AGAIN_SECONDS  # were its pods not read live in this step
     if jobs.is_suspended(job):
         return None  # its end is a change of the Job
     alive = [pod for pod in jobs.pods_of(job, view.observed) if not objects.has_ended(pod)]

@@ -1,6 +1,7 @@
 """What a compression Job came to."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -13,10 +14,9 @@ from modelpress.planning.explanation import Explanation
 from modelpress.planning.problems import pod_problems
 from modelpress.planning.problems.object_events import explain_events
 from modelpress.planning.render.pod import recipe_label
-from modelpress.planning.types import Body, Observed
+from modelpress.planning.types import Body, Observed, Ref
 
-# The watches of Jobs and pods are not ordered: the pod that explains a finished Job may show after the Job.
-SETTLING_SECONDS = 10.0
+CONTAINER = "job"  # beside it there may be containers that a webhook has added
 _ENDS = ("Complete", "Failed")  # types of conditions
 
 
@@ -36,6 +36,10 @@ class Progress(NamedTuple):
     artifact: Artifact | None = None  # where it succeeded
     why: Explanation | None = None  # where it failed, or what an active one waits for
     heals: bool = False  # it failed of what may heal by itself
+    unseen: bool = False  # it has ended, and its pods must be read live before more is said
+
+
+_UNSEEN = Progress(Phase.ACTIVE, unseen=True)
 
 
 def progress(job: Body, observed: Observed, recipe_hash: str) -> Progress:
@@ -85,6 +89,35 @@ def running_seconds(job: Body, observed: Observed) -> float:
     return min((age for pod in pods for age in pod_problems.running_seconds(pod, observed.now)), default=0.0)
 
 
+def has_run(job: Body, observed: Observed) -> bool:
+    """Return whether the container of a Job has ever been started, as far as its pods and its counts tell."""
+    if objects.number(job, "status", "failed") or objects.number(job, "status", "succeeded"):
+        return True
+    statuses = [status for pod in pods_of(job, observed) for status in _containers(pod)]
+    return any(pod_problems.has_started(status) for status in statuses)
+
+
+def result_of(job: Body, observed: Observed) -> str | None:
+    """Return the result of a Job that ended well: what its pod says, else what was kept of it."""
+    for pod in pods_of(job, observed):
+        for status in _containers(pod):
+            ended = objects.dig(status, "state", "terminated")
+            if ended is not None and ended.get("exitCode") == 0:
+                return str(ended.get("message") or "")
+    return objects.annotation(job, names.RESULT_ANNOTATION)
+
+
+def with_live_pods(observed: Observed, job: Ref, pods: Iterable[Body]) -> Observed:
+    """Return an observation with the pods of a Job as they were just read, in place of those of the watch."""
+    assert job.uid is not None
+    others = (pod for pod in observed.pods if (objects.controller(pod) or {}).get("uid") != job.uid)
+    return replace(observed, pods=(*others, *pods), live_jobs=observed.live_jobs | {job.uid})
+
+
+def _containers(pod: Body) -> list[Body]:
+    return [each for each in pod_problems.container_statuses(pod) if each.get("name") == CONTAINER]
+
+
 def _order(pod: Body) -> tuple[str, str]:
     return objects.created(pod), objects.name_of(pod)
 
@@ -114,20 +147,14 @@ def _waits_for(job: Body, observed: Observed) -> Explanation | None:
 
 
 def _succeeded(job: Body, observed: Observed, recipe_hash: str) -> Progress:
-    pods = pods_of(job, observed)
-    for pod in pods:
-        for status in pod_problems.container_statuses(pod):
-            ended = objects.dig(status, "state", "terminated")
-            if ended is None or ended.get("exitCode") != 0:
-                continue
-            try:
-                artifact = from_result(str(ended.get("message") or ""), recipe_hash, _store_of(job))
-            except ValueError as error:
-                return Progress(Phase.FAILED, why=Explanation(Reason.JOB_FAILED, str(error)))
-            return Progress(Phase.SUCCEEDED, artifact=artifact)
-    if _is_settling(job, observed):
-        return Progress(Phase.ACTIVE)
-    return Progress(Phase.RESULT_LOST)
+    text = result_of(job, observed)
+    if text is None:
+        return Progress(Phase.RESULT_LOST) if _is_live(job, observed) else _UNSEEN
+    try:
+        artifact = from_result(text, recipe_hash, _store_of(job))
+    except ValueError as error:
+        return Progress(Phase.FAILED, why=Explanation(Reason.JOB_FAILED, str(error)))
+    return Progress(Phase.SUCCEEDED, artifact=artifact)
 
 
 def _failed(job: Body, observed: Observed) -> Progress:
@@ -139,15 +166,20 @@ def _failed(job: Body, observed: Observed) -> Progress:
     failed = _newest_failed(pods_of(job, observed))
     why = pod_problems.explain_pod(failed) if failed else None
     if failed is None or why is None:
-        if _is_settling(job, observed):
-            return Progress(Phase.ACTIVE)
+        if not _is_live(job, observed):
+            return _UNSEEN
         text = str(condition.get("message") or condition.get("reason") or "the Job failed")
         return Progress(Phase.FAILED, why=Explanation(Reason.JOB_FAILED, text))
     return Progress(Phase.FAILED, why=why, heals=pod_problems.waits_to_heal(failed))
 
 
-def _is_settling(job: Body, observed: Observed) -> bool:
-    return objects.age(finished_at(job), observed.now) < SETTLING_SECONDS
+def _is_live(job: Body, observed: Observed) -> bool:
+    """Return whether what the pods of a Job say is all there is to know.
+
+    The watches of Jobs and pods are not ordered, and one may be far behind: the pod that explains a finished
+    Job may show after the Job.
+    """
+    return objects.uid_of(job) in observed.live_jobs
 
 
 def _store_of(job: Body) -> StoreLocation:

@@ -87,8 +87,13 @@ def named(bodies: Iterable[Body], name: str) -> Body | None:
 
 
 def ref_to(body: Body, kind: str) -> Ref:
-    """Return what a delete of exactly this object needs."""
-    return Ref(kind, str(dig(body, "metadata", "namespace") or ""), name_of(body), uid_of(body) or None)
+    """Return what a delete of exactly this object needs: of one that is never changed, as it was seen.
+
+    A Job that has ended since, for one, is not deleted as one that runs.
+    """
+    metadata = dig(body, "metadata")
+    version = dig(metadata, "resourceVersion") if kind in ("Job", "ControllerRevision") else None
+    return Ref(kind, str(dig(metadata, "namespace") or ""), name_of(body), uid_of(body) or None, version)
 
 
 def parse_time(value: Any) -> datetime | None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobFailure
 from modelpress.api.errors import UnavailableError
+from modelpress.api.text import printable
 from modelpress.planning.children import objects
 from modelpress.planning.explanation import Explanation
 from modelpress.planning.problems import kubernetes_reasons
@@ -78,7 +79,7 @@ def explain_end(pod: Body, status: Body, ended: Body) -> Explanation:
     message = str(ended.get("message") or "").strip()
     if ended.get("reason") in _NEVER_STARTED and message:
         return Explanation(Reason.POD_CRASHED, message)
-    detail = message.splitlines()
+    detail = [_line(line) for line in message.splitlines()]
     return Explanation(
         Reason.POD_CRASHED,
         f"container {name} ended with exit code {code}" + (f": {detail[-1]}" if detail else ""),
@@ -91,7 +92,12 @@ def reported_failure(ended: Body) -> Explanation | None:
         reported = JobFailure.model_validate_json(str(ended.get("message") or ""))
     except ValidationError:
         return None
-    return Explanation(reported.reason, reported.message)
+    return Explanation(reported.reason, _line(reported.message))
+
+
+def _line(text: str) -> str:
+    """Return what a container says as one line without control characters: anything may run in it."""
+    return printable(" ".join(text.split()))
 
 
 def container_statuses(pod: Body) -> Iterator[Body]:
@@ -109,6 +115,13 @@ def terminated(status: Body) -> Body | None:
     if before is None or status.get("ready") or before.get("exitCode") == 0:
         return None
     return before
+
+
+def has_started(status: Body) -> bool:
+    """Return whether a container has run at all; one that the runtime could not start has not."""
+    ends = [objects.dig(status, kind, "terminated") for kind in ("state", "lastState")]
+    started = [end for end in ends if end is not None and end.get("reason") not in _NEVER_STARTED]
+    return bool(started) or objects.dig(status, "state", "running") is not None
 
 
 def failed_ends(pod: Body) -> list[Body]:

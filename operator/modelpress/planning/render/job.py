@@ -17,6 +17,7 @@ def render(view: View) -> dict[str, Any]:
     meta = metadata(view, view.job_name(), "compressor")
     own = {names.ROLE_LABEL: names.JOB, names.RECIPE_LABEL: recipe_label(view.recipe_hash)}
     meta["labels"] = {**(settings.labels or {}), **meta["labels"], **own}
+    meta["annotations"] = {names.SETTINGS_ANNOTATION: view.job_settings_hash}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -18,8 +18,13 @@ from modelpress.planning.view import View
 
 def of_recipe(view: View, why: Explanation) -> Failure:
     """Return what to remember of a Job or gate that failed."""
+    by_gate = why.reason is Reason.EVALUATION_FAILED  # which other settings of the Job do not change
     return Failure(
-        recipe_hash=view.recipe_hash, retry=view.retry, reason=why.reason.value, message=why.message
+        recipe_hash=view.recipe_hash,
+        retry=view.retry,
+        job_settings=None if by_gate else view.job_settings_hash,
+        reason=why.reason.value,
+        message=why.message,
     )
 
 
@@ -46,7 +51,7 @@ def blocking_recipe(view: View) -> Failure | None:
     The gate forbids none: it judges scores, without which the Job runs again. Nor does what may heal.
     """
     failure = _of_desired_recipe(view)
-    if failure is None or failure.retry != view.retry:
+    if failure is None or _is_lifted(view, failure):
         return None
     return None if failure.reason in (Reason.EVALUATION_FAILED, *HEALING) else failure
 
@@ -60,9 +65,14 @@ def blocking_revision(view: View, revision: Revision) -> Failure | None:
 
 
 def recipe_is_retried(view: View) -> bool:
-    """Return whether the retry annotation lifts the block that a failed Job or gate put on the recipe."""
+    """Return whether people lifted the block that a failed Job or gate put on the recipe."""
     failure = _of_desired_recipe(view)
-    return failure is not None and failure.retry != view.retry
+    return failure is not None and _is_lifted(view, failure)
+
+
+def _is_lifted(view: View, failure: Failure) -> bool:
+    """Return whether the retry annotation or the settings of the Job have changed since."""
+    return failure.retry != view.retry or failure.job_settings not in (None, view.job_settings_hash)
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ _TRANSITIONS: tuple[tuple[Callable[[Findings], bool], _Memory], ...] = (
     (lambda found: found.failure is not None, _Memory.NEW),  # the newest failure is the one to mend
     (lambda found: found.blocked, _Memory.KEPT),  # nothing is tried, so nothing can have passed
     (_current_moved, _Memory.EMPTY),  # another revision serves: what failed before it is history
-    (_recipe_runs_again, _Memory.EMPTY),  # a new value of the retry annotation has made its Job
+    (_recipe_runs_again, _Memory.EMPTY),  # a new value of the retry annotation, or a repair, has made its Job
     (_recipe_passed, _Memory.EMPTY),  # its artifact is there and meets the limits, as after an edit of them
     (_revision_is_retried, _Memory.EMPTY),  # a new value of the retry annotation lets it roll out again
 )

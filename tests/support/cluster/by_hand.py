@@ -1,0 +1,57 @@
+"""A ModelDeployment whose pods the tests move by hand, as a kubelet would: no node takes them."""
+
+import json
+
+from modelpress.api import contract, names
+from tests.support.cluster.api import Json
+from tests.support.cluster.controlplane import wait_until
+from tests.support.cluster.helpers import Deployed, now
+
+DIGEST = "sha256:" + "a" * 64
+ARGUMENTS = [
+    "--store=oci://registry.example.com/models",
+    "--compressor-image=example.com/compressor:1",
+    "--worker-image=example.com/worker:1",
+    "--worker-gpu-image=example.com/worker-gpu:1",
+    "--resync-interval=1",
+]
+SPEC: Json = {
+    "model": {"uri": "https://example.com/digits.keras"},
+    "devices": {"type": "CPU"},
+    "job": {"nodeSelector": {"example.com/exists": "no"}},  # no node takes the pods from the tests' hands
+    "worker": {"nodeSelector": {"example.com/exists": "no"}},
+}
+
+
+def set_pods(digits: Deployed, role: str, status: Json) -> None:
+    """Report a status for each pod of a role, as a kubelet would."""
+    found = wait_until(
+        f"{role} pods",
+        lambda: digits.api.list("pods", digits.namespace, f"{names.ROLE_LABEL}={role}"),
+    )
+    for pod in found:
+        digits.api.patch("pods", digits.namespace, pod["metadata"]["name"], {"status": status}, "status")
+
+
+def finish_job(digits: Deployed) -> None:
+    """End the Job's pod with a result."""
+    (job,) = wait_until("a Job", lambda: digits.children("jobs"))
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    variables = {entry["name"]: entry.get("value") for entry in container["env"]}
+    result = {
+        "recipeHash": json.loads(variables[contract.REQUEST])["recipeHash"],
+        "sourceDigest": DIGEST,
+        "artifactKey": "key",
+        "artifactDigest": DIGEST,
+        "originalBytes": 400,
+        "compressedBytes": 100,
+    }
+    ended = {"terminated": {"exitCode": 0, "reason": "Completed", "message": json.dumps(result)}}
+    end = {"name": "job", "image": "", "imageID": "", "ready": False, "restartCount": 0, "state": ended}
+    set_pods(digits, names.JOB, {"phase": "Succeeded", "containerStatuses": [end]})
+
+
+def make_ready(digits: Deployed) -> None:
+    """Report the workers as ready."""
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": now()[:19] + "Z"}
+    set_pods(digits, names.WORKER, {"phase": "Running", "conditions": [ready]})
