@@ -257,8 +257,8 @@ class KubernetesCluster:
             applied = self._send("update", body, made_whole(body, applied), _OURS)
         else:
             applied = self._put_right(body, applied)
-        if known is not None:
-            self._repairs.applied(_owner(body), body, out_of_place(body, known), datetime.now(UTC))
+        fields = out_of_place(body, known) if known else ()
+        self._repairs.applied(_owner(body), body, fields, datetime.now(UTC))
         self._remember(applied)
         return applied
 

@@ -284,3 +284,17 @@ def test_an_edit_stays(digits: Deployed, name: str, request: pytest.FixtureReque
     mark(digits, edit.plural)
     assert read(digits, edit.plural) == after
     request.config.stash.setdefault(FACTS, []).append(f"{edit.plural:20} {name:50} stays")
+
+
+def test_a_default_that_another_manager_applies_is_claimed_no_longer(digits: Deployed) -> None:
+    claim = {"spec": {"template": {"spec": {"dnsPolicy": "ClusterFirst"}}}}
+    send(digits, Edit("deployments", claim, APPLY))
+
+    def claimants() -> list[str]:
+        record = digits.api.get("deployments", digits.namespace, "digits")["metadata"]["managedFields"]
+        return [entry["manager"] for entry in record if "f:dnsPolicy" in json.dumps(entry)]
+
+    wait_until("nobody's or ours", lambda: "argocd-controller" not in claimants())
+    mark(digits, "services")
+    assert "argocd-controller" not in claimants()
+    assert "dnsPolicy" not in digits.condition("Reconciling")["message"]
