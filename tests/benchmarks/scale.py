@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from modelpress.api import names
+from modelpress.planning.children.in_place import stamped
 from modelpress.planning.children.objects import format_time
 from tests.support.cluster.api import Api, path
 from tests.support.cluster.controlplane import ControlPlane, free_port, wait_until
@@ -82,10 +83,9 @@ def copy(api: Api, text: str, name: str, namespace: str) -> None:
         text = text.replace(old, new)
     copied = json.loads(text)
     owners = {}
-    for body in copied["objects"]:
-        status = body.pop("status", None)
-        for key in ("uid", "generation", "creationTimestamp"):
-            body["metadata"].pop(key)
+    for child in copied["objects"]:
+        status = child.pop("status", None)
+        body = _as_applied(child)
         where = path(PLURALS[body["kind"]], namespace, body["metadata"]["name"])
         applied = api.request(
             "PATCH",
@@ -108,6 +108,13 @@ def copy(api: Api, text: str, name: str, namespace: str) -> None:
         owner = owners["Job" if pod["metadata"]["labels"][names.ROLE_LABEL] == names.JOB else "Deployment"]
         _pod(api, owner, pod)
     api.patch("modeldeployments", namespace, name, {"status": copied["status"]}, "status")
+
+
+def _as_applied(child: Json) -> Json:
+    for key in ("uid", "generation", "creationTimestamp"):
+        child["metadata"].pop(key)
+    is_stamped = names.APPLIED_ANNOTATION in child["metadata"].get("annotations", ())
+    return stamped(child) if is_stamped else child
 
 
 def _finished(job: Json) -> Json:
