@@ -249,8 +249,9 @@ class KubernetesCluster:
         except ApiError as error:
             if error.status != 422 or known is None:
                 raise
-            # What another manager added to our lists may clash with ours: two ports of one name.
-            self._put_right(body, self._send("get", body))
+            # What another manager put into our lists may clash with ours, such as two ports of one name, or
+            # leave nothing valid without it: our spec takes the place of all.
+            self._send("update", body, made_whole(body, self._send("get", body)), _OURS)
             applied = self._send("patch", body, body, _FORCED)
         # Applying leaves what others added beside ours.
         if known is not None and managed_fields.applied(known) is None:

@@ -21,6 +21,7 @@ from tests.support.cluster.helpers import Deployed, Operator
 
 __all__ = ["operator"]
 
+MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
@@ -173,6 +174,9 @@ REVERTED: dict[str, Edit] = {
     "sessionAffinity": of("services", sessionAffinity="ClientIP"),
     "internalTrafficPolicy": of("services", internalTrafficPolicy="Local"),
     "a port more": steps("services", ("add", "/spec/ports/-", {"name": "spy", "port": 99})),
+    "another port in the place of all": Edit(
+        "services", {"spec": {"ports": [{"name": "http", "port": 81, "targetPort": "http"}]}}, MERGE
+    ),
     "another target port": steps("services", ("replace", "/spec/ports/0/targetPort", 99)),
     "podSelector.matchExpressions": of(
         POLICIES,
