@@ -1,6 +1,17 @@
 """All benchmarks in turn: `make bench`. Each prints ratios inside one run, and none passes or fails."""
 
-from tests.benchmarks import auto, channels, compression, grpc_peers, l0, memory, peers, pretrained, serving
+from tests.benchmarks import (
+    auto,
+    channels,
+    compression,
+    grpc_peers,
+    l0,
+    memory,
+    peers,
+    pretrained,
+    scale,
+    serving,
+)
 
 if __name__ == "__main__":
     serving.main()
@@ -12,3 +23,4 @@ if __name__ == "__main__":
     l0.main()
     memory.main()
     pretrained.main()
+    scale.main()

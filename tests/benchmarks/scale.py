@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from modelpress.api import names
+from modelpress.planning.children.in_place import stamped
 from modelpress.planning.children.objects import format_time
 from tests.support.cluster.api import Api, path
 from tests.support.cluster.controlplane import ControlPlane, free_port, wait_until
@@ -72,8 +73,8 @@ class _Template(FakeCluster):
 def copy(api: Api, text: str, name: str, namespace: str) -> None:
     """Write a copy of the template with all its objects."""
     metadata = {"name": name, "namespace": namespace}
-    body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": SPEC}
-    made = api.create("modeldeployments", namespace, body)
+    resource = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": SPEC}
+    made = api.create("modeldeployments", namespace, resource)
     for old, new in (
         (TEMPLATE, name),
         ("the-namespace", namespace),
@@ -82,32 +83,41 @@ def copy(api: Api, text: str, name: str, namespace: str) -> None:
         text = text.replace(old, new)
     copied = json.loads(text)
     owners = {}
-    for body in copied["objects"]:
-        status = body.pop("status", None)
-        for key in ("uid", "generation", "creationTimestamp"):
-            body["metadata"].pop(key)
-        where = path(PLURALS[body["kind"]], namespace, body["metadata"]["name"])
-        applied = api.request(
-            "PATCH",
-            where,
-            body,
-            content_type="application/apply-patch+yaml",
-            fieldManager="modelpress",
-            force="true",
-        )
-        owners[body["kind"]] = applied
-        if body["kind"] == "Job":
-            status = _finished(applied)
-        if body["kind"] == "Deployment" and status:
-            status["readyReplicas"] = status["availableReplicas"]
-        if status:
-            api.patch(
-                PLURALS[body["kind"]], namespace, body["metadata"]["name"], {"status": status}, "status"
-            )
+    for child in copied["objects"]:
+        status = child.pop("status", None)
+        body = _as_applied(child)
+        owners[body["kind"]] = _write(api, namespace, body, status)
     for pod in copied["pods"]:
         owner = owners["Job" if pod["metadata"]["labels"][names.ROLE_LABEL] == names.JOB else "Deployment"]
         _pod(api, owner, pod)
     api.patch("modeldeployments", namespace, name, {"status": copied["status"]}, "status")
+
+
+def _write(api: Api, namespace: str, body: Json, status: Json | None) -> Json:
+    """Apply an object as the operator does, then its status as another controller."""
+    plural, name = PLURALS[body["kind"]], body["metadata"]["name"]
+    applied = api.request(
+        "PATCH",
+        path(plural, namespace, name),
+        body,
+        content_type="application/apply-patch+yaml",
+        fieldManager="modelpress",
+        force="true",
+    )
+    if plural == "jobs":
+        status = _finished(applied)
+    if plural == "deployments" and status:
+        status["readyReplicas"] = status["availableReplicas"]
+    if status:
+        api.patch(plural, namespace, name, {"status": status}, "status")
+    return applied
+
+
+def _as_applied(child: Json) -> Json:
+    for key in ("uid", "generation", "creationTimestamp"):
+        child["metadata"].pop(key)
+    is_stamped = names.APPLIED_ANNOTATION in child["metadata"].get("annotations", ())
+    return stamped(child) if is_stamped else child
 
 
 def _finished(job: Json) -> Json:

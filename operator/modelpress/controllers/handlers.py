@@ -5,7 +5,10 @@ event. Nothing is decided here. `kopf.index` is not used: while it fills, each n
 that wait for the end of that, so that a start takes time with the square of the objects.
 """
 
-from collections.abc import Callable
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -17,9 +20,15 @@ from modelpress.controllers.rest import USER_AGENT
 from modelpress.controllers.store import Store
 from modelpress.planning.types import Key
 
-# About ten minutes of retries for an API server that is away; then the process ends and starts anew.
+logger = logging.getLogger(__name__)
+
+# About ten minutes of retries for an API server that is away; then Kopf ends, and is begun anew.
 _ERROR_BACKOFFS = (1, 2, 5, 10, 20, *[30] * 19)
 
+# Of peering, which is off. Kopf would ask for the user's name, and a container's uid may have none.
+_IDENTITY = "modelpress"
+_PAUSES = (1.0, 15.0)  # seconds after the first failure, and at most; doubled each time
+_LASTED_SECONDS = 60.0  # a watch that lasted longer has nothing to do with the failure before it
 _IDLE_SECONDS = 0.5  # a worker per object waits so long for its next event: at a start there are thousands
 
 
@@ -37,17 +46,14 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.inactivity_timeout = SILENT_SECONDS
     chosen.watching.chunk_size = PAGE
     chosen.queueing.idle_timeout = _IDLE_SECONDS
-    chosen.process.ultimate_exiting_timeout = 60
+    chosen.process.ultimate_exiting_timeout = None  # it would kill the process after a watch that failed
     return chosen
 
 
-def registry(
-    store: Store, changed: Callable[[Key], None], ending: Callable[[], object]
-) -> kopf.OperatorRegistry:
+def registry(store: Store, changed: Callable[[Key], None]) -> kopf.OperatorRegistry:
     """Return the registrations.
 
-    `changed` is called on the event loop for each watch event, after the store holds it. `ending` is called
-    when the watch ends: from then on the store is out of date.
+    `changed` is called in Kopf's thread for each watch event, after the store holds it.
     """
     made = kopf.OperatorRegistry()
     selector = (MODEL_DEPLOYMENT.group, MODEL_DEPLOYMENT.version, MODEL_DEPLOYMENT.plural)
@@ -59,12 +65,35 @@ def registry(
         for key in store.remove(body["metadata"]["uid"]) if is_gone else store.put(body):
             changed(key)
 
-    @kopf.on.cleanup(registry=made)
-    async def end(**_: Any) -> None:
-        ending()
-
     kopf.on.login(registry=made)(_login)
     return made
+
+
+def watch(registrations: kopf.OperatorRegistry, namespaces: Sequence[str]) -> None:
+    """Run Kopf in this thread for ever; no `namespaces` means all.
+
+    Kopf ends where a stream tells of any error but 410, such as 429 or 500, and then cancels whatever runs in
+    its event loop: so it has one of its own, and is begun anew.
+    """
+    failures = 0
+    while True:
+        began = time.monotonic()
+        try:
+            asyncio.run(
+                kopf.operator(
+                    registry=registrations,
+                    settings=settings(),
+                    identity=_IDENTITY,  # type: ignore[arg-type]  # a NewType of a private module
+                    standalone=True,
+                    clusterwide=not namespaces,
+                    namespaces=namespaces,
+                )
+            )
+        except Exception as error:
+            logger.warning("watch of %s: %s", MODEL_DEPLOYMENT.plural, error)
+        failures = 0 if time.monotonic() - began > _LASTED_SECONDS else failures + 1
+        first, longest = _PAUSES
+        time.sleep(min(longest, first * 2.0 ** min(failures, 30)))
 
 
 class _Connection(kopf.ConnectionInfo):

@@ -101,10 +101,17 @@ class JobSlots:
         with self._lock:
             return frozenset(self._reserved)
 
-    def release(self, job: JobId) -> None:
-        """Give a slot back: the Job could not be created, is suspended, or was removed."""
+    def release(self, namespace: str, name: str) -> None:
+        """Give a slot back: the Job of this name could not be created, is suspended, or was removed."""
         with self._lock:
-            self._reserved.pop(job, None)
+            for job in [job for job in self._reserved if (job.key.namespace, job.name) == (namespace, name)]:
+                del self._reserved[job]
+
+    def leave(self, key: Key) -> None:
+        """Note that a ModelDeployment is gone, and its Jobs with it."""
+        with self._lock:
+            self._waiting.pop(key, None)
+            self._reserved = {job: made for job, made in self._reserved.items() if job.key != key}
 
     def wait(self, key: Key, since: str | None) -> None:
         """Note that a ModelDeployment waits since a time (RFC 3339), or that it does not."""

@@ -62,7 +62,7 @@ class KubernetesCluster:
         if not self._writes.settled(key, view):
             raise Stale
         if not view[MODEL_DEPLOYMENT.kind]:
-            self._slots.wait(key, None)
+            self._slots.leave(key)
             self._repairs.forget(key)
             return None
         bodies = {kind: tuple(unpack(entry) for entry in entries) for kind, entries in view.items()}
@@ -170,11 +170,12 @@ class KubernetesCluster:
                 raise Stale from error
             if error.status not in (404, 409):  # gone, or a successor of the same name
                 raise
+        if ref.kind == JOB.kind:
+            self._slots.release(ref.namespace, ref.name)
         if ref.uid:
             key = self._store.owner_of(ref.uid)
             if key:
                 self._writes.deleted(key, ref.kind, ref.name, ref.uid)
-                self._slots.release(JobId(key, ref.name))
 
     def wait_for_slot(self, key: Key, since: str | None) -> None:
         """Note since when a ModelDeployment waits for a slot; None: it does not."""
@@ -218,10 +219,10 @@ class KubernetesCluster:
         try:
             made = self._create(body)
         except BaseException:
-            self._slots.release(job)
+            self._slots.release(job.key.namespace, job.name)
             raise
         if is_suspended(made):  # by its queue, as it was made
-            self._slots.release(job)
+            self._slots.release(job.key.namespace, job.name)
         return made
 
     def _create(self, body: Body) -> Mapping[str, Any]:
@@ -250,16 +251,17 @@ class KubernetesCluster:
         except ApiError as error:
             if error.status != 422 or known is None:
                 raise
-            # What another manager added to our lists may clash with ours: two ports of one name.
-            self._put_right(body, self._send("get", body))
+            # What another manager put into our lists may clash with ours, such as two ports of one name, or
+            # leave nothing valid without it: our spec takes the place of all.
+            self._send("update", body, made_whole(body, self._send("get", body)), _OURS)
             applied = self._send("patch", body, body, _FORCED)
         # Applying leaves what others added beside ours.
         if known is not None and managed_fields.applied(known) is None:
             applied = self._send("update", body, made_whole(body, applied), _OURS)
         else:
             applied = self._put_right(body, applied)
-        if known is not None:
-            self._repairs.applied(_owner(body), body, out_of_place(body, known), datetime.now(UTC))
+        fields = out_of_place(body, known) if known else ()
+        self._repairs.applied(_owner(body), body, fields, datetime.now(UTC))
         self._remember(applied)
         return applied
 

@@ -1,8 +1,10 @@
-"""The operator's process: Kopf's watches, the work queue and the resync in one event loop."""
+"""The operator's process: the work queue and the resync in one event loop, the watches in threads."""
 
 import asyncio
+import contextlib
 import logging
 import signal
+import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,7 +12,6 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
-import kopf
 from urllib3.exceptions import HTTPError
 
 from modelpress.api.defaults import Defaults
@@ -35,10 +36,10 @@ logger = logging.getLogger(__name__)
 _BACKOFF = (0.5, 60.0)  # seconds
 # loggers with a line for each event, probe or attempt
 _CHATTY = ("kopf.objects", "kopf.activities", "aiohttp.access", "urllib3.connectionpool")
+# logs what we log, with tracebacks, and that signals are left to us
+_TWICE = ("kopf._core.reactor.orchestration", "kopf._core.reactor.running")
 _CRD_POLL_SECONDS = 2.0
 _OTHER_THREADS = 4  # of the resync and what else waits in a thread
-# Of peering, which is off. Kopf would ask for the user's name, and a container's uid may have none.
-_IDENTITY = "modelpress"
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class OperatorOptions:
 
 def run(options: OperatorOptions) -> int:
     """Run until SIGTERM or SIGINT; return the exit code: 0, or 1 after an error that a restart may cure."""
-    # A container's first process ignores SIGTERM unless told otherwise; Kopf takes over once it runs.
+    # A container's first process ignores SIGTERM unless told otherwise.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return asyncio.run(_run(options))
@@ -143,6 +144,8 @@ def _parts(options: OperatorOptions) -> Parts:
 async def _run(options: OperatorOptions) -> int:
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
+    for name in _TWICE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(options.workers + _OTHER_THREADS))
     parts = _parts(options)
     pages = {"/healthz": (parts.resync.dead, parts.facts), "/readyz": (parts.unready, parts.role)}
@@ -153,28 +156,28 @@ async def _run(options: OperatorOptions) -> int:
 
 
 async def _operate(options: OperatorOptions, parts: Parts, reflectors: Reflectors) -> int:
-    """Run the watches, the queue and the resync until one of them ends; return the exit code."""
-    queue, loop = parts.queue, asyncio.get_running_loop()
-    reflectors.start(lambda key: loop.call_soon_threadsafe(queue.add, key))
-    resyncs = asyncio.create_task(parts.resync.run(options.resync_interval, queue.add), name="resync")
-    work = _work(reflectors, parts.election, partial(queue.run, options.workers))
-    tasks = [asyncio.create_task(work, name="queue"), resyncs]
-    watches = asyncio.create_task(
-        kopf.operator(
-            registry=handlers.registry(parts.store, queue.add, resyncs.cancel),
-            settings=handlers.settings(),
-            identity=_IDENTITY,  # type: ignore[arg-type]  # a NewType of a private module
-            standalone=True,
-            clusterwide=not options.namespaces,
-            namespaces=options.namespaces,
-        ),
-        name="watches",
-    )
+    """Run the queue and the resync until a signal, or until one of them fails; return the exit code."""
+    queue, loop, asked = parts.queue, asyncio.get_running_loop(), asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, asked.set)
+
+    def changed(key: Key) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended: a watch of another thread has not
+            loop.call_soon_threadsafe(queue.add, key)
+
+    reflectors.start(changed)
+    registrations = handlers.registry(parts.store, changed)
+    threading.Thread(target=handlers.watch, args=(registrations, options.namespaces), daemon=True).start()
+    tasks = [
+        asyncio.create_task(_work(reflectors, parts.election, partial(queue.run, options.workers))),
+        asyncio.create_task(parts.resync.run(options.resync_interval, queue.add)),
+        asyncio.create_task(asked.wait()),
+    ]
     logger.info("operator started", extra={"namespaces": list(options.namespaces) or "all"})
-    done, _ = await asyncio.wait([watches, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    for task in (watches, *tasks):
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
         task.cancel()
-    await asyncio.gather(watches, *tasks, return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)
     return _exit_code(done)
 
 
@@ -189,8 +192,8 @@ async def _work(
     await election.hold(process)
 
 
-def _exit_code(done: set[asyncio.Task[None]]) -> int:
-    """Return 0 where the watches ended as asked; log why not otherwise."""
+def _exit_code(done: set[asyncio.Task[Any]]) -> int:
+    """Return 0 where the operator ended as asked; log why not otherwise."""
     errors = [task.exception() for task in done if not task.cancelled()]
     for error in errors:
         if isinstance(error, LeaseLost):

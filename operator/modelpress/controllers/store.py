@@ -21,6 +21,7 @@ from modelpress.planning.types import Body, Key
 
 # Of the pods of one ModelDeployment that ended, the newest tell why; Kubernetes keeps thousands of them.
 _ENDED_PODS = 10
+_DICTIONARY_BYTES = 32 * 1024  # zlib looks no farther back
 _VOLUME = ("name", "persistentVolumeClaim", "ephemeral")
 _CONTAINER = ("name", "resources")
 
@@ -38,6 +39,7 @@ class Entry:
     finished: bool  # a Job is Complete or Failed, a pod has ended
     suspended: bool  # the queue of a Job lets it run later
     data: bytes
+    dictionary: bytes  # what the data was compressed with
     ours: bool = False  # a ModelDeployment controls it
     owner: str | None = None  # UID of what controls it
     placed: bool = False  # a pod has a node
@@ -53,8 +55,8 @@ def owner_key(body: Body) -> Key | None:
     return Key(metadata["namespace"], owner) if owner is not None else None
 
 
-def pack(body: Body) -> Entry:
-    """Return an object as it is kept."""
+def pack(body: Body, dictionary: bytes = b"") -> Entry:
+    """Return an object as it is kept; a `dictionary` holds text that the object is likely to have, too."""
     metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
     if body["kind"] in APPLIED:
         metadata["managedFields"] = slim(body["metadata"].get("managedFields"))
@@ -62,7 +64,7 @@ def pack(body: Body) -> Entry:
     owner, is_pod = objects.controller(body), body["kind"] == POD.kind
     if is_pod:
         kept["spec"] = _slim(body.get("spec") or {})
-    data = json.dumps(kept, separators=(",", ":")).encode()
+    compressor, text = zlib.compressobj(1, zdict=dictionary), json.dumps(kept, separators=(",", ":"))
     return Entry(
         kind=body["kind"],
         name=metadata["name"],
@@ -75,14 +77,19 @@ def pack(body: Body) -> Entry:
         ours=owner is not None and owner.get("kind") == KIND,
         owner=owner.get("uid") if owner else None,
         placed=bool(objects.dig(body, "spec", "nodeName")),
-        data=zlib.compress(data, 1),
+        data=compressor.compress(text.encode()) + compressor.flush(),
+        dictionary=dictionary,
     )
 
 
 def unpack(entry: Entry) -> dict[str, Any]:
     """Return the object."""
-    body: dict[str, Any] = json.loads(zlib.decompress(entry.data))
+    body: dict[str, Any] = json.loads(_text(entry))
     return body
+
+
+def _text(entry: Entry) -> bytes:
+    return zlib.decompressobj(zdict=entry.dictionary).decompress(entry.data)
 
 
 class Store:
@@ -92,6 +99,7 @@ class Store:
         self._lock = threading.Lock()
         self._entries: dict[Key, dict[str, Entry]] = {}  # by UID
         self._keys: dict[str, Key] = {}  # by UID
+        self._dictionaries: dict[str, bytes] = {}  # by kind
         self._running: dict[str, tuple[Key, str]] = {}  # Jobs by UID
 
     def put(self, body: Body, *, trusted: bool = False) -> tuple[Key, ...]:
@@ -100,7 +108,9 @@ class Store:
         An older version than the known one changes nothing, but for one that is `trusted`, since it was read
         just now: after a backup was restored versions begin again.
         """
-        key, entry = owner_key(body), pack(body)
+        key, entry = owner_key(body), pack(body, self._dictionaries.get(body["kind"], b""))
+        # the first of a kind serves all others as a dictionary: their text is mostly the same
+        self._dictionaries.setdefault(body["kind"], entry.dictionary or _text(entry)[-_DICTIONARY_BYTES:])
         with self._lock:
             before = self._keys.get(entry.uid)
             known = self._entries[before][entry.uid] if before is not None else None

@@ -39,12 +39,13 @@ def decide(observed: Observed, settings: Settings) -> Plan:
         return _finish(facts, _unreadable(facts, Explanation(Reason.INVALID_SPEC, str(error))))
     decisions = _decisions(view)
     removable = () if decisions.blocked else (*decisions.artifact.delete, *_obsolete(view, decisions))
+    apply = missing(view, decisions.artifact, decisions.rollout, decisions.revisions)
     plan = _finish(
         view,
         _result(view, decisions),
-        apply=missing(view, decisions.artifact, decisions.rollout, decisions.revisions),
+        apply=apply,
         delete=(*obsolete_budgets(view), *removable),
-        requeue=_requeue(view, decisions),
+        requeue=_requeue(view, decisions, apply),
     )
     warnings = (*gap_warnings(view, decisions.rollout.target), *budget_warnings(view))
     artifact = decisions.artifact
@@ -208,10 +209,10 @@ def _obsolete(view: View, decisions: Decisions) -> tuple[Ref, ...]:
     return revisions.obsolete(view, decisions.known, used)
 
 
-def _requeue(view: View, decisions: Decisions) -> float | None:
+def _requeue(view: View, decisions: Decisions, apply: tuple[Body, ...]) -> float | None:
     waits = DELETION_WAIT_SECONDS if decisions.waits_for_deletion else None
     pods = waiting.look_again(view.worker_pods, view.observed.now)
-    repair = repairs.look_again(view.observed)
+    repair = repairs.look_again(view.observed, apply)
     moments = (waits, decisions.artifact.requeue, decisions.rollout.requeue, pods, repair)
     return min((due for due in moments if due is not None), default=None)
 

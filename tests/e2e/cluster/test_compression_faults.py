@@ -116,7 +116,8 @@ def test_jobs_that_hang_in_one_namespace_and_those_of_strangers_hold_up_no_other
         healthy.apply(SPEC)
         healthy.wait("a Job", healthy.job_names)
         assert not second.job_names()
-        control_plane.admin.delete("modeldeployments", namespace, "first")
+        first.patch({"suspend": True})
+        first.wait("no Job that has never run", lambda: not first.job_names())
         second.wait("its turn", second.job_names)
         assert not third.job_names()
 

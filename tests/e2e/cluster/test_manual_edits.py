@@ -21,6 +21,7 @@ from tests.support.cluster.helpers import Deployed, Operator
 
 __all__ = ["operator"]
 
+MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
@@ -173,6 +174,9 @@ REVERTED: dict[str, Edit] = {
     "sessionAffinity": of("services", sessionAffinity="ClientIP"),
     "internalTrafficPolicy": of("services", internalTrafficPolicy="Local"),
     "a port more": steps("services", ("add", "/spec/ports/-", {"name": "spy", "port": 99})),
+    "another port in the place of all": Edit(
+        "services", {"spec": {"ports": [{"name": "http", "port": 81, "targetPort": "http"}]}}, MERGE
+    ),
     "another target port": steps("services", ("replace", "/spec/ports/0/targetPort", 99)),
     "podSelector.matchExpressions": of(
         POLICIES,
@@ -284,3 +288,17 @@ def test_an_edit_stays(digits: Deployed, name: str, request: pytest.FixtureReque
     mark(digits, edit.plural)
     assert read(digits, edit.plural) == after
     request.config.stash.setdefault(FACTS, []).append(f"{edit.plural:20} {name:50} stays")
+
+
+def test_a_default_that_another_manager_applies_is_claimed_no_longer(digits: Deployed) -> None:
+    claim = {"spec": {"template": {"spec": {"dnsPolicy": "ClusterFirst"}}}}
+    send(digits, Edit("deployments", claim, APPLY))
+
+    def claimants() -> list[str]:
+        record = digits.api.get("deployments", digits.namespace, "digits")["metadata"]["managedFields"]
+        return [entry["manager"] for entry in record if "f:dnsPolicy" in json.dumps(entry)]
+
+    wait_until("nobody's or ours", lambda: "argocd-controller" not in claimants())
+    mark(digits, "services")
+    assert "argocd-controller" not in claimants()
+    assert "dnsPolicy" not in digits.condition("Reconciling")["message"]

@@ -4,6 +4,7 @@ A client is given `kubeconfig`; what goes through is HTTP/1.1, which is what the
 """
 
 import asyncio
+import json
 import ssl
 import threading
 from collections.abc import Iterator
@@ -29,6 +30,9 @@ class Kind(Enum):
     DROP = "what of the answer's body comes meanwhile is lost, such as events of a watch"
     DELAY = "it arrives later"
     CUT = "the connection ends without an answer"
+    REFUSE = "the answer is an error"
+    TELL = "the next event of a watch is an error, and the watch ends"
+    GARBLE = "the next event of a watch is no JSON, and the watch ends"
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Fault:
     verb: str  # of RBAC: get, list, watch, create, update, patch, delete
     kind: Kind
     seconds: float = 0  # of a delay
+    code: int = 500  # of an error
 
 
 class ApiProxy:
@@ -49,6 +54,7 @@ class ApiProxy:
         self._authority = control_plane.authority
         self._folder = folder
         self._faults: tuple[Fault, ...] = ()
+        self._watches: dict[str, set[asyncio.Transport]] = {}  # by verb and kind of object
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="api-proxy", daemon=True)
         self._port = 0
@@ -81,6 +87,11 @@ class ApiProxy:
             yield
         finally:
             self._faults = tuple(each for each in self._faults if each is not fault)
+
+    def reset_watches(self, plural: str) -> None:
+        """End the connections on which a kind of objects is watched."""
+        for transport in tuple(self._watches.get(f"watch {plural}", ())):
+            self._loop.call_soon_threadsafe(transport.abort)
 
     def _fault(self, plural: str, verb: str, *kinds: Kind) -> Fault | None:
         found = (each for each in self._faults if each.kind in kinds)
@@ -116,6 +127,9 @@ class ApiProxy:
             assert request.transport is not None
             request.transport.abort()
             return web.Response(status=502)
+        refusal = self._fault(plural, verb, Kind.REFUSE)
+        if refusal:
+            return web.json_response(_status(refusal.code), status=refusal.code)
         delay = self._fault(plural, verb, Kind.DELAY)
         if delay:
             await asyncio.sleep(delay.seconds)
@@ -130,13 +144,44 @@ class ApiProxy:
             kept = {key: value for key, value in answer.headers.items() if key.lower() not in _HOP_BY_HOP}
             response = web.StreamResponse(status=answer.status, headers=kept)
             await response.prepare(request)
-            async for chunk in answer.content.iter_any():
-                if self._fault(plural, verb, Kind.SILENT):
-                    await asyncio.Event().wait()  # until the client or the proxy ends it
-                if not self._fault(plural, verb, Kind.DROP):
-                    await response.write(chunk)
-            await response.write_eof()
+            with self._listed_as(plural, verb, request):
+                async for chunk in answer.content.iter_any():
+                    if self._fault(plural, verb, Kind.SILENT):
+                        await asyncio.Event().wait()  # until the client or the proxy ends it
+                    last = self._fault(plural, verb, Kind.TELL, Kind.GARBLE)
+                    if last:
+                        await response.write(_last_words(last))
+                        break
+                    if not self._fault(plural, verb, Kind.DROP):
+                        await response.write(chunk)
+                await response.write_eof()
             return response
+
+    @contextmanager
+    def _listed_as(self, plural: str, verb: str, request: web.Request) -> Iterator[None]:
+        assert request.transport is not None
+        transport, kept = request.transport, self._watches.setdefault(f"{verb} {plural}", set())
+        kept.add(transport)
+        try:
+            yield
+        finally:
+            kept.discard(transport)
+
+
+def _status(code: int) -> dict[str, object]:
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "code": code,
+        "message": "by the proxy",
+    }
+
+
+def _last_words(fault: Fault) -> bytes:
+    if fault.kind is Kind.GARBLE:
+        return b'{"type": "MODIFIED", "object": {"metadata"\n'
+    return json.dumps({"type": "ERROR", "object": _status(fault.code)}).encode() + b"\n"
 
 
 def described(method: str, path: str, *, watches: bool) -> tuple[str, str]:

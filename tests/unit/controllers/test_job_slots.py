@@ -104,7 +104,7 @@ def test_a_slot_is_taken_before_the_job_is_created_and_given_back() -> None:
     slots = JobSlots(Limits(1, 1))
     assert slots.reserve(JobId(A, "job"), NOTHING)
     assert not slots.reserve(JobId(B, "job"), NOTHING)
-    slots.release(JobId(A, "job"))
+    slots.release("a", "job")
     assert slots.reserve(JobId(B, "job"), NOTHING)
 
 
@@ -143,6 +143,15 @@ def test_a_job_that_was_seen_and_is_gone_frees_its_slot() -> None:
     assert slots.turn(B, Standing(at=103)).slots == 1
 
 
+def test_a_modeldeployment_that_is_gone_neither_waits_nor_holds_a_slot() -> None:
+    slots = JobSlots(Limits(2, 1))
+    slots.reserve(JobId(A, "job"), NOTHING)
+    slots.wait(A, "2026-01-01T12:00:00Z")
+    slots.leave(A)
+    assert slots.turn(Key("a", "other"), NOTHING).slots == 1
+    assert slots.turn(B, NOTHING).slots == 1
+
+
 def test_who_waits_for_longest_is_first() -> None:
     slots = JobSlots(Limits(1, 1))
     first, second = Key("b", "first"), Key("a", "second")
@@ -169,7 +178,7 @@ def test_everybody_comes_to_a_turn_whatever_the_order_of_looks() -> None:
                 served.append(key)
                 del waiting[key]
         for key in served:
-            slots.release(JobId(key, "job"))
+            slots.leave(key)
     assert [key for key in served if key.namespace == "a"] == keys[::2]
     assert [key for key in served if key.namespace == "b"] == keys[1::2]
 

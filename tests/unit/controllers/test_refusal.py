@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from modelpress.api.conditions import Reason
+from modelpress.api.names import worker_selector
 from modelpress.controllers.cluster import Stale, TemplateRefused
 from modelpress.controllers.refusal import refusal_of, require_ours
 
@@ -33,8 +34,19 @@ def test_what_we_control_is_ours_also_without_our_label() -> None:
     require_ours(_existing(OWNER), DESIRED)
 
 
+def _selecting(labels: dict[str, str]) -> dict[str, Any]:
+    return {**_existing(owner="digits"), "spec": {"selector": {"matchLabels": labels}}}
+
+
 def test_an_object_with_our_label_and_no_controller_is_adopted() -> None:
-    require_ours(_existing(owner="digits"), DESIRED)
+    require_ours(_selecting(worker_selector("digits")), DESIRED)
+    require_ours(_existing(owner="digits"), {**DESIRED, "kind": "Service"})
+
+
+def test_a_deployment_with_our_label_that_selects_other_pods_is_a_name_conflict() -> None:
+    with pytest.raises(TemplateRefused, match="selects other pods") as caught:
+        require_ours(_selecting({"app": "digits"}), DESIRED)
+    assert caught.value.reason is Reason.NAME_CONFLICT
 
 
 @pytest.mark.parametrize(

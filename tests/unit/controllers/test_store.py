@@ -178,3 +178,13 @@ def test_a_write_that_never_shows_does_not_block_for_ever() -> None:
     assert not writes.settled(KEY, {})
     now += PATIENCE_SECONDS + 1
     assert writes.settled(KEY, {})
+
+
+def test_objects_that_are_alike_are_kept_as_their_differences_and_come_back_whole() -> None:
+    bodies = [_body(name=f"digits-{number}", uid=f"u{number}", text="the same " * 20) for number in range(3)]
+    store = _store(*bodies)
+    entries = {uid: entry for uid, (_, entry) in store.all_of("Job").items()}
+    assert len(entries["u2"].data) < len(entries["u0"].data)
+    for body in bodies:
+        del body["metadata"]["managedFields"]
+        assert unpack(entries[body["metadata"]["uid"]]) == body

@@ -19,6 +19,7 @@ from modelpress.planning.children.managed_fields import Path
 from modelpress.planning.types import Body
 
 _HASH_LENGTH = 16
+_STAMP = ("f:metadata", "f:annotations", f"f:{names.APPLIED_ANNOTATION}")
 # What the API server and cloud controllers put into a Service's spec; none of it opens more to anybody.
 _OF_CLOUDS = frozenset(
     {
@@ -52,12 +53,6 @@ def stamped(body: Body) -> dict[str, Any]:
     return {**body, "metadata": {**metadata, "annotations": {**own, **stamp}}}
 
 
-def is_applied(desired: Body, found: Body) -> bool:
-    """Return whether what was applied last is what is desired now."""
-    stamps = [objects.annotation(body, names.APPLIED_ANNOTATION) for body in (stamped(desired), found)]
-    return stamps[0] == stamps[1]
-
-
 def out_of_place(desired: Body, found: Body) -> tuple[str, ...]:
     """Return the fields that are to be put right, as a person writes them; none where all is in place."""
     expected = stamped(desired)
@@ -68,9 +63,9 @@ def out_of_place(desired: Body, found: Body) -> tuple[str, ...]:
         return ("metadata.managedFields",)
     wanted = _applicable(expected)
     lost = (*managed_fields.lacking(own, wanted, found), *managed_fields.beyond(own, wanted))
-    stale = () if is_applied(expected, found) else (f"metadata.annotations[{names.APPLIED_ANNOTATION}]",)
-    shown = (managed_fields.shown(path) for path in (*lost, *_added(expected, found)))
-    return tuple(sorted({*stale, *shown}))
+    hashes = {objects.annotation(body, names.APPLIED_ANNOTATION) for body in (expected, found)}
+    stale = [_STAMP] if len(hashes) > 1 else []
+    return tuple(sorted({managed_fields.shown(path) for path in (*lost, *stale, *_added(expected, found))}))
 
 
 def put_right(desired: Body, found: Body) -> Body | None:

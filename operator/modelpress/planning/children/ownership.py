@@ -48,6 +48,16 @@ def name_conflict(body: Body, resource: Body, kind: str) -> Explanation | None:
         return Explanation(
             Reason.NAME_CONFLICT, f"{kind} {name} {whose}; rename the ModelDeployment or remove the {kind}"
         )
+    if found is Claim.ADOPT and kind == "Deployment" and not _selects_workers(body, resource):
+        return Explanation(
+            Reason.NAME_CONFLICT,
+            f"{kind} {name} has our label and selects other pods, which nobody can change; remove the {kind}",
+        )
     if found is Claim.WAIT:
         return Explanation(Reason.WAITING_FOR_DELETION, f"{kind} {name} is being deleted")
     return None
+
+
+def _selects_workers(deployment: Body, resource: Body) -> bool:
+    selector = names.worker_selector(objects.name_of(resource))
+    return bool(objects.dig(deployment, "spec", "selector") == {"matchLabels": selector})

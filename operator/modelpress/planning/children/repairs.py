@@ -4,13 +4,16 @@ A write that did not help is not repeated at once. Somebody, or an admission rul
 is for a person to end.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from modelpress.api.conditions import Reason
+from modelpress.api.names import APPLIED_ANNOTATION
 from modelpress.planning.children import objects
 from modelpress.planning.explanation import Explanation
 from modelpress.planning.types import Body, Observed, Repair
 
+_LOOK_SECONDS = 2.0  # after a write: by then the watches show it
 FORGOTTEN_SECONDS = 600.0  # after the last repair, what follows is another story
 _LONGEST_PAUSE_SECONDS = 60.0
 _TOLD_FROM = 3  # repairs of the same: an edit that a person tries again is no fight
@@ -38,12 +41,23 @@ def rejected(observed: Observed) -> Explanation | None:
     )
 
 
-def look_again(observed: Observed) -> float | None:
-    """Return the seconds until a repair is due again, or until there is nothing more to tell."""
+def look_again(observed: Observed, applied: Iterable[Body]) -> float | None:
+    """Return the seconds until a repair is due again, or until there is nothing more to tell.
+
+    What is repaired now is looked at again as well: no event tells of a write that changed nothing.
+    """
     moments = [_next(each) for each in observed.repairs] + [_quiet(each) for each in _told(observed)]
-    return min(
-        ((moment - observed.now).total_seconds() for moment in moments if moment > observed.now), default=None
-    )
+    waits = [(moment - observed.now).total_seconds() for moment in moments if moment > observed.now]
+    if any(_is_repair(observed, body) for body in applied):
+        waits.append(_LOOK_SECONDS)
+    return min(waits, default=None)
+
+
+def _is_repair(observed: Observed, body: Body) -> bool:
+    """Return whether what is applied now may have been applied before: no other content is known to be."""
+    found = objects.named(observed.of_kind(body["kind"]), objects.name_of(body))
+    content = objects.annotation(body, APPLIED_ANNOTATION)
+    return found is not None and objects.annotation(found, APPLIED_ANNOTATION) in (content, None)
 
 
 def _told(observed: Observed) -> list[Repair]:
