@@ -21,6 +21,7 @@ RETRY_ANNOTATION = f"{GROUP}/retry"  # any change: try a failed recipe or revisi
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"  # how many Jobs before this one failed of what may heal by itself
 LOST_ANNOTATION = f"{GROUP}/lost-results"  # how many Jobs before this one ended well and lost their result
 RESULT_ANNOTATION = f"{GROUP}/result"  # on a Job: its result, which outlives its pod
+FAILED_ANNOTATION = f"{GROUP}/failed"  # on a ControllerRevision: why it was given up, as in status.failed
 RESTARTED_ANNOTATION = f"{GROUP}/restartedAt"  # any change: a new revision with the newest worker image
 SETTINGS_ANNOTATION = f"{GROUP}/settings"  # on a Job: hash of spec.job and spec.storage
 APPLIED_ANNOTATION = f"{GROUP}/applied"  # hash of what was applied last, on every child that is kept in place

@@ -41,6 +41,10 @@ class Cluster(Protocol):
         """Server-side apply; Jobs and ControllerRevisions are created only. Raises TemplateRefused."""
         ...
 
+    def check(self, body: Body) -> None:
+        """Raise TemplateRefused where the API server would not accept an object; write nothing."""
+        ...
+
     def delete(self, ref: Ref) -> None:
         """Delete with background propagation; an object that is gone already is fine. Raises Stale."""
         ...

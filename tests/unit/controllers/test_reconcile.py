@@ -1,5 +1,6 @@
 """One step of the loop against a cluster that only notes what it is asked."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -64,6 +65,9 @@ class Notebook:
         self.calls.append(f"apply {body['kind']}")
         return body
 
+    def check(self, body: Body) -> None:
+        raise NotImplementedError  # there is no artifact
+
     def delete(self, ref: Ref) -> None:
         self.calls.append(f"delete {ref.kind}")
 
@@ -127,6 +131,8 @@ class Refusing:
         self.faults = faults
         self.slot_since: str | None = None
         self.changed = False  # people edited it, and the watch has not shown that
+        self.bad: str | None = None  # what the API server does not take in any object
+        self.checked: list[str] = []
         self.live_pods: tuple[Body, ...] = ()  # which the watch has not shown
         self.calls: list[str] = []
         self.notes: list[EventNote] = []
@@ -155,6 +161,12 @@ class Refusing:
         self.calls.append(f"apply {body['kind']}")
         return body
 
+    def check(self, body: Body) -> None:
+        self.checked.append(body["kind"])
+        bad = self.bad is not None and self.bad in json.dumps(body)
+        if bad or body["kind"] in self.faults:
+            raise REFUSED_TEMPLATE if bad else self.faults[body["kind"]]
+
     def delete(self, ref: Ref) -> None:
         del self.fake.objects[ref.kind, ref.name]
         self.calls.append(f"delete {ref.kind}")
@@ -168,10 +180,11 @@ class Refusing:
 
     def look(self) -> float | None:
         """Take one step; return when the next is due."""
-        self.calls, self.notes = [], []
+        self.calls, self.notes, self.checked = [], [], []
         return reconcile(self, Key("models", "digits"), FAKE_SETTINGS)
 
 
+REFUSED_TEMPLATE = TemplateRefused(Reason.INVALID_POD_SETTINGS, "nodeAffinty: field not declared in schema")
 REFUSED = TemplateRefused(Reason.INVALID_SPEC, "the range of ports is full")
 AWAY = ConnectionError("the server is away")
 

@@ -30,7 +30,7 @@ class Rollout:
     completed: bool = False  # the target's pods are all there and available
     working: Explanation | None = None
     stalled: Explanation | None = None
-    failed: Failure | None = None  # what to remember as failed
+    failed: Failure | None = None  # of the desired revision: what to remember
 
 
 def decide_rollout(view: View, known: tuple[Revision, ...], desired: Revision | None) -> Rollout:
@@ -48,11 +48,14 @@ def decide_rollout(view: View, known: tuple[Revision, ...], desired: Revision | 
         return Rollout(goal, completed, working=None if _is_settled(view, goal) else _moving(view, goal))
     if completed:
         return Rollout(goal, completed)
-    blocked = failures.blocking_revision(view, goal)
-    failed = None if blocked else _failure(view, goal, current)
-    if blocked or failed:
-        why = failures.explain(blocked or failed or Failure())
-        return Rollout(current or goal, stalled=final(why), failed=failed)
+    before = current or running(view, known) or (goal if goal.stored else None)
+    refusal = failures.refusal(view, goal)
+    if refusal is not None:
+        failed = failures.of_revision(view, goal, refusal) if failures.is_final(refusal.reason) else None
+        return Rollout(before, stalled=refusal, failed=failed)
+    failed = failures.blocking_revision(view, goal) or _failure(view, goal, current)
+    if failed:
+        return Rollout(before, stalled=final(failures.explain(failed)), failed=failed)
     return Rollout(goal, working=_moving(view, goal, replaced=current is not None))
 
 
