@@ -15,6 +15,10 @@ class TemplateRefused(ModelPressError):
     """The API server does not accept what the planner rendered (InvalidPodSettings, NameConflict, ...)."""
 
 
+class ServerError(Exception):
+    """The API server answered with an error."""
+
+
 class Stale(Exception):
     """The observation is older than our own last write: look again when the watch has caught up."""
 
