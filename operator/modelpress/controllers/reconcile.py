@@ -78,8 +78,7 @@ def _refusal(cluster: Cluster, facts: Facts, plan: Plan) -> Refusal | None:
     stored = (body for body in plan.apply if body["kind"] == "ControllerRevision")
     own = [body for body in stored if objects.name_of(body) == revision]
     asked = _Writes()
-    for body in (*own, deployment):
-        asked.attempt(partial(cluster.check, body))
+    all(asked.attempt(partial(cluster.check, body)) for body in (*own, deployment))  # up to the first
     found = asked.refusal
     return Refusal(revision, found.reason, found.message) if found is not None else None
 

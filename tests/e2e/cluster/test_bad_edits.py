@@ -90,8 +90,7 @@ def test_a_refused_template_is_a_failed_revision_and_the_current_one_scales(
     assert failed["reason"] == "InvalidPodSettings"
     assert failed["revisionHash"]
     scale(digits, 3)
-    make_ready(digits)
-    digits.wait("three pods", lambda: digits.status["readyReplicas"] == 3)
+    digits.wait("three pods", lambda: make_ready(digits) or digits.status["readyReplicas"] == 3)
     assert digits.condition("Available")["status"] == "True"
     assert digits.wait_stalled("InvalidPodSettings")
     after = deployment(digits)
@@ -191,5 +190,4 @@ def test_a_missing_right_is_told_in_the_servers_words_and_heals(digits: Deployed
         whole = {"rules": role["rules"]}
         digits.api.request("PATCH", ROLE, whole, content_type="application/merge-patch+json")
     digits.wait("the Service", lambda: digits.api.find("services", digits.namespace, "digits"), 90)
-    make_ready(digits)
-    digits.wait_current()
+    digits.wait("its end", lambda: make_ready(digits) or digits.kstatus() == "Current")

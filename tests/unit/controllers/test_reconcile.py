@@ -353,3 +353,45 @@ def test_nothing_is_deleted_for_a_spec_that_is_not_the_newest() -> None:
     cluster.changed = False
     cluster.look()
     assert "delete Job" in cluster.calls
+
+
+def bad_edit() -> Refusing:
+    """Return a cluster whose API server does not take the newest edit."""
+    cluster = Refusing(ready_cluster(), {})
+    cluster.fake.edit(worker={"affinity": {"nodeAffinty": {}}}, replicas=3)
+    cluster.bad = "nodeAffinty"
+    return cluster
+
+
+def test_a_revision_is_asked_for_before_it_is_made_and_a_refused_one_leaves_nothing() -> None:
+    cluster = bad_edit()
+    revisions = cluster.fake.names_of("ControllerRevision")
+    assert cluster.look() == REFUSED_SECONDS
+    assert cluster.checked == ["ControllerRevision"]
+    assert cluster.calls == ["apply Deployment", "status"]
+    assert cluster.fake.only("Deployment")["spec"]["replicas"] == 3
+    assert cluster.fake.names_of("ControllerRevision") == revisions
+    assert [note.reason for note in cluster.notes] == ["InvalidPodSettings"]
+    cluster.look()
+    assert (cluster.checked, cluster.calls, cluster.notes) == ([], [], []), "it is remembered"
+    cluster.bad = None
+    cluster.fake.annotate(names.RETRY_ANNOTATION, "1")
+    cluster.look()
+    assert cluster.checked == ["ControllerRevision", "Deployment"]
+    assert cluster.calls == ["apply ControllerRevision", "apply Deployment", "status"]
+
+
+def test_a_template_that_only_the_deployment_shows_to_be_bad_makes_no_revision() -> None:
+    cluster = Refusing(ready_cluster(), {"Deployment": REFUSED})
+    cluster.fake.edit(serving={"maxBatchSize": 8})
+    revisions = cluster.fake.names_of("ControllerRevision")
+    cluster.look()
+    assert cluster.checked == ["ControllerRevision", "Deployment"]
+    assert cluster.fake.names_of("ControllerRevision") == revisions
+
+
+def test_scaling_asks_for_nothing_first() -> None:
+    cluster = Refusing(ready_cluster(), {})
+    cluster.fake.edit(replicas=4)
+    cluster.look()
+    assert (cluster.checked, cluster.calls) == ([], ["apply Deployment", "status"])

@@ -14,7 +14,7 @@ from modelpress.api import names
 from modelpress.api.conditions import Reason
 from modelpress.api.status import Failure, RevisionReference
 from modelpress.planning.artifacts.attempts import HEALING
-from modelpress.planning.explanation import Explanation, final, tried_again
+from modelpress.planning.explanation import Explanation
 from modelpress.planning.rollouts.revisions import Revision
 from modelpress.planning.types import Mark
 from modelpress.planning.view import View
@@ -72,8 +72,7 @@ def refusal(view: View, revision: Revision) -> Explanation | None:
     found = view.observed.refusal
     if found is None or found.revision != revision.name:
         return None
-    why = Explanation(found.reason, found.message)
-    return final(why) if is_final(why.reason) else tried_again(why)
+    return Explanation(found.reason, found.message)
 
 
 def is_final(reason: Reason) -> bool:

@@ -12,7 +12,7 @@ from modelpress.api.conditions import ConditionType, Reason
 from modelpress.api.status import Failure
 from modelpress.planning.children import objects
 from modelpress.planning.children.in_place import out_of_place
-from modelpress.planning.explanation import Explanation, final
+from modelpress.planning.explanation import Explanation, final, tried_again
 from modelpress.planning.problems import pod_problems
 from modelpress.planning.render import deployment as render_deployment
 from modelpress.planning.rollouts import failures
@@ -50,10 +50,10 @@ def decide_rollout(view: View, known: tuple[Revision, ...], desired: Revision | 
         return Rollout(goal, completed)
     before = current or running(view, known) or (goal if goal.stored else None)
     refusal = failures.refusal(view, goal)
-    if refusal is not None:
-        failed = failures.of_revision(view, goal, refusal) if failures.is_final(refusal.reason) else None
-        return Rollout(before, stalled=refusal, failed=failed)
-    failed = failures.blocking_revision(view, goal) or _failure(view, goal, current)
+    if refusal is not None and not failures.is_final(refusal.reason):
+        return Rollout(before, stalled=tried_again(refusal))
+    refused = failures.of_revision(view, goal, refusal) if refusal is not None else None
+    failed = refused or failures.blocking_revision(view, goal) or _failure(view, goal, current)
     if failed:
         return Rollout(before, stalled=final(failures.explain(failed)), failed=failed)
     return Rollout(goal, working=_moving(view, goal, replaced=current is not None))
