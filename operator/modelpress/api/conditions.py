@@ -64,6 +64,11 @@ class Reason(StrEnum):
         EX_USAGE,
     )
     NAME_CONFLICT = "NameConflict", "An object of the needed name belongs to somebody else."
+    API_ERROR = (
+        "ApiError",
+        "The API server gives no answer, or an error that is no fault of the spec; it is tried again.",
+    )
+    INTERNAL_ERROR = "InternalError", "A fault in ModelPress itself; its log has the details."
     # the Job
     INVALID_MODEL = "InvalidModel", "The model file cannot be read, or is not safe.", EX_DATAERR
     UNSUPPORTED_MODEL = (

@@ -22,6 +22,7 @@ ATTEMPT_ANNOTATION = f"{GROUP}/attempt"  # how many Jobs before this one failed 
 LOST_ANNOTATION = f"{GROUP}/lost-results"  # how many Jobs before this one ended well and lost their result
 RESULT_ANNOTATION = f"{GROUP}/result"  # on a Job: its result, which outlives its pod
 USED_ANNOTATION = f"{GROUP}/used"  # on a ControllerRevision: its number when it was last rolled out again
+FAILED_ANNOTATION = f"{GROUP}/failed"  # on a ControllerRevision: why it was given up, as in status.failed
 RESTARTED_ANNOTATION = f"{GROUP}/restartedAt"  # any change: a new revision with the newest worker image
 SETTINGS_ANNOTATION = f"{GROUP}/settings"  # on a Job: hash of spec.job and spec.storage
 APPLIED_ANNOTATION = f"{GROUP}/applied"  # hash of what was applied last, on every child that is kept in place

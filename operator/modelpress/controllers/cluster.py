@@ -15,6 +15,10 @@ class TemplateRefused(ModelPressError):
     """The API server does not accept what the planner rendered (InvalidPodSettings, NameConflict, ...)."""
 
 
+class ServerError(Exception):
+    """The API server answered with an error."""
+
+
 class Stale(Exception):
     """The observation is older than our own last write: look again when the watch has caught up."""
 
@@ -39,6 +43,10 @@ class Cluster(Protocol):
 
     def apply(self, body: Body) -> Mapping[str, Any]:
         """Server-side apply; Jobs and ControllerRevisions are created only. Raises TemplateRefused."""
+        ...
+
+    def check(self, body: Body) -> None:
+        """Raise TemplateRefused where the API server would not accept an object; write nothing."""
         ...
 
     def delete(self, ref: Ref) -> None:

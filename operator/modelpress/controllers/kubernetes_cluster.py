@@ -2,16 +2,17 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from modelpress.api.names import FIELD_MANAGER, RESULT_MANAGER, RETRY_ANNOTATION
-from modelpress.controllers.cluster import Stale
+from modelpress.controllers.cluster import Stale, TemplateRefused
 from modelpress.controllers.job_slots import JobId, JobSlots, Standing, standing
 from modelpress.controllers.own_writes import OwnWrites
 from modelpress.controllers.recorder import event_body
 from modelpress.controllers.refusal import refusal_of, require_ours
+from modelpress.controllers.refusals import Refusals
 from modelpress.controllers.repairs import Repairs
 from modelpress.controllers.resources import (
     BY_KIND,
@@ -40,6 +41,9 @@ logger = logging.getLogger(__name__)
 _OURS = {"fieldManager": FIELD_MANAGER}
 _CREATED = {**_OURS, "fieldValidation": "Strict"}
 _FORCED = {**_OURS, "force": "true"}
+_DRY_RUN = {"dryRun": "All"}
+_NO_DRY_RUN = "does not support dry run"  # says an admission webhook that has side effects
+_Answer = TypeVar("_Answer")
 _STANDING_SECONDS = 1.0  # what we create in between is reserved
 _CONTROLLER_UID = "batch.kubernetes.io/controller-uid"  # label of a Job's pods
 
@@ -54,6 +58,7 @@ class KubernetesCluster:
         self._standing: Standing | None = None
         self._writes = OwnWrites()
         self._repairs = Repairs()
+        self._refusals = Refusals()
         self._events: dict[Subject, tuple[float, tuple[Body, ...]]] = {}  # when asked, what was said
 
     def observe(self, key: Key) -> Observed | None:
@@ -64,6 +69,7 @@ class KubernetesCluster:
         if not view[MODEL_DEPLOYMENT.kind]:
             self._slots.leave(key)
             self._repairs.forget(key)
+            self._refusals.forget(key)
             return None
         bodies = {kind: tuple(unpack(entry) for entry in entries) for kind, entries in view.items()}
         now, turn = datetime.now(UTC), self._slots.turn(key, self._seen_jobs())
@@ -132,21 +138,61 @@ class KubernetesCluster:
 
     def apply(self, body: Body) -> Mapping[str, Any]:
         """Create a Job or ControllerRevision, or apply any other object. Raises TemplateRefused and Stale."""
+        if body["kind"] == JOB.kind:
+            write = self._create_job
+        elif body["kind"] in CREATED_ONCE:
+            write = self._create
+        else:
+            write = self._server_side_apply
+        applied = self._asked(body, write)
+        self._refusals.accepted(_owner(body), body, self._retry(body))
+        return applied
+
+    def check(self, body: Body) -> None:
+        """Ask in a dry run whether an object would be accepted. Raises TemplateRefused and Stale."""
+        self._asked(body, self._dry_run)
+
+    def _asked(self, body: Body, ask: Callable[[Body], _Answer]) -> _Answer:
+        """Ask the API server for an object, unless it refused just that a while ago."""
+        key, retry = _owner(body), self._retry(body)
+        self._refusals.expect(key, body, retry)
         try:
-            if body["kind"] == JOB.kind:
-                applied = self._create_job(body)
-            elif body["kind"] in CREATED_ONCE:
-                applied = self._create(body)
-            else:
-                applied = self._server_side_apply(body)
+            return ask(body)
+        except TemplateRefused as refusal:
+            self._refusals.refused(key, body, retry, refusal)
+            raise
         except ApiError as error:
             if error.status == 409:  # changed between two calls of ours
                 raise Stale from error
-            refusal = refusal_of(error.status, error.message, body)
-            if refusal is None:
+            found = refusal_of(error.status, error.message, body)
+            if found is None:
                 raise
-            raise refusal from error
-        return applied
+            self._refusals.refused(key, body, retry, found)
+            raise found from error
+
+    def _dry_run(self, body: Body) -> None:
+        """Send what `apply` would, and have nothing written."""
+        created, known = body["kind"] in CREATED_ONCE, self._known(body)
+        if known is None and not created:
+            self._check_name(body)
+        verb, query = ("create", _CREATED) if created else ("patch", _FORCED)
+        try:
+            self._send(verb, body, body, {**query, **_DRY_RUN})
+        except ApiError as error:
+            exists = created and error.status == 409
+            if not (exists or _NO_DRY_RUN in error.message or self._may_be_put_right(error, body, known)):
+                raise
+
+    def _may_be_put_right(self, error: ApiError, body: Body, known: Body | None) -> bool:
+        """Return whether what others set beside ours may be at fault, which `apply` would take away."""
+        if error.status != 422 or known is None:
+            return False
+        return put_right(body, self._send("get", body)) is not None
+
+    def _retry(self, body: Body) -> str | None:
+        """Return the retry annotation of an object's ModelDeployment."""
+        found = self._store.of(_owner(body))[MODEL_DEPLOYMENT.kind]
+        return objects.annotation(unpack(found[0]), RETRY_ANNOTATION) if found else None
 
     def delete(self, ref: Ref) -> None:
         """Delete with background propagation, and only the object with the UID of `ref`.

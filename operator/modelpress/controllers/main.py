@@ -17,17 +17,16 @@ from urllib3.exceptions import HTTPError
 from modelpress.api.defaults import Defaults
 from modelpress.api.names import API_VERSION, KIND
 from modelpress.controllers import handlers
-from modelpress.controllers.cluster import Cluster
 from modelpress.controllers.election import Election, LeaseLost, Unopposed, candidate
 from modelpress.controllers.health import endpoints
 from modelpress.controllers.job_slots import JobSlots, Limits
 from modelpress.controllers.kubernetes_cluster import KubernetesCluster
 from modelpress.controllers.queue import WorkQueue
-from modelpress.controllers.reconcile import key_fields, reconcile
 from modelpress.controllers.reflector import Reflectors
 from modelpress.controllers.resources import MODEL_DEPLOYMENT
-from modelpress.controllers.rest import ApiError, NotActive, Request, Rest, load_configuration
+from modelpress.controllers.rest import ApiError, Request, Rest, load_configuration
 from modelpress.controllers.resync import Resync
+from modelpress.controllers.steps import Steps
 from modelpress.controllers.store import Store
 from modelpress.planning.types import Key, Settings
 
@@ -133,7 +132,7 @@ def _parts(options: OperatorOptions) -> Parts:
     rest, store = Rest(load_configuration(), may_write=election.active), Store()
     cluster = KubernetesCluster(rest, store, JobSlots(options.job_limits()))
     queue = WorkQueue(
-        partial(_step, cluster, options.settings()),
+        Steps(cluster, options.settings()),
         backoff=_BACKOFF,
         group=attrgetter("namespace"),
         most_of_group=max(1, options.workers // 4),
@@ -214,15 +213,3 @@ async def _wait_for_crd(rest: Rest, options: OperatorOptions) -> None:
         except (ApiError, HTTPError) as error:
             logger.warning("waiting until %s %s is served: %s", API_VERSION, KIND, error)
         await asyncio.sleep(_CRD_POLL_SECONDS)
-
-
-async def _step(cluster: Cluster, settings: Settings, key: Key) -> float | None:
-    """Reconcile one key in a thread. Logs and raises errors; those of the API server as one line."""
-    try:
-        return await asyncio.to_thread(reconcile, cluster, key, settings)
-    except (ApiError, HTTPError, NotActive) as error:
-        logger.warning("%s/%s: %s", *key, error, extra=key_fields(key))
-        raise
-    except Exception:
-        logger.exception("%s/%s: unexpected error", *key, extra=key_fields(key))
-        raise

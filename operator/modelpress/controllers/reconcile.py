@@ -2,17 +2,18 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from modelpress.api import names
-from modelpress.api.conditions import Reason
+from modelpress.api.conditions import ConditionType, Reason
 from modelpress.controllers.cluster import Cluster, Stale, TemplateRefused
+from modelpress.controllers.troubles import explained
 from modelpress.planning.children import objects
 from modelpress.planning.explanation import Explanation
 from modelpress.planning.plan import decide
-from modelpress.planning.status import refused
-from modelpress.planning.types import Body, EventNote, Key, Observed, Plan, Ref, Settings
+from modelpress.planning.status import hindered, refused
+from modelpress.planning.types import Body, EventNote, Key, Observed, Plan, Ref, Refusal, Settings
 from modelpress.planning.view import Facts
 
 logger = logging.getLogger(__name__)
@@ -34,16 +35,52 @@ def reconcile(cluster: Cluster, key: Key, settings: Settings) -> float | None:
         observed = cluster.observe(key)
         if observed is None:
             return None
-        plan = decide(observed, settings)
-        if (
-            plan.unseen or plan.delete
-        ):  # what is destroyed or repeated is never decided on a watch's word alone
-            observed = cluster.read_live(observed, plan.unseen)
-            plan = decide(observed, settings)
+        observed, plan = _planned(cluster, observed, settings)
+        refusal = _refusal(cluster, Facts(observed, settings), plan)
+        if refusal is not None:
+            observed, plan = _planned(cluster, replace(observed, refusal=refusal), settings)
         return _act(cluster, Facts(observed, settings), plan)
     except Stale:
         logger.debug("waiting for the watch", extra=key_fields(key))
         return STALE_SECONDS
+
+
+def tell(cluster: Cluster, key: Key, settings: Settings, why: Explanation) -> None:
+    """Say in the status what ended a step before its plan was carried out. Raises what the cluster raises."""
+    observed = cluster.observe(key)
+    if observed is None:
+        return
+    status, events = _overlaid(Facts(observed, settings), None, why)
+    if status is not None:
+        cluster.write_status(observed.resource, status)
+    for event in events:
+        cluster.record(observed.resource, event)
+
+
+def _planned(cluster: Cluster, observed: Observed, settings: Settings) -> tuple[Observed, Plan]:
+    """Return a plan and what it was made from: nothing is destroyed or repeated on a watch's word alone."""
+    plan = decide(observed, settings)
+    if plan.unseen or plan.delete:
+        observed = cluster.read_live(observed, plan.unseen)
+        plan = decide(observed, settings)
+    return observed, plan
+
+
+def _refusal(cluster: Cluster, facts: Facts, plan: Plan) -> Refusal | None:
+    """Return why the API server would not take a revision that does not run yet, asked before it is made.
+
+    Another error is no answer: it meets the writes.
+    """
+    deployment = next((body for body in plan.apply if body["kind"] == "Deployment"), None)
+    revision = objects.label(deployment, names.REVISION_LABEL)
+    if deployment is None or revision is None or revision == facts.running_revision:
+        return None
+    stored = (body for body in plan.apply if body["kind"] == "ControllerRevision")
+    own = [body for body in stored if objects.name_of(body) == revision]
+    asked = _Writes()
+    all(asked.attempt(partial(cluster.check, body)) for body in (*own, deployment))  # up to the first
+    found = asked.refusal
+    return Refusal(revision, found.reason, found.message) if found is not None else None
 
 
 @dataclass
@@ -83,9 +120,13 @@ def _act(cluster: Cluster, facts: Facts, plan: Plan) -> float | None:
     observed, key = facts.observed, facts.key
     writes = _write(cluster, observed, plan)
     status, events, requeue = _reached(observed, plan, writes), plan.events, plan.requeue
-    if writes.refusal is not None:
-        status, events = _refused(facts, status, writes.refusal)
+    if writes.refusal is not None or observed.refusal is not None:
         requeue = _sooner(requeue, REFUSED_SECONDS)
+    if writes.refusal is not None:
+        why = Explanation(writes.refusal.reason, writes.refusal.message)
+        status, events = _overlaid(facts, status, why)
+    elif writes.error is not None and _is_told(facts, explained(writes.error).reason):
+        status, events = _overlaid(facts, status, explained(writes.error))
     elif writes.lacks("Deployment", key.name):
         events = tuple(event for event in events if event.reason != Reason.SERVING_GAP.value)
     if status is not None:
@@ -158,15 +199,29 @@ def _sooner(first: float | None, second: float) -> float:
     return second if first is None else min(first, second)
 
 
-def _refused(
-    facts: Facts, planned: Body | None, refusal: TemplateRefused
+def _overlaid(
+    facts: Facts, planned: Body | None, why: Explanation
 ) -> tuple[Body | None, tuple[EventNote, ...]]:
-    """Return the status to write and the event to record: none where the resource says the same already."""
-    why = Explanation(refusal.reason, refusal.message)
-    status = refused(facts, planned, why)
+    """Return the status to write after an error, and the event: none where the status said the same."""
+    kind = ConditionType.RECONCILING if why.reason is Reason.API_ERROR else ConditionType.STALLED
+    status = (hindered if kind is ConditionType.RECONCILING else refused)(facts, planned, why)
     if status == (facts.resource.get("status") or {}):
         return None, ()
-    return status, (EventNote("Warning", why.reason.value, why.message),)
+    before = objects.condition(facts.resource, kind) or {}
+    same = (before.get("status"), before.get("reason"), before.get("message")) == (
+        "True",
+        why.reason.value,
+        why.message,
+    )
+    return status, () if same else (EventNote("Warning", why.reason.value, why.message),)
+
+
+def _is_told(facts: Facts, reason: Reason) -> bool:
+    """Return whether the status tells of errors of this kind: it does so until a step comes to its end."""
+    found = (
+        objects.condition(facts.resource, kind) for kind in (ConditionType.RECONCILING, ConditionType.STALLED)
+    )
+    return any(each is not None and each.get("reason") == reason.value for each in found)
 
 
 def _log(key: Key, plan: Plan, writes: _Writes, status: Body | None) -> None:

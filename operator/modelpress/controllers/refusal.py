@@ -40,7 +40,7 @@ def refusal_of(status: int, message: str, desired: Body) -> TemplateRefused | No
     invalid = status in (400, 422) or (status == 500 and "typed patch object" in message)
     if desired["kind"] == "PodDisruptionBudget" and (invalid or status == 403):
         return _refused(Reason.DISRUPTION_BUDGET_REFUSED, desired, message)  # not needed, so no fault of ours
-    if status == 403 and not _is_missing_right(message):
+    if (status == 403 and not _is_missing_right(message)) or (invalid and _is_by_policy(message)):
         return _refused(kubernetes_reasons.refusal(message), desired, message)
     if invalid and desired["kind"] in _INVALID:
         return _refused(_INVALID[desired["kind"]], desired, message)
@@ -50,6 +50,11 @@ def refusal_of(status: int, message: str, desired: Body) -> TemplateRefused | No
 def _is_missing_right(message: str) -> bool:
     """Return whether an answer says that the operator lacks a right, as RBAC puts it."""
     return 'User "' in message and " cannot " in message
+
+
+def _is_by_policy(message: str) -> bool:
+    """Return whether a webhook or a policy refused, whatever status it gave: the object need not be wrong."""
+    return "denied the request" in message or "denied request:" in message
 
 
 def _refused(reason: Reason, desired: Body, message: str) -> TemplateRefused:

@@ -19,6 +19,7 @@ from urllib3 import BaseHTTPResponse, Retry, Timeout
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
+from modelpress.controllers.cluster import ServerError
 from modelpress.controllers.resources import Resource
 from modelpress.planning.types import Body
 
@@ -42,7 +43,7 @@ _ESCAPED_BY_GO = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
-class ApiError(Exception):
+class ApiError(ServerError):
     """The API server answered with an error status."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:

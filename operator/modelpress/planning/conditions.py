@@ -65,6 +65,17 @@ def refused_conditions(facts: Facts, why: Explanation) -> list[Condition]:
     )
 
 
+def hindered_conditions(facts: Facts, why: Explanation) -> list[Condition]:
+    """Return what an error of the API server changes: it may pass, and what serves may serve on."""
+    nothing = Explanation(Reason.SETTLED, "nothing prevents progress")
+    said = {condition.type for condition in facts.status.conditions}
+    unsaid = {} if ConditionType.READY in said else {ConditionType.READY: (False, why)}
+    return _made(
+        facts,
+        {**unsaid, ConditionType.RECONCILING: (True, why), ConditionType.STALLED: (False, nothing)},
+    )
+
+
 def _made(facts: Facts, verdicts: Mapping[ConditionType, _Verdict]) -> list[Condition]:
     before = {condition.type: condition for condition in facts.status.conditions}
     now, made = format_time(facts.observed.now), []

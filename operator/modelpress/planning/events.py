@@ -19,7 +19,8 @@ _NORMAL = (
 def transitions(before: Iterable[Condition], after: Iterable[Condition]) -> tuple[EventNote, ...]:
     """Return one event for each condition that turned to something a person wants to know of.
 
-    A message alone that changes is no event: the scheduler's, for one, changes with every node.
+    A message alone that changes is no event, the scheduler's, for one, changes with every node; but one of
+    Stalled is: it tells of another edit.
     """
     known = {condition.type: condition for condition in before}
     return tuple(
@@ -35,7 +36,7 @@ def _event(old: Condition | None, new: Condition) -> EventNote | None:
     match new.type:
         case ConditionType.READY | ConditionType.COMPRESSED if turned:
             return EventNote("Normal", new.reason, new.message)
-        case ConditionType.STALLED if moved:
+        case ConditionType.STALLED if moved or (old is not None and old.message != new.message):
             return EventNote("Warning", new.reason, new.message)
         case ConditionType.RECONCILING if moved:
             return EventNote("Normal" if new.reason in _NORMAL else "Warning", new.reason, new.message)

@@ -21,7 +21,7 @@ from modelpress.planning.rollouts.revisions import Revision
 from modelpress.planning.rollouts.rollout import Rollout, decide_rollout
 from modelpress.planning.rollouts.strategy import gap_warnings
 from modelpress.planning.status import assemble, to_body
-from modelpress.planning.types import Body, Observed, Plan, Ref, Settings
+from modelpress.planning.types import Body, Mark, Observed, Plan, Ref, Settings
 from modelpress.planning.view import Facts, View, parse_spec
 
 
@@ -52,7 +52,11 @@ def decide(observed: Observed, settings: Settings) -> Plan:
     return replace(
         plan,
         events=(*warnings, *plan.events),
-        marks=(*artifact.marks, *revisions.used_again(view, decisions.known, decisions.rollout.target)),
+        marks=(
+            *artifact.marks,
+            *decisions.failure_marks,
+            *revisions.used_again(view, decisions.known, decisions.rollout.target),
+        ),
         unseen=artifact.unseen,
         slot_since=_began(facts) if artifact.waits_for_slot else None,
     )
@@ -86,6 +90,15 @@ class Decisions:
         """Return all revisions that may be needed; the desired one may be new."""
         is_new = self.desired is not None and not revisions.find(self.known, self.desired.name)
         return (*self.known, self.desired) if self.desired and is_new else self.known
+
+    @property
+    def failure_marks(self) -> tuple[Mark, ...]:
+        """Return what to note on a ControllerRevision: that its rollout failed, or succeeded after all."""
+        if self.rollout.completed:
+            return failures.marks(None, self.rollout.target)
+        failed = self.rollout.failed
+        found = (each for each in self.known if failed and each.revision_hash == failed.revision_hash)
+        return failures.marks(failed, next(found, None))
 
 
 def _decisions(view: View) -> Decisions:

@@ -5,10 +5,10 @@ from decimal import Decimal
 from typing import Any
 
 from modelpress.api import names
-from modelpress.api.status import CompressionStatus, EvaluationStatus, Status
+from modelpress.api.status import CompressionStatus, Condition, EvaluationStatus, Status
 from modelpress.planning.artifacts import gate
 from modelpress.planning.artifacts.artifact import Artifact
-from modelpress.planning.conditions import Result, conditions, refused_conditions
+from modelpress.planning.conditions import Result, conditions, hindered_conditions, refused_conditions
 from modelpress.planning.explanation import Explanation
 from modelpress.planning.view import Facts
 
@@ -41,8 +41,17 @@ def refused(facts: Facts, planned: Mapping[str, Any] | None, why: Explanation) -
 
     The same refusal gives the same status, however often it happens.
     """
+    return _overlaid(facts, planned, refused_conditions(facts, why))
+
+
+def hindered(facts: Facts, planned: Mapping[str, Any] | None, why: Explanation) -> dict[str, Any]:
+    """Return the planned status (None: the observed one) while an error that may pass prevents the plan."""
+    return _overlaid(facts, planned, hindered_conditions(facts, why))
+
+
+def _overlaid(facts: Facts, planned: Mapping[str, Any] | None, conditions: list[Condition]) -> dict[str, Any]:
     status = planned if planned is not None else to_body(facts.status)
-    made = [condition.model_dump(mode="json", by_alias=True) for condition in refused_conditions(facts, why)]
+    made = [condition.model_dump(mode="json", by_alias=True) for condition in conditions]
     merged = {condition["type"]: condition for condition in (*status.get("conditions", ()), *made)}
     return {**status, "conditions": list(merged.values()), "observedGeneration": facts.generation}
 

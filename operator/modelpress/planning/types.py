@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from modelpress.api.conditions import Reason
 from modelpress.api.defaults import Defaults
 
 Body = Mapping[str, Any]  # a Kubernetes object as JSON
@@ -32,6 +33,14 @@ class Mark(NamedTuple):
 
     ref: Ref
     annotations: Mapping[str, str]
+
+
+class Refusal(NamedTuple):
+    """What the API server answers when it is asked for a revision that does not run yet."""
+
+    revision: str  # its name
+    reason: Reason
+    message: str
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,7 @@ class Observed:
     pods: tuple[Body, ...] = ()  # pods of Jobs and of Deployments
     events: tuple[Body, ...] = ()  # events about waiting pods, their claims, and Jobs without pods
     repairs: tuple[Repair, ...] = ()  # of the last minutes
+    refusal: Refusal | None = None  # of the revision that would be rolled out
     live_jobs: frozenset[str] = frozenset()  # UIDs of Jobs all of whose pods were read live, not from a watch
     free_job_slots: int = 1  # how many more Jobs this ModelDeployment may start
     slot_seconds: float = 5.0  # until the next look where it may start none

@@ -60,7 +60,9 @@ def test_the_loop_from_apply_to_ready_takes_few_requests(digits: Deployed, opera
     print(f"apply to Ready: {len(requests)} requests, {tally(requests)}")
     made = [request.resource for request in writes if request.verb in ("create", "patch")]
     assert sorted(kind for kind in made if kind != "events") == [
+        "controllerrevisions",  # in a dry run
         "controllerrevisions",
+        "deployments",  # in a dry run
         "deployments",
         "jobs",
         "jobs",  # its result is kept

@@ -1,5 +1,6 @@
 """One step of the loop against a cluster that only notes what it is asked."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -64,6 +65,9 @@ class Notebook:
         self.calls.append(f"apply {body['kind']}")
         return body
 
+    def check(self, body: Body) -> None:
+        raise NotImplementedError  # there is no artifact
+
     def delete(self, ref: Ref) -> None:
         self.calls.append(f"delete {ref.kind}")
 
@@ -127,6 +131,8 @@ class Refusing:
         self.faults = faults
         self.slot_since: str | None = None
         self.changed = False  # people edited it, and the watch has not shown that
+        self.bad: str | None = None  # what the API server does not take in any object
+        self.checked: list[str] = []
         self.live_pods: tuple[Body, ...] = ()  # which the watch has not shown
         self.calls: list[str] = []
         self.notes: list[EventNote] = []
@@ -155,6 +161,12 @@ class Refusing:
         self.calls.append(f"apply {body['kind']}")
         return body
 
+    def check(self, body: Body) -> None:
+        self.checked.append(body["kind"])
+        bad = self.bad is not None and self.bad in json.dumps(body)
+        if bad or body["kind"] in self.faults:
+            raise REFUSED_TEMPLATE if bad else self.faults[body["kind"]]
+
     def delete(self, ref: Ref) -> None:
         del self.fake.objects[ref.kind, ref.name]
         self.calls.append(f"delete {ref.kind}")
@@ -168,10 +180,11 @@ class Refusing:
 
     def look(self) -> float | None:
         """Take one step; return when the next is due."""
-        self.calls, self.notes = [], []
+        self.calls, self.notes, self.checked = [], [], []
         return reconcile(self, Key("models", "digits"), FAKE_SETTINGS)
 
 
+REFUSED_TEMPLATE = TemplateRefused(Reason.INVALID_POD_SETTINGS, "nodeAffinty: field not declared in schema")
 REFUSED = TemplateRefused(Reason.INVALID_SPEC, "the range of ports is full")
 AWAY = ConnectionError("the server is away")
 
@@ -340,3 +353,45 @@ def test_nothing_is_deleted_for_a_spec_that_is_not_the_newest() -> None:
     cluster.changed = False
     cluster.look()
     assert "delete Job" in cluster.calls
+
+
+def bad_edit() -> Refusing:
+    """Return a cluster whose API server does not take the newest edit."""
+    cluster = Refusing(ready_cluster(), {})
+    cluster.fake.edit(worker={"affinity": {"nodeAffinty": {}}}, replicas=3)
+    cluster.bad = "nodeAffinty"
+    return cluster
+
+
+def test_a_revision_is_asked_for_before_it_is_made_and_a_refused_one_leaves_nothing() -> None:
+    cluster = bad_edit()
+    revisions = cluster.fake.names_of("ControllerRevision")
+    assert cluster.look() == REFUSED_SECONDS
+    assert cluster.checked == ["ControllerRevision"]
+    assert cluster.calls == ["apply Deployment", "status"]
+    assert cluster.fake.only("Deployment")["spec"]["replicas"] == 3
+    assert cluster.fake.names_of("ControllerRevision") == revisions
+    assert [note.reason for note in cluster.notes] == ["InvalidPodSettings"]
+    cluster.look()
+    assert (cluster.checked, cluster.calls, cluster.notes) == ([], [], []), "it is remembered"
+    cluster.bad = None
+    cluster.fake.annotate(names.RETRY_ANNOTATION, "1")
+    cluster.look()
+    assert cluster.checked == ["ControllerRevision", "Deployment"]
+    assert cluster.calls == ["apply ControllerRevision", "apply Deployment", "status"]
+
+
+def test_a_template_that_only_the_deployment_shows_to_be_bad_makes_no_revision() -> None:
+    cluster = Refusing(ready_cluster(), {"Deployment": REFUSED})
+    cluster.fake.edit(serving={"maxBatchSize": 8})
+    revisions = cluster.fake.names_of("ControllerRevision")
+    cluster.look()
+    assert cluster.checked == ["ControllerRevision", "Deployment"]
+    assert cluster.fake.names_of("ControllerRevision") == revisions
+
+
+def test_scaling_asks_for_nothing_first() -> None:
+    cluster = Refusing(ready_cluster(), {})
+    cluster.fake.edit(replicas=4)
+    cluster.look()
+    assert (cluster.checked, cluster.calls) == ([], ["apply Deployment", "status"])

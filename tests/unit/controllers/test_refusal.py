@@ -93,6 +93,8 @@ TYPED = "failed to create typed patch object: .spec.template.spec.affnity: field
         (403, QUOTA, "Deployment", "QuotaExceeded"),
         (403, QUOTA, "Service", "QuotaExceeded"),
         (403, 'admission webhook "w.example" denied the request: no', "Job", "AdmissionRefused"),
+        (400, 'admission webhook "w.example" denied the request: no', "Deployment", "AdmissionRefused"),
+        (422, "is forbidden: ValidatingAdmissionPolicy 'p' denied request: no", "Job", "AdmissionRefused"),
         (403, RBAC, "Deployment", None),
         (422, 'metadata.labels: Invalid value: "a b"', "Service", "InvalidSpec"),
         (422, "spec.ingress: Required value", "NetworkPolicy", None),

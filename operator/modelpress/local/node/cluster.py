@@ -121,6 +121,9 @@ class LocalCluster:
         self._hooks.wake()
         return stored
 
+    def check(self, body: Body) -> None:
+        """Do nothing: all that `apply` is given is accepted."""
+
     def delete(self, ref: Ref) -> None:
         """Delete an object and, in the background, the pods that it owns."""
         key = (ref.kind, ref.namespace, ref.name)

@@ -1,18 +1,22 @@
 """The memory of failures: what `status.failed` keeps, what it blocks, and when it is forgotten.
 
-A failed Job or gate is remembered for its recipe, a failed rollout for its revision only. What is remembered
-is not tried again until it or the annotation modelpress.dev/retry changes. docs/architecture.md draws this.
+A failed Job or gate is remembered for its recipe, a failed rollout for its revision only, and so is a
+revision that the API server refuses. What is remembered is not tried again until it or the annotation
+modelpress.dev/retry changes. docs/architecture.md draws this. A revision that failed is noted on its
+ControllerRevision, too, so that each is known while it is kept.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from modelpress.api import names
 from modelpress.api.conditions import Reason
 from modelpress.api.status import Failure, RevisionReference
 from modelpress.planning.artifacts.attempts import HEALING
 from modelpress.planning.explanation import Explanation
 from modelpress.planning.rollouts.revisions import Revision
+from modelpress.planning.types import Mark
 from modelpress.planning.view import View
 
 
@@ -58,10 +62,30 @@ def blocking_recipe(view: View) -> Failure | None:
 
 def blocking_revision(view: View, revision: Revision) -> Failure | None:
     """Return the failure that forbids another rollout of a revision."""
-    failure = view.status.failed
-    if failure and failure.revision_hash == revision.revision_hash and failure.retry == view.retry:
-        return failure
-    return None
+    known = (view.status.failed, revision.failed)
+    mine = (each for each in known if each and each.revision_hash == revision.revision_hash)
+    return next((each for each in mine if each.retry == view.retry), None)
+
+
+def refusal(view: View, revision: Revision) -> Explanation | None:
+    """Return why the API server does not take a revision, as it just said."""
+    found = view.observed.refusal
+    if found is None or found.revision != revision.name:
+        return None
+    return Explanation(found.reason, found.message)
+
+
+def is_final(reason: Reason) -> bool:
+    """Return whether a refusal is about the revision itself: no quota, policy or name that may change."""
+    return reason is Reason.INVALID_POD_SETTINGS
+
+
+def marks(failure: Failure | None, revision: Revision | None) -> tuple[Mark, ...]:
+    """Return what to note on a stored revision: its failure, or (None) that it has none."""
+    if revision is None or revision.stored is None or failure == revision.failed:
+        return ()
+    text = failure.model_dump_json(by_alias=True, exclude_none=True) if failure else ""
+    return (Mark(revision.stored, {names.FAILED_ANNOTATION: text}),)
 
 
 def recipe_is_retried(view: View) -> bool:

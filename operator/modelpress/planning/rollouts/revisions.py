@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import ValidationError
+
 from modelpress.api import names
-from modelpress.api.status import RevisionReference
+from modelpress.api.status import Failure, RevisionReference
 from modelpress.planning.artifacts.artifact import Artifact, StoreLocation, from_data, from_status, store_in
 from modelpress.planning.children import objects
 from modelpress.planning.children.in_place import own_template
@@ -27,7 +29,8 @@ class Revision:
     artifact: Artifact
     worker_image: str
     template: Body
-    stored: bool = False  # in the cluster; else new, or restored from what else is known
+    stored: Ref | None = None  # in the cluster; else new, or restored from what else is known
+    failed: Failure | None = None  # why its rollout was given up; of a stored one
 
     @property
     def reference(self) -> RevisionReference:
@@ -141,7 +144,8 @@ def _read(body: Body) -> Revision | None:
             artifact=from_data(data),
             worker_image=str(data["workerImage"]),
             template=dict(data["template"]),
-            stored=True,
+            stored=objects.ref_to(body, "ControllerRevision"),
+            failed=_failure(body),
         )
     except (KeyError, TypeError, ValueError):
         return None
@@ -150,6 +154,15 @@ def _read(body: Body) -> Revision | None:
 def _used(body: Body) -> int:
     text = objects.annotation(body, names.USED_ANNOTATION) or ""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def _failure(body: Body) -> Failure | None:
+    """Return what was noted on a ControllerRevision that failed; None where nothing readable is."""
+    noted = objects.annotation(body, names.FAILED_ANNOTATION)
+    try:
+        return Failure.model_validate_json(noted) if noted else None
+    except ValidationError:
+        return None
 
 
 def _render(view: View, known: tuple[Revision, ...], artifact: Artifact) -> Revision:

@@ -13,7 +13,7 @@ from modelpress.api.conditions import ConditionType, Reason
 from modelpress.api.status import Failure
 from modelpress.planning.children import objects
 from modelpress.planning.children.in_place import out_of_place
-from modelpress.planning.explanation import Explanation, final
+from modelpress.planning.explanation import Explanation, final, tried_again
 from modelpress.planning.problems import pod_problems
 from modelpress.planning.render import deployment as render_deployment
 from modelpress.planning.rollouts import failures
@@ -33,7 +33,7 @@ class Rollout:
     idle: bool = False  # the target is in place at zero replicas, and no pod of it has been ready
     working: Explanation | None = None
     stalled: Explanation | None = None
-    failed: Failure | None = None  # what to remember as failed
+    failed: Failure | None = None  # of the desired revision: what to remember
     requeue: float | None = None  # seconds until a deadline that the Deployment does not count
 
 
@@ -52,11 +52,14 @@ def decide_rollout(view: View, known: tuple[Revision, ...], desired: Revision | 
         return Rollout(goal, completed, working=None if _is_settled(view, goal) else _moving(view, goal))
     if completed:
         return Rollout(goal, completed=view.spec.replicas > 0, idle=view.spec.replicas == 0)
-    blocked = failures.blocking_revision(view, goal)
-    failed = None if blocked else _failure(view, goal, current)
-    if blocked or failed:
-        why = failures.explain(blocked or failed or Failure())
-        return Rollout(current or goal, stalled=final(why), failed=failed)
+    before = current or running(view, known) or (goal if goal.stored else None)
+    refusal = failures.refusal(view, goal)
+    if refusal is not None and not failures.is_final(refusal.reason):
+        return Rollout(before, stalled=tried_again(refusal))
+    refused = failures.of_revision(view, goal, refusal) if refusal is not None else None
+    failed = refused or failures.blocking_revision(view, goal) or _failure(view, goal, current)
+    if failed:
+        return Rollout(before, stalled=final(failures.explain(failed)), failed=failed)
     working = _moving(view, goal, replaced=current is not None)
     left = _left(view, of_revision(view.worker_pods, goal.name))
     return Rollout(goal, working=working, requeue=left if left is not None and left > 0 else None)
