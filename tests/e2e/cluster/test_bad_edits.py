@@ -1,6 +1,7 @@
 """A bad edit hurts only itself: what serves goes on and scales, on a real API server without a node."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,21 @@ def scale(digits: Deployed, replicas: int) -> None:
     digits.wait("the pods", lambda: deployment(digits)["spec"]["replicas"] == replicas, 20)
 
 
+def wait_ready(digits: Deployed, count: int) -> None:
+    """Report pods as ready until so many are."""
+
+    def are_ready() -> bool:
+        make_ready(digits)
+        return bool(digits.status.get("readyReplicas") == count)
+
+    digits.wait("ready pods", are_ready)
+
+
+def is_named(digits: Deployed, word: str) -> bool:
+    """Return whether the refusal names a word."""
+    return word in digits.condition("Stalled")["message"]
+
+
 def deployment(digits: Deployed) -> Json:
     """Return its Deployment."""
     (found,) = digits.children("deployments")
@@ -90,7 +106,7 @@ def test_a_refused_template_is_a_failed_revision_and_the_current_one_scales(
     assert failed["reason"] == "InvalidPodSettings"
     assert failed["revisionHash"]
     scale(digits, 3)
-    digits.wait("three pods", lambda: make_ready(digits) or digits.status["readyReplicas"] == 3)
+    wait_ready(digits, 3)
     assert digits.condition("Available")["status"] == "True"
     assert digits.wait_stalled("InvalidPodSettings")
     after = deployment(digits)
@@ -123,10 +139,8 @@ def test_what_is_refused_is_asked_for_once_and_told_once_however_often_pods_chan
 def test_five_refused_edits_leave_no_revision_behind(digits: Deployed) -> None:
     known = revisions(digits)
     for number in range(5):
-        digits.patch({"worker": {"affinity": {f"typo{number}": {}}}})
-        digits.wait(
-            "the refusal", lambda number=number: f"typo{number}" in digits.condition("Stalled")["message"]
-        )
+        digits.patch({"worker": {"affinity": {f"typo{number}": {}, f"typo{number - 1}": None}}})
+        digits.wait("the refusal", partial(is_named, digits, f"typo{number}"))
     assert revisions(digits) == known
 
 
@@ -190,4 +204,5 @@ def test_a_missing_right_is_told_in_the_servers_words_and_heals(digits: Deployed
         whole = {"rules": role["rules"]}
         digits.api.request("PATCH", ROLE, whole, content_type="application/merge-patch+json")
     digits.wait("the Service", lambda: digits.api.find("services", digits.namespace, "digits"), 90)
-    digits.wait("its end", lambda: make_ready(digits) or digits.kstatus() == "Current")
+    wait_ready(digits, 3)
+    digits.wait_current()
