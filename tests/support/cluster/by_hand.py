@@ -3,7 +3,7 @@
 import json
 
 from modelpress.api import contract, names
-from tests.support.cluster.api import Json
+from tests.support.cluster.api import ApiError, Json
 from tests.support.cluster.controlplane import wait_until
 from tests.support.cluster.helpers import Deployed, now
 
@@ -24,13 +24,17 @@ SPEC: Json = {
 
 
 def set_pods(digits: Deployed, role: str, status: Json) -> None:
-    """Report a status for each pod of a role, as a kubelet would."""
+    """Report a status for each pod of a role, as a kubelet would; one that goes meanwhile is none."""
     found = wait_until(
         f"{role} pods",
         lambda: digits.api.list("pods", digits.namespace, f"{names.ROLE_LABEL}={role}"),
     )
     for pod in found:
-        digits.api.patch("pods", digits.namespace, pod["metadata"]["name"], {"status": status}, "status")
+        try:
+            digits.api.patch("pods", digits.namespace, pod["metadata"]["name"], {"status": status}, "status")
+        except ApiError as error:
+            if error.code != 404:
+                raise
 
 
 def finish_job(digits: Deployed) -> None:
