@@ -132,7 +132,7 @@ def test_what_is_refused_is_asked_for_once_and_told_once_however_often_pods_chan
     assert refused == []
     assert len([request for request in made if request.resource == "deployments"]) <= 5  # one for each scale
     assert len(events(digits, "InvalidPodSettings")) == 1
-    digits.patch({"worker": BAD_TOLERATION})
+    digits.patch({"worker": {**dict.fromkeys(TYPO), **BAD_TOLERATION}})
     digits.wait("another event", lambda: len(events(digits, "InvalidPodSettings")) == 2)
 
 
