@@ -1,46 +1,31 @@
 """A bad edit hurts only itself: what serves goes on and scales, on a real API server without a node."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelpress.api import names
+from tests.e2e.cluster.test_control_loop import bring_up, operator
 from tests.support.cluster.api import Json
-from tests.support.cluster.by_hand import ARGUMENTS, SPEC, finish_job, make_ready
+from tests.support.cluster.by_hand import make_ready
 from tests.support.cluster.controlplane import ControlPlane, wait_until
-from tests.support.cluster.environment import new_operator
 from tests.support.cluster.helpers import Deployed, Operator, now
 
-MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
 ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/modelpress-operator"
 TYPO = {"affinity": {"nodeAffinty": {"typo": True}}}
 BAD_TOLERATION = {"tolerations": [{"operator": "Sometimes"}]}
 
 
-@pytest.fixture(scope="module")
-def operator(
-    control_plane: ControlPlane, crd: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Operator]:
-    """An operator of all namespaces."""
-    control_plane.kubectl("apply", "-f", str(MANIFESTS / "operator" / "namespace.yaml"))
-    control_plane.kubectl("apply", "-k", str(MANIFESTS / "rbac"))
-    running = new_operator(control_plane, ARGUMENTS, tmp_path_factory.mktemp("edits") / "operator")
-    running.start()
-    yield running
-    running.stop()
+__all__ = ["operator"]
 
 
 @pytest.fixture
 def digits(control_plane: ControlPlane, operator: Operator, namespace: str) -> Deployed:
     """A resource that serves."""
     deployed = Deployed(control_plane, namespace, "digits")
-    deployed.apply(SPEC)
-    finish_job(deployed)
-    make_ready(deployed)
-    deployed.wait_current()
+    bring_up(deployed)
     return deployed
 
 

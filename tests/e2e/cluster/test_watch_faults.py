@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from tests.e2e.cluster.test_compression_faults import kubeconfig, running
-from tests.support.cluster.by_hand import SPEC, finish_job, make_ready
+from tests.e2e.cluster.test_control_loop import bring_up
+from tests.support.cluster.by_hand import make_ready
 from tests.support.cluster.controlplane import ControlPlane, wait_until
 from tests.support.cluster.helpers import Deployed, Operator
 from tests.support.cluster.proxy import ApiProxy, Fault, Kind
@@ -46,10 +47,7 @@ def operator(
 def digits(control_plane: ControlPlane, operator: Operator, namespace: str) -> Deployed:
     """A resource that serves."""
     made = Deployed(control_plane, namespace, "digits")
-    made.apply(SPEC)
-    finish_job(made)
-    make_ready(made)
-    made.wait_current()
+    bring_up(made)
     return made
 
 
