@@ -51,7 +51,7 @@ def test_apply_to_prediction_and_delete(installed: Installed) -> None:
 def test_images_were_pulled_from_a_registry_and_run_restricted(installed: Installed) -> None:
     admin = installed.cluster.control_plane.admin
     pods = [pod for pod in admin.list("pods", SYSTEM) if pod["status"]["phase"] == "Running"]
-    assert len(pods) == 2
+    assert len(pods) == 3, "two operators and the registry"
     for pod in pods:
         (status,) = pod["status"]["containerStatuses"]
         assert status["restartCount"] == 0, pod["metadata"]["name"]
