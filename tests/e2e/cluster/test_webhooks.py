@@ -114,6 +114,21 @@ def writes(digits: Deployed, operator: Operator, since: str) -> list[str]:
     return [f"{each.verb} {each.resource}" for each in found if each.resource != "services"]
 
 
+def come_to_rest(digits: Deployed, operator: Operator) -> None:
+    """Wait for a look that needs no write, as after the last event of a rollout; two more must not either."""
+
+    def is_quiet() -> bool:
+        since = now()
+        look(digits)
+        return writes(digits, operator, since) == []
+
+    wait_until("a look without a write", is_quiet)
+    since = now()
+    look(digits)
+    look(digits)
+    assert writes(digits, operator, since) == []
+
+
 def made_by(operator: Operator, reviews: list[Json]) -> list[Json]:
     """Return what a webhook was asked about the operator's own writes; a dry run is none."""
     own = (review for review in reviews if review["userInfo"]["username"] == operator.user)
@@ -127,11 +142,7 @@ def test_what_a_webhook_makes_of_a_deployment_is_left_and_no_write_follows(
     mutation = MUTATIONS.get(name, everything)
     with mutating(control_plane, digits.namespace, DEPLOYMENTS, mutation) as reviews:
         bring_up(digits)
-        look(digits)  # the event that tells of the status comes after it
-        since = now()
-        look(digits)
-        look(digits)
-        assert writes(digits, operator, since) == []
+        come_to_rest(digits, operator)
         (deployment,) = digits.children("deployments")
         asked = made_by(operator, reviews)
         assert asked[0]["object"]["spec"] != deployment["spec"], "the webhook did something"
@@ -231,8 +242,4 @@ def test_any_writing_of_a_divisor_comes_to_rest(
     finish_job(digits)
     make_ready(digits)
     digits.wait_current()
-    look(digits)  # the event that tells of the status comes after it
-    since = now()
-    look(digits)
-    look(digits)
-    assert writes(digits, operator, since) == []
+    come_to_rest(digits, operator)
