@@ -14,10 +14,12 @@ from typing import Any
 
 import kopf
 
-from modelpress.controllers.reflector import PAGE, SILENT_SECONDS
+from modelpress.controllers.lists import PAGE
+from modelpress.controllers.reflector import SILENT_SECONDS
 from modelpress.controllers.resources import MODEL_DEPLOYMENT
 from modelpress.controllers.rest import USER_AGENT
 from modelpress.controllers.store import Store
+from modelpress.planning.backoff import pause
 from modelpress.planning.types import Key
 
 logger = logging.getLogger(__name__)
@@ -92,8 +94,7 @@ def watch(registrations: kopf.OperatorRegistry, namespaces: Sequence[str]) -> No
         except Exception as error:
             logger.warning("watch of %s: %s", MODEL_DEPLOYMENT.plural, error)
         failures = 0 if time.monotonic() - began > _LASTED_SECONDS else failures + 1
-        first, longest = _PAUSES
-        time.sleep(min(longest, first * 2.0 ** min(failures, 30)))
+        time.sleep(pause(*_PAUSES, failures))
 
 
 class _Connection(kopf.ConnectionInfo):

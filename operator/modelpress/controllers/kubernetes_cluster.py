@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from modelpress.api.names import FIELD_MANAGER, RESULT_MANAGER, RETRY_ANNOTATION
 from modelpress.controllers.cluster import Stale, TemplateRefused
 from modelpress.controllers.job_slots import JobId, JobSlots, Standing, standing
+from modelpress.controllers.lists import named, whole
 from modelpress.controllers.own_writes import OwnWrites
 from modelpress.controllers.recorder import event_body
 from modelpress.controllers.refusal import refusal_of, require_ours
@@ -95,22 +96,19 @@ class KubernetesCluster:
         A list without a version is never older than the Job's end, which was written after its pods'. Raises
         Stale where the ModelDeployment is not what was observed: what is to be deleted may be wanted again.
         """
-        if _asked(self._read(observed.resource)) != _asked(observed.resource):
+        if _wish(self._read(observed.resource)) != _wish(observed.resource):
             raise Stale
         for job in jobs:
             query = {"labelSelector": f"{_CONTROLLER_UID}={job.uid}"}
             items = self._rest.send(Request("list", POD, job.namespace, query=query)).get("items") or ()
-            pods = ({"apiVersion": "v1", "kind": POD.kind, **item} for item in items)
-            observed = with_live_pods(observed, job, pods)
+            observed = with_live_pods(observed, job, [whole(item, POD) for item in items])
         return observed
 
     def _read(self, resource: Body) -> Body:
-        """Return a ModelDeployment as it is now, empty where it is gone; by a list, which we may do."""
+        """Return a ModelDeployment as it is now, empty where it is gone."""
         metadata = resource["metadata"]
-        query = {"fieldSelector": f"metadata.name={metadata['name']}"}
-        request = Request("list", MODEL_DEPLOYMENT, metadata["namespace"], query=query)
-        found: Body = next(iter(self._rest.send(request)["items"]), {})
-        return found
+        found = named(self._rest, MODEL_DEPLOYMENT, metadata["namespace"], metadata["name"])
+        return next(iter(found), {})
 
     def annotate(self, mark: Mark) -> None:
         """Add annotations to an object, by a field manager of their own: they say nothing of other fields.
@@ -369,12 +367,12 @@ class KubernetesCluster:
         if known is None:
             request = Request("list", EVENT, subject.namespace, query={"fieldSelector": subject.selector})
             items = self._rest.send(request).get("items") or ()
-            known = asked, tuple({"apiVersion": "v1", "kind": "Event", **item} for item in items)
+            known = asked, tuple(whole(item, EVENT) for item in items)
             self._events[subject] = known
         return known[1]
 
 
-def _asked(resource: Body) -> tuple[Any, ...]:
+def _wish(resource: Body) -> tuple[Any, ...]:
     """Return what people ask for: which resource it is, its spec, and to try again."""
     path = ("uid", "generation", "deletionTimestamp")
     return *(objects.dig(resource, "metadata", key) for key in path), objects.annotation(

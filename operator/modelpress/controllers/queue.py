@@ -10,6 +10,8 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
+from modelpress.planning.backoff import pause
+
 K = TypeVar("K", bound=Hashable)
 
 # After a step a key rests, for as long as the step took: such as one that looks at thousands of pods.
@@ -154,7 +156,7 @@ class WorkQueue(Generic[K]):
     def _backoff(self, key: K) -> float:
         count = self._errors.get(key, 0)
         self._errors[key] = count + 1
-        return min(self._longest, self._first * 2.0 ** min(count, 30))
+        return pause(self._first, self._longest, count)
 
     def _cancel_timer(self, key: K) -> None:
         timer = self._timers.pop(key, None)

@@ -1,7 +1,7 @@
 """Keeps the store equal to the owned objects of the cluster: a list, then a watch from its version.
 
 Kopf's watch carries the ModelDeployments. Of the owned kinds there are many more objects, for each of which
-it would keep a worker and a memory, and it ends the process where a stream tells of an error.
+it would keep a worker and a memory, and it ends where a stream tells of an error.
 `kubernetes.informer` lists all objects in one answer and keeps them whole.
 """
 
@@ -10,19 +10,19 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Self
 
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from modelpress.controllers.lists import pages, selection, whole
 from modelpress.controllers.resources import MODEL_DEPLOYMENT, WATCHED, Resource
 from modelpress.controllers.rest import ApiError, Request, Rest
 from modelpress.controllers.store import Store
+from modelpress.planning.backoff import pause
 from modelpress.planning.types import Key
 
 logger = logging.getLogger(__name__)
 
-PAGE, METADATA_PAGE = 100, 500  # objects of one answer: parsed, each is many times its JSON
 _STREAM_SECONDS = 300  # then the server ends a watch, and the next goes on from its version
 SILENT_SECONDS = 70.0  # the server sends a bookmark each minute: a silent connection is dead
 _PAUSES = (0.2, 15.0)  # seconds after the first failure, and at most; doubled each time
@@ -73,8 +73,7 @@ class Reflector:
                     self._version = None
                 unexpected = not isinstance(error, ApiError | HTTPError | OSError | ValueError)
                 logger.warning("watch of %s: %s", self._resource.plural, error, exc_info=unexpected)
-                first, longest = _PAUSES
-                stopped.wait(min(longest, first * 2.0 ** min(failures, 30)))
+                stopped.wait(pause(*_PAUSES, failures))
 
     def _list(self, changed: Changed) -> None:
         """Put all objects into the store, and remove those that it held before and that are gone."""
@@ -156,29 +155,6 @@ class Reflectors:
         """Return when the store has held all objects."""
         while not all(each.listed.is_set() for each in self._reflectors):
             await asyncio.sleep(_POLL_SECONDS)
-
-
-def whole(item: dict[str, Any], resource: Resource) -> dict[str, Any]:
-    """Return an item of a list with what a list says only once."""
-    return {"apiVersion": resource.api_version, "kind": resource.kind, **item}
-
-
-def selection(resource: Resource) -> dict[str, str]:
-    """Return the query that finds our objects of a kind."""
-    return {"labelSelector": resource.label} if resource.label else {}
-
-
-def pages(rest: Rest, request: Request) -> Iterator[dict[str, Any]]:
-    """Yield the answers to a list, page by page. Raises what `Rest.send` raises."""
-    limit = METADATA_PAGE if request.metadata_only else PAGE
-    query = {**request.query, **selection(request.resource), "limit": str(limit)}
-    while True:
-        page = rest.send(replace(request, query=query))
-        yield page
-        token = page["metadata"].get("continue")
-        if not token:
-            return
-        query["continue"] = token
 
 
 def _tell(changed: Changed, keys: tuple[Key, ...]) -> None:

@@ -12,7 +12,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from modelpress.controllers.reflector import pages, whole
+from modelpress.controllers.lists import named, pages
+from modelpress.controllers.reflector import Changed
 from modelpress.controllers.resources import MODEL_DEPLOYMENT, WATCHED, Resource
 from modelpress.controllers.rest import Request, Rest
 from modelpress.controllers.store import Entry, Store
@@ -24,8 +25,6 @@ _FIRST_PAUSE = 1.0  # seconds, between looks whether the watches have listed; do
 _GRACE_SECONDS = 1.0  # in which a watch shows what a list showed before it
 _FAILED_SECONDS = 300.0  # of lists or of a watch; then the process is as good as dead
 _MOST_READS = 500  # in one round; the next goes on
-
-Changed = Callable[[Key], object]
 
 
 @dataclass(frozen=True)
@@ -163,14 +162,11 @@ class Resync:
     def _mend(self, resource: Resource, uid: str, item: Listed) -> tuple[Key, ...]:
         """Put an object into the store as it is now; return the ModelDeployments concerned."""
         self.mended += 1
-        by_name = {"fieldSelector": f"metadata.name={item.name}"}
         keys: tuple[Key, ...] = ()
-        for page in pages(self._rest, Request("list", resource, item.namespace, query=by_name)):
-            for body in page.get("items") or ():
-                keys += self._store.put(whole(body, resource), trusted=True)
-                if body["metadata"]["uid"] == uid:
-                    uid = ""
-        if uid:
+        found = named(self._rest, resource, item.namespace, item.name)
+        for body in found:
+            keys += self._store.put(body, trusted=True)
+        if all(body["metadata"]["uid"] != uid for body in found):
             keys += self._store.remove(uid)
         logger.warning("the watch of %s did not show %s/%s: read", resource.plural, item.namespace, item.name)
         return keys

@@ -17,7 +17,8 @@ from modelpress.api.conditions import Reason
 from modelpress.controllers.cluster import Stale, TemplateRefused
 from modelpress.controllers.job_slots import JobSlots, Limits
 from modelpress.controllers.kubernetes_cluster import KubernetesCluster
-from modelpress.controllers.reflector import Reflector, whole
+from modelpress.controllers.lists import whole
+from modelpress.controllers.reflector import Reflector
 from modelpress.controllers.resources import JOB, WATCHED
 from modelpress.controllers.rest import Rest
 from modelpress.controllers.resync import Resync

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from modelpress.local.node.podstatus import timestamp
+from modelpress.planning.backoff import pause
 from modelpress.planning.children import objects
 from modelpress.planning.types import Body
 
@@ -88,8 +89,8 @@ def _may_retry(job: Body, failed: Sequence[Body], now: datetime) -> bool:
         if "terminated" in entry["state"]
     ]
     counted = len(_counted(job, failed))
-    pause = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** (counted - 1)) if counted else 0.0
-    return all(objects.age(end, now) >= pause for end in ends)
+    waits = pause(FIRST_BACKOFF, MAX_BACKOFF, counted - 1) if counted else 0.0
+    return all(objects.age(end, now) >= waits for end in ends)
 
 
 def _counted(job: Body, failed: Sequence[Body]) -> list[Body]:

@@ -13,6 +13,7 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import UnavailableError
 from modelpress.planning.artifacts import jobs
 from modelpress.planning.artifacts.jobs import Phase, Progress
+from modelpress.planning.backoff import pause
 from modelpress.planning.children import objects
 from modelpress.planning.explanation import Explanation, tried_again
 from modelpress.planning.render import job as render_job
@@ -23,19 +24,12 @@ HEALING = tuple(reason for reason in Reason if reason.exit_code == UnavailableEr
 FIRST_SECONDS, LONGEST_SECONDS = 10.0, 600.0
 # An attempt whose container has run for this long has passed what ended the last one, time limits included.
 PASSED_SECONDS = 120.0
-_DOUBLINGS = 6  # FIRST_SECONDS doubled as often is more than LONGEST_SECONDS already
-_MOST = 1_000_000  # an annotation can be edited
 _MOST_LOST = 3  # Jobs in a row: whatever removes pods so soon does not stop by itself
 
 
 def number(job: Body) -> int:
     """Return which attempt a Job is, from 0."""
-    return _count(job, names.ATTEMPT_ANNOTATION)
-
-
-def _count(job: Body, annotation: str) -> int:
-    text = objects.annotation(job, annotation) or "0"
-    return min(int(text), _MOST) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+    return objects.count(job, names.ATTEMPT_ANNOTATION)
 
 
 def newest(view: View, recipe_jobs: Iterable[Body]) -> Body | None:
@@ -45,8 +39,8 @@ def newest(view: View, recipe_jobs: Iterable[Body]) -> Body | None:
 
 def wait(job: Body, now: datetime) -> float:
     """Return the seconds until a failed Job is made again; 0 or less: now."""
-    pause = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(number(job), _DOUBLINGS))
-    return pause - objects.age(jobs.finished_at(job), now)
+    seconds = pause(FIRST_SECONDS, LONGEST_SECONDS, number(job))
+    return seconds - objects.age(jobs.finished_at(job), now)
 
 
 def render(view: View, before: Body | None) -> Mapping[str, Any]:
@@ -91,7 +85,7 @@ def _lost(view: View, job: Body, found: Progress) -> Progress:
 
 def _lost_so_far(job: Body) -> int:
     """Return how many Jobs in a row, this one included, ended well and lost their result."""
-    return _count(job, names.LOST_ANNOTATION) + objects.is_true(job, "Complete")
+    return objects.count(job, names.LOST_ANNOTATION) + objects.is_true(job, "Complete")
 
 
 def passes_in(view: View, job: Body) -> float:

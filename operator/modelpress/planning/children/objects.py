@@ -6,6 +6,8 @@ from typing import Any
 
 from modelpress.planning.types import Body, Ref
 
+_MOST_COUNTED = 1_000_000
+
 
 def dig(body: Any, *path: str) -> Any:
     """Return the value at a path of keys, or None."""
@@ -53,6 +55,12 @@ def annotation(body: Body, key: str) -> str | None:
     """Return an annotation's value."""
     value = dig(body, "metadata", "annotations", key)
     return str(value) if value is not None else None
+
+
+def count(body: Body, key: str) -> int:
+    """Return the number that an annotation holds, a million at most; people may edit it: else 0."""
+    text = annotation(body, key) or ""
+    return min(int(text), _MOST_COUNTED) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 
 def deleting(body: Body) -> bool:

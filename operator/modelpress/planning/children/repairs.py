@@ -9,13 +9,14 @@ from datetime import datetime, timedelta
 
 from modelpress.api.conditions import Reason
 from modelpress.api.names import APPLIED_ANNOTATION
+from modelpress.planning.backoff import pause
 from modelpress.planning.children import objects
 from modelpress.planning.explanation import Explanation
 from modelpress.planning.types import Body, Observed, Repair
 
 _LOOK_SECONDS = 2.0  # after a write: by then the watches show it
 FORGOTTEN_SECONDS = 600.0  # after the last repair, what follows is another story
-_LONGEST_PAUSE_SECONDS = 60.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
 _TOLD_FROM = 3  # repairs of the same: an edit that a person tries again is no fight
 _SHOWN = 5  # fields
 
@@ -66,7 +67,7 @@ def _told(observed: Observed) -> list[Repair]:
 
 
 def _pause(repair: Repair) -> timedelta:
-    return timedelta(seconds=min(_LONGEST_PAUSE_SECONDS, 2.0 ** min(repair.count - 1, 10)))
+    return timedelta(seconds=pause(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, repair.count - 1))
 
 
 def _next(repair: Repair) -> datetime:

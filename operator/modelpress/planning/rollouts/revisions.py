@@ -140,7 +140,7 @@ def _read(body: Body) -> Revision | None:
         return Revision(
             name=objects.name_of(body),
             revision_hash=str(data["revisionHash"]),
-            number=max(objects.number(body, "revision"), _used(body)),
+            number=max(objects.number(body, "revision"), objects.count(body, names.USED_ANNOTATION)),
             artifact=from_data(data),
             worker_image=str(data["workerImage"]),
             template=dict(data["template"]),
@@ -149,11 +149,6 @@ def _read(body: Body) -> Revision | None:
         )
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def _used(body: Body) -> int:
-    text = objects.annotation(body, names.USED_ANNOTATION) or ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 def _failure(body: Body) -> Failure | None:
