@@ -18,16 +18,7 @@ from tests.support.cluster.helpers import Deployed, Operator, merge
 from tests.support.cluster.node import Node
 from tests.support.cluster.proxy import ApiProxy, Fault, Kind
 
-MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
 HANGS: Json = {"job": {"nodeSelector": None}, "model": {"secretRef": {"name": "missing"}}}
-
-
-@pytest.fixture(scope="module")
-def kubeconfig(control_plane: ControlPlane, crd: str) -> Path:
-    """A kubeconfig of the operator's ServiceAccount."""
-    control_plane.kubectl("apply", "-f", str(MANIFESTS / "operator" / "namespace.yaml"))
-    control_plane.kubectl("apply", "-k", str(MANIFESTS / "rbac"))
-    return control_plane.kubeconfig_for_service_account(*OPERATOR_ACCOUNT)
 
 
 @pytest.fixture

@@ -6,14 +6,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.cluster.test_compression_faults import kubeconfig, running
+from tests.e2e.cluster.test_compression_faults import running
 from tests.e2e.cluster.test_control_loop import bring_up
 from tests.support.cluster.by_hand import make_ready
 from tests.support.cluster.controlplane import ControlPlane, wait_until
 from tests.support.cluster.helpers import Deployed, Operator
 from tests.support.cluster.proxy import ApiProxy, Fault, Kind
-
-__all__ = ["kubeconfig"]
 
 FAULTS: dict[str, Callable[[str], Fault]] = {
     "an event of 410": lambda plural: Fault(plural, "watch", Kind.TELL, code=410),
