@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from modelpress.api import identity
 from modelpress.api.conditions import Reason
 from modelpress.api.status import Failure, RevisionReference
 from modelpress.planning.artifacts import gate
@@ -230,6 +231,14 @@ def _requeue(view: View, decisions: Decisions, apply: tuple[Body, ...]) -> float
     return min((due for due in moments if due is not None), default=None)
 
 
+def _is_news(facts: Facts, body: Body) -> bool:
+    """Return whether a status says what the resource does not, in the fields that this release knows.
+
+    Those of another release are its own: two releases at once do not write in turns.
+    """
+    return body != to_body(facts.status) and identity.digest(body) != facts.observed.vain_status
+
+
 def _finish(
     facts: Facts,
     result: Result,
@@ -239,7 +248,7 @@ def _finish(
 ) -> Plan:
     status = assemble(facts, result)
     body = to_body(status)
-    changed = body != objects.dig(facts.resource, "status")
+    changed = _is_news(facts, body)
     why = result.stalled or result.working
     acts = bool(apply or delete or changed)
     return Plan(
