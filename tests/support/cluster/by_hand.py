@@ -40,6 +40,11 @@ def set_pods(digits: Deployed, role: str, status: Json) -> None:
 def finish_job(digits: Deployed, scores: Json | None = None) -> None:
     """End the pod of the one Job that runs with a result."""
     (job,) = wait_until("a Job", lambda: [job for job in digits.children("jobs") if not _has_ended(job)])
+    set_pods(digits, names.JOB, succeeded(job, scores))
+
+
+def succeeded(job: Json, scores: Json | None = None) -> Json:
+    """Return the status of a Job's pod that has ended with a result."""
     (container,) = job["spec"]["template"]["spec"]["containers"]
     variables = {entry["name"]: entry.get("value") for entry in container["env"]}
     result = {
@@ -53,7 +58,7 @@ def finish_job(digits: Deployed, scores: Json | None = None) -> None:
     }
     ended = {"terminated": {"exitCode": 0, "reason": "Completed", "message": json.dumps(result)}}
     end = {"name": "job", "image": "", "imageID": "", "ready": False, "restartCount": 0, "state": ended}
-    set_pods(digits, names.JOB, {"phase": "Succeeded", "containerStatuses": [end]})
+    return {"phase": "Succeeded", "containerStatuses": [end]}
 
 
 def _has_ended(job: Json) -> bool:
