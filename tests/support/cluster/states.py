@@ -158,8 +158,6 @@ STATES: dict[str, Callable[[Deployed], None]] = {
     "Job failed": job_failed,
     "rollout failed": rollout_failed,
 }
-# how those go on that are on their way
-ON: dict[str, Callable[[Deployed], None]] = {}
 
 
 def _run_job(digits: Deployed) -> None:
