@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.cluster.controlplane import ControlPlane, wait_until
 from tests.support.cluster.environment import Cluster, Sources, new_operator
-from tests.support.cluster.helpers import SLOT, now
+from tests.support.cluster.helpers import SLOT, THREE_SLOTS, TWO_SLOTS, now
 from tests.support.cluster.node import Node
 from tests.support.models import trained as models
 from tests.support.servers import needs
@@ -42,6 +42,8 @@ CAPACITY = {
     "pods": "200",
     "ephemeral-storage": "500Gi",
     SLOT: "24",
+    TWO_SLOTS: "2",
+    THREE_SLOTS: "3",
 }
 
 

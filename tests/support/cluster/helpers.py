@@ -21,6 +21,8 @@ from tests.support.cluster.controlplane import ControlPlane, Request, free_port,
 from tests.support.cluster.node import ADDRESS_ANNOTATION
 
 SLOT = "example.com/slot"
+TWO_SLOTS = "example.com/two"  # devices of which the node has as many
+THREE_SLOTS = "example.com/three"
 JOB_SECONDS = 480  # deadline of what includes a compression Job, on a busy machine
 ROLLOUT_SECONDS = 120
 
