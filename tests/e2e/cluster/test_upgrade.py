@@ -101,13 +101,10 @@ class Fleet:
 
         def rested() -> bool:
             requests = self.control_plane.audit(user=user, since=since)
-            last = max(
-                (each.at for each in requests if each.writes and each.namespace in ours), default=since
-            )
-            lists = [each for each in requests if each.verb == "list" and each.resource == "networkpolicies"]
-            return (
-                len([each for each in lists if each.at > last]) >= 5
-            )  # the first ones are those of its start
+            writes = [each.at for each in requests if each.writes and each.namespace in ours]
+            lists = [each.at for each in requests if f"{each.verb} {each.resource}" == "list networkpolicies"]
+            quiet = [at for at in lists if at > max(writes, default=since)]
+            return len(quiet) >= 5  # the first ones are those of its start
 
         wait_until("no writes for three resyncs", rested, 60, every=0.5)
 
@@ -142,7 +139,10 @@ class Fleet:
         assert self.operator is not None
         made, templates, verdicts = self.made(), self.templates(), self.verdicts()
         if hop.crd == "before":
+            since = now()
             self.install(hop.to)
+            self.rest(since)
+            assert not any(self.writes(since).values()), "of the operator that does not know it"
         since = self.start(hop.to)
         if hop.crd == "with":
             self.install(hop.to)
