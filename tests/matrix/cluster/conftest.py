@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.cluster.conftest import *  # noqa: F403 - fixtures and hooks
 from tests.support.cluster.controlplane import ControlPlane
+from tests.support.cluster.fixtures import started
 from tests.support.servers.binaries import NEWEST_CONTROL_PLANE
 
 
@@ -18,12 +19,7 @@ class NewestControlPlane(ControlPlane):
 @pytest.fixture(scope="session", name="control_plane")
 def newest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A running etcd, API server, controller-manager and scheduler."""
-    running = NewestControlPlane(tmp_path_factory.mktemp("newest-control-plane"))
-    try:
-        running.start()
-        yield running
-    finally:
-        running.stop()
+    yield from started(NewestControlPlane(tmp_path_factory.mktemp("newest-control-plane")))
 
 
 @pytest.fixture(autouse=True)

@@ -51,12 +51,16 @@ CAPACITY = {
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A running etcd, API server, controller-manager and scheduler."""
     needs.program("controlplane")
-    running = ControlPlane(tmp_path_factory.mktemp("control-plane"))
+    yield from started(ControlPlane(tmp_path_factory.mktemp("control-plane")))
+
+
+def started(control_plane: ControlPlane) -> Iterator[ControlPlane]:
+    """Start a control plane, yield it, stop it."""
     try:
-        running.start()
-        yield running
+        control_plane.start()
+        yield control_plane
     finally:
-        running.stop()
+        control_plane.stop()
 
 
 @pytest.fixture(scope="session")
