@@ -106,7 +106,7 @@ class Fleet:
             quiet = [at for at in lists if at > max(writes, default=since)]
             return len(quiet) >= 5  # the first ones are those of its start
 
-        wait_until("no writes for three resyncs", rested, 60, every=0.5)
+        wait_until("no writes for three resyncs", rested, 180, every=0.5)
 
     def made(self) -> dict[str, dict[str, set[str]]]:
         """Return the UIDs of what an upgrade must not make anew."""
