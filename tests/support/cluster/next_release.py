@@ -16,7 +16,7 @@ _LABELS = (
 _PLANNING = "operator/modelpress/planning"
 # by file: what stands there once, and what the next release has
 CHANGES: dict[str, tuple[tuple[str, str], ...]] = {
-    "pyproject.toml": (('version = "0.1.0"', 'version = "99.0.0"'),),
+    "pyproject.toml": (('\nversion = "', '\nversion = "99.'),),
     "operator/modelpress/api/names.py": (
         (
             f"        NAME_LABEL: resource,\n{_LABELS}",
