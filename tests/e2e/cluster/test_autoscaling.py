@@ -1,0 +1,180 @@
+"""The real HPA controller scales by what real workers say: their requests in flight, under real requests.
+
+Only the compression Job is ended by hand: its artifact was made and pushed before.
+"""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from modelpress.api import names
+from modelpress.artifacts.image import pack
+from modelpress.artifacts.stores.base import open_store
+from tests.support.cluster.api import Json, path
+from tests.support.cluster.by_hand import SPEC, finish_job
+from tests.support.cluster.controlplane import ControlPlane, wait_until
+from tests.support.cluster.custom_metrics import custom_metrics, gauge
+from tests.support.cluster.environment import OPERATOR_ACCOUNT, new_operator
+from tests.support.cluster.fixtures import FACTS, fresh_namespace
+from tests.support.cluster.helpers import Deployed, Operator, now
+from tests.support.cluster.node import Node
+from tests.support.serving.artifacts import convert, make_artifact
+from tests.support.servers.servers import Registry
+
+SAMPLE = Path(__file__).resolve().parents[3] / "manifests/autoscaling/hpa.yaml"
+HPA_USER = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
+METRIC = "modelpress_in_flight"
+CLIENTS, PODS = 22, 3  # as many pods as the sample has for so many requests
+SCALING = ("autoscaling", "v2", "horizontalpodautoscalers")
+
+
+@pytest.fixture(scope="module")
+def digest(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digest of a classifier's artifact in the registry."""
+    folder = tmp_path_factory.mktemp("autoscaling")
+    convert(folder / "models")
+    image = pack(make_artifact(folder / "models" / "seed-int8.tflite", folder / "artifact"))
+    return open_store(f"oci://{registry.host}/models").push(image, "0" * 64)
+
+
+@pytest.fixture(scope="module")
+def operator(
+    control_plane: ControlPlane, crd: str, registry: Registry, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
+    """An operator whose store is the registry."""
+    manifests = SAMPLE.parents[1]
+    control_plane.kubectl("apply", "-f", str(manifests / "operator" / "namespace.yaml"))
+    control_plane.kubectl("apply", "-k", str(manifests / "rbac"))
+    arguments = [
+        f"--store=oci://{registry.host}/models",
+        f"--plain-http-registry={registry.host}",
+        "--compressor-image=modelpress/compressor:test",
+        "--worker-image=modelpress/worker:test",
+        "--worker-gpu-image=modelpress/worker-gpu:test",
+        "--resync-interval=1",
+    ]
+    running = new_operator(control_plane, arguments, tmp_path_factory.mktemp("scaled") / "operator")
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def digits(control_plane: ControlPlane, operator: Operator, node: Node, digest: str) -> Iterator[Deployed]:
+    """A resource with one real worker; requests wait a second for company, and so are in flight."""
+    serving = {"maxBatchDelayMilliseconds": 1000, "drainSeconds": 1}
+    spec = {key: value for key, value in SPEC.items() if key != "worker"}
+    with custom_metrics(control_plane):
+        for namespace in fresh_namespace(control_plane):
+            made = Deployed(control_plane, namespace, "digits")
+            made.apply({**spec, "serving": serving})
+            finish_job(made, digest)
+            made.wait_current()
+            yield made
+
+
+class Load:
+    """Clients that each ask a ready pod again and again, as a Service would spread their requests."""
+
+    def __init__(self, digits: Deployed, clients: int) -> None:
+        self._digits = digits
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(each,), daemon=True) for each in range(clients)]
+        self._addresses: list[str] = []
+        self.answered: set[str] = set()  # who answered
+        self.failures: list[str] = []
+
+    def __enter__(self) -> "Load":
+        self._look()
+        for thread in self._threads:
+            thread.start()
+        threading.Thread(target=self._keep_looking, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _keep_looking(self) -> None:
+        while not self._stop.wait(0.5):
+            self._look()
+
+    def _look(self) -> None:
+        self._addresses = sorted(self._digits.addresses())
+
+    def _run(self, number: int) -> None:
+        body = {"instances": [[0.0] * 64]}
+        with httpx.Client(timeout=30, trust_env=False) as http:
+            while not self._stop.is_set():
+                addresses = self._addresses
+                address = addresses[number % len(addresses)]
+                try:
+                    http.post(f"http://{address}/v1/models/digits:predict", json=body).raise_for_status()
+                except httpx.HTTPError as error:
+                    self.failures.append(f"{address}: {error!r}")
+                    return
+                self.answered.add(address)
+
+
+def hpa(digits: Deployed) -> Json:
+    """Return the HorizontalPodAutoscaler."""
+    group, version, plural = SCALING
+    where = f"/apis/{group}/{version}/namespaces/{digits.namespace}/{plural}/digits"
+    return digits.api.request("GET", where)
+
+
+def hpa_condition(digits: Deployed, kind: str) -> tuple[str, str]:
+    """Return status and reason of a condition of the autoscaler."""
+    conditions = hpa(digits).get("status", {}).get("conditions", ())
+    found = (each for each in conditions if each["type"] == kind)
+    return next(((each["status"], each["reason"]) for each in found), ("", ""))
+
+
+def apply_sample(digits: Deployed, kind: str = names.KIND) -> None:
+    """Apply the sample, which goes down at once here, and may aim elsewhere."""
+    body = yaml.safe_load(SAMPLE.read_text())
+    body["spec"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] = 0
+    version = names.API_VERSION if kind == names.KIND else "apps/v1"
+    body["spec"]["scaleTargetRef"] |= {"apiVersion": version, "kind": kind}
+    digits.cluster.kubectl("-n", digits.namespace, "apply", "-f", "-", input=yaml.safe_dump(body))
+
+
+def deployment(digits: Deployed) -> Json:
+    """Return the Deployment."""
+    return digits.api.get("deployments", digits.namespace, "digits")
+
+
+def made_of(digits: Deployed) -> tuple[set[str], ...]:
+    """Return the names of what a scaling must not add to."""
+    kinds = ("jobs", "controllerrevisions", "replicasets")
+    return tuple({body["metadata"]["name"] for body in digits.children(kind)} for kind in kinds)
+
+
+def test_it_goes_up_under_load_and_down_after_it(
+    digits: Deployed, operator: Operator, request: pytest.FixtureRequest
+) -> None:
+    before, since = made_of(digits), now()
+    apply_sample(digits)
+    wait_until("ScalingActive", lambda: hpa_condition(digits, "ScalingActive")[0] == "True")
+    with Load(digits, CLIENTS) as load:
+        digits.wait("three", lambda: digits.read()["spec"]["replicas"] == PODS)
+        digits.wait("three answer", lambda: len(load.answered) == PODS)
+        in_flight = sum(gauge(address, METRIC) or 0 for address in digits.addresses())
+    digits.wait("one again", lambda: digits.read()["spec"]["replicas"] == 1)
+    digits.wait("one pod", lambda: digits.status["replicas"] == 1)
+    assert load.failures == []
+    assert in_flight <= CLIENTS
+    assert made_of(digits) == before
+    assert digits.wait_current()["readyReplicas"] == 1
+    audit = digits.cluster.audit(since=since)
+    here = [each for each in audit if each.namespace == digits.namespace and each.writes]
+    by_hpa = [each for each in here if each.user == HPA_USER and each.resource == "modeldeployments/scale"]
+    ours = [each for each in here if each.user == operator.user and each.resource == "deployments"]
+    assert len(ours) == len(by_hpa), "one write of the Deployment for each of the autoscaler"
+    fact = f"HPA: 1 -> {PODS} -> 1 pods in {len(by_hpa)} writes, {in_flight:g} requests in flight of {CLIENTS} clients"
+    request.config.stash.setdefault(FACTS, []).append(fact)
