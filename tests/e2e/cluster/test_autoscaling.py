@@ -5,6 +5,7 @@ Only the compression Job is ended by hand: its artifact was made and pushed befo
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -18,12 +19,12 @@ from tests.support.cluster.api import Json, path
 from tests.support.cluster.by_hand import SPEC, finish_job
 from tests.support.cluster.controlplane import ControlPlane, wait_until
 from tests.support.cluster.custom_metrics import custom_metrics, gauge
-from tests.support.cluster.environment import OPERATOR_ACCOUNT, new_operator
+from tests.support.cluster.environment import new_operator
 from tests.support.cluster.fixtures import FACTS, fresh_namespace
 from tests.support.cluster.helpers import Deployed, Operator, now
 from tests.support.cluster.node import Node
-from tests.support.serving.artifacts import convert, make_artifact
 from tests.support.servers.servers import Registry
+from tests.support.serving.artifacts import convert, make_artifact
 
 SAMPLE = Path(__file__).resolve().parents[3] / "manifests/autoscaling/hpa.yaml"
 HPA_USER = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
@@ -83,7 +84,9 @@ class Load:
     def __init__(self, digits: Deployed, clients: int) -> None:
         self._digits = digits
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(each,), daemon=True) for each in range(clients)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(each,), daemon=True) for each in range(clients)
+        ]
         self._addresses: list[str] = []
         self.answered: set[str] = set()  # who answered
         self.failures: list[str] = []
@@ -149,6 +152,22 @@ def deployment(digits: Deployed) -> Json:
     return digits.api.get("deployments", digits.namespace, "digits")
 
 
+def owner_of_replicas(body: Json) -> list[tuple[str, str | None]]:
+    """Return who set spec.replicas, and through which subresource."""
+    return [
+        (entry["manager"], entry.get("subresource"))
+        for entry in body["metadata"]["managedFields"]
+        if "f:replicas" in entry["fieldsV1"].get("f:spec", {})
+    ]
+
+
+def looks(digits: Deployed, since: str) -> int:
+    """Return how often the autoscaler has looked at the Deployment since then."""
+    audit = digits.cluster.audit(user=HPA_USER, since=since)
+    seen = [each for each in audit if each.resource == "deployments/scale" and each.verb == "get"]
+    return len([each for each in seen if each.namespace == digits.namespace])
+
+
 def made_of(digits: Deployed) -> tuple[set[str], ...]:
     """Return the names of what a scaling must not add to."""
     kinds = ("jobs", "controllerrevisions", "replicasets")
@@ -164,6 +183,7 @@ def test_it_goes_up_under_load_and_down_after_it(
     with Load(digits, CLIENTS) as load:
         digits.wait("three", lambda: digits.read()["spec"]["replicas"] == PODS)
         digits.wait("three answer", lambda: len(load.answered) == PODS)
+        assert owner_of_replicas(digits.read()) == [("kube-controller-manager", "scale")]
         in_flight = sum(gauge(address, METRIC) or 0 for address in digits.addresses())
     digits.wait("one again", lambda: digits.read()["spec"]["replicas"] == 1)
     digits.wait("one pod", lambda: digits.status["replicas"] == 1)
@@ -176,5 +196,79 @@ def test_it_goes_up_under_load_and_down_after_it(
     by_hpa = [each for each in here if each.user == HPA_USER and each.resource == "modeldeployments/scale"]
     ours = [each for each in here if each.user == operator.user and each.resource == "deployments"]
     assert len(ours) == len(by_hpa), "one write of the Deployment for each of the autoscaler"
-    fact = f"HPA: 1 -> {PODS} -> 1 pods in {len(by_hpa)} writes, {in_flight:g} requests in flight of {CLIENTS} clients"
+    fact = (
+        f"HPA: 1 -> {PODS} -> 1 pods in {len(by_hpa)} writes; {in_flight:g} of {CLIENTS} requests in flight"
+    )
     request.config.stash.setdefault(FACTS, []).append(fact)
+
+
+def test_zero_and_back_as_keda_scales_needs_no_job_and_no_revision(digits: Deployed) -> None:
+    before = made_of(digits)
+    apply_sample(digits)
+    scale = path("modeldeployments", digits.namespace, "digits", "scale")
+    for replicas in (0, 1):
+        body = {**digits.api.request("GET", scale), "spec": {"replicas": replicas}}
+        digits.api.request("PUT", scale, body, fieldManager="keda")
+        digits.wait("so many pods", partial(has_pods, digits, replicas))
+        digits.wait_current()
+        wait_until("the HPA's view", partial(is_autoscaled, digits, replicas > 0))
+    assert made_of(digits) == before
+    assert deployment(digits)["spec"]["replicas"] == digits.read()["spec"]["replicas"] == 1
+
+
+def has_pods(digits: Deployed, replicas: int) -> bool:
+    """Return whether so many pods are ready, and the status says so."""
+    return len(digits.ready_pods()) == replicas == digits.status.get("replicas")
+
+
+def is_autoscaled(digits: Deployed, active: bool) -> bool:
+    """Return whether the autoscaler says that it works, or that somebody scaled to zero."""
+    expected = ("True", "ValidMetricFound") if active else ("False", "ScalingDisabled")
+    return hpa_condition(digits, "ScalingActive") == expected
+
+
+def test_one_that_aims_at_the_deployment_scales_it_without_to_and_fro_and_is_told_where_to_aim(
+    digits: Deployed, operator: Operator, request: pytest.FixtureRequest
+) -> None:
+    since = now()
+    apply_sample(digits, "Deployment")
+    with Load(digits, CLIENTS):
+        digits.wait("three", lambda: deployment(digits)["spec"]["replicas"] == PODS)
+        message = digits.wait("told", lambda: told(digits))
+        settled, generation = now(), deployment(digits)["metadata"]["generation"]
+        wait_until("more looks of the autoscaler", lambda: looks(digits, settled) >= 3)
+        body = deployment(digits)
+        assert (body["spec"]["replicas"], body["metadata"]["generation"]) == (PODS, generation)
+        assert owner_of_replicas(body) == [("kube-controller-manager", "scale")]
+        writes = [each.resource for each in digits.writes_since(since, operator.user)]
+        assert writes.count("deployments") == 1, "replicas are left to it"
+        assert digits.read()["spec"]["replicas"] == 1
+        assert digits.condition("Ready")["status"] == "True"
+        assert f"apiVersion {names.API_VERSION}, kind ModelDeployment, name digits" in message
+        assert message in events(digits, "AutoscalerMisdirected")
+
+        pods = {pod["metadata"]["uid"] for pod in digits.ready_pods()}
+        apply_sample(digits)
+        digits.cluster.kubectl("-n", digits.namespace, "scale", "mdep/digits", f"--replicas={PODS}")
+        digits.wait_current()
+        assert {pod["metadata"]["uid"] for pod in digits.ready_pods()} == pods
+        assert owner_of_replicas(deployment(digits)) == [
+            ("modelpress", None),
+            ("kube-controller-manager", "scale"),
+        ]
+    digits.wait("one again", partial(has_pods, digits, 1))
+    assert deployment(digits)["spec"]["replicas"] == digits.read()["spec"]["replicas"] == 1
+    fact = f"HPA at the Deployment: 1 -> {PODS} pods, which stay; told where to aim, and handed over"
+    request.config.stash.setdefault(FACTS, []).append(fact)
+
+
+def told(digits: Deployed) -> str | None:
+    """Return what Stalled says of an autoscaler that aims at the Deployment."""
+    condition = digits.condition("Stalled")
+    return condition["message"] if condition["reason"] == "AutoscalerMisdirected" else None
+
+
+def events(digits: Deployed, reason: str) -> set[str]:
+    """Return what events of a reason say."""
+    found = digits.api.list("events", digits.namespace)
+    return {event["message"] for event in found if event["reason"] == reason}

@@ -125,8 +125,8 @@ def _added(desired: Body, found: Body) -> Iterator[Path]:
 def _may_stay(path: Path, found: Body) -> bool:
     """Return whether a field beside ours may be somebody else's.
 
-    On the pods' template those are annotations: `kubectl rollout restart` writes one. Replicas are beside ours
-    only where they are left to an autoscaler.
+    On the pods' template those are annotations: `kubectl rollout restart` writes one. Replicas are beside
+    ours only where they are left to an autoscaler.
     """
     if path == managed_fields.REPLICAS:
         return True
