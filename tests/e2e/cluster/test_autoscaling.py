@@ -127,7 +127,7 @@ class Load:
 def hpa(digits: Deployed) -> Json:
     """Return the HorizontalPodAutoscaler."""
     group, version, plural = SCALING
-    where = f"/apis/{group}/{version}/namespaces/{digits.namespace}/{plural}/digits"
+    where = f"/apis/{group}/{version}/namespaces/{digits.namespace}/{plural}/{digits.name}"
     return digits.api.request("GET", where)
 
 
@@ -140,7 +140,7 @@ def hpa_condition(digits: Deployed, kind: str) -> tuple[str, str]:
 
 def apply_sample(digits: Deployed, kind: str = names.KIND) -> None:
     """Apply the sample, which goes down at once here, and may aim elsewhere."""
-    body = yaml.safe_load(SAMPLE.read_text())
+    body = yaml.safe_load(SAMPLE.read_text().replace("name: digits", f"name: {digits.name}"))
     body["spec"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] = 0
     version = names.API_VERSION if kind == names.KIND else "apps/v1"
     body["spec"]["scaleTargetRef"] |= {"apiVersion": version, "kind": kind}
@@ -200,6 +200,20 @@ def test_it_goes_up_under_load_and_down_after_it(
         f"HPA: 1 -> {PODS} -> 1 pods in {len(by_hpa)} writes; {in_flight:g} of {CLIENTS} requests in flight"
     )
     request.config.stash.setdefault(FACTS, []).append(fact)
+
+
+def test_the_selector_comes_with_the_first_status_so_that_only_the_pods_are_missing(digits: Deployed) -> None:
+    unborn = Deployed(digits.cluster, digits.namespace, "unborn")
+    seen = digits.api.watch("modeldeployments", fieldSelector=f"metadata.name={unborn.name}")
+    next(seen)  # the list, which is empty
+    unborn.apply(SPEC)
+    first = next(body["status"] for _, body in seen if body.get("status"))
+    assert first["selector"] == names.selector_text(names.worker_selector(unborn.name))
+    apply_sample(unborn)
+    expected = ("False", "FailedGetPodsMetric")
+    wait_until("no pods", lambda: hpa_condition(unborn, "ScalingActive") == expected)
+    assert hpa_condition(unborn, "AbleToScale") == ("True", "SucceededGetScale")
+    unborn.cluster.kubectl("-n", unborn.namespace, "delete", "mdep,hpa", unborn.name)
 
 
 def test_zero_and_back_as_keda_scales_needs_no_job_and_no_revision(digits: Deployed) -> None:
