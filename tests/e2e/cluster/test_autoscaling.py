@@ -192,10 +192,11 @@ def test_it_goes_up_under_load_and_down_after_it(
     assert made_of(digits) == before
     assert digits.wait_current()["readyReplicas"] == 1
     audit = digits.cluster.audit(since=since)
-    here = [each for each in audit if each.namespace == digits.namespace and each.writes]
+    written = [each for each in audit if each.writes and each.code == 200]
+    here = [each for each in written if each.namespace == digits.namespace]
     by_hpa = [each for each in here if each.user == HPA_USER and each.resource == "modeldeployments/scale"]
     ours = [each for each in here if each.user == operator.user and each.resource == "deployments"]
-    assert len(ours) == len(by_hpa), "one write of the Deployment for each of the autoscaler"
+    assert 2 <= len(ours) <= len(by_hpa), "at most one write of the Deployment for each of the autoscaler"
     fact = (
         f"HPA: 1 -> {PODS} -> 1 pods in {len(by_hpa)} writes; {in_flight:g} of {CLIENTS} requests in flight"
     )
@@ -207,7 +208,7 @@ def test_the_selector_comes_with_the_first_status_so_that_only_the_pods_are_miss
     seen = digits.api.watch("modeldeployments", fieldSelector=f"metadata.name={unborn.name}")
     next(seen)  # the list, which is empty
     unborn.apply(SPEC)
-    first = next(body["status"] for _, body in seen if body.get("status"))
+    first = next(body["status"] for _, body in seen if body["status"].get("conditions"))
     assert first["selector"] == names.selector_text(names.worker_selector(unborn.name))
     apply_sample(unborn)
     expected = ("False", "FailedGetPodsMetric")
