@@ -16,7 +16,7 @@ import yaml
 
 from modelpress.api import names
 from tests.e2e.cluster.test_control_loop import operator
-from tests.support.cluster.api import Api, Json, path
+from tests.support.cluster.api import Api, Json
 from tests.support.cluster.by_hand import SPEC, finish_job
 from tests.support.cluster.controlplane import ControlPlane, wait_until
 from tests.support.cluster.fixtures import FACTS
@@ -78,13 +78,6 @@ class Resource(Deployed):
         assert bool(done.returncode) == refused, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def autoscale(self, api: Api, replicas: int) -> None:
-        """Set replicas through /scale, as the HPA controller does."""
-        where = path("modeldeployments", self.namespace, self.name, "scale")
-        scale = api.request("GET", where)
-        body = {**scale, "spec": {"replicas": replicas}}
-        api.request("PUT", where, body, fieldManager=HPA_MANAGER)
-
     @property
     def replicas(self) -> int:
         """What spec.replicas says."""
@@ -121,14 +114,14 @@ def test_the_autoscalers_value_stands_and_each_change_is_one_change(
             resource.kubectl_apply(*way.options, spec=way.spec(2))
             finish_job(resource)
             wait_until("a Deployment", partial(resource.children, "deployments"))
-            resource.autoscale(hpa, 3)
+            resource.write_scale(3, HPA_MANAGER, hpa)
             generations[name] = _followed(resource, 3)["metadata"]["generation"]
         for _ in range(WRITES):
             name = dice.choice(list(WAYS))
             way, resource = WAYS[name], resources[name]
             before, chosen = resource.replicas, dice.randint(1, 4)
             if dice.random() < 0.5:
-                resource.autoscale(hpa, chosen)
+                resource.write_scale(chosen, HPA_MANAGER, hpa)
                 expected = chosen
             else:
                 expected = way.after(before, chosen)
@@ -191,7 +184,7 @@ def test_replicas_dropped_from_a_client_side_manifest_are_reset_whoever_wrote_th
 ) -> None:
     take(digits, *options)
     with autoscaler(digits.cluster) as hpa:
-        digits.autoscale(hpa, 5)
+        digits.write_scale(5, HPA_MANAGER, hpa)
     digits.kubectl_apply(*options)
     assert digits.replicas == 1
 
@@ -215,7 +208,7 @@ def test_replicas_dropped_from_a_server_side_manifest_are_reset_unless_the_autos
     assert digits.replicas == 1
     take(digits, *options)
     with autoscaler(digits.cluster) as hpa:
-        digits.autoscale(hpa, 5)
+        digits.write_scale(5, HPA_MANAGER, hpa)
     assert digits.owners() == {(HPA_MANAGER, "scale")}
     digits.kubectl_apply(*options)
     assert digits.replicas == 5
@@ -231,7 +224,7 @@ def test_another_owner_of_the_same_value_takes_over_what_a_server_side_manifest_
     assert digits.replicas == 3
     assert digits.owners() == {("handover", "Apply")}
     with autoscaler(digits.cluster) as hpa:
-        digits.autoscale(hpa, 4)
+        digits.write_scale(4, HPA_MANAGER, hpa)
     assert digits.owners() == {(HPA_MANAGER, "scale")}
 
 

@@ -43,20 +43,9 @@ def metric_values(api: Api, namespace: str, name: str, selector: str) -> Json:
     for pod in filter(is_ready, api.list("pods", namespace, selector)):
         value = gauge(pod["metadata"]["annotations"][ADDRESS_ANNOTATION], name)
         if value is not None:
-            of = {
-                "kind": "Pod",
-                "namespace": namespace,
-                "name": pod["metadata"]["name"],
-                "apiVersion": "/v1",
-            }
-            items.append(
-                {
-                    "describedObject": of,
-                    "metric": {"name": name},
-                    "timestamp": now()[:19] + "Z",
-                    "value": f"{value:g}",
-                }
-            )
+            of = {"apiVersion": "/v1", "kind": "Pod", "namespace": namespace, "name": pod["metadata"]["name"]}
+            seen = {"timestamp": now()[:19] + "Z", "value": f"{value:g}"}
+            items.append({"describedObject": of, "metric": {"name": name}, **seen})
     return {"kind": "MetricValueList", "apiVersion": "custom.metrics.k8s.io/v1beta2", "items": items}
 
 
@@ -98,7 +87,7 @@ def custom_metrics(control_plane: ControlPlane) -> Iterator[None]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*control_plane.authority.server("custom-metrics", hosts))
     context.load_verify_locations(control_plane.authority.certificate)
-    context.verify_mode = ssl.CERT_REQUIRED  # the API server alone may ask, by its certificate of a proxy
+    context.verify_mode = ssl.CERT_REQUIRED  # the API server shows its certificate of a proxy
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

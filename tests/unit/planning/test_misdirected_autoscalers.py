@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from modelpress.api import names
+from modelpress.planning.children.managed_fields import slim
 from tests.unit.planning.fake_cluster import FakeCluster, ready_cluster
 from tests.unit.planning.recorded import Json, entry, recorded
 
@@ -19,7 +20,7 @@ def scaled(cluster: FakeCluster, replicas: int, manager: str = HPA, **fields: An
     body["spec"]["replicas"] = replicas
     body["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"].pop("f:replicas", None)
     by = {**entry(manager, {"spec": {"replicas": replicas}}), "subresource": "scale", **fields}
-    body["metadata"]["managedFields"] = [body["metadata"]["managedFields"][0], by]
+    body["metadata"]["managedFields"] = slim([body["metadata"]["managedFields"][0], by])
     cluster.objects["Deployment", "digits"] = body
 
 
