@@ -9,7 +9,7 @@ from modelpress.planning.artifacts import gate
 from modelpress.planning.artifacts.artifact import Artifact
 from modelpress.planning.artifacts.decision import ArtifactDecision, decide_artifact
 from modelpress.planning.blockers import Desired, first_blocker
-from modelpress.planning.children import objects, repairs
+from modelpress.planning.children import objects, repairs, scaling
 from modelpress.planning.children.missing import budget_warnings, missing, obsolete_budgets
 from modelpress.planning.children.ownership import DELETION_WAIT_SECONDS
 from modelpress.planning.conditions import Result
@@ -128,6 +128,8 @@ def _result(view: View, decisions: Decisions) -> Result:
     decision, rollout, desired = decisions.artifact, decisions.rollout, decisions.desired
     blocked, waits = decisions.blocked, decisions.waits_for_deletion
     current = _current(view, decisions)
+    working = blocked if waits else decision.working or repairs.rejected(view.observed) or rollout.working
+    stalled = (None if waits else blocked) or decision.stalled or decisions.gate_failure or rollout.stalled
     return Result(
         replicas=view.spec.replicas,
         current=current,
@@ -137,8 +139,8 @@ def _result(view: View, decisions: Decisions) -> Result:
         artifact=decision.artifact,
         passed=decisions.gate_failure is None if decision.artifact and view.spec.evaluation else None,
         url=service.url(view) if rollout.target else view.status.url,
-        working=blocked if waits else decision.working or repairs.rejected(view.observed) or rollout.working,
-        stalled=(None if waits else blocked) or decision.stalled or decisions.gate_failure or rollout.stalled,
+        working=working,
+        stalled=stalled or (None if working else scaling.explained(view)),
         suspended=view.spec.suspend,
     )
 

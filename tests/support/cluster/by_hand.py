@@ -37,13 +37,13 @@ def set_pods(digits: Deployed, role: str, status: Json) -> None:
                 raise
 
 
-def finish_job(digits: Deployed, scores: Json | None = None) -> None:
-    """End the pod of the one Job that runs with a result."""
+def finish_job(digits: Deployed, digest: str = DIGEST, scores: Json | None = None) -> None:
+    """End the pod of the one Job that runs with a result: the artifact of a digest."""
     (job,) = wait_until("a Job", lambda: [job for job in digits.children("jobs") if not _has_ended(job)])
-    set_pods(digits, names.JOB, succeeded(job, scores))
+    set_pods(digits, names.JOB, succeeded(job, digest, scores))
 
 
-def succeeded(job: Json, scores: Json | None = None) -> Json:
+def succeeded(job: Json, digest: str = DIGEST, scores: Json | None = None) -> Json:
     """Return the status of a Job's pod that has ended with a result."""
     (container,) = job["spec"]["template"]["spec"]["containers"]
     variables = {entry["name"]: entry.get("value") for entry in container["env"]}
@@ -51,7 +51,7 @@ def succeeded(job: Json, scores: Json | None = None) -> Json:
         "recipeHash": json.loads(variables[contract.REQUEST])["recipeHash"],
         "sourceDigest": DIGEST,
         "artifactKey": "key",
-        "artifactDigest": DIGEST,
+        "artifactDigest": digest,
         "originalBytes": 400,
         "compressedBytes": 100,
         **({"scores": scores} if scores else {}),

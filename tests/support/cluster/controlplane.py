@@ -235,6 +235,7 @@ class ControlPlane:
             "--use-service-account-credentials",
             "--leader-elect=false",
             "--node-monitor-period=1s",
+            "--horizontal-pod-autoscaler-sync-period=1s",
             "--bind-address=127.0.0.1",
             f"--secure-port={free_port()}",
         )

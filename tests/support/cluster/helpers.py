@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from modelpress.api import names
-from tests.support.cluster.api import Api, Json
+from tests.support.cluster.api import Api, Json, path
 from tests.support.cluster.controlplane import ControlPlane, Request, free_port, wait_until
 from tests.support.cluster.node import ADDRESS_ANNOTATION
 
@@ -137,6 +137,16 @@ class Deployed:
         body = self.api.patch("modeldeployments", self.namespace, self.name, {"spec": spec})
         generation: int = body["metadata"]["generation"]
         return generation
+
+    def write_scale(self, replicas: int, manager: str, api: Api | None = None) -> None:
+        """Set replicas as an autoscaler does: read /scale and write it, once more after each conflict."""
+        user, where = api or self.api, path("modeldeployments", self.namespace, self.name, "scale")
+
+        def write() -> Json:
+            scale = {**user.request("GET", where), "spec": {"replicas": replicas}}
+            return user.request("PUT", where, scale, fieldManager=manager)
+
+        wait_until("the scale written", write)
 
     def annotate(self, annotation: str, value: str) -> None:
         """Set an annotation."""

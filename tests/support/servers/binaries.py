@@ -24,7 +24,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tests.support.servers import node_programs
+from tests.support.servers import module_files, node_programs
 from tests.support.servers.node_programs import azurite
 
 GO_MINIMUM = (1, 26)  # what the newest of the modules below asks for
@@ -124,9 +124,11 @@ def kubernetes(name: str, source: str = "controlplane") -> list[str]:
 
 
 def present(name: str) -> bool:
-    """Return whether a program of PROGRAMS, or azurite, can be had without building it."""
+    """Return whether a program of PROGRAMS, azurite or a file of a module can be had without the network."""
     if name == "azurite":
         return node_programs.present(cache())
+    if name in module_files.FILES:
+        return module_files.place(name, cache()).exists()
     if name == "controlplane" and _installed_kubernetes():
         return True
     return _place(name).exists()
@@ -233,13 +235,15 @@ def main(names: list[str]) -> None:
     if names == ["--absent"]:
         print(absent() or "All servers were tested.")
         return
-    known = [*PROGRAMS, "azurite"]
+    known = [*PROGRAMS, "azurite", *module_files.FILES]
     unknown = sorted(set(names) - set(known))
     if unknown:
         sys.exit(f"unknown programs: {', '.join(unknown)}; known: {', '.join(known)}")
     for name in names or (name for name in known if name != NEWEST_CONTROL_PLANE):
         if name == "azurite":
             command = azurite(cache())
+        elif name in module_files.FILES:
+            command = [str(module_files.taken(name, cache(), go()))]
         else:
             command = kubernetes("kube-apiserver") if name == "controlplane" else [str(binary(name))]
         _say(f"{name}: {command[0]}")
