@@ -30,8 +30,16 @@ ROLLOUT_SECONDS = 120
 class Operator:
     """The operator as its own process, with the rights of its ServiceAccount."""
 
-    def __init__(self, kubeconfig: Path, user: str, arguments: list[str], folder: Path) -> None:
+    def __init__(
+        self,
+        kubeconfig: Path,
+        user: str,
+        arguments: list[str],
+        folder: Path,
+        python: Path = Path(sys.executable),  # of another release, see earlier_release.py
+    ) -> None:
         self.user = user  # as the audit log names it
+        self._python = python
         self.folder = folder
         self._arguments = arguments
         self._environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
@@ -44,7 +52,7 @@ class Operator:
         port = ["--liveness-port", str(self.liveness_port)]
         with (self.folder / "operator.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "modelpress", "operator", *self._arguments, *port],
+                [str(self._python), "-m", "modelpress", "operator", *self._arguments, *port],
                 env=self._environment,
                 cwd=self.folder,
                 stdout=log,
@@ -81,6 +89,11 @@ class Operator:
     def running(self) -> bool:
         """Whether its process lives."""
         return self._process is not None and self._process.poll() is None
+
+
+def is_answered(operator: Operator, page: str) -> bool:
+    """Return whether a probe of the operator succeeds."""
+    return httpx.get(f"http://127.0.0.1:{operator.liveness_port}/{page}", trust_env=False).is_success
 
 
 def merge(base: Any, change: Any) -> Any:
