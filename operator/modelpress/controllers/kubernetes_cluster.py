@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from urllib3.exceptions import HTTPError
+
 from modelpress.api.identity import digest
 from modelpress.api.names import FIELD_MANAGER, RESULT_MANAGER, RETRY_ANNOTATION
 from modelpress.controllers.cluster import Stale, TemplateRefused
@@ -46,6 +48,8 @@ _FORCED = {**_OURS, "force": "true"}
 _DRY_RUN = {"dryRun": "All"}
 _NO_DRY_RUN = "does not support dry run"  # says an admission webhook that has side effects
 _Answer = TypeVar("_Answer")
+_PASSING = frozenset({429, 500, 502, 503, 504})  # the API server could not answer
+_MOST_UNTOLD = 16  # events of one ModelDeployment
 _STANDING_SECONDS = 1.0  # what we create in between is reserved
 _CONTROLLER_UID = "batch.kubernetes.io/controller-uid"  # label of a Job's pods
 
@@ -61,6 +65,7 @@ class KubernetesCluster:
         self._writes = OwnWrites()
         self._repairs = Repairs()
         self._refusals = Refusals()
+        self._untold: dict[Key, tuple[Body, ...]] = {}  # events that could not be written yet
         self._events: dict[Subject, tuple[float, tuple[Body, ...]]] = {}  # when asked, what was said
 
     def observe(self, key: Key) -> Observed | None:
@@ -73,6 +78,7 @@ class KubernetesCluster:
             self._repairs.forget(key)
             self._refusals.forget(key)
             self._writes.forget(key)
+            self._untold.pop(key, None)
             return None
         bodies = {kind: tuple(unpack(entry) for entry in entries) for kind, entries in view.items()}
         now, turn = datetime.now(UTC), self._slots.turn(key, self._seen_jobs())
@@ -252,16 +258,22 @@ class KubernetesCluster:
             self._writes.in_vain(_owner(resource), version, digest(status))
         self._remember(written)
 
-    def record(self, resource: Body, note: EventNote) -> None:
-        """Write an Event; one that the API server refuses is only logged."""
-        body = event_body(resource, note, datetime.now(UTC))
-        namespace = resource["metadata"]["namespace"]
-        try:
-            self._rest.send(Request("create", EVENT, namespace, body=body))
-        except ApiError as error:
-            if note.once and error.status == 409:  # it was written already
-                return
-            logger.warning("event not written: %s", error, extra={"namespace": namespace})
+    def record(self, resource: Body, notes: tuple[EventNote, ...]) -> None:
+        """Write Events; one that the API server refuses is only logged."""
+        key = Key(resource["metadata"]["namespace"], resource["metadata"]["name"])
+        late = self._untold.pop(key, ())
+        due = [*late, *(event_body(resource, note, datetime.now(UTC)) for note in notes)]
+        for number, body in enumerate(due):
+            try:
+                self._rest.send(Request("create", EVENT, key.namespace, body=body))
+            except (ApiError, HTTPError) as error:
+                status = error.status if isinstance(error, ApiError) else None
+                if status == 409:  # it was written already
+                    continue
+                logger.warning("event not written: %s", error, extra={"namespace": key.namespace})
+                if status is None or status in _PASSING:
+                    self._untold[key] = tuple(due[number:][:_MOST_UNTOLD])
+                    return
 
     def _create_job(self, body: Body) -> Mapping[str, Any]:
         """Create a Job on a slot that is taken before: no other worker waits for the API server."""

@@ -51,10 +51,7 @@ def tell(cluster: Cluster, key: Key, settings: Settings, why: Explanation) -> No
     if observed is None:
         return
     status, events = _overlaid(Facts(observed, settings), None, why)
-    if status is not None:
-        cluster.write_status(observed.resource, status)
-    for event in events:
-        cluster.record(observed.resource, event)
+    _report(cluster, observed, status, events)
 
 
 def _planned(cluster: Cluster, observed: Observed, settings: Settings) -> tuple[Observed, Plan]:
@@ -117,7 +114,7 @@ class _Writes:
 
 
 def _act(cluster: Cluster, facts: Facts, plan: Plan) -> float | None:
-    """Carry out a plan. The status comes after the objects, events after it: they do not run ahead.
+    """Carry out a plan. The events and the status come after the objects: they do not run ahead.
 
     What one child meets hinders no other, nor the status; an error is raised at the end.
     """
@@ -133,10 +130,7 @@ def _act(cluster: Cluster, facts: Facts, plan: Plan) -> float | None:
         status, events = _overlaid(facts, status, explained(writes.error))
     elif writes.lacks("Deployment", key.name):
         events = tuple(event for event in events if event.reason != Reason.SERVING_GAP.value)
-    if status is not None:
-        cluster.write_status(observed.resource, status)
-    for event in events:
-        cluster.record(observed.resource, event)
+    _report(cluster, observed, status, events)
     for body in plan.apply:
         if body["kind"] == _OPTIONAL and not _apply_optional(cluster, observed, body, writes):
             requeue = _sooner(requeue, REFUSED_SECONDS)
@@ -145,6 +139,16 @@ def _act(cluster: Cluster, facts: Facts, plan: Plan) -> float | None:
     if writes.error is not None:
         raise writes.error
     return None if requeue is None else max(SOONEST_SECONDS, requeue)
+
+
+def _report(cluster: Cluster, observed: Observed, status: Body | None, events: tuple[EventNote, ...]) -> None:
+    """Write the status, the events before it: they follow from what it said before.
+
+    A process that is killed in between leaves a status from which the next one tells them again.
+    """
+    cluster.record(observed.resource, events)
+    if status is not None:
+        cluster.write_status(observed.resource, status)
 
 
 def _write(cluster: Cluster, observed: Observed, plan: Plan) -> _Writes:
@@ -195,7 +199,7 @@ def _apply_optional(cluster: Cluster, observed: Observed, body: Body, writes: _W
     if alone.refusal is None:
         return True
     reason, message = Reason.DISRUPTION_BUDGET_REFUSED.value, alone.refusal.message
-    cluster.record(observed.resource, EventNote("Warning", reason, message, once=True))
+    cluster.record(observed.resource, (EventNote("Warning", reason, message, once=True),))
     return False
 
 

@@ -280,9 +280,8 @@ def test_the_status_of_a_resource_that_is_gone_is_no_error(fixture: ClusterFixtu
 
 
 def test_an_event_shows_with_the_resource(fixture: ClusterFixture, control_plane: ControlPlane) -> None:
-    fixture.cluster.record(
-        fixture.observe().resource, EventNote("Warning", "EvaluationFailed", "score 80% < 92%")
-    )
+    note = EventNote("Warning", "EvaluationFailed", "score 80% < 92%")
+    fixture.cluster.record(fixture.observe().resource, (note,))
     shown = control_plane.kubectl("describe", "mdep", "digits", "-n", fixture.namespace).stdout
     assert "EvaluationFailed" in shown
     assert "score 80% < 92%" in shown

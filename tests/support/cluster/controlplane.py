@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -86,7 +88,7 @@ class ControlPlane:
         self._address = address
         self._prefix = prefix
         self.authority = Authority(folder / "certificates")
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}  # in the order of their start
         self._etcd = f"http://127.0.0.1:{free_port()}"
         self.server = f"https://{address}:{port or free_port()}"
         self.audit_log = folder / "audit.log"
@@ -111,15 +113,27 @@ class ControlPlane:
         """End all processes, each before those that it needs."""
         self.admin.close()
         self.api.close()  # type: ignore[no-untyped-call]
-        for process in reversed(self._processes):
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for process in reversed(self._processes.values()):
+            _end(process)
 
     # for tests
+
+    @contextmanager
+    def without_api_server(self, *, frozen: bool) -> Iterator[None]:
+        """Have no answer from the API server in a block: it stands still, or has ended and starts anew."""
+        process = self._processes["kube-apiserver"]
+        if frozen:
+            process.send_signal(signal.SIGSTOP)
+        else:
+            _end(process)
+        try:
+            yield
+        finally:
+            if frozen:
+                process.send_signal(signal.SIGCONT)
+            else:
+                self._start_api_server()
+            wait_until("API server ready", lambda: self.admin.request("GET", "/readyz"), 120)
 
     def kubectl(
         self, *arguments: str, input: str | None = None, check: bool = True
@@ -258,7 +272,7 @@ class ControlPlane:
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
             )
-        self._processes.append(process)
+        self._processes[program] = process
 
     def client_kubeconfig(self, user: str, *groups: str) -> Path:
         """Return a kubeconfig file of `user`."""
@@ -280,6 +294,15 @@ class ControlPlane:
         path = self.folder / f"{name}.kubeconfig"
         path.write_text(yaml.safe_dump(body))
         return path
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _request(entry: dict[str, Any]) -> Request:

@@ -91,6 +91,11 @@ class Operator:
         return self._process is not None and self._process.poll() is None
 
 
+def is_answered(operator: Operator, page: str) -> bool:
+    """Return whether a probe of the operator succeeds."""
+    return httpx.get(f"http://127.0.0.1:{operator.liveness_port}/{page}", trust_env=False).is_success
+
+
 def merge(base: Any, change: Any) -> Any:
     """Return a JSON merge patch applied (RFC 7386)."""
     if not isinstance(base, Mapping) or not isinstance(change, Mapping):
