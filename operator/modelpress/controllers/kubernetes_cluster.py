@@ -6,15 +6,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from urllib3.exceptions import HTTPError
-
 from modelpress.api.identity import digest
 from modelpress.api.names import FIELD_MANAGER, RESULT_MANAGER, RETRY_ANNOTATION
 from modelpress.controllers.cluster import Stale, TemplateRefused
+from modelpress.controllers.event_reader import EventReader
 from modelpress.controllers.job_slots import JobId, JobSlots, Standing, standing
 from modelpress.controllers.lists import named, whole
 from modelpress.controllers.own_writes import OwnWrites
-from modelpress.controllers.recorder import event_body
+from modelpress.controllers.recorder import Recorder
 from modelpress.controllers.refusal import refusal_of, require_ours
 from modelpress.controllers.refusals import Refusals
 from modelpress.controllers.repairs import Repairs
@@ -23,7 +22,6 @@ from modelpress.controllers.resources import (
     CREATED_ONCE,
     DEPLOYMENT,
     DISRUPTION_BUDGET,
-    EVENT,
     JOB,
     MODEL_DEPLOYMENT,
     NETWORK_POLICY,
@@ -37,7 +35,6 @@ from modelpress.planning.artifacts.jobs import is_suspended, with_live_pods
 from modelpress.planning.children import managed_fields, objects
 from modelpress.planning.children.drift import differs
 from modelpress.planning.children.in_place import made_whole, out_of_place, put_right
-from modelpress.planning.problems.waiting import LOOK_AGAIN_SECONDS, Subject, unexplained
 from modelpress.planning.types import Body, EventNote, Key, Mark, Observed, Ref
 
 logger = logging.getLogger(__name__)
@@ -48,8 +45,6 @@ _FORCED = {**_OURS, "force": "true"}
 _DRY_RUN = {"dryRun": "All"}
 _NO_DRY_RUN = "does not support dry run"  # says an admission webhook that has side effects
 _Answer = TypeVar("_Answer")
-_PASSING = frozenset({429, 500, 502, 503, 504})  # the API server could not answer
-_MOST_UNTOLD = 16  # events of one ModelDeployment
 _STANDING_SECONDS = 1.0  # what we create in between is reserved
 _CONTROLLER_UID = "batch.kubernetes.io/controller-uid"  # label of a Job's pods
 
@@ -65,8 +60,8 @@ class KubernetesCluster:
         self._writes = OwnWrites()
         self._repairs = Repairs()
         self._refusals = Refusals()
-        self._untold: dict[Key, tuple[Body, ...]] = {}  # events that could not be written yet
-        self._events: dict[Subject, tuple[float, tuple[Body, ...]]] = {}  # when asked, what was said
+        self._recorder = Recorder(rest)
+        self._events = EventReader(rest)
 
     def observe(self, key: Key) -> Observed | None:
         """Return what the watches know of a ModelDeployment. Raises Stale before they show our own writes."""
@@ -78,7 +73,7 @@ class KubernetesCluster:
             self._repairs.forget(key)
             self._refusals.forget(key)
             self._writes.forget(key)
-            self._untold.pop(key, None)
+            self._recorder.forget(key)
             return None
         bodies = {kind: tuple(unpack(entry) for entry in entries) for kind, entries in view.items()}
         now, turn = datetime.now(UTC), self._slots.turn(key, self._seen_jobs())
@@ -93,7 +88,7 @@ class KubernetesCluster:
             network_policies=bodies[NETWORK_POLICY.kind],
             disruption_budgets=bodies[DISRUPTION_BUDGET.kind],
             pods=bodies[POD.kind],
-            events=self._events_about(bodies, now),
+            events=self._events.about(bodies[JOB.kind], bodies[POD.kind], now),
             repairs=self._repairs.of(key, now),
             free_job_slots=turn.slots,
             slot_seconds=turn.pause,
@@ -260,20 +255,7 @@ class KubernetesCluster:
 
     def record(self, resource: Body, notes: tuple[EventNote, ...]) -> None:
         """Write Events; one that the API server refuses is only logged."""
-        key = Key(resource["metadata"]["namespace"], resource["metadata"]["name"])
-        late = self._untold.pop(key, ())
-        due = [*late, *(event_body(resource, note, datetime.now(UTC)) for note in notes)]
-        for number, body in enumerate(due):
-            try:
-                self._rest.send(Request("create", EVENT, key.namespace, body=body))
-            except (ApiError, HTTPError) as error:
-                status = error.status if isinstance(error, ApiError) else None
-                if status == 409:  # it was written already
-                    continue
-                logger.warning("event not written: %s", error, extra={"namespace": key.namespace})
-                if status is None or status in _PASSING:
-                    self._untold[key] = tuple(due[number:][:_MOST_UNTOLD])
-                    return
+        self._recorder.record(resource, notes)
 
     def _create_job(self, body: Body) -> Mapping[str, Any]:
         """Create a Job on a slot that is taken before: no other worker waits for the API server."""
@@ -372,34 +354,6 @@ class KubernetesCluster:
             known = standing(self._store, self._slots.reserved(), now)
             self._standing = known
         return known
-
-    def _events_about(self, bodies: Mapping[str, tuple[Body, ...]], now: datetime) -> tuple[Body, ...]:
-        """Return the events of objects whose status does not tell why they wait."""
-        found = unexplained(bodies[JOB.kind], bodies[POD.kind], now)
-        return tuple(event for subject in found for event in self._events_of(subject))
-
-    def _events_of(self, subject: Subject) -> tuple[Body, ...]:
-        asked = time.monotonic()
-        for known_subject, (before, _) in list(self._events.items()):
-            if asked - before > LOOK_AGAIN_SECONDS:
-                self._events.pop(known_subject, None)
-        known = self._events.get(subject)
-        if known is None:
-            request = Request("list", EVENT, subject.namespace, query={"fieldSelector": subject.selector})
-            known = asked, self._listed_events(request)
-            self._events[subject] = known
-        return known[1]
-
-    def _listed_events(self, request: Request) -> tuple[Body, ...]:
-        """Return events; none without the right to list them: the loop goes on, with fewer words."""
-        try:
-            items = self._rest.send(request).get("items") or ()
-        except ApiError as error:
-            if error.status != 403:
-                raise
-            logger.warning("events not read: %s", error, extra={"namespace": request.namespace})
-            return ()
-        return tuple(whole(item, EVENT) for item in items)
 
 
 def _wish(resource: Body) -> tuple[Any, ...]:
