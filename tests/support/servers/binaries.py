@@ -1,5 +1,5 @@
 """Servers that the tests run for real: found where the machine has them, else built once from Go modules
-(and one from npm, see `node_programs`).
+(and one from npm, see `node_programs`); and files of other projects (see `module_files`).
 
     python -m tests.support.servers.binaries [NAME ...]      build what is missing
     python -m tests.support.servers.binaries --absent        name what was not tested for want of them
@@ -25,6 +25,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from tests.support.servers import node_programs
+from tests.support.servers.module_files import MODULE_FILES, module_file
 from tests.support.servers.node_programs import azurite
 
 GO_MINIMUM = (1, 26)  # what the newest of the modules below asks for
@@ -33,6 +34,7 @@ KUBERNETES_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kub
 NODE_PROGRAMS = ("kubelet", "kube-proxy")
 CONTROL_PLANE_SOURCE = Path(__file__).resolve().parent / "controlplane"
 S3_SERVER_SOURCE = Path(__file__).resolve().parent / "s3server"
+VERDICTS_SOURCE = Path(__file__).resolve().parent / "verdicts"
 _SOURCES = ("main.go", "go.mod", "go.sum")
 
 
@@ -59,7 +61,16 @@ class Program:
 
 
 # by tests/integration
-TESTED = ("controlplane", "registry", "crane", "s3server", "fake-gcs-server", "grpcurl", "azurite")
+TESTED = (
+    "controlplane",
+    "registry",
+    "crane",
+    "s3server",
+    "fake-gcs-server",
+    "grpcurl",
+    "azurite",
+    "verdicts",
+)
 KUBERNETES_VERSION = "v1.34.4"
 PROGRAMS: dict[str, Program] = {
     # etcd, API server, controller-manager, scheduler, kubelet, kube-proxy and kubectl as one file, in a
@@ -88,6 +99,8 @@ PROGRAMS: dict[str, Program] = {
     "fake-gcs-server": Program("v1.56.1", package="github.com/fsouza/fake-gcs-server"),
     # the client of gRPC that people type; it knows services by reflection only
     "grpcurl": Program("v1.9.3", package="github.com/fullstorydev/grpcurl/cmd/grpcurl", minutes=0.5),
+    # kstatus, and the Lua of Argo CD
+    "verdicts": Program("v0.37.2", folder=VERDICTS_SOURCE, minutes=0.5),
 }
 
 
@@ -109,11 +122,13 @@ def kubernetes(name: str) -> list[str]:
 
 
 def present(name: str) -> bool:
-    """Return whether a program of PROGRAMS, or azurite, can be had without building it."""
+    """Return whether a program of PROGRAMS, azurite, or one of MODULE_FILES is there already."""
     if name == "azurite":
         return node_programs.present(cache())
     if name == "controlplane" and _installed_kubernetes():
         return True
+    if name in MODULE_FILES:
+        return MODULE_FILES[name].place(cache()).exists()
     return _place(name).exists()
 
 
@@ -217,13 +232,15 @@ def main(names: list[str]) -> None:
     if names == ["--absent"]:
         print(absent() or "All servers were tested.")
         return
-    known = [*PROGRAMS, "azurite"]
+    known = [*PROGRAMS, "azurite", *MODULE_FILES]
     unknown = sorted(set(names) - set(known))
     if unknown:
         sys.exit(f"unknown programs: {', '.join(unknown)}; known: {', '.join(known)}")
     for name in names or known:
         if name == "azurite":
             command = azurite(cache())
+        elif name in MODULE_FILES:
+            command = [str(module_file(name, cache(), go()))]
         else:
             command = kubernetes("kube-apiserver") if name == "controlplane" else [str(binary(name))]
         _say(f"{name}: {command[0]}")
