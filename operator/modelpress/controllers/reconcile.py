@@ -10,6 +10,7 @@ from modelpress.api.conditions import ConditionType, Reason
 from modelpress.controllers.cluster import Cluster, Stale, TemplateRefused
 from modelpress.controllers.troubles import explained
 from modelpress.planning.children import objects
+from modelpress.planning.children.ownership import adopts
 from modelpress.planning.explanation import Explanation
 from modelpress.planning.plan import decide
 from modelpress.planning.status import hindered, refused
@@ -55,9 +56,12 @@ def tell(cluster: Cluster, key: Key, settings: Settings, why: Explanation) -> No
 
 
 def _planned(cluster: Cluster, observed: Observed, settings: Settings) -> tuple[Observed, Plan]:
-    """Return a plan and what it was made from: nothing is destroyed or repeated on a watch's word alone."""
+    """Return a plan and what it was made from.
+
+    Nothing is destroyed, repeated or adopted on a watch's word alone: the resource may be on its way out.
+    """
     plan = decide(observed, settings)
-    if plan.unseen or plan.delete:
+    if plan.unseen or plan.delete or adopts(observed, plan.apply):
         observed = cluster.read_live(observed, plan.unseen)
         plan = decide(observed, settings)
     return observed, plan

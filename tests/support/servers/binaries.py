@@ -1,5 +1,5 @@
 """Servers that the tests run for real: found where the machine has them, else built once from Go modules
-(and one from npm, see `node_programs`).
+(and one from npm, see `node_programs`); and files of other projects (see `module_files`).
 
     python -m tests.support.servers.binaries [NAME ...]      build what is missing
     python -m tests.support.servers.binaries --absent        name what was not tested for want of them
@@ -24,7 +24,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tests.support.servers import module_files, node_programs
+from tests.support.servers import node_programs
+from tests.support.servers.module_files import MODULE_FILES, module_file
 from tests.support.servers.node_programs import azurite
 
 GO_MINIMUM = (1, 26)  # what the newest of the modules below asks for
@@ -33,6 +34,7 @@ KUBERNETES_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kub
 NODE_PROGRAMS = ("kubelet", "kube-proxy")
 CONTROL_PLANE_SOURCE = Path(__file__).resolve().parent / "controlplane"
 S3_SERVER_SOURCE = Path(__file__).resolve().parent / "s3server"
+VERDICTS_SOURCE = Path(__file__).resolve().parent / "verdicts"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,16 @@ class Program:
 
 
 # by tests/integration
-TESTED = ("controlplane", "registry", "crane", "s3server", "fake-gcs-server", "grpcurl", "azurite")
+TESTED = (
+    "controlplane",
+    "registry",
+    "crane",
+    "s3server",
+    "fake-gcs-server",
+    "grpcurl",
+    "azurite",
+    "verdicts",
+)
 
 
 def _control_plane(version: str, modules: str = "go") -> Program:
@@ -100,6 +111,8 @@ PROGRAMS: dict[str, Program] = {
     "fake-gcs-server": Program("v1.56.1", package="github.com/fsouza/fake-gcs-server"),
     # the client of gRPC that people type; it knows services by reflection only
     "grpcurl": Program("v1.9.3", package="github.com/fullstorydev/grpcurl/cmd/grpcurl", minutes=0.5),
+    # kstatus, and the Lua of Argo CD
+    "verdicts": Program("v0.37.2", folder=VERDICTS_SOURCE, minutes=0.5),
 }
 
 
@@ -124,13 +137,13 @@ def kubernetes(name: str, source: str = "controlplane") -> list[str]:
 
 
 def present(name: str) -> bool:
-    """Return whether a program of PROGRAMS, azurite or a file of a module can be had without the network."""
+    """Return whether a program of PROGRAMS, azurite, or one of MODULE_FILES is there already."""
     if name == "azurite":
         return node_programs.present(cache())
-    if name in module_files.FILES:
-        return module_files.place(name, cache()).exists()
     if name == "controlplane" and _installed_kubernetes():
         return True
+    if name in MODULE_FILES:
+        return MODULE_FILES[name].place(cache()).exists()
     return _place(name).exists()
 
 
@@ -235,15 +248,15 @@ def main(names: list[str]) -> None:
     if names == ["--absent"]:
         print(absent() or "All servers were tested.")
         return
-    known = [*PROGRAMS, "azurite", *module_files.FILES]
+    known = [*PROGRAMS, "azurite", *MODULE_FILES]
     unknown = sorted(set(names) - set(known))
     if unknown:
         sys.exit(f"unknown programs: {', '.join(unknown)}; known: {', '.join(known)}")
     for name in names or (name for name in known if name != NEWEST_CONTROL_PLANE):
         if name == "azurite":
             command = azurite(cache())
-        elif name in module_files.FILES:
-            command = [str(module_files.taken(name, cache(), go()))]
+        elif name in MODULE_FILES:
+            command = [str(module_file(name, cache(), go()))]
         else:
             command = kubernetes("kube-apiserver") if name == "controlplane" else [str(binary(name))]
         _say(f"{name}: {command[0]}")

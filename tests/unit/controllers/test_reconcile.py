@@ -368,6 +368,19 @@ def test_nothing_is_deleted_for_a_spec_that_is_not_the_newest() -> None:
     assert "delete Job" in cluster.calls
 
 
+def test_nothing_is_adopted_for_a_resource_that_goes() -> None:
+    fake = ready_cluster()
+    owners = fake.only("Deployment")["metadata"].pop("ownerReferences")  # as by an orphan deletion
+    cluster = Refusing(fake, {})
+    cluster.changed = True
+    assert cluster.look() == STALE_SECONDS
+    assert cluster.calls == []
+    cluster.changed = False
+    cluster.look()
+    assert cluster.calls == ["apply Deployment"]
+    assert fake.only("Deployment")["metadata"]["ownerReferences"] == owners
+
+
 def bad_edit() -> Refusing:
     """Return a cluster whose API server does not take the newest edit."""
     cluster = Refusing(ready_cluster(), {})

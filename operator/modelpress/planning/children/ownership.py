@@ -1,12 +1,13 @@
 """Whose an object of a needed name is. Two names are never shared: what is not ours is left alone."""
 
+from collections.abc import Iterable
 from enum import Enum
 
 from modelpress.api import names
 from modelpress.api.conditions import Reason
 from modelpress.planning.children import objects
 from modelpress.planning.explanation import Explanation
-from modelpress.planning.types import Body
+from modelpress.planning.types import Body, Observed
 
 DELETION_WAIT_SECONDS = 5.0  # the end of an object that is not in our watches causes no event
 
@@ -36,6 +37,15 @@ def claim(body: Body, resource: Body) -> Claim:
         and owner.get("name") == objects.name_of(resource)
     )
     return Claim.WAIT if ours_before else Claim.CONFLICT
+
+
+def adopts(observed: Observed, applied: Iterable[Body]) -> bool:
+    """Return whether one of the objects to apply is there without an owner.
+
+    An owner that goes takes it along: orphan deletion has taken the owner away on purpose.
+    """
+    found = (objects.named(observed.of_kind(body["kind"]), objects.name_of(body)) for body in applied)
+    return any(body is not None and claim(body, observed.resource) is Claim.ADOPT for body in found)
 
 
 def name_conflict(body: Body, resource: Body, kind: str) -> Explanation | None:
