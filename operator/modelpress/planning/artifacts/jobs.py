@@ -79,7 +79,10 @@ def last_failure(pods: Iterable[Body]) -> Explanation | None:
     failed = _newest_failed(pods)
     if failed is None:
         return None
-    final = any(end.get("exitCode") in FINAL_EXIT_CODES for end in pod_problems.failed_ends(failed))
+    final = any(
+        end.get("exitCode") in FINAL_EXIT_CODES and not pod_problems.may_heal(end)
+        for end in pod_problems.failed_ends(failed)
+    )
     return None if final else pod_problems.explain_pod(failed)
 
 
