@@ -37,8 +37,8 @@ def set_pods(digits: Deployed, role: str, status: Json) -> None:
                 raise
 
 
-def finish_job(digits: Deployed) -> None:
-    """End the Job's pod with a result."""
+def finish_job(digits: Deployed, artifact: str = DIGEST) -> None:
+    """End the Job's pod with a result: the digest of an artifact."""
     (job,) = wait_until("a Job", lambda: digits.children("jobs"))
     (container,) = job["spec"]["template"]["spec"]["containers"]
     variables = {entry["name"]: entry.get("value") for entry in container["env"]}
@@ -46,13 +46,24 @@ def finish_job(digits: Deployed) -> None:
         "recipeHash": json.loads(variables[contract.REQUEST])["recipeHash"],
         "sourceDigest": DIGEST,
         "artifactKey": "key",
-        "artifactDigest": DIGEST,
+        "artifactDigest": artifact,
         "originalBytes": 400,
         "compressedBytes": 100,
     }
-    ended = {"terminated": {"exitCode": 0, "reason": "Completed", "message": json.dumps(result)}}
-    end = {"name": "job", "image": "", "imageID": "", "ready": False, "restartCount": 0, "state": ended}
-    set_pods(digits, names.JOB, {"phase": "Succeeded", "containerStatuses": [end]})
+    _end_job(digits, "Succeeded", {"exitCode": 0, "reason": "Completed", "message": json.dumps(result)})
+
+
+def fail_job(digits: Deployed, code: int, reason: str) -> None:
+    """End the Job's pod with a failure."""
+    message = json.dumps({"reason": reason, "message": "played by hand"})
+    _end_job(digits, "Failed", {"exitCode": code, "reason": "Error", "message": message})
+
+
+def _end_job(digits: Deployed, phase: str, ended: Json) -> None:
+    end = {"name": "job", "image": "", "imageID": "", "ready": False, "restartCount": 0}
+    set_pods(
+        digits, names.JOB, {"phase": phase, "containerStatuses": [{**end, "state": {"terminated": ended}}]}
+    )
 
 
 def make_ready(digits: Deployed) -> None:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import JobFailure
-from modelpress.api.errors import HEALING_EXIT_CODES
+from modelpress.api.errors import UnavailableError
 from modelpress.api.text import printable
 from modelpress.planning.children import objects
 from modelpress.planning.explanation import Explanation
@@ -136,8 +136,8 @@ def running_seconds(pod: Body, now: datetime) -> list[float]:
 
 
 def may_heal(ended: Body) -> bool:
-    """Return whether a container ended of something that may heal by itself."""
-    return ended.get("exitCode") in HEALING_EXIT_CODES
+    """Return whether a container ended of something that may heal by itself: a peer that is away."""
+    return ended.get("exitCode") == UnavailableError.exit_code
 
 
 def waits_to_heal(pod: Body) -> bool:
