@@ -11,12 +11,11 @@ days=${KEEP_DAYS:-7}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-cat >"$work/objects"
-if ! grep -q '^kind: List' "$work/objects"; then # the last but one key: what is cut off lacks it
+grep -o -e 'sha256:[0-9a-f]\{64\}' -e '^kind: List$' | sort -u >"$work/named"
+if ! grep -q '^kind: List$' "$work/named"; then # it comes after all objects: what is cut off lacks it
     echo "standard input: is no whole list of objects; nothing is removed" >&2
     exit 65
 fi
-grep -o 'sha256:[0-9a-f]\{64\}' "$work/objects" | sort -u >"$work/named" || true
 
 cd "$root/docker/registry/v2/repositories"
 find . -path '*/_manifests/revisions/sha256/*/link' >"$work/links"

@@ -11,7 +11,8 @@ import httpx
 import pytest
 import yaml
 
-from modelpress.api.errors import MissingError
+from modelpress.api.conditions import Reason
+from modelpress.api.errors import MissingError, UnavailableError
 from modelpress.artifacts.image import kept_tag, key_tag, pack
 from modelpress.artifacts.stores.base import Store, open_store
 from tests.support.artifact_folders import KEY, contents, make
@@ -142,6 +143,18 @@ def test_what_is_named_stays_where_somebody_took_its_tags(collected: Collected) 
     collected.age(other, days=30)  # moving tags has pushed it again
     assert collected.prune(names(live)).returncode == 0
     assert [collected.has(digest) for digest in (live, other)] == [True, False]
+
+
+def test_a_read_only_registry_gives_and_takes_nothing(tmp_path: Path) -> None:
+    with run_registry(tmp_path / "registry") as registry:
+        digest = Collected(registry, tmp_path).push("before")
+    settings = {"REGISTRY_STORAGE_MAINTENANCE_READONLY": '{"enabled":true}'}  # as docs/reference.md says
+    with run_registry(tmp_path / "registry", settings=settings) as registry:
+        collected = Collected(registry, tmp_path)
+        assert collected.has(digest)
+        with pytest.raises(UnavailableError) as caught:  # so the Job is made again later
+            collected.push("meanwhile")
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
 
 
 @pytest.mark.parametrize("text", ["", "error: connection refused", names("sha256:" + "0" * 64)[:90]])
