@@ -1,5 +1,5 @@
 #!/bin/sh
-# Removes from the registry what nothing names: docs/reference.md, "Artifacts that nobody needs". Runs where the
+# Removes from the registry what nothing names: docs/reference.md, "What goes by itself". Runs where the
 # registry's files are, while the registry is read-only, and reads on standard input the YAML of
 #   kubectl get modeldeployments,controllerrevisions,deployments,jobs --all-namespaces --output yaml
 # An artifact goes where none of these objects names its digest and it was pushed more than KEEP_DAYS ago.
@@ -27,7 +27,7 @@ while read -r link; do
         mkdir -p "$tag/current" "$tag/index/sha256/${digest#sha256:}"
         printf %s "$digest" >"$tag/current/link"
         printf %s "$digest" >"$tag/index/sha256/${digest#sha256:}/link"
-    elif [ -n "$(find "$link" -mtime "+$((days - 1))")" ]; then
+    elif [ -n "$(find "$link" -mmin "+$((days * 1440))")" ]; then
         find "$manifests/tags" -path '*/current/link' -exec grep -l "$digest" {} + | while read -r current; do
             rm -r "${current%/current/link}"
         done

@@ -98,13 +98,20 @@ def test_an_upgrade_from_one_repository_for_all_changes_nothing_and_edits_keep_t
         {"artifactKey": "key", "artifactDigest": "sha256:a", "store": {"uri": STORE}},
         {"artifactKey": "a b", "artifactDigest": ARTIFACT, "store": {"uri": STORE}},
         {"artifactKey": ["key"], "artifactDigest": ARTIFACT, "store": {"uri": STORE}},
+        {"artifactKey": "key", "artifactDigest": ARTIFACT, "store": {"uri": STORE + "x" * 1000}},
     ],
 )
 def test_what_is_not_well_formed_names_nothing(data: Any) -> None:
     assert known.of({"kind": "ControllerRevision", "metadata": {}, "data": data}) is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "1", '{"artifactKey": "key"}'])
+def test_a_result_that_is_kept_on_a_job_names_its_artifact() -> None:
+    cluster = ready_cluster()
+    (job,) = cluster.observe().jobs
+    assert known.of(job) == Known("key", ARTIFACT, STORE)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", '{"artifactKey": "key"}', "[" * 200_000])
 def test_a_result_that_is_not_well_formed_names_nothing(text: str) -> None:
     annotations = {names.RESULT_ANNOTATION: text}
     assert known.of({"kind": "Job", "metadata": {"annotations": annotations}}) is None

@@ -14,20 +14,30 @@ from modelpress.planning.children import objects
 from modelpress.planning.types import Body, Known
 from modelpress.planning.view import View
 
+_STORE = "oci://.{1,1000}"
 MOST = 64  # of which a Job is told: one environment variable holds 128 KiB
 
 
 def of(body: Body) -> Known | None:
-    """Return the artifact that a ControllerRevision names, or the result that is kept on a Job."""
+    """Return the artifact that a ControllerRevision names, or the result that is kept on a Job.
+
+    Anybody may write such objects: what is not well formed names nothing.
+    """
     if body["kind"] == "ControllerRevision":
         data = objects.dig(body, "data")
-        return _checked(data, objects.dig(data, "store", "uri"))
+        key, digest = objects.dig(data, "artifactKey"), objects.dig(data, "artifactDigest")
+        store = objects.dig(data, "store", "uri")
+        is_one = _is(contract.ARTIFACT_KEY, key) and _is(contract.DIGEST, digest) and _is(_STORE, store)
+        return Known(key, digest, store) if is_one else None
     text = objects.annotation(body, names.RESULT_ANNOTATION)
+    if text is None:
+        return None
     try:
-        result = json.loads(text) if text else None
+        result = contract.parse_result(text)
     except ValueError:
         return None
-    return _checked(result, store_in(objects.dig(body, "spec", "template")).uri) if result else None
+    store = store_in(objects.dig(body, "spec", "template")).uri
+    return Known(result.artifact_key, result.artifact_digest, store)
 
 
 def to_json(view: View) -> str:
@@ -40,11 +50,5 @@ def to_json(view: View) -> str:
     return json.dumps(dict(sorted(known.items())), separators=(",", ":"))
 
 
-def _checked(named: object, store: object) -> Known | None:
-    """Return what is named where it is well formed: anybody may write an object of these kinds."""
-    key, digest = objects.dig(named, "artifactKey"), objects.dig(named, "artifactDigest")
-    if not (isinstance(key, str) and re.fullmatch(contract.ARTIFACT_KEY, key)):
-        return None
-    if not (isinstance(digest, str) and re.fullmatch(contract.DIGEST, digest)):
-        return None
-    return Known(key, digest, store) if isinstance(store, str) else None
+def _is(pattern: str, value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(pattern, value) is not None
