@@ -37,32 +37,42 @@ def set_pods(digits: Deployed, role: str, status: Json) -> None:
                 raise
 
 
-def finish_job(digits: Deployed, artifact: str = DIGEST) -> None:
-    """End the Job's pod with a result: the digest of an artifact."""
-    (job,) = wait_until("a Job", lambda: digits.children("jobs"))
+def finish_job(digits: Deployed, digest: str = DIGEST, scores: Json | None = None) -> None:
+    """End the pod of the one Job that runs with a result: the artifact of a digest."""
+    (job,) = wait_until("a Job", lambda: [job for job in digits.children("jobs") if not _has_ended(job)])
+    set_pods(digits, names.JOB, succeeded(job, digest, scores))
+
+
+def succeeded(job: Json, digest: str = DIGEST, scores: Json | None = None) -> Json:
+    """Return the status of a Job's pod that has ended with a result."""
     (container,) = job["spec"]["template"]["spec"]["containers"]
     variables = {entry["name"]: entry.get("value") for entry in container["env"]}
     result = {
         "recipeHash": json.loads(variables[contract.REQUEST])["recipeHash"],
         "sourceDigest": DIGEST,
         "artifactKey": "key",
-        "artifactDigest": artifact,
+        "artifactDigest": digest,
         "originalBytes": 400,
         "compressedBytes": 100,
+        **({"scores": scores} if scores else {}),
     }
-    _end_job(digits, "Succeeded", {"exitCode": 0, "reason": "Completed", "message": json.dumps(result)})
+    return _ended("Succeeded", {"exitCode": 0, "reason": "Completed", "message": json.dumps(result)})
 
 
 def fail_job(digits: Deployed, code: int, reason: str) -> None:
-    """End the Job's pod with a failure."""
+    """End the pod of the Job with a failure."""
     message = json.dumps({"reason": reason, "message": "played by hand"})
-    _end_job(digits, "Failed", {"exitCode": code, "reason": "Error", "message": message})
+    set_pods(digits, names.JOB, _ended("Failed", {"exitCode": code, "reason": "Error", "message": message}))
 
 
-def _end_job(digits: Deployed, phase: str, ended: Json) -> None:
+def _ended(phase: str, ended: Json) -> Json:
     end = {"name": "job", "image": "", "imageID": "", "ready": False, "restartCount": 0}
-    set_pods(
-        digits, names.JOB, {"phase": phase, "containerStatuses": [{**end, "state": {"terminated": ended}}]}
+    return {"phase": phase, "containerStatuses": [{**end, "state": {"terminated": ended}}]}
+
+
+def _has_ended(job: Json) -> bool:
+    return any(
+        condition["type"] in ("Complete", "Failed") for condition in job["status"].get("conditions", ())
     )
 
 
