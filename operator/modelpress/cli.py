@@ -259,7 +259,7 @@ def fetch() -> int:
     "--store",
     required=True,
     envvar=contract.STORE,
-    help="Default of spec.storage.uri, oci://REGISTRY/REPOSITORY.",
+    help="Default of spec.storage.uri, oci://REGISTRY/REPOSITORY; each namespace has one below it.",
 )
 @_option("--compressor-image", required=True, help="Image of compression Jobs.")
 @_option("--worker-image", required=True, help="Image of workers on CPU devices.")

@@ -34,6 +34,9 @@ LOG_FORMAT = "MODELPRESS_LOG_FORMAT"  # json or text
 # the Job
 REQUEST = "MODELPRESS_REQUEST"  # a JobRequest as JSON
 WORK_DIR = "MODELPRESS_WORK_DIR"  # scratch space
+# JSON, artifact key to image digest: what alone may be reused of a store that others write to as well. Unset:
+# the store belongs to whoever named it, and is asked by key.
+KNOWN_ARTIFACTS = "MODELPRESS_KNOWN_ARTIFACTS"
 # fetch and the worker; `modelpress serve --help` names those of its options
 ARTIFACT_DIGEST = "MODELPRESS_ARTIFACT_DIGEST"  # what the init container fetches
 MODEL_DIR = "MODELPRESS_MODEL_DIR"  # where it puts the artifact's files
@@ -131,7 +134,9 @@ class Scores(ApiModel):
     rows: int = Field(ge=0, description="Rows of the evaluation data.")
 
 
-_Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+DIGEST = r"^sha256:[0-9a-f]{64}$"
+ARTIFACT_KEY = r"^[0-9A-Za-z._-]{1,128}$"
+_Digest = Annotated[str, Field(pattern=DIGEST)]
 _Size = Annotated[int, Field(ge=0, le=2**43)]  # bytes; the ratio of two has room in the status
 
 
@@ -144,7 +149,7 @@ class JobResult(ApiModel):
     recipe_hash: str = Field(max_length=64, description="As requested.")
     source_digest: _Digest = Field(description="sha256:... of the original model.")
     artifact_key: str = Field(
-        pattern=r"^[0-9A-Za-z._-]{1,128}$", description="Hash of contents, recipe and compressor version."
+        pattern=ARTIFACT_KEY, description="Hash of contents, recipe and compressor version."
     )
     artifact_digest: _Digest = Field(description="sha256:... of the artifact's image manifest.")
     reused: bool = Field(False, description="True where a finished artifact of the same key was found.")

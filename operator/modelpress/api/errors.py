@@ -18,6 +18,9 @@ from modelpress.api.conditions import Reason
 # Exit codes that a Job's pod may end with and that a retry cannot change. 137 is the kernel's SIGKILL (out
 # of memory); 70 is an error of ours: it would only happen again.
 FINAL_EXIT_CODES = (64, 65, 66, 70, 77, 137)
+# What a Job may fail of that heals while the spec stays as it is: a peer that is away, a Secret that is put
+# right. Jobs are made again, with growing waits; another pod of the same Job helps with the first only.
+HEALING_EXIT_CODES = (69, 77)
 
 
 class ModelPressError(Exception):

@@ -132,6 +132,14 @@ def key_tag(key: str) -> str:
     return f"key-{key[:40]}"
 
 
+def kept_tag(digest: str) -> str:
+    """Return the tag of one artifact: with it the artifact outlives a garbage collection of untagged ones.
+
+    A key's tag goes to the newest of several. `sha256-...` is what others call things about an image.
+    """
+    return f"artifact-{digest.removeprefix('sha256:')}"
+
+
 class _Hashing(io.BufferedIOBase):
     """A writable file that passes everything on and hashes it."""
 

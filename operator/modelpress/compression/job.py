@@ -10,12 +10,13 @@ import shutil
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from modelpress import logs
 from modelpress.api import contract
@@ -42,10 +43,17 @@ def main() -> NoReturn:
     sys.exit(run_reporting(run_environment, unexpected=Reason.JOB_FAILED))
 
 
-def run(request: JobRequest, store: Store, work_dir: Path, secrets: Path | None) -> JobResult:
+def run(
+    request: JobRequest,
+    store: Store,
+    work_dir: Path,
+    secrets: Path | None,
+    known: Mapping[str, str] | None = None,
+) -> JobResult:
     """Find or make the artifact of a request in `store`; scratch files go to `work_dir`.
 
-    `secrets` is the folder of contract.SECRETS. Raises the errors of `api.errors`.
+    `secrets` is the folder of contract.SECRETS. `known` is contract.KNOWN_ARTIFACTS: None where the store is
+    believed what it has of a key. Raises the errors of `api.errors`.
     """
     plan = recipe.of(request)  # what this release cannot do is refused before anything is downloaded
     model = sources.fetch(
@@ -57,7 +65,9 @@ def run(request: JobRequest, store: Store, work_dir: Path, secrets: Path | None)
     }
     digests = {role: found.sha256 for role, found in data.items()}
     key = artifact_key(model.sha256, digests, key_recipe(request), version("modelpress"))
-    if found := _find(store, key, work_dir / "found"):
+    finished = store.find(key) if known is None else known.get(key)
+    wanted = _Wanted(key, f"sha256:{model.sha256}")
+    if finished and (found := _find(store, finished, wanted, work_dir / "found")):
         return _result(request, found.manifest, found.digest, reused=True)
 
     from modelpress.compression import pipeline  # noqa: PLC0415 - a found artifact does not wait for TensorFlow
@@ -68,7 +78,7 @@ def run(request: JobRequest, store: Store, work_dir: Path, secrets: Path | None)
     inputs = pipeline.Inputs(
         model=model.path,
         evaluation=paths.get("evaluation"),
-        source_digest=f"sha256:{model.sha256}",
+        source_digest=wanted.source_digest,
         artifact_key=key,
         calibration=paths.get("calibration"),
         training=paths.get("training"),
@@ -80,17 +90,21 @@ def run(request: JobRequest, store: Store, work_dir: Path, secrets: Path | None)
     return _result(request, made, digest, reused=False)
 
 
+class _Wanted(NamedTuple):
+    """What an artifact must say of itself to be reused."""
+
+    artifact_key: str
+    source_digest: str
+
+
 @dataclass(frozen=True)
 class _Found:
     digest: str
     manifest: ArtifactManifest
 
 
-def _find(store: Store, key: str, target: Path) -> _Found | None:
-    """Return the finished artifact of this key; one that the store lost or damaged is made again."""
-    digest = store.find(key)
-    if digest is None:
-        return None
+def _find(store: Store, digest: str, wanted: _Wanted, target: Path) -> _Found | None:
+    """Return a finished artifact; one that is lost, damaged or another one is made again."""
     try:
         store.pull(digest, target)
         found = _Found(digest, manifest.load_verified(target))
@@ -98,6 +112,9 @@ def _find(store: Store, key: str, target: Path) -> _Found | None:
         if error.reason not in (Reason.ARTIFACT_LOST, Reason.ARTIFACT_CORRUPT):
             raise
         _log.warning("%s: %s: the artifact is made again", error.reason, error.message)
+        return None
+    if (found.manifest.artifact_key, found.manifest.source_digest) != wanted:
+        _log.warning("%s is of another model or recipe: the artifact is made again", digest)
         return None
     _log.info("Found a finished artifact of this key: nothing is compressed again.", extra={"digest": digest})
     return found
@@ -131,9 +148,22 @@ def run_environment() -> None:
         plain_http_registry=os.environ.get(contract.PLAIN_HTTP_REGISTRY) or None,
         secrets=_folder(secrets, contract.STORAGE_SECRET),
     )
-    result = run(request, store, Path(required(contract.WORK_DIR)), secrets)
+    result = run(request, store, Path(required(contract.WORK_DIR)), secrets, _known())
     _log.info("The Job is done.", extra={"result": result.to_wire()})
     write(result.model_dump_json(by_alias=True, exclude_none=True))
+
+
+def _known() -> dict[str, str] | None:
+    """Return contract.KNOWN_ARTIFACTS."""
+    text = os.environ.get(contract.KNOWN_ARTIFACTS)
+    if text is None:
+        return None
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(text)
+    except ValidationError as error:
+        raise UsageError(
+            Reason.INVALID_SPEC, f"{contract.KNOWN_ARTIFACTS}: is not JSON that maps keys to digests"
+        ) from error
 
 
 def _folder(secrets: Path | None, name: str) -> Path | None:

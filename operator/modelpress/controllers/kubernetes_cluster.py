@@ -88,6 +88,7 @@ class KubernetesCluster:
             network_policies=bodies[NETWORK_POLICY.kind],
             disruption_budgets=bodies[DISRUPTION_BUDGET.kind],
             pods=bodies[POD.kind],
+            artifacts=self._store.artifacts_of(key.namespace),
             events=self._events.about(bodies[JOB.kind], bodies[POD.kind], now),
             repairs=self._repairs.of(key, now),
             free_job_slots=turn.slots,

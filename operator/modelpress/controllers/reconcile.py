@@ -11,6 +11,7 @@ from modelpress.controllers.cluster import Cluster, Stale, TemplateRefused
 from modelpress.controllers.troubles import explained
 from modelpress.planning.children import objects
 from modelpress.planning.children.ownership import adopts
+from modelpress.planning.conditions import PASSING
 from modelpress.planning.explanation import Explanation
 from modelpress.planning.plan import decide
 from modelpress.planning.status import hindered, refused
@@ -215,7 +216,7 @@ def _overlaid(
     facts: Facts, planned: Body | None, why: Explanation
 ) -> tuple[Body | None, tuple[EventNote, ...]]:
     """Return the status to write after an error, and the event: none where the status said the same."""
-    kind = ConditionType.RECONCILING if why.reason is Reason.API_ERROR else ConditionType.STALLED
+    kind = ConditionType.RECONCILING if why.reason in PASSING else ConditionType.STALLED
     status = (hindered if kind is ConditionType.RECONCILING else refused)(facts, planned, why)
     if status == (facts.resource.get("status") or {}):
         return None, ()

@@ -9,19 +9,21 @@ import threading
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
 from modelpress.api.names import KIND, NAME_LABEL
-from modelpress.controllers.resources import APPLIED, JOB, MODEL_DEPLOYMENT, POD, WATCHED
-from modelpress.planning.artifacts import jobs
+from modelpress.controllers.resources import APPLIED, JOB, MODEL_DEPLOYMENT, POD, REVISION, WATCHED
+from modelpress.planning.artifacts import jobs, known
 from modelpress.planning.children import objects
 from modelpress.planning.children.managed_fields import slim
-from modelpress.planning.types import Body, Key
+from modelpress.planning.types import Body, Key, Known
 
 # Of the pods of one ModelDeployment that ended, the newest tell why; Kubernetes keeps thousands of them.
 _ENDED_PODS = 10
 _DICTIONARY_BYTES = 32 * 1024  # zlib looks no farther back
+_NAMING = (REVISION.kind, JOB.kind)  # kinds of objects that name artifacts
 _VOLUME = ("name", "persistentVolumeClaim", "ephemeral")
 _CONTAINER = ("name", "resources")
 
@@ -43,6 +45,7 @@ class Entry:
     ours: bool = False  # a ModelDeployment controls it
     owner: str | None = None  # UID of what controls it
     placed: bool = False  # a pod has a node
+    artifact: Known | None = None  # what a ControllerRevision or a Job names
 
 
 def owner_key(body: Body) -> Key | None:
@@ -77,6 +80,7 @@ def pack(body: Body, dictionary: bytes = b"") -> Entry:
         ours=owner is not None and owner.get("kind") == KIND,
         owner=owner.get("uid") if owner else None,
         placed=bool(objects.dig(body, "spec", "nodeName")),
+        artifact=known.of(kept) if body["kind"] in _NAMING else None,
         data=compressor.compress(text.encode()) + compressor.flush(),
         dictionary=dictionary,
     )
@@ -101,6 +105,8 @@ class Store:
         self._keys: dict[str, Key] = {}  # by UID
         self._dictionaries: dict[str, bytes] = {}  # by kind
         self._running: dict[str, tuple[Key, str]] = {}  # Jobs by UID
+        # by namespace and UID; what was named last is the last
+        self._artifacts: dict[str, dict[str, Known]] = {}
 
     def put(self, body: Body, *, trusted: bool = False) -> tuple[Key, ...]:
         """Keep an object; return the ModelDeployments concerned, two where its label was changed.
@@ -157,11 +163,19 @@ class Store:
         with self._lock:
             return frozenset(self._running.values())
 
+    def artifacts_of(self, namespace: str) -> tuple[Known, ...]:
+        """Return artifacts that objects of a namespace name, the newest first: as many as a Job is told."""
+        with self._lock:
+            named = self._artifacts.get(namespace, {})
+            return tuple(islice(reversed(named.values()), known.MOST))
+
     def _keep(self, key: Key, entry: Entry) -> None:
         self._keys[entry.uid] = key
         self._entries.setdefault(key, {})[entry.uid] = entry
         if entry.kind == JOB.kind and not (entry.finished or entry.suspended or entry.terminating):
             self._running[entry.uid] = (key, entry.name)
+        if entry.artifact is not None:
+            self._artifacts.setdefault(key.namespace, {})[entry.uid] = entry.artifact
 
     def _drop(self, uid: str) -> Key | None:
         self._running.pop(uid, None)
@@ -169,6 +183,9 @@ class Store:
         if key is not None:
             entries = self._entries[key]
             del entries[uid]
+            named = self._artifacts.get(key.namespace, {})
+            if named.pop(uid, None) is not None and not named:
+                del self._artifacts[key.namespace]
             if not entries:
                 del self._entries[key]
         return key

@@ -14,6 +14,8 @@ from modelpress.planning.children.objects import format_time
 from modelpress.planning.explanation import Explanation
 from modelpress.planning.view import Facts
 
+# What the API server answers that passes while the resource stays as it is: Reconciling, not Stalled.
+PASSING = (Reason.API_ERROR, Reason.QUOTA_EXCEEDED)
 _Verdict = tuple[bool, Explanation]
 
 

@@ -35,6 +35,14 @@ class Mark(NamedTuple):
     annotations: Mapping[str, str]
 
 
+class Known(NamedTuple):
+    """A finished artifact that an object of a namespace names."""
+
+    key: str  # artifact key
+    digest: str
+    store: str  # URI
+
+
 class Refusal(NamedTuple):
     """What the API server answers when it is asked for a revision that does not run yet."""
 
@@ -56,6 +64,15 @@ class Settings:
     fixed_user: bool = True  # pods name user, group and fsGroup 65532; else the cluster chooses
     defaults: Defaults = field(default_factory=Defaults)  # for all ModelDeployments
     tries_again: bool = True  # a Job whose source or store is away; local mode ends instead
+
+    @property
+    def is_local(self) -> bool:
+        """Return whether artifacts are in a folder of this machine, which is its user's own."""
+        return self.store.startswith("file:")
+
+    def store_of(self, namespace: str) -> str:
+        """Return the default store of a namespace: a repository of its own."""
+        return self.store if self.is_local else f"{self.store}/{namespace}"
 
 
 @dataclass(frozen=True)
@@ -86,6 +103,7 @@ class Observed:
     network_policies: tuple[Body, ...] = ()
     disruption_budgets: tuple[Body, ...] = ()
     pods: tuple[Body, ...] = ()  # pods of Jobs and of Deployments
+    artifacts: tuple[Known, ...] = ()  # of the whole namespace, those that were named last first
     events: tuple[Body, ...] = ()  # events about waiting pods, their claims, and Jobs without pods
     repairs: tuple[Repair, ...] = ()  # of the last minutes
     refusal: Refusal | None = None  # of the revision that would be rolled out

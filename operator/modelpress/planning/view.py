@@ -162,8 +162,14 @@ class View(Facts):
         """Return where the next Job puts its artifact."""
         storage = self.spec.storage or self.settings.defaults.storage
         return StoreLocation(
-            storage.uri or self.settings.store, storage.secret_ref.name if storage.secret_ref else None
+            storage.uri or self.settings.store_of(self.key.namespace),
+            storage.secret_ref.name if storage.secret_ref else None,
         )
+
+    @property
+    def store_is_shared(self) -> bool:
+        """Return whether others than those who write this resource may put artifacts where the Job does."""
+        return self.spec.storage is None and not self.settings.is_local
 
     @cached_property
     def worker_settings(self) -> PodSettings:

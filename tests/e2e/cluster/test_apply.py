@@ -100,7 +100,7 @@ def test_one_job_made_one_revision_and_its_deployment_requests_the_devices(digit
 
 def test_a_prediction_equals_the_local_one(cluster: Cluster, digits: Deployed) -> None:
     (address,) = digits.addresses()
-    model = serving_form(cluster.repository, digits.status["current"]["artifactDigest"])
+    model = serving_form(cluster.repository(digits.namespace), digits.status["current"]["artifactDigest"])
     for rows in (1, 2, 7, 32, 65):
         images = cluster.sources.test_x[:rows]
         np.testing.assert_array_equal(predict(address, "digits", images), model(images))

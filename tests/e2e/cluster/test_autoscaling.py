@@ -3,7 +3,7 @@
 Only the compression Job is ended by hand: its artifact was made and pushed before.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -35,12 +35,12 @@ CLIENTS, PODS = 22, 3  # as many pods as the sample has for so many requests
 
 
 @pytest.fixture(scope="module")
-def digest(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The digest of a classifier's artifact in the registry."""
+def push(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Stores a classifier's artifact for a namespace and returns its digest."""
     folder = tmp_path_factory.mktemp("autoscaling")
     convert(folder / "models")
     image = pack(make_artifact(folder / "models" / "seed-int8.tflite", folder / "artifact"))
-    return open_store(f"oci://{registry.host}/models").push(image, "0" * 64)
+    return lambda namespace: open_store(f"oci://{registry.host}/models/{namespace}").push(image, "0" * 64)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,9 @@ def operator(
 
 
 @pytest.fixture(scope="module")
-def digits(control_plane: ControlPlane, operator: Operator, node: Node, digest: str) -> Iterator[Deployed]:
+def digits(
+    control_plane: ControlPlane, operator: Operator, node: Node, push: Callable[[str], str]
+) -> Iterator[Deployed]:
     """A resource with one real worker; requests wait a second for company, and so are in flight."""
     serving = {"maxBatchDelayMilliseconds": 1000, "drainSeconds": 2}
     spec = {key: value for key, value in SPEC.items() if key != "worker"}
@@ -67,7 +69,7 @@ def digits(control_plane: ControlPlane, operator: Operator, node: Node, digest: 
         for namespace in fresh_namespace(control_plane):
             made = Deployed(control_plane, namespace, "digits")
             made.apply({**spec, "serving": serving})
-            finish_job(made, digest)
+            finish_job(made, push(namespace))
             made.wait_current()
             yield made
 

@@ -156,7 +156,9 @@ def test_a_quota_of_revisions_stops_no_scaling_and_is_asked_again_when_a_person_
     before, known = deployment(digits), revisions(digits)
     lift = set_quota(digits, "few", {"count/controllerrevisions.apps": "1"})
     digits.patch({"serving": {"maxBatchSize": 8}})
-    assert "exceeded quota" in digits.wait_stalled("QuotaExceeded")["message"]
+    digits.wait("the reason", lambda: digits.condition("Reconciling")["reason"] == "QuotaExceeded")
+    assert "exceeded quota" in digits.condition("Reconciling")["message"]
+    assert digits.condition("Stalled")["status"] == "False", "nobody need touch the resource"
     assert "failed" not in digits.status, "the revision is not at fault"
     scale(digits, 3)
     assert deployment(digits)["spec"]["template"] == before["spec"]["template"]

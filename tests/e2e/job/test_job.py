@@ -45,6 +45,7 @@ class Pod:
         self.folder = folder
         self.store = f"file://{folder}/store"
         self.message = folder / "termination-log"
+        self.variables: dict[str, str] = {}  # more of them
 
     def start(self, request: dict[str, Any] | str) -> subprocess.Popen[str]:
         text = request if isinstance(request, str) else json.dumps(request)
@@ -57,6 +58,7 @@ class Pod:
             contract.WORK_DIR: str(self.folder / "work"),
             contract.TERMINATION_MESSAGE: str(self.message),
             contract.LOG_FORMAT: "json",
+            **self.variables,
         }
         command = [sys.executable, "-m", "modelpress.compression.job"]
         return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)

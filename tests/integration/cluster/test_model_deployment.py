@@ -16,7 +16,7 @@ def test_an_applied_model_is_compressed_judged_and_served(cluster: Cluster, name
     assert status["evaluation"]["passed"] is True
     assert status["compression"]["originalBytes"] > status["compression"]["compressedBytes"] > 0
     (address,) = deployed.addresses()
-    model = serving_form(cluster.repository, status["current"]["artifactDigest"])
+    model = serving_form(cluster.repository(namespace), status["current"]["artifactDigest"])
     for rows in (1, 65):
         images = cluster.sources.test_x[:rows]
         np.testing.assert_array_equal(predict(address, "digits", images), model(images))

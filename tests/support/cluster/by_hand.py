@@ -56,9 +56,18 @@ def succeeded(job: Json, digest: str = DIGEST, scores: Json | None = None) -> Js
         "compressedBytes": 100,
         **({"scores": scores} if scores else {}),
     }
-    ended = {"terminated": {"exitCode": 0, "reason": "Completed", "message": json.dumps(result)}}
-    end = {"name": "job", "image": "", "imageID": "", "ready": False, "restartCount": 0, "state": ended}
-    return {"phase": "Succeeded", "containerStatuses": [end]}
+    return _ended("Succeeded", {"exitCode": 0, "reason": "Completed", "message": json.dumps(result)})
+
+
+def fail_job(digits: Deployed, code: int, reason: str) -> None:
+    """End the pod of the Job with a failure."""
+    message = json.dumps({"reason": reason, "message": "played by hand"})
+    set_pods(digits, names.JOB, _ended("Failed", {"exitCode": code, "reason": "Error", "message": message}))
+
+
+def _ended(phase: str, ended: Json) -> Json:
+    end = {"name": "job", "image": "", "imageID": "", "ready": False, "restartCount": 0}
+    return {"phase": phase, "containerStatuses": [{**end, "state": {"terminated": ended}}]}
 
 
 def _has_ended(job: Json) -> bool:

@@ -53,10 +53,9 @@ class Cluster:
     folder: Path
     since: str  # when the operator was started
 
-    @property
-    def repository(self) -> str:
-        """Address of the artifacts in the registry's API."""
-        return f"http://{self.registry.host}/v2/models"
+    def repository(self, namespace: str) -> str:
+        """Return the address of a namespace's artifacts in the registry's API."""
+        return f"http://{self.registry.host}/v2/models/{namespace}"
 
     def spec(self, change: Json | None = None) -> Json:
         """Return the spec of a compressed classifier on two devices, with a merge patch applied."""

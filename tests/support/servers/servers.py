@@ -14,7 +14,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,8 +123,13 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def run_registry(folder: Path, auth: dict[str, object] | None = None) -> Iterator[Registry]:
-    """Run the CNCF distribution registry with its data in `folder`; `auth` is a part of its configuration."""
+def run_registry(
+    folder: Path, auth: dict[str, object] | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[Registry]:
+    """Run the CNCF distribution registry with its data in `folder`.
+
+    `auth` is a part of its configuration; `settings` are variables that go before it.
+    """
     needs.program("registry")
     port = free_port()
     config = {
@@ -140,7 +145,7 @@ def run_registry(folder: Path, auth: dict[str, object] | None = None) -> Iterato
     command = [str(binary("registry")), "serve", str(folder / "config.yml")]
     log = folder / "log"
     with log.open("w") as output:
-        environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
+        environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none", **(settings or {})}
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
         with running(process):
             wait(process, f"http://127.0.0.1:{port}/v2/", log)

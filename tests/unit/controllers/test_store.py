@@ -188,3 +188,21 @@ def test_objects_that_are_alike_are_kept_as_their_differences_and_come_back_whol
     for body in bodies:
         del body["metadata"]["managedFields"]
         assert unpack(entries[body["metadata"]["uid"]]) == body
+
+
+def _revision(namespace: str, uid: str, digit: str) -> dict[str, Any]:
+    body = _body("ControllerRevision", name=f"digits-{uid}", uid=uid)
+    body["metadata"]["namespace"] = namespace
+    data = {"artifactKey": "key", "artifactDigest": f"sha256:{digit * 64}", "store": {"uri": "oci://r/m"}}
+    return {**body, "data": data}
+
+
+def test_the_artifacts_of_a_namespace_are_those_that_its_objects_name_while_they_exist() -> None:
+    store = _store(_revision("shop", "u1", "1"), _revision("other", "u2", "2"), _revision("shop", "u3", "3"))
+    assert [each.digest[-1] for each in store.artifacts_of("shop")] == ["3", "1"], "the newest first"
+    store.put({**_revision("shop", "u1", "4"), "metadata": _body(uid="u1", version="8")["metadata"]})
+    assert [each.digest[-1] for each in store.artifacts_of("shop")] == ["4", "3"]
+    store.remove("u3")
+    assert [each.digest[-1] for each in store.artifacts_of("shop")] == ["4"]
+    assert [each.digest[-1] for each in store.artifacts_of("other")] == ["2"]
+    assert store.artifacts_of("nobody") == ()

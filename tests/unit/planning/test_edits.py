@@ -98,7 +98,7 @@ def test_a_revision_keeps_the_store_that_has_its_artifact() -> None:
     cluster.settle()
     spec = cluster.only("Deployment")["spec"]["template"]["spec"]
     (fetch,) = spec["initContainers"]
-    assert {"name": "MODELPRESS_STORE", "value": "oci://registry/models"} in fetch["env"]
+    assert {"name": "MODELPRESS_STORE", "value": "oci://registry/models/models"} in fetch["env"]
     assert [volume["name"] for volume in spec["volumes"]] == ["work"]
 
 

@@ -68,6 +68,25 @@ def test_an_outage_is_waited_out_with_growing_waits_one_event_and_one_failed_job
     assert len(cluster.notes) == events
 
 
+def test_a_refused_credential_is_tried_again_until_its_secret_is_put_right() -> None:
+    cluster = compressing_cluster()
+    for count in range(3):
+        cluster.job_fails(77, said("SourceUnauthorized", "s3://models: 403"), job=newest(cluster))
+        cluster.settle()
+        assert cluster.says("Reconciling") == ("True", "SourceUnauthorized")
+        assert cluster.condition("Reconciling")["message"].startswith("s3://models: 403; it is tried again")
+        assert cluster.says("Stalled") == ("False", "Settled")
+        cluster.wait(WAITS[count] - 1)
+        assert cluster.settle() == []
+        cluster.wait(1)
+        assert len(cluster.settle()) == 1
+        assert cluster.says("Reconciling") == ("True", "SourceUnauthorized"), "nothing flips"
+    assert [note.reason for note in cluster.notes] == ["Compressing", "SourceUnauthorized"]
+    cluster.job_succeeds(job=newest(cluster))
+    cluster.settle()
+    assert cluster.says("Compressed")[0] == "True"
+
+
 def test_it_heals_by_itself_and_leaves_no_failed_job() -> None:
     cluster = compressing_cluster()
     for wait in (10, 20):

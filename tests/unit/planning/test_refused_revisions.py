@@ -80,8 +80,10 @@ def test_what_a_quota_a_policy_or_a_name_refuses_is_no_failure_of_the_revision(r
     plan = refuse(cluster, reason)
     assert applied(plan) == ["Deployment digits"]
     assert "failed" not in cluster.status
-    assert cluster.says("Stalled") == ("True", reason.value)
-    assert cluster.condition("Stalled")["message"].endswith("it is tried again, with growing waits")
+    told = "Reconciling" if reason is Reason.QUOTA_EXCEEDED else "Stalled"  # nobody need touch the resource
+    assert cluster.says(told) == ("True", reason.value)
+    assert cluster.condition(told)["message"].endswith("it is tried again, with growing waits")
+    assert cluster.verdict()["Ready"] == "False"
     assert f"ControllerRevision {cluster.revision_name()}" in applied(cluster.plan()), "it is asked for again"
 
 

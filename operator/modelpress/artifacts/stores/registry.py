@@ -19,6 +19,7 @@ from modelpress.artifacts.image import (
     Blob,
     Descriptor,
     Image,
+    kept_tag,
     key_tag,
     sha256_digest,
 )
@@ -56,13 +57,14 @@ class RegistryStore:
                 copy_verified(self, blob.descriptor, len)
             else:
                 self._upload(blob)
-        response = self._client.do_request(
-            f"{self._root}/manifests/{key_tag(key)}",
-            "PUT",
-            data=image.manifest,
-            headers={"Content-Type": MANIFEST_TYPE},
-        )
-        self._expect(response, 201)
+        for tag in (kept_tag(image.digest), key_tag(key)):
+            response = self._client.do_request(
+                f"{self._root}/manifests/{tag}",
+                "PUT",
+                data=image.manifest,
+                headers={"Content-Type": MANIFEST_TYPE},
+            )
+            self._expect(response, 201)
         if self.manifest(image.digest) != image.manifest:
             raise corrupt(f"{self._shown}: gives another manifest back than {image.digest}")
         _log.info("pushed %s@%s", self._shown, image.digest)

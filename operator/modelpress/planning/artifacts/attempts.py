@@ -1,4 +1,5 @@
-"""Jobs that are made again after what may heal by itself: a source or a store that is away.
+"""Jobs that are made again after what may heal by itself: a source or a store that is away, or that refuses a
+credential.
 
 Each attempt is a Job of its own, whose annotation counts those before it. So the waits can be told from the
 cluster alone, and begin anew once a Job succeeded: then the failed ones are removed.
@@ -10,7 +11,7 @@ from typing import Any
 
 from modelpress.api import names
 from modelpress.api.conditions import Reason
-from modelpress.api.errors import UnavailableError
+from modelpress.api.errors import HEALING_EXIT_CODES
 from modelpress.planning.artifacts import jobs
 from modelpress.planning.artifacts.jobs import Phase, Progress
 from modelpress.planning.backoff import pause
@@ -20,7 +21,7 @@ from modelpress.planning.render import job as render_job
 from modelpress.planning.types import Body
 from modelpress.planning.view import View
 
-HEALING = tuple(reason for reason in Reason if reason.exit_code == UnavailableError.exit_code)
+HEALING = tuple(reason for reason in Reason if reason.exit_code in HEALING_EXIT_CODES)
 FIRST_SECONDS, LONGEST_SECONDS = 10.0, 600.0
 # An attempt whose container has run for this long has passed what ended the last one, time limits included.
 PASSED_SECONDS = 120.0

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from modelpress.api import names
 from modelpress.api.conditions import Reason
-from modelpress.api.errors import FINAL_EXIT_CODES
+from modelpress.api.errors import FINAL_EXIT_CODES, HEALING_EXIT_CODES
 from modelpress.planning.artifacts.artifact import Artifact, from_result, store_in
 from modelpress.planning.children import objects
 from modelpress.planning.explanation import Explanation
@@ -80,7 +80,13 @@ def last_failure(pods: Iterable[Body]) -> Explanation | None:
     if failed is None:
         return None
     final = any(end.get("exitCode") in FINAL_EXIT_CODES for end in pod_problems.failed_ends(failed))
-    return None if final else pod_problems.explain_pod(failed)
+    return None if final and not _heals(failed) else pod_problems.explain_pod(failed)
+
+
+def _heals(failed: Body) -> bool:
+    """Return whether all that a pod failed of may heal while the spec stays as it is."""
+    ends = pod_problems.failed_ends(failed)
+    return bool(ends) and all(end.get("exitCode") in HEALING_EXIT_CODES for end in ends)
 
 
 def running_seconds(job: Body, observed: Observed) -> float:
@@ -170,7 +176,7 @@ def _failed(job: Body, observed: Observed) -> Progress:
             return _UNSEEN
         text = str(condition.get("message") or condition.get("reason") or "the Job failed")
         return Progress(Phase.FAILED, why=Explanation(Reason.JOB_FAILED, text))
-    return Progress(Phase.FAILED, why=why, heals=pod_problems.waits_to_heal(failed))
+    return Progress(Phase.FAILED, why=why, heals=_heals(failed))
 
 
 def _is_live(job: Body, observed: Observed) -> bool:

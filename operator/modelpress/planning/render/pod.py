@@ -13,6 +13,7 @@ from modelpress.api.contract import JobRequest, WorkerConfig
 from modelpress.api.pod_settings import PodSettings
 from modelpress.api.spec import Data, Serving, Source, Spec
 from modelpress.api.values import CLAIM, parse_claim
+from modelpress.planning.artifacts import known
 from modelpress.planning.artifacts.artifact import Artifact
 from modelpress.planning.render import connection, resources
 from modelpress.planning.view import View
@@ -132,7 +133,8 @@ def job_template(view: View) -> dict[str, Any]:
                 contract.WORK_DIR: WORK_MOUNT,
                 contract.SECRETS: SECRETS_MOUNT,
             }
-            | ({contract.CLAIMS: contract.CLAIMS_MOUNT} if claims else {}),
+            | ({contract.CLAIMS: contract.CLAIMS_MOUNT} if claims else {})
+            | ({contract.KNOWN_ARTIFACTS: known.to_json(view)} if view.store_is_shared else {}),
             settings,
             connection.variables(view),
         ),

@@ -13,6 +13,7 @@ from modelpress.api.conditions import ConditionType, Reason
 from modelpress.api.status import Failure
 from modelpress.planning.children import objects
 from modelpress.planning.children.in_place import out_of_place
+from modelpress.planning.conditions import PASSING
 from modelpress.planning.explanation import Explanation, final, tried_again
 from modelpress.planning.problems import pod_problems
 from modelpress.planning.render import deployment as render_deployment
@@ -55,7 +56,8 @@ def decide_rollout(view: View, known: tuple[Revision, ...], desired: Revision | 
     before = current or running(view, known) or (goal if goal.stored else None)
     refusal = failures.refusal(view, goal)
     if refusal is not None and not failures.is_final(refusal.reason):
-        return Rollout(before, stalled=tried_again(refusal))
+        why = tried_again(refusal)
+        return Rollout(before, working=why) if why.reason in PASSING else Rollout(before, stalled=why)
     refused = failures.of_revision(view, goal, refusal) if refusal is not None else None
     failed = refused or failures.blocking_revision(view, goal) or _failure(view, goal, current)
     if failed:
