@@ -133,6 +133,23 @@ def test_a_first_rollout_of_zero_replicas_is_ready_and_current_with_its_first_po
     assert "candidate" not in cluster.status
 
 
+def test_what_is_put_right_of_a_deployment_at_zero_replicas_is_no_rollout() -> None:
+    cluster = FakeCluster({**SPEC, "replicas": 0})
+    cluster.settle()
+    cluster.job_succeeds()
+    cluster.settle()
+    cluster.roll_out()
+    cluster.settle()
+    deployment = cluster.only("Deployment")
+    deployment["spec"]["revisionHistoryLimit"] = 10  # as another release has it
+    plan = cluster.plan()
+    assert [body["kind"] for body in plan.apply] == ["Deployment"]
+    assert (plan.status, plan.events) == (None, ())
+    cluster.step()
+    cluster.only("Deployment")["metadata"]["generation"] += 1  # the controller has not seen it yet
+    assert cluster.plan() == Plan()
+
+
 def test_without_evaluation_any_artifact_is_rolled_out() -> None:
     cluster = FakeCluster({key: value for key, value in SPEC.items() if key not in ("evaluation", "data")})
     cluster.settle()

@@ -51,8 +51,9 @@ def decide_rollout(view: View, known: tuple[Revision, ...], desired: Revision | 
     completed = is_complete(view, goal)
     if current is not None and goal.name == current.name:
         return Rollout(goal, completed, working=None if _is_settled(view, goal) else _moving(view, goal))
-    if completed:
-        return Rollout(goal, completed=view.spec.replicas > 0, idle=view.spec.replicas == 0)
+    idle = _is_idle(view, goal)
+    if idle or completed:
+        return Rollout(goal, completed=not idle, idle=idle)
     before = current or running(view, known) or (goal if goal.stored else None)
     refusal = failures.refusal(view, goal)
     if refusal is not None and not failures.is_final(refusal.reason):
@@ -89,6 +90,16 @@ def is_complete(view: View, revision: Revision) -> bool:
 def _is_observed(deployment: Body) -> bool:
     seen = objects.number(deployment, "status", "observedGeneration")
     return seen >= objects.number(deployment, "metadata", "generation")
+
+
+def _is_idle(view: View, revision: Revision) -> bool:
+    """Return whether a revision is in place at zero replicas; what else is put right there is no rollout."""
+    deployment = view.deployment
+    if view.spec.replicas or deployment is None or view.running_revision != revision.name:
+        return False
+    begun = objects.number(deployment, "status", "observedGeneration") > 0
+    pods = [objects.number(deployment, part, "replicas") for part in ("spec", "status")]
+    return begun and not any(pods)
 
 
 def _is_settled(view: View, current: Revision) -> bool:
