@@ -25,9 +25,10 @@ SPEC: Json = {
 
 def set_pods(digits: Deployed, role: str, status: Json) -> None:
     """Report a status for each pod of a role, as a kubelet would; one that goes meanwhile is none."""
+    selector = f"{names.NAME_LABEL}={digits.name},{names.ROLE_LABEL}={role}"
     found = wait_until(
         f"{role} pods",
-        lambda: digits.api.list("pods", digits.namespace, f"{names.ROLE_LABEL}={role}"),
+        lambda: digits.api.list("pods", digits.namespace, selector),
     )
     for pod in found:
         try:
