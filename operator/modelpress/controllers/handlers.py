@@ -31,7 +31,8 @@ _ERROR_BACKOFFS = (1, 2, 5, 10, 20, *[30] * 19)
 _IDENTITY = "modelpress"
 _PAUSES = (1.0, 15.0)  # seconds after the first failure, and at most; doubled each time
 _LASTED_SECONDS = 60.0  # a watch that lasted longer has nothing to do with the failure before it
-_RETRYING = "kopf._cogs.clients.watching"  # logs each attempt that failed
+# log each attempt that failed
+_RETRYING = ("kopf._cogs.clients.watching", "kopf._core.reactor.observation")
 _IDLE_SECONDS = 0.5  # a worker per object waits so long for its next event: at a start there are thousands
 
 
@@ -78,7 +79,8 @@ def watch(registrations: kopf.OperatorRegistry, namespaces: Sequence[str]) -> No
     Kopf ends where a stream tells of any error but 410, such as 429 or 500, and then cancels whatever runs in
     its event loop: so it has one of its own, and is begun anew.
     """
-    logging.getLogger(_RETRYING).addFilter(_as_warning)
+    for name in _RETRYING:
+        logging.getLogger(name).addFilter(_as_warning)
     failures = 0
     while True:
         began = time.monotonic()

@@ -89,6 +89,7 @@ class ControlPlane:
         self._prefix = prefix
         self.authority = Authority(folder / "certificates")
         self._processes: dict[str, subprocess.Popen[bytes]] = {}  # in the order of their start
+        self._arguments: dict[str, tuple[str, ...]] = {}
         self._etcd = f"http://127.0.0.1:{free_port()}"
         self.server = f"https://{address}:{port or free_port()}"
         self.audit_log = folder / "audit.log"
@@ -132,7 +133,7 @@ class ControlPlane:
             if frozen:
                 process.send_signal(signal.SIGCONT)
             else:
-                self._start_api_server()
+                self._run("kube-apiserver", *self._arguments["kube-apiserver"])  # with the same keys
             wait_until("API server ready", lambda: self.admin.request("GET", "/readyz"), 120)
 
     def kubectl(
@@ -265,7 +266,8 @@ class ControlPlane:
         )
 
     def _run(self, program: str, *arguments: str) -> None:
-        with (self.folder / f"{program}.log").open("wb") as log:
+        self._arguments[program] = arguments
+        with (self.folder / f"{program}.log").open("ab") as log:
             process = subprocess.Popen(
                 [*self._prefix, *binaries.kubernetes(program, self.source), *arguments],
                 stdout=log,
