@@ -279,6 +279,8 @@ class KubernetesCluster:
             if error.status != 409:
                 raise
             made = self._adopt(body)
+            if made.get("data") != body.get("data"):  # another release was first: what is stored counts
+                raise Stale from error
         self._remember(made)
         return made
 
