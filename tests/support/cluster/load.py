@@ -14,7 +14,7 @@ from tests.support.cluster.api import Json
 from tests.support.cluster.helpers import Deployed, is_ready, now
 from tests.support.cluster.node import ADDRESS_ANNOTATION
 
-_CLIENTS = 4
+_THREADS = 4
 _PAUSE_SECONDS = 0.002  # leaves the processor to the pods
 _LOOK_SECONDS = 0.1  # as late as a proxy hears of ready pods
 _TIMEOUT_SECONDS = 30
@@ -23,7 +23,7 @@ _TIMEOUT_SECONDS = 30
 class Load:
     """Asks the ready workers in turn over kept connections, from `with` until its end."""
 
-    def __init__(self, deployed: Deployed, row: np.ndarray, clients: int = _CLIENTS) -> None:
+    def __init__(self, deployed: Deployed, row: np.ndarray) -> None:
         """`row` is one row of the model's only input, of shape (features,)."""
         self._deployed = deployed
         self._row = row
@@ -31,7 +31,7 @@ class Load:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._look, daemon=True)]
-        self._threads += [threading.Thread(target=self._ask, args=(n,), daemon=True) for n in range(clients)]
+        self._threads += [threading.Thread(target=self._ask, args=(n,), daemon=True) for n in range(_THREADS)]
         self.answers: Counter[str] = Counter()  # by the revision that gave them
         self.outputs: defaultdict[str, set[str]] = defaultdict(set)  # all different ones of a revision
         self.lost: list[str] = []
