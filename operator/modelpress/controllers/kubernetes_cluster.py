@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from modelpress.api.identity import digest
 from modelpress.api.names import FIELD_MANAGER, RESULT_MANAGER, RETRY_ANNOTATION
 from modelpress.controllers.cluster import Stale, TemplateRefused
 from modelpress.controllers.job_slots import JobId, JobSlots, Standing, standing
@@ -71,11 +72,13 @@ class KubernetesCluster:
             self._slots.leave(key)
             self._repairs.forget(key)
             self._refusals.forget(key)
+            self._writes.forget(key)
             return None
         bodies = {kind: tuple(unpack(entry) for entry in entries) for kind, entries in view.items()}
         now, turn = datetime.now(UTC), self._slots.turn(key, self._seen_jobs())
+        resource = bodies[MODEL_DEPLOYMENT.kind][0]
         return Observed(
-            resource=bodies[MODEL_DEPLOYMENT.kind][0],
+            resource=resource,
             now=now,
             jobs=bodies[JOB.kind],
             revisions=bodies[REVISION.kind],
@@ -88,6 +91,7 @@ class KubernetesCluster:
             repairs=self._repairs.of(key, now),
             free_job_slots=turn.slots,
             slot_seconds=turn.pause,
+            vain_status=self._writes.vain_status(key, resource["metadata"]["resourceVersion"]),
         )
 
     def read_live(self, observed: Observed, jobs: tuple[Ref, ...]) -> Observed:
@@ -238,11 +242,15 @@ class KubernetesCluster:
             body={**resource, "status": status},
         )
         try:
-            self._remember(self._rest.send(request))
+            written = self._rest.send(request)
         except ApiError as error:
             if error.status in (404, 409):
                 raise Stale from error
             raise
+        version = metadata["resourceVersion"]
+        if written["metadata"]["resourceVersion"] == version:
+            self._writes.in_vain(_owner(resource), version, digest(status))
+        self._remember(written)
 
     def record(self, resource: Body, note: EventNote) -> None:
         """Write an Event; one that the API server refuses is only logged."""
@@ -366,10 +374,20 @@ class KubernetesCluster:
         known = self._events.get(subject)
         if known is None:
             request = Request("list", EVENT, subject.namespace, query={"fieldSelector": subject.selector})
-            items = self._rest.send(request).get("items") or ()
-            known = asked, tuple(whole(item, EVENT) for item in items)
+            known = asked, self._listed_events(request)
             self._events[subject] = known
         return known[1]
+
+    def _listed_events(self, request: Request) -> tuple[Body, ...]:
+        """Return events; none without the right to list them: the loop goes on, with fewer words."""
+        try:
+            items = self._rest.send(request).get("items") or ()
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            logger.warning("events not read: %s", error, extra={"namespace": request.namespace})
+            return ()
+        return tuple(whole(item, EVENT) for item in items)
 
 
 def _wish(resource: Body) -> tuple[Any, ...]:

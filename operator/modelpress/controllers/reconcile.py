@@ -75,7 +75,7 @@ def _refusal(cluster: Cluster, facts: Facts, plan: Plan) -> Refusal | None:
 
     Another error is no answer: it meets the writes.
     """
-    deployment = next((body for body in plan.apply if body["kind"] == "Deployment"), None)
+    deployment = _deployment(plan)
     revision = objects.label(deployment, names.REVISION_LABEL)
     if deployment is None or revision is None or revision == facts.running_revision:
         return None
@@ -85,6 +85,10 @@ def _refusal(cluster: Cluster, facts: Facts, plan: Plan) -> Refusal | None:
     all(asked.attempt(partial(cluster.check, body)) for body in (*own, deployment))  # up to the first
     found = asked.refusal
     return Refusal(revision, found.reason, found.message) if found is not None else None
+
+
+def _deployment(plan: Plan) -> Body | None:
+    return next((body for body in plan.apply if body["kind"] == "Deployment"), None)
 
 
 @dataclass
@@ -141,7 +145,7 @@ def _act(cluster: Cluster, facts: Facts, plan: Plan) -> float | None:
         if body["kind"] == _OPTIONAL and not _apply_optional(cluster, observed, body, writes):
             requeue = _sooner(requeue, REFUSED_SECONDS)
     cluster.wait_for_slot(key, plan.slot_since)
-    _log(key, plan, writes, status)
+    _log(facts, plan, writes, status)
     if writes.error is not None:
         raise writes.error
     return None if requeue is None else max(SOONEST_SECONDS, requeue)
@@ -228,7 +232,7 @@ def _is_told(facts: Facts, reason: Reason) -> bool:
     return any(each is not None and each.get("reason") == reason.value for each in found)
 
 
-def _log(key: Key, plan: Plan, writes: _Writes, status: Body | None) -> None:
+def _log(facts: Facts, plan: Plan, writes: _Writes, status: Body | None) -> None:
     """Write one line about a step that did something."""
     if not (writes.applied or writes.deleted or status is not None):
         return
@@ -237,8 +241,10 @@ def _log(key: Key, plan: Plan, writes: _Writes, status: Body | None) -> None:
     done = [f"applied {name}" for name in applied] + [f"deleted {name}" for name in deleted]
     if status is not None:
         done.append("wrote status")
-    facts = {"applied": applied, "deleted": deleted, "status": status is not None, "plan": dict(plan.log)}
-    logger.info("%s/%s: %s", *key, ", ".join(done), extra={**key_fields(key), **facts})
+    written = {"applied": applied, "deleted": deleted, "status": status is not None, "plan": dict(plan.log)}
+    revision = objects.label(_deployment(plan), names.REVISION_LABEL) or facts.running_revision
+    about = {"generation": facts.generation, "revision": revision}
+    logger.info("%s/%s: %s", *facts.key, ", ".join(done), extra={**key_fields(facts.key), **about, **written})
 
 
 def key_fields(key: Key) -> dict[str, str]:

@@ -76,6 +76,8 @@ def free_port() -> int:
 class ControlPlane:
     """Starts on `start()`, ends its own processes on `stop()`; logs stay in `folder`."""
 
+    source = "controlplane"  # of its programs, see binaries.kubernetes
+
     def __init__(
         self, folder: Path, address: str = "127.0.0.1", prefix: tuple[str, ...] = (), port: int | None = None
     ) -> None:
@@ -136,7 +138,12 @@ class ControlPlane:
 
     def kubectl_command(self, *arguments: str) -> list[str]:
         """Return the command line of kubectl as administrator."""
-        return [*binaries.kubernetes("kubectl"), "--kubeconfig", str(self.kubeconfig), *arguments]
+        return [
+            *binaries.kubernetes("kubectl", self.source),
+            "--kubeconfig",
+            str(self.kubeconfig),
+            *arguments,
+        ]
 
     def api_as(self, user: str, *groups: str) -> Api:
         """Return a client that is `user`."""
@@ -228,6 +235,7 @@ class ControlPlane:
             "--use-service-account-credentials",
             "--leader-elect=false",
             "--node-monitor-period=1s",
+            "--horizontal-pod-autoscaler-sync-period=1s",
             "--bind-address=127.0.0.1",
             f"--secure-port={free_port()}",
         )
@@ -245,7 +253,7 @@ class ControlPlane:
     def _run(self, program: str, *arguments: str) -> None:
         with (self.folder / f"{program}.log").open("wb") as log:
             process = subprocess.Popen(
-                [*self._prefix, *binaries.kubernetes(program), *arguments],
+                [*self._prefix, *binaries.kubernetes(program, self.source), *arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,

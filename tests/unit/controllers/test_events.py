@@ -11,7 +11,7 @@ from modelpress.controllers.kubernetes_cluster import KubernetesCluster
 from modelpress.controllers.recorder import event_body
 from modelpress.controllers.rest import ApiError, Request, Rest
 from modelpress.controllers.store import Store
-from modelpress.planning.types import EventNote
+from modelpress.planning.types import EventNote, Key
 
 NOW = datetime(2025, 1, 1, 0, 1, tzinfo=UTC)
 RESOURCE: dict[str, Any] = {
@@ -41,6 +41,31 @@ def test_an_event_that_a_stand_in_for_the_api_server_refuses_is_logged_unless_it
     with caplog.at_level(logging.WARNING):
         cluster.record(RESOURCE, EventNote("Warning", "A", "b", once=once))
     assert ("event not written" in caplog.text) == logged
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_events_that_a_stand_in_forbids_to_list_do_not_stop_the_loop_and_other_errors_do(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store()
+    store.put({**RESOURCE, "spec": {}})
+    waiting = {
+        "phase": "Pending",
+        "containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}],
+    }
+    labels = {"modelpress.dev/name": "digits", "modelpress.dev/role": "worker"}
+    metadata = {"namespace": "shop", "name": "digits-1", "uid": "p", "resourceVersion": "6", "labels": labels}
+    created = "2025-01-01T00:00:00Z"
+    store.put({"kind": "Pod", "metadata": {**metadata, "creationTimestamp": created}, "status": waiting})
+    cluster = KubernetesCluster(_Refusing(status), store, JobSlots(Limits(1, 1)))
+    if status == 403:
+        observed = cluster.observe(Key("shop", "digits"))
+        assert observed is not None
+        assert observed.events == ()
+        assert "events not read" in caplog.text
+    else:
+        with pytest.raises(ApiError):
+            cluster.observe(Key("shop", "digits"))
 
 
 def test_a_long_message_is_cut_to_what_an_event_takes() -> None:

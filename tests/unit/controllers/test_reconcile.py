@@ -1,6 +1,7 @@
 """One step of the loop against a cluster that only notes what it is asked."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -83,6 +84,18 @@ def test_objects_come_first_then_the_status_then_the_events() -> None:
     cluster = Notebook()
     reconcile(cluster, KEY, SETTINGS)
     assert cluster.calls == ["apply NetworkPolicy", "apply Job", "status", "event Compressing"]
+
+
+def test_the_log_line_of_a_step_says_of_which_generation_and_revision_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO):
+        reconcile(Notebook(), KEY, SETTINGS)
+        fake = without(ready_cluster(), "Service")
+        reconcile(Refusing(fake, {}), KEY, FAKE_SETTINGS)
+    facts = ("namespace", "modeldeployment", "generation", "revision")
+    told = [tuple(getattr(record, fact) for fact in facts) for record in caplog.records]
+    assert told == [("shop", "digits", 1, None), ("models", "digits", 1, fake.revision_name())]
 
 
 def test_a_resource_that_is_gone_needs_nothing() -> None:
