@@ -9,8 +9,7 @@ import yaml
 from tests.support.cluster.api import ApiError, Json
 from tests.support.cluster.controlplane import ControlPlane, wait_until
 from tests.support.cluster.verdicts import ARGOCD, CUSTOMIZATION
-from tests.support.servers import binaries, needs
-from tests.support.servers.module_files import module_file
+from tests.support.servers import binaries, module_files, needs
 
 SAMPLES = {
     "argo-application": (ARGOCD / "application.yaml", "argocd"),
@@ -45,7 +44,7 @@ def namespaces(control_plane: ControlPlane) -> Iterator[None]:
 @pytest.mark.usefixtures("namespaces")
 def test_a_sample_is_valid_by_the_tools_own_crd(control_plane: ControlPlane, name: str) -> None:
     needs.program(name)
-    crd = module_file(name, binaries.cache(), binaries.go())
+    crd = module_files.place(name, binaries.cache())
     file, namespace = SAMPLES[name]
     definition = yaml.safe_load(crd.read_text())["spec"]
     (sample,) = [

@@ -8,8 +8,7 @@ import yaml
 
 from tests.support.cluster.api import Json
 from tests.support.cluster.controlplane import ControlPlane, wait_until
-from tests.support.servers import binaries, needs
-from tests.support.servers.module_files import MODULE_FILES
+from tests.support.servers import binaries, module_files, needs
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
 SAMPLE = MANIFESTS / "autoscaling" / "keda.yaml"
@@ -19,8 +18,8 @@ PLURAL = "scaledobjects"
 @pytest.fixture(scope="module")
 def keda(control_plane: ControlPlane) -> Iterator[None]:
     """KEDA's ScaledObject, served."""
-    needs.program("keda-scaledobject")
-    definition = str(MODULE_FILES["keda-scaledobject"].place(binaries.cache()))
+    needs.program("keda-crd")
+    definition = str(module_files.place("keda-crd", binaries.cache()))
     control_plane.kubectl("apply", "--server-side", "-f", definition)
     where = f"/apis/keda.sh/v1alpha1/{PLURAL}"
     wait_until("ScaledObjects served", lambda: control_plane.admin.request("GET", where))

@@ -131,6 +131,7 @@ def scaling(stage: Stage) -> Iterator[str]:
     yield "scaling, some pods answer"
     stage.digits.patch({"replicas": 0})
     stage.until("Ready", "True", "ScaledToZero")
+    stage.digits.wait("no pods", lambda: stage.digits.status["readyReplicas"] == 0)
     yield "scaled to zero"
     stage.digits.patch({"replicas": 1})
     stage.until("Ready", "False")

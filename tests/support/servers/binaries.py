@@ -24,8 +24,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tests.support.servers import node_programs
-from tests.support.servers.module_files import MODULE_FILES, module_file
+from tests.support.servers import module_files, node_programs
 from tests.support.servers.node_programs import azurite
 
 GO_MINIMUM = (1, 26)  # what the newest of the modules below asks for
@@ -137,13 +136,13 @@ def kubernetes(name: str, source: str = "controlplane") -> list[str]:
 
 
 def present(name: str) -> bool:
-    """Return whether a program of PROGRAMS, azurite, or one of MODULE_FILES is there already."""
+    """Return whether a program of PROGRAMS, azurite or a file of a module can be had without the network."""
     if name == "azurite":
         return node_programs.present(cache())
+    if name in module_files.FILES:
+        return module_files.place(name, cache()).exists()
     if name == "controlplane" and _installed_kubernetes():
         return True
-    if name in MODULE_FILES:
-        return MODULE_FILES[name].place(cache()).exists()
     return _place(name).exists()
 
 
@@ -248,15 +247,15 @@ def main(names: list[str]) -> None:
     if names == ["--absent"]:
         print(absent() or "All servers were tested.")
         return
-    known = [*PROGRAMS, "azurite", *MODULE_FILES]
+    known = [*PROGRAMS, "azurite", *module_files.FILES]
     unknown = sorted(set(names) - set(known))
     if unknown:
         sys.exit(f"unknown programs: {', '.join(unknown)}; known: {', '.join(known)}")
     for name in names or (name for name in known if name != NEWEST_CONTROL_PLANE):
         if name == "azurite":
             command = azurite(cache())
-        elif name in MODULE_FILES:
-            command = [str(module_file(name, cache(), go()))]
+        elif name in module_files.FILES:
+            command = [str(module_files.taken(name, cache(), go()))]
         else:
             command = kubernetes("kube-apiserver") if name == "controlplane" else [str(binary(name))]
         _say(f"{name}: {command[0]}")

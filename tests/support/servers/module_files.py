@@ -1,6 +1,6 @@
-"""Single files of other projects' Go modules, such as their CRDs: taken once into the test cache.
+"""Files of other projects as their Go modules publish them, such as a CustomResourceDefinition.
 
-They come from the module proxy, and Go checks their sums as it does for what is built.
+They are taken into the cache once, and pinned by their content.
 """
 
 import hashlib
@@ -8,67 +8,67 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
-
-from filelock import FileLock
 
 
-class ModuleFile(NamedTuple):
-    """A file of a module at a version."""
+@dataclass(frozen=True)
+class ModuleFile:
+    """A file of a Go module at a version."""
 
     module: str
     version: str
     path: str
-
-    def place(self, cache: Path) -> Path:
-        """Return where it is kept in the folder `cache`, whether it is there or not."""
-        identity = hashlib.sha256("\0".join(self).encode()).hexdigest()[:8]
-        return cache / f"{Path(self.path).stem}-{self.version}-{identity}{Path(self.path).suffix}"
+    sha256: str
 
 
-# by the names that `make binaries` tells
-MODULE_FILES = {
+FILES = {
+    "keda-crd": ModuleFile(
+        "github.com/kedacore/keda/v2",
+        "v2.21.0",
+        "config/crd/bases/keda.sh_scaledobjects.yaml",
+        "af35555862a83933b074af14ad439c4b4ceabaf4daa3e9338e9b23e36d308d80",
+    ),
     "argo-application": ModuleFile(
-        "github.com/argoproj/argo-cd/v3", "v3.3.0", "manifests/crds/application-crd.yaml"
+        "github.com/argoproj/argo-cd/v3",
+        "v3.3.0",
+        "manifests/crds/application-crd.yaml",
+        "ea5e7cf5facd3ed70fe25acb048a495e5f2f893bfc961a02de5cb741b9d630f6",
     ),
     "flux-kustomization": ModuleFile(
         "github.com/fluxcd/kustomize-controller",
         "v1.7.3",
         "config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml",
+        "cdc8286a3c88ed441b486288416c7c3090cfeb0595ec2f15730cd3dac7be7f98",
     ),
     "flux-repository": ModuleFile(
         "github.com/fluxcd/source-controller",
         "v1.7.3",
         "config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml",
-    ),
-    "keda-scaledobject": ModuleFile(
-        "github.com/kedacore/keda/v2", "v2.21.0", "config/crd/bases/keda.sh_scaledobjects.yaml"
+        "2a30ef3e41278a09aecdb038b7bc6b12916d22698542356a53a4f019ad66f02b",
     ),
 }
 
 
-def module_file(name: str, cache: Path, go: Path) -> Path:
-    """Return the path of one of MODULE_FILES; `go` downloads its module first if need be."""
-    file = MODULE_FILES[name]
-    target = file.place(cache)
-    with FileLock(f"{target}.lock"):
-        if not target.exists():
-            folder = _download(file, go)
-            shutil.copyfile(folder / file.path, f"{target}.new")
-            Path(f"{target}.new").rename(target)
-    return target
+def place(name: str, cache: Path) -> Path:
+    """Return where a file of FILES lies in the folder `cache`, there or not."""
+    file = FILES[name]
+    return cache / f"{name}-{file.version}-{file.sha256[:8]}{Path(file.path).suffix}"
 
 
-def _download(file: ModuleFile, go: Path) -> Path:
-    """Return the folder of a module in Go's own cache."""
-    command = [str(go), "mod", "download", "-json", f"{file.module}@{file.version}"]
+def taken(name: str, cache: Path, go: Path) -> Path:
+    """Return the path of a file of FILES, taking it with the compiler `go` first where it is not there."""
+    file, target = FILES[name], place(name, cache)
+    if target.exists():
+        return target
     environment = {**os.environ, "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"}
-    with tempfile.TemporaryDirectory() as outside:  # of any module of ours
-        done = subprocess.run(
-            command, cwd=outside, env=environment, capture_output=True, text=True, check=False
-        )
-    if done.returncode:
-        raise RuntimeError(f"cannot download {file.module} {file.version}: {done.stdout}{done.stderr}")
-    return Path(json.loads(done.stdout)["Dir"])
+    command = [str(go), "mod", "download", "-json", f"{file.module}@{file.version}"]
+    done = subprocess.run(command, cwd=cache, env=environment, check=True, capture_output=True, text=True)
+    content = (Path(json.loads(done.stdout)["Dir"]) / file.path).read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != file.sha256:
+        raise RuntimeError(f"{file.module}@{file.version}: {file.path} has the sha256 {found}")
+    scratch = target.with_suffix(f".{os.getpid()}")
+    scratch.write_bytes(content)
+    shutil.move(scratch, target)
+    return target
