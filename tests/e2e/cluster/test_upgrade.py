@@ -67,7 +67,8 @@ class Fleet:
             assert self.operator.stop() == 0
         made = self.releases[release]
         self.control_plane.kubectl("apply", "-k", str(made.manifests / "rbac"))
-        arguments = [argument.replace(":1", f":{IMAGES[release]}") for argument in ARGUMENTS]
+        images = [argument.replace(":1", f":{IMAGES[release]}") for argument in ARGUMENTS]
+        arguments = [*images, f"--max-concurrent-jobs={len(STATES)}"]  # all begin at once
         folder = self.folder / f"{len(list(self.folder.iterdir()))}-{release}"
         self.operator = new_operator(self.control_plane, arguments, folder, made.python)
         since = now()
