@@ -1,0 +1,95 @@
+"""An operator whose writes and resyncs are counted all the time, and which may be killed at any time.
+
+So a test can wait until many resyncs in a row have written nothing, however often the process is replaced.
+"""
+
+import json
+import threading
+import time
+from collections import defaultdict, deque
+from pathlib import Path
+
+import httpx
+
+from tests.support.cluster.controlplane import WRITES
+from tests.support.cluster.helpers import Operator
+
+
+class CountedOperator:
+    """Counts in threads of its own, from the audit log and from /healthz."""
+
+    def __init__(self, operator: Operator, audit_log: Path, apart: float) -> None:
+        """Restarts that are asked for within `apart` seconds are one."""
+        self._operator = operator
+        self._apart = apart
+        self._restarting = threading.Lock()
+        self._restarted = 0.0
+        self.restarts = 0
+        self.resyncs = 0  # of all processes together
+        self.wrote_at: dict[str, int] = {}  # namespace -> `resyncs` when the operator last wrote there
+        self.last_writes: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=12))
+        self._log = audit_log.open()
+        self._log.seek(0, 2)
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._read, self._poll)]
+
+    def __enter__(self) -> "CountedOperator":
+        self._operator.start()
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+        self._operator.stop()
+        self._log.close()
+
+    def restart(self) -> None:
+        """Kill it and start it again, unless somebody just did."""
+        with self._restarting:
+            if time.monotonic() - self._restarted > self._apart:
+                self._operator.kill()
+                self._operator.start()
+                self._restarted = time.monotonic()
+                self.restarts += 1
+
+    def quiet_for(self, namespace: str, since: int) -> int:
+        """Return how many resyncs have been since the operator last wrote in a namespace, or since `since`."""
+        return self.resyncs - max(self.wrote_at.get(namespace, 0), since)
+
+    def _read(self) -> None:
+        mine = f'"{self._operator.user}"'
+        part = ""
+        while not self._stopping.wait(0.1):
+            for line in self._log:
+                part += line
+                if part.endswith("\n"):
+                    if mine in part:
+                        self._note(json.loads(part))
+                    part = ""
+
+    def _note(self, entry: dict[str, dict[str, str]]) -> None:
+        target = entry.get("objectRef", {})
+        namespace, verb = target.get("namespace"), str(entry["verb"])
+        if namespace and verb in WRITES and entry["user"]["username"] == self._operator.user:
+            self.wrote_at[namespace] = self.resyncs
+            code = entry.get("responseStatus", {}).get("code")
+            what = (
+                f"{verb} {target.get('resource')} {target.get('name')} {target.get('subresource', '')} {code}"
+            )
+            self.last_writes[namespace].append(f"{entry['requestReceivedTimestamp']} {what}")
+
+    def _poll(self) -> None:
+        """Count the resyncs; those of a new process begin at 0."""
+        before = 0
+        with httpx.Client(trust_env=False, timeout=5) as http:
+            while not self._stopping.wait(0.2):
+                try:
+                    url = f"http://127.0.0.1:{self._operator.liveness_port}/healthz"
+                    count = int(http.get(url).json()["resyncs"])
+                except (httpx.HTTPError, ValueError, KeyError):
+                    continue
+                self.resyncs += count - before if count >= before else count
+                before = count

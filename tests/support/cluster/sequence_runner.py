@@ -1,0 +1,82 @@
+"""Many random sequences side by side on one control plane: a thread, a namespace and a seed for each share.
+
+Hypothesis draws them, and shrinks the first of a share that fails while the others go on.
+"""
+
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from tests.support.cluster.by_hand import ARGUMENTS
+from tests.support.cluster.controlplane import ControlPlane
+from tests.support.cluster.environment import new_operator
+from tests.support.cluster.fixtures import fresh_namespace
+from tests.support.cluster.hands import Hands
+from tests.support.cluster.quiet import CountedOperator
+from tests.support.cluster.sequences import SEQUENCES, World
+
+PROJECT = Path(__file__).resolve().parents[3]
+_RESTARTS_APART = 10.0  # seconds: one restart is for all sequences that run
+_MANY_JOBS = ["--max-concurrent-jobs=1000", "--max-concurrent-jobs-per-namespace=100"]
+
+
+@contextmanager
+def world(control_plane: ControlPlane, folder: Path, apart: float = _RESTARTS_APART) -> Iterator[World]:
+    """Run our hands and an operator on a control plane that has the CRD."""
+    control_plane.kubectl("apply", "-f", str(PROJECT / "manifests" / "operator" / "namespace.yaml"))
+    control_plane.kubectl("apply", "-k", str(PROJECT / "manifests" / "rbac"))
+    operator = new_operator(control_plane, [*ARGUMENTS, *_MANY_JOBS], folder / "operator")
+    with (
+        Hands(control_plane.admin) as hands,
+        CountedOperator(operator, control_plane.audit_log, apart) as counted,
+    ):
+        yield World(control_plane, hands, counted)
+
+
+def play_many(world: World, seeds: list[int], each: int) -> tuple[int, list[str]]:
+    """Play so many sequences of each seed; return how many were played, and what failed."""
+    shares = [_Share(world, number, each) for number in seeds]
+    with ThreadPoolExecutor(len(shares)) as pool:
+        failures = [failure for failure in pool.map(_Share.play, shares) if failure]
+    return sum(share.played for share in shares), failures
+
+
+class _Share:
+    def __init__(self, world: World, number: int, count: int) -> None:
+        self._world, self._seed, self._count = world, number, count
+        self.played = 0
+
+    def play(self) -> str | None:
+        """Return the shortest sequence that fails, with the reason; None where none does."""
+        with ExitStack() as stack:
+            namespace = stack.enter_context(contextmanager(fresh_namespace)(self._world.control_plane))
+
+            @seed(self._seed)
+            @settings(
+                max_examples=self._count + 1,  # the first is always the empty one
+                database=None,
+                deadline=None,
+                phases=(Phase.generate, Phase.shrink),
+                suppress_health_check=list(HealthCheck),
+                report_multiple_bugs=False,
+            )
+            @given(steps=SEQUENCES)
+            def one(steps: list[str]) -> None:
+                if not steps:
+                    return
+                self.played += 1
+                try:
+                    self._world.play(namespace, steps)
+                except Exception as error:
+                    print(f"seed {self._seed}: {steps} fails: {str(error)[:2000]}", flush=True)
+                    raise
+
+            try:
+                one()
+            except Exception:
+                return f"seed {self._seed}:\n{traceback.format_exc()}"
+            return None
