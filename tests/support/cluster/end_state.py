@@ -19,6 +19,7 @@ KEPT = (
 )  # children in place all the time
 CHILDREN = (*KEPT, "jobs", "controllerrevisions", "replicasets", "pods")
 _ALLOCATED = {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "healthCheckNodePort"}
+_BY_CONTROLLER = ("controller-uid", "job-name")
 _CONDITION = ("type", "status", "reason", "message")
 
 
@@ -32,14 +33,26 @@ def end_state(digits: Deployed) -> Json:
         "observed": generation == body["metadata"]["generation"],
         "status": status,
         "conditions": {each["type"]: each for each in conditions},
-        **{plural: [_child(plural, child) for child in digits.children(plural)] for plural in KEPT},
+        **{plural: [child_state(plural, child) for child in digits.children(plural)] for plural in KEPT},
     }
     text = json.dumps(state, sort_keys=True)
-    for revision in digits.children("controllerrevisions"):
-        text = text.replace(revision["metadata"]["name"], "REVISION")
-    for job in digits.children("jobs"):
-        text = text.replace(job["metadata"]["name"], "JOB")
-    anonymous: Json = json.loads(text.replace(digits.namespace, "NAMESPACE").replace(digits.name, "NAME"))
+    anonymous: Json = json.loads(_anonymous(digits, text))
+    return anonymous
+
+
+def job_state(digits: Deployed) -> Json:
+    """Return what the Job of the recipe in the status was asked to do, without names and UIDs."""
+    known = digits.status.get("candidate") or digits.status.get("current") or {}
+    recipe = str(known.get("recipeHash"))
+    jobs = [job for job in digits.children("jobs") if recipe.startswith(_recipe(job))]
+    if not jobs:
+        return {}
+    (job,) = jobs
+    spec = {key: value for key, value in job["spec"].items() if key not in ("selector", "suspend")}
+    pods = spec["template"]["metadata"]
+    pods["labels"] = {key: value for key, value in pods["labels"].items() if not key.endswith(_BY_CONTROLLER)}
+    text = json.dumps({"labels": job["metadata"]["labels"], "spec": spec}, sort_keys=True)
+    anonymous: Json = json.loads(_anonymous(digits, text))
     return anonymous
 
 
@@ -55,14 +68,32 @@ def differences(found: Any, expected: Any, where: str = "") -> list[str]:
     return [line for pair in pairs for line in differences(*pair)]
 
 
-def _child(plural: str, body: Json) -> Json:
+def _recipe(job: Json) -> str:
+    return str(job["metadata"]["labels"][names.RECIPE_LABEL])
+
+
+def _anonymous(digits: Deployed, text: str) -> str:
+    for revision in digits.children("controllerrevisions"):
+        text = text.replace(revision["metadata"]["name"], "REVISION")
+    for job in digits.children("jobs"):
+        text = text.replace(job["metadata"]["name"], "JOB")
+    return text.replace(digits.namespace, "NAMESPACE").replace(digits.name, "NAME")
+
+
+def child_state(plural: str, body: Json) -> Json:
+    """Return what can be compared of a child that is kept in place."""
     metadata, spec = body["metadata"], body["spec"]
-    ours = {key: value for key, value in metadata.get("annotations", {}).items() if _is_asked_for(key)}
     if plural == "services":
         spec = {key: value for key, value in spec.items() if key not in _ALLOCATED}
         spec["ports"] = [{k: v for k, v in port.items() if k != "nodePort"} for port in spec["ports"]]
+    return {**marks(metadata), "spec": spec}
+
+
+def marks(metadata: Json) -> Json:
+    """Return labels, owners, and the annotations that were asked for."""
+    ours = {key: value for key, value in metadata.get("annotations", {}).items() if _is_asked_for(key)}
     owners = [(owner["kind"], owner["name"]) for owner in metadata.get("ownerReferences", ())]
-    return {"labels": metadata.get("labels"), "annotations": ours, "owners": owners, "spec": spec}
+    return {"labels": metadata.get("labels"), "annotations": ours, "owners": owners}
 
 
 def _is_asked_for(annotation: str) -> bool:

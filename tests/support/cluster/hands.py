@@ -1,8 +1,8 @@
 """Moves the pods of all ModelDeployments, as kubelets would: what a pod says decides what becomes of it.
 
 A Job makes the artifact that the last part of its model's URI stands for, so the same file under another
-address has the same content. `invalid` in that part ends it as a bad model does; MISFORTUNE in the worker's
-environment makes every worker crash.
+address has the same content. `invalid` in that part ends it as a bad model does, with `slow` it never ends.
+MISFORTUNE in the worker's environment makes every worker crash, and PATIENCE never become ready.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from modelpress.api.conditions import Reason
 from tests.support.cluster.api import Api, ApiError, Json
 from tests.support.cluster.helpers import is_ready, now
 
-MISFORTUNE = "MISFORTUNE"
+MISFORTUNE, PATIENCE = "MISFORTUNE", "PATIENCE"
 INVALID = (65, Reason.INVALID_MODEL)
 AWAY = (69, Reason.SOURCE_UNAVAILABLE)  # heals: the Job is made again
 _ROLES = f"{names.ROLE_LABEL} in ({names.JOB},{names.WORKER})"
@@ -97,12 +97,14 @@ class Hands:
             self.failed[owner].add(Reason.ROLLOUT_FAILED)
             self._report(pod, _crashed(3))
         else:
-            self._report(pod, _ready(0))
+            self._report(pod, _loading() if PATIENCE in _variables(pod) else _ready(0))
 
     def _end_of_job(self, owner: Owner, variables: dict[str, Any]) -> Json:
         request = json.loads(variables[contract.REQUEST])
         if "invalid" in _file(request):
             return _job_failed(*INVALID)
+        if "slow" in _file(request):
+            return {"phase": "Running", "containerStatuses": [_container("job", _running(), restarts=0)]}
         ends = self._ends.get(owner)
         if ends:
             code, reason = ends.pop(0)
@@ -157,14 +159,21 @@ def _job_ended(code: int, message: str) -> Json:
 
 
 def _ready(restarts: int) -> Json:
-    running = {"running": {"startedAt": now()[:19] + "Z"}}
-    return _of_worker("True", _container("worker", running, restarts, ready=True))
+    return _of_worker("True", _container("worker", _running(), restarts, ready=True))
+
+
+def _loading() -> Json:
+    return _of_worker("False", _container("worker", _running(), restarts=0))
 
 
 def _crashed(restarts: int) -> Json:
     waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
     ended = {"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": now()[:19] + "Z"}}
     return _of_worker("False", _container("worker", waiting, restarts) | {"lastState": ended})
+
+
+def _running() -> Json:
+    return {"running": {"startedAt": now()[:19] + "Z"}}
 
 
 def _of_worker(ready: str, container: Json) -> Json:

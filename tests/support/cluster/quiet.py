@@ -7,12 +7,16 @@ import json
 import threading
 import time
 from collections import defaultdict, deque
+from collections.abc import Iterable
 from pathlib import Path
 
 import httpx
+import yaml
 
-from tests.support.cluster.controlplane import WRITES
-from tests.support.cluster.helpers import Operator
+from tests.support.cluster.controlplane import WRITES, wait_until
+from tests.support.cluster.helpers import Deployed, Operator
+
+_PATIENCE = 180.0  # seconds
 
 
 class CountedOperator:
@@ -55,8 +59,22 @@ class CountedOperator:
                 self._restarted = time.monotonic()
                 self.restarts += 1
 
-    def quiet_for(self, namespace: str, since: int) -> int:
-        """Return how many resyncs have been since the operator last wrote in a namespace, or since `since`."""
+    def settle(self, namespace: str, resources: Iterable[Deployed], resyncs: int) -> None:
+        """Wait until so many resyncs in a row wrote nothing in a namespace, and nothing is being changed."""
+        since, resources = self.resyncs, tuple(resources)
+
+        def is_calm() -> bool:
+            return self._quiet_for(namespace, since) >= resyncs and all(map(_is_at_rest, resources))
+
+        try:
+            wait_until("calm", is_calm, _PATIENCE)
+        except AssertionError as error:
+            states = [yaml.safe_dump(each.read().get("status")) for each in resources]
+            writes = self.last_writes[namespace]
+            raise AssertionError("\n".join([str(error), *states, "last writes:", *writes])) from None
+
+    def _quiet_for(self, namespace: str, since: int) -> int:
+        """Return how many resyncs the operator last wrote nothing in a namespace, `since` at most."""
         return self.resyncs - max(self.wrote_at.get(namespace, 0), since)
 
     def _read(self) -> None:
@@ -93,3 +111,11 @@ class CountedOperator:
                     continue
                 self.resyncs += count - before if count >= before else count
                 before = count
+
+
+def _is_at_rest(digits: Deployed) -> bool:
+    body = digits.read()
+    status = body.get("status", {})
+    working = [each for each in status.get("conditions", ()) if each["type"] == "Reconciling"]
+    is_seen = status.get("observedGeneration") == body["metadata"]["generation"]
+    return is_seen and all(each["status"] == "False" for each in working)
