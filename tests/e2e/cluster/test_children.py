@@ -5,7 +5,6 @@ test_manual_edits has every edit of a resource that serves.
 """
 
 import contextlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,13 +14,15 @@ import pytest
 from modelpress.api import names
 from tests.support.cluster.api import MERGE, Json, path
 from tests.support.cluster.by_hand import SPEC
-from tests.support.cluster.controlplane import ControlPlane, wait_until
+from tests.support.cluster.controlplane import wait_until
 from tests.support.cluster.end_state import CHILDREN, child_state, differences, marks
 from tests.support.cluster.fixtures import FACTS, fresh_namespace
 from tests.support.cluster.hands import MISFORTUNE, PATIENCE
 from tests.support.cluster.helpers import Deployed, merge
-from tests.support.cluster.sequence_runner import world
+from tests.support.cluster.sequence_runner import running
 from tests.support.cluster.sequences import World
+
+__all__ = ["running"]
 
 Spec = Json
 SERVING: Spec = merge(SPEC, {"replicas": 2})
@@ -115,7 +116,7 @@ FOLLOWERS = {"deployments": ("replicasets", "pods"), "replicasets": ("pods",)}
 
 
 def wrong(before: Family, now: Family, deed: Deed, child: str) -> list[str]:
-    """Return what is not as it was before a deed, and what was touched beside the child that it was done to."""
+    """Return what is not as it was before a deed to a child, or was touched beside it."""
     moved = (deed.plural, *FOLLOWERS.get(deed.plural, ())) if deed.content is None else (deed.plural,)
     counted = ("replicasets", "pods")  # whose names are made up by their controllers
     lines = []
@@ -177,14 +178,6 @@ def done(world: World, digits: Deployed, deed: Deed, child: str) -> list[str]:
         wait_until("as before", lambda: not wrong(before, family(digits), deed, child), 15, every=0.5)
     world.operator.settle(digits.namespace, [], 2)
     return wrong(before, family(digits), deed, child)
-
-
-@pytest.fixture(scope="module")
-def running(
-    control_plane: ControlPlane, crd: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    with world(control_plane, tmp_path_factory.mktemp("children")) as made:
-        yield made
 
 
 def test_each_child_comes_back_in_each_phase(running: World, request: pytest.FixtureRequest) -> None:

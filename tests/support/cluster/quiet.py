@@ -5,7 +5,6 @@ So a test can wait until many resyncs in a row have written nothing, however oft
 
 import json
 import threading
-import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,17 +16,16 @@ from tests.support.cluster.controlplane import WRITES, wait_until
 from tests.support.cluster.helpers import Deployed, Operator
 
 _PATIENCE = 180.0  # seconds
+_APART = 10  # resyncs between two restarts
 
 
 class CountedOperator:
     """Counts in threads of its own, from the audit log and from /healthz."""
 
-    def __init__(self, operator: Operator, audit_log: Path, apart: float) -> None:
-        """Restarts that are asked for within `apart` seconds are one."""
+    def __init__(self, operator: Operator, audit_log: Path) -> None:
         self._operator = operator
-        self._apart = apart
         self._restarting = threading.Lock()
-        self._restarted = 0.0
+        self._restarted = 0  # `resyncs` at that time
         self.restarts = 0
         self.resyncs = 0  # of all processes together
         self.wrote_at: dict[str, int] = {}  # namespace -> `resyncs` when the operator last wrote there
@@ -51,12 +49,12 @@ class CountedOperator:
         self._log.close()
 
     def restart(self) -> None:
-        """Kill it and start it again, unless somebody just did."""
+        """Kill it and start it again, unless that was just done for somebody else."""
         with self._restarting:
-            if time.monotonic() - self._restarted > self._apart:
+            if self.resyncs - self._restarted >= _APART:
                 self._operator.kill()
                 self._operator.start()
-                self._restarted = time.monotonic()
+                self._restarted = self.resyncs
                 self.restarts += 1
 
     def settle(self, namespace: str, resources: Iterable[Deployed], resyncs: int) -> None:

@@ -4,51 +4,59 @@ Hypothesis draws them, and shrinks the first of a share that fails while the oth
 """
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.support.cluster.by_hand import ARGUMENTS
 from tests.support.cluster.controlplane import ControlPlane
 from tests.support.cluster.environment import new_operator
-from tests.support.cluster.fixtures import fresh_namespace
+from tests.support.cluster.fixtures import FACTS, fresh_namespace
 from tests.support.cluster.hands import Hands
 from tests.support.cluster.quiet import CountedOperator
 from tests.support.cluster.sequences import SEQUENCES, World
 
 PROJECT = Path(__file__).resolve().parents[3]
-_RESTARTS_APART = 10.0  # seconds: one restart is for all sequences that run
 _MANY_JOBS = ["--max-concurrent-jobs=1000", "--max-concurrent-jobs-per-namespace=100"]
 
 
-@contextmanager
-def world(control_plane: ControlPlane, folder: Path, apart: float = _RESTARTS_APART) -> Iterator[World]:
-    """Run our hands and an operator on a control plane that has the CRD."""
+@pytest.fixture(scope="module")
+def running(
+    control_plane: ControlPlane, crd: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """A control plane with our hands and an operator."""
     control_plane.kubectl("apply", "-f", str(PROJECT / "manifests" / "operator" / "namespace.yaml"))
     control_plane.kubectl("apply", "-k", str(PROJECT / "manifests" / "rbac"))
-    operator = new_operator(control_plane, [*ARGUMENTS, *_MANY_JOBS], folder / "operator")
+    folder = tmp_path_factory.mktemp("sequences") / "operator"
+    operator = new_operator(control_plane, [*ARGUMENTS, *_MANY_JOBS], folder)
     with (
         Hands(control_plane.admin) as hands,
-        CountedOperator(operator, control_plane.audit_log, apart) as counted,
+        CountedOperator(operator, control_plane.audit_log) as counted,
     ):
         yield World(control_plane, hands, counted)
 
 
-def play_many(world: World, seeds: list[int], each: int) -> tuple[int, list[str]]:
-    """Play so many sequences of each seed; return how many were played, and what failed."""
+def tell_of_many(world: World, seeds: Sequence[int], each: int, request: pytest.FixtureRequest) -> None:
+    """Play so many sequences of each seed; AssertionError with the shortest of each that fails."""
     shares = [_Share(world, number, each) for number in seeds]
     with ThreadPoolExecutor(len(shares)) as pool:
         failures = [failure for failure in pool.map(_Share.play, shares) if failure]
-    return sum(share.played for share in shares), failures
+    played, steps = sum(share.played for share in shares), sum(share.steps for share in shares)
+    request.config.stash.setdefault(FACTS, []).append(
+        f"{played - len(failures)} of {played} random sequences settle (seeds {seeds[0]}..{seeds[-1]}, "
+        f"{steps} steps, {world.operator.restarts} restarts of the operator)"
+    )
+    assert not failures, "\n\n".join(failures)
 
 
 class _Share:
     def __init__(self, world: World, number: int, count: int) -> None:
         self._world, self._seed, self._count = world, number, count
-        self.played = 0
+        self.played = self.steps = 0
 
     def play(self) -> str | None:
         """Return the shortest sequence that fails, with the reason; None where none does."""
@@ -69,6 +77,7 @@ class _Share:
                 if not steps:
                     return
                 self.played += 1
+                self.steps += len(steps)
                 try:
                     self._world.play(namespace, steps)
                 except Exception as error:
