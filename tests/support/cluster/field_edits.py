@@ -15,7 +15,7 @@ from tests.support.cluster.fixtures import FACTS, fresh_namespace
 from tests.support.cluster.helpers import Deployed
 from tests.support.cluster.sequences import World
 
-_AT_ONCE = 24
+_AT_ONCE = 16
 _RESYNCS = 2
 _NAMES = ("first", "second")  # as in the table
 
@@ -34,7 +34,7 @@ def _play(world: World, field: str) -> list[str]:
     with contextlib.contextmanager(fresh_namespace)(world.control_plane) as namespace:
         _provide(world, namespace)
         values = {"first": FIELDS[field].first, "second": FIELDS[field].second, "none": None}
-        fresh = {name: Deployed(world.control_plane, namespace, name) for name in values}
+        fresh = {name: Deployed(world.control_plane, namespace, f"of-{name}-value") for name in values}
         for name, digits in fresh.items():
             digits.create(spec_of(field, values[name]))
         world.operator.settle(namespace, fresh.values(), _RESYNCS)

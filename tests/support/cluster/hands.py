@@ -2,7 +2,7 @@
 
 A Job makes the artifact that the last part of its model's URI stands for, so the same file under another
 address has the same content. `invalid` in that part ends it as a bad model does, with `slow` it never ends.
-MISFORTUNE in the worker's environment makes every worker crash, and PATIENCE never become ready.
+MISFORTUNE in the worker's environment makes every worker crash, with PATIENCE none is ever started.
 """
 
 import contextlib
@@ -96,8 +96,8 @@ class Hands:
         elif MISFORTUNE in _variables(pod):
             self.failed[owner].add(Reason.ROLLOUT_FAILED)
             self._report(pod, _crashed(3))
-        else:
-            self._report(pod, _loading() if PATIENCE in _variables(pod) else _ready(0))
+        elif PATIENCE not in _variables(pod):
+            self._report(pod, _ready(0))
 
     def _end_of_job(self, owner: Owner, variables: dict[str, Any]) -> Json:
         request = json.loads(variables[contract.REQUEST])
@@ -160,10 +160,6 @@ def _job_ended(code: int, message: str) -> Json:
 
 def _ready(restarts: int) -> Json:
     return _of_worker("True", _container("worker", _running(), restarts, ready=True))
-
-
-def _loading() -> Json:
-    return _of_worker("False", _container("worker", _running(), restarts=0))
 
 
 def _crashed(restarts: int) -> Json:

@@ -23,7 +23,7 @@ from tests.support.cluster.helpers import Deployed, merge
 from tests.support.cluster.quiet import CountedOperator
 
 RESYNCS = 10  # in a row that must write nothing
-_PATIENCE = 180.0  # seconds
+_PATIENCE = 600.0  # seconds: ends a hang, judges no speed
 _AT_ONCE: Json = {"job": {"backoffLimit": 0}}  # what fails is tried again by the operator, not by the Job
 
 # What people edit: variants of a part of the spec as merge patches; the first is what a life begins with.
