@@ -1,7 +1,8 @@
 """What somebody does to the children of a ModelDeployment in each phase of its life, and what must follow.
 
 A child comes back as it was, and no other is touched. What is not needed stays away: a finished Job, and the
-NetworkPolicy where nothing runs; so does a revision that the Deployment does not run, for want of its content.
+NetworkPolicy where nothing runs. So does a revision that the Deployment does not run: nothing else has its
+content.
 """
 
 import contextlib
@@ -162,7 +163,7 @@ def _comes_back(digits: Deployed, deed: Deed, child: str) -> bool:
         return digits.condition("Stalled")["status"] == "False" or "current" in digits.status
     if deed.plural == "controllerrevisions":
         (deployment,) = digits.children("deployments")
-        return child == deployment["metadata"]["labels"][names.REVISION_LABEL]
+        return str(deployment["metadata"]["labels"][names.REVISION_LABEL]) == child
     return True
 
 
