@@ -12,7 +12,7 @@ from tests.support.cluster.sequences import World
 
 __all__ = ["running"]
 
-SOME = [*FIELDS][::7]
+SOME = [*FIELDS][::10]
 
 
 def test_a_field_set_changed_reverted_and_removed_leaves_what_a_fresh_resource_has(

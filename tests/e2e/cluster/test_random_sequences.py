@@ -5,7 +5,6 @@ tests/matrix/cluster plays a thousand. One that fails is printed as a list of st
 
 import pytest
 
-from tests.support.cluster.fixtures import fresh_namespace
 from tests.support.cluster.sequence_runner import running, tell_of_many
 from tests.support.cluster.sequences import World
 
@@ -20,10 +19,4 @@ FOUND: dict[str, list[str]] = {
 def test_random_sequences_settle_as_a_fresh_resource_does(
     running: World, request: pytest.FixtureRequest
 ) -> None:
-    tell_of_many(running, SEEDS, 2, request)
-
-
-@pytest.mark.parametrize("name", FOUND)
-def test_a_sequence_that_once_failed_settles(running: World, name: str) -> None:
-    for namespace in fresh_namespace(running.control_plane):
-        running.play(namespace, FOUND[name])
+    tell_of_many(running, SEEDS, 1, request, FOUND)

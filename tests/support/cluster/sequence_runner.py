@@ -4,10 +4,12 @@ Hypothesis draws them, and shrinks the first of a share that fails while the oth
 """
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -40,23 +42,43 @@ def running(
         yield World(control_plane, hands, counted)
 
 
-def tell_of_many(world: World, seeds: Sequence[int], each: int, request: pytest.FixtureRequest) -> None:
-    """Play so many sequences of each seed; AssertionError with the shortest of each that fails."""
+def tell_of_many(
+    world: World,
+    seeds: Sequence[int],
+    each: int,
+    request: pytest.FixtureRequest,
+    known: Mapping[str, list[str]] = MappingProxyType({}),
+) -> None:
+    """Play so many sequences of each seed, and known ones beside them.
+
+    AssertionError with those that fail, of each seed the shortest.
+    """
     shares = [_Share(world, number, each) for number in seeds]
-    with ThreadPoolExecutor(len(shares)) as pool:
-        failures = [failure for failure in pool.map(_Share.play, shares) if failure]
-    played, steps = sum(share.played for share in shares), sum(share.steps for share in shares)
+    plays = [share.play for share in shares]
+    plays += [partial(_play_known, world, name, steps) for name, steps in known.items()]
+    with ThreadPoolExecutor(len(plays)) as pool:
+        failures = [failure for failure in pool.map(lambda play: play(), plays) if failure]
+    settled, steps = sum(share.settled for share in shares), sum(share.steps for share in shares)
     request.config.stash.setdefault(FACTS, []).append(
-        f"{played - len(failures)} of {played} random sequences settle (seeds {seeds[0]}..{seeds[-1]}, "
-        f"{steps} steps, {world.operator.restarts} restarts of the operator)"
+        f"{settled} random sequences of {steps} steps settle (seeds {seeds[0]}..{seeds[-1]}, "
+        f"{world.operator.restarts} restarts of the operator), {len(failures)} fail"
     )
     assert not failures, "\n\n".join(failures)
+
+
+def _play_known(world: World, name: str, steps: list[str]) -> str | None:
+    for namespace in fresh_namespace(world.control_plane):
+        try:
+            world.play(namespace, steps)
+        except Exception:
+            return f"{name}: {steps}\n{traceback.format_exc()}"
+    return None
 
 
 class _Share:
     def __init__(self, world: World, number: int, count: int) -> None:
         self._world, self._seed, self._count = world, number, count
-        self.played = self.steps = 0
+        self.settled = self.steps = 0  # before one failed
 
     def play(self) -> str | None:
         """Return the shortest sequence that fails, with the reason; None where none does."""
@@ -76,10 +98,10 @@ class _Share:
             def one(steps: list[str]) -> None:
                 if not steps:
                     return
-                self.played += 1
-                self.steps += len(steps)
                 try:
                     self._world.play(namespace, steps)
+                    self.settled += 1
+                    self.steps += len(steps)
                 except Exception as error:
                     print(f"seed {self._seed}: {steps} fails: {str(error)[:2000]}", flush=True)
                     raise
