@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import yaml
 
+from tests.support.cluster.api import Json
 from tests.support.cluster.controlplane import WRITES, wait_until
 from tests.support.cluster.helpers import Deployed, Operator
 
@@ -86,16 +87,15 @@ class CountedOperator:
                         self._note(json.loads(part))
                     part = ""
 
-    def _note(self, entry: dict[str, dict[str, str]]) -> None:
+    def _note(self, entry: Json) -> None:
         target = entry.get("objectRef", {})
         namespace, verb = target.get("namespace"), str(entry["verb"])
         if namespace and verb in WRITES and entry["user"]["username"] == self._operator.user:
             self.wrote_at[namespace] = self.resyncs
+            told = [target.get(key) for key in ("resource", "subresource", "name")]
             code = entry.get("responseStatus", {}).get("code")
-            what = (
-                f"{verb} {target.get('resource')} {target.get('name')} {target.get('subresource', '')} {code}"
-            )
-            self.last_writes[namespace].append(f"{entry['requestReceivedTimestamp']} {what}")
+            when = entry["requestReceivedTimestamp"]
+            self.last_writes[namespace].append(" ".join(map(str, (when, verb, *told, code))))
 
     def _poll(self) -> None:
         """Count the resyncs; those of a new process begin at 0."""

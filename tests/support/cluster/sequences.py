@@ -199,18 +199,17 @@ class Life:
             if not self._orphaned:
                 self._wait_for_no_children(_is_owned)
             return
-        self._check_what_serves()
-        if self.wish["suspend"] == "yes":
-            return
-        expected = self.world.fresh(self.owner.namespace, self.wish)
-        if self._failed_in_our_hands(expected):
-            self.world.hands.forget_misfortunes(self.owner)
-            self.retry()
-            self.settle(RESYNCS)
-        found = self._differences(expected)
+        expected = None
+        if self.wish["suspend"] == "no":
+            expected = self.world.fresh(self.owner.namespace, self.wish)
+            if self._failed_in_our_hands(expected):
+                self.world.hands.forget_misfortunes(self.owner)
+                self.retry()
+                self.settle(RESYNCS)
+        found = self._wrong(expected)
         if found:  # on a busy machine it may not have begun yet
             self.settle(2 * RESYNCS)
-            found = self._differences(expected)
+            found = self._wrong(expected)
         assert not found, "differs from a fresh resource of the same spec:\n" + "\n".join(found)
 
     def clear(self) -> None:
@@ -251,20 +250,24 @@ class Life:
             self.api.patch("modeldeployments", *self.owner, annotations)
             self.digits.replace(self._spec())
 
-    def _check_what_serves(self) -> None:
-        """What has served goes on and scales, whatever is being refused."""
-        state = end_state(self.digits)
-        if "current" in state["status"]:
-            (deployment,) = state["deployments"]
-            assert deployment["spec"]["replicas"] == int(self.wish["replicas"]), deployment["spec"]
-            assert state["conditions"]["Available"]["status"] == "True", state["conditions"]["Available"]
+    def _wrong(self, expected: Json | None) -> list[str]:
+        found = end_state(self.digits)
+        return [*self._held_up(found), *(self._differences(found, expected) if expected else [])]
+
+    def _held_up(self, found: Json) -> list[str]:
+        """Return what keeps that from going on and scaling which has served, whatever is being refused."""
+        if "current" not in found["status"]:
+            return []
+        (deployment,) = found["deployments"]
+        replicas, available = deployment["spec"]["replicas"], found["conditions"]["Available"]
+        lines = [] if replicas == int(self.wish["replicas"]) else [f"{replicas} replicas: {self.wish}"]
+        return lines if available["status"] == "True" else [*lines, f"what served does not: {available}"]
 
     def _failed_in_our_hands(self, expected: Json) -> bool:
         reason = _stalled(end_state(self.digits))
         return reason != _stalled(expected) and reason in self.world.hands.failed[self.owner]
 
-    def _differences(self, expected: Json) -> list[str]:
-        found = end_state(self.digits)
+    def _differences(self, found: Json, expected: Json) -> list[str]:
         if _stalled(expected):  # what failed has left nothing, or the revision before it
             return differences(_stalled(found), _stalled(expected), ".Stalled")
         if self.wish["replicas"] == "0":  # which revision is current depends on what has ever been ready
