@@ -49,6 +49,7 @@ def _play(world: World, field: str) -> list[str]:
                     world.operator.settle(namespace, [edited], 5 * _RESYNCS)
                     different = _differences(_state(edited, field), expected[name])
                 found += [f"{field} {verb}{line}" for line in different]
+        print(f"{field}: {len(found)} differences", flush=True)
         return found
 
 
