@@ -165,7 +165,7 @@ def stalled(state: Json) -> str | None:
     return condition["reason"] if condition["status"] == "True" else None
 
 
-@settings(max_examples=20, derandomize=True, deadline=None)
+@settings(max_examples=12, derandomize=True, deadline=None)
 @given(LIVES)
 def test_a_life_ends_as_a_fresh_resource(steps: list[str]) -> None:
     life = Life(FIRST)
