@@ -126,7 +126,8 @@ formats: setup ## Write the tables of formats and combinations in docs/compressi
 	$(BIN)/python -m tests.support.models.combinations_table
 
 .PHONY: verify
-verify: check test e2e matrix ## All tests, some hours.
+verify: export MODELPRESS_FULL := 1
+verify: check test e2e matrix ## All tests, with their full counts, some hours.
 
 .PHONY: bench
 bench: setup binaries ## Print the benchmarks: ratios inside one run; the operator with 5,000 resources.

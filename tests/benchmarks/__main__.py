@@ -4,6 +4,7 @@ from tests.benchmarks import (
     auto,
     channels,
     compression,
+    creation,
     grpc_peers,
     l0,
     memory,
@@ -23,4 +24,5 @@ if __name__ == "__main__":
     l0.main()
     memory.main()
     pretrained.main()
+    creation.main()
     scale.main()

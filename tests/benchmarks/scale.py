@@ -89,7 +89,7 @@ def copy(api: Api, text: str, name: str, namespace: str) -> None:
         owners[body["kind"]] = _write(api, namespace, body, status)
     for pod in copied["pods"]:
         owner = owners["Job" if pod["metadata"]["labels"][names.ROLE_LABEL] == names.JOB else "Deployment"]
-        _pod(api, owner, pod)
+        make_pod(api, owner, pod)
     api.patch("modeldeployments", namespace, name, {"status": copied["status"]}, "status")
 
 
@@ -105,7 +105,7 @@ def _write(api: Api, namespace: str, body: Json, status: Json | None) -> Json:
         force="true",
     )
     if plural == "jobs":
-        status = _finished(applied)
+        status = finished(applied)
     if plural == "deployments" and status:
         status["readyReplicas"] = status["availableReplicas"]
     if status:
@@ -120,7 +120,8 @@ def _as_applied(child: Json) -> Json:
     return stamped(child) if is_stamped else child
 
 
-def _finished(job: Json) -> Json:
+def finished(job: Json) -> Json:
+    """Return the status of a Job that has succeeded."""
     at = job["metadata"]["creationTimestamp"]
     conditions = [
         {
@@ -141,7 +142,8 @@ def _finished(job: Json) -> Json:
     }
 
 
-def _pod(api: Api, owner: Json, pod: Json) -> None:
+def make_pod(api: Api, owner: Json, pod: Json) -> None:
+    """Write a pod as its controller and a kubelet do."""
     metadata = {**owner["spec"]["template"]["metadata"], "name": pod["metadata"]["name"]}
     metadata["ownerReferences"] = [
         {
@@ -166,13 +168,14 @@ def _pod(api: Api, owner: Json, pod: Json) -> None:
 class Running:
     """An operator's process."""
 
-    def __init__(self, kubeconfig: Path, log: Path) -> None:
+    def __init__(self, kubeconfig: Path, log: Path, *arguments: str) -> None:
         self.port = free_port()
         command = [
             *(sys.executable, "-m", "modelpress", "operator"),
             *("--store", SETTINGS.store, "--compressor-image", SETTINGS.compressor_image),
             *("--worker-image", SETTINGS.worker_image, "--worker-gpu-image", SETTINGS.worker_gpu_image),
             *("--resync-interval", "10", f"--liveness-port={self.port}"),
+            *arguments,
         ]
         self.began = time.monotonic()
         with log.open("wb") as output:
@@ -195,8 +198,11 @@ class Running:
 
     def writes(self) -> int:
         """Return how many writes it has made."""
-        reads = ("get ", "list ", "watch ")
-        return sum(count for what, count in self.facts()["requests"].items() if not what.startswith(reads))
+        return self.requests(without=("get ", "list ", "watch "))
+
+    def requests(self, without: tuple[str, ...] = ("watch ",)) -> int:
+        """Return how many requests it has made, but some verbs."""
+        return sum(count for what, count in self.facts()["requests"].items() if not what.startswith(without))
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that it has taken."""
@@ -242,18 +248,23 @@ def where(number: int) -> tuple[str, str]:
     return f"team-{number % NAMESPACES:02}", f"model-{number:05}"
 
 
+def start(cluster: ControlPlane) -> None:
+    """Start it, with the CustomResourceDefinition and namespaces."""
+    cluster.start()
+    cluster.kubectl("apply", "--server-side", "-f", str(CRD))
+    cluster.kubectl("wait", "--for=condition=Established", "crd/modeldeployments.modelpress.dev")
+    for number in range(NAMESPACES):
+        cluster.admin.create("namespaces", None, {"metadata": {"name": where(number)[0]}})
+        account = {"metadata": {"name": "default"}}
+        cluster.admin.create("serviceaccounts", where(number)[0], account)
+
+
 def main(counts: tuple[int, ...] = COUNTS) -> None:
     """Print a line for each count."""
     with tempfile.TemporaryDirectory() as folder:
         cluster = BareControlPlane(Path(folder))
         try:
-            cluster.start()
-            cluster.kubectl("apply", "--server-side", "-f", str(CRD))
-            cluster.kubectl("wait", "--for=condition=Established", "crd/modeldeployments.modelpress.dev")
-            for number in range(NAMESPACES):
-                cluster.admin.create("namespaces", None, {"metadata": {"name": where(number)[0]}})
-                account = {"metadata": {"name": "default"}}
-                cluster.admin.create("serviceaccounts", where(number)[0], account)
+            start(cluster)
             text, made = _Template().text(), 0
             print("resources first step settled     CPU resident     peak  writes  idle    CPU when idle")
             for count in counts:

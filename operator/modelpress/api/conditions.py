@@ -64,6 +64,10 @@ class Reason(StrEnum):
         EX_USAGE,
     )
     NAME_CONFLICT = "NameConflict", "An object of the needed name belongs to somebody else."
+    AUTOSCALER_MISDIRECTED = (
+        "AutoscalerMisdirected",
+        "An autoscaler scales the Deployment: its scaleTargetRef must name the ModelDeployment.",
+    )
     API_ERROR = (
         "ApiError",
         "The API server gives no answer, or an error that is no fault of the spec; it is tried again.",

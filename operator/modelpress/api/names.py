@@ -26,6 +26,7 @@ FAILED_ANNOTATION = f"{GROUP}/failed"  # on a ControllerRevision: why it was giv
 RESTARTED_ANNOTATION = f"{GROUP}/restartedAt"  # any change: a new revision with the newest worker image
 SETTINGS_ANNOTATION = f"{GROUP}/settings"  # on a Job: hash of spec.job and spec.storage
 APPLIED_ANNOTATION = f"{GROUP}/applied"  # hash of what was applied last, on every child that is kept in place
+LEFT_ANNOTATION = f"{GROUP}/left-to-autoscaler"  # on a Deployment: for which replicas and retry it is so
 
 WORKER = "entry"  # a worker that takes requests; the value stays: selectors never change
 JOB = "job"

@@ -61,6 +61,6 @@ class Cluster(Protocol):
         """Replace the status of a ModelDeployment."""
         ...
 
-    def record(self, resource: Body, note: EventNote) -> None:
-        """Write an event about a ModelDeployment."""
+    def record(self, resource: Body, notes: tuple[EventNote, ...]) -> None:
+        """Write events about a ModelDeployment; what cannot be written now is written by the next call."""
         ...

@@ -31,6 +31,7 @@ _ERROR_BACKOFFS = (1, 2, 5, 10, 20, *[30] * 19)
 _IDENTITY = "modelpress"
 _PAUSES = (1.0, 15.0)  # seconds after the first failure, and at most; doubled each time
 _LASTED_SECONDS = 60.0  # a watch that lasted longer has nothing to do with the failure before it
+_RETRYING = "kopf._cogs.clients.watching"  # logs each attempt that failed
 _IDLE_SECONDS = 0.5  # a worker per object waits so long for its next event: at a start there are thousands
 
 
@@ -77,6 +78,7 @@ def watch(registrations: kopf.OperatorRegistry, namespaces: Sequence[str]) -> No
     Kopf ends where a stream tells of any error but 410, such as 429 or 500, and then cancels whatever runs in
     its event loop: so it has one of its own, and is begun anew.
     """
+    logging.getLogger(_RETRYING).addFilter(_as_warning)
     failures = 0
     while True:
         began = time.monotonic()
@@ -95,6 +97,13 @@ def watch(registrations: kopf.OperatorRegistry, namespaces: Sequence[str]) -> No
             logger.warning("watch of %s: %s", MODEL_DEPLOYMENT.plural, error)
         failures = 0 if time.monotonic() - began > _LASTED_SECONDS else failures + 1
         time.sleep(pause(*_PAUSES, failures))
+
+
+def _as_warning(record: logging.LogRecord) -> bool:
+    """Lower what Kopf calls an error and then tries again: nobody has to do anything about it."""
+    if record.levelno == logging.ERROR:
+        record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+    return True
 
 
 class _Connection(kopf.ConnectionInfo):

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from urllib3.exceptions import HTTPError
+
+from modelpress.api.identity import digest
 from modelpress.api.names import FIELD_MANAGER, RESULT_MANAGER, RETRY_ANNOTATION
 from modelpress.controllers.cluster import Stale, TemplateRefused
 from modelpress.controllers.job_slots import JobId, JobSlots, Standing, standing
@@ -45,6 +48,8 @@ _FORCED = {**_OURS, "force": "true"}
 _DRY_RUN = {"dryRun": "All"}
 _NO_DRY_RUN = "does not support dry run"  # says an admission webhook that has side effects
 _Answer = TypeVar("_Answer")
+_PASSING = frozenset({429, 500, 502, 503, 504})  # the API server could not answer
+_MOST_UNTOLD = 16  # events of one ModelDeployment
 _STANDING_SECONDS = 1.0  # what we create in between is reserved
 _CONTROLLER_UID = "batch.kubernetes.io/controller-uid"  # label of a Job's pods
 
@@ -60,6 +65,7 @@ class KubernetesCluster:
         self._writes = OwnWrites()
         self._repairs = Repairs()
         self._refusals = Refusals()
+        self._untold: dict[Key, tuple[Body, ...]] = {}  # events that could not be written yet
         self._events: dict[Subject, tuple[float, tuple[Body, ...]]] = {}  # when asked, what was said
 
     def observe(self, key: Key) -> Observed | None:
@@ -71,11 +77,14 @@ class KubernetesCluster:
             self._slots.leave(key)
             self._repairs.forget(key)
             self._refusals.forget(key)
+            self._writes.forget(key)
+            self._untold.pop(key, None)
             return None
         bodies = {kind: tuple(unpack(entry) for entry in entries) for kind, entries in view.items()}
         now, turn = datetime.now(UTC), self._slots.turn(key, self._seen_jobs())
+        resource = bodies[MODEL_DEPLOYMENT.kind][0]
         return Observed(
-            resource=bodies[MODEL_DEPLOYMENT.kind][0],
+            resource=resource,
             now=now,
             jobs=bodies[JOB.kind],
             revisions=bodies[REVISION.kind],
@@ -88,6 +97,7 @@ class KubernetesCluster:
             repairs=self._repairs.of(key, now),
             free_job_slots=turn.slots,
             slot_seconds=turn.pause,
+            vain_status=self._writes.vain_status(key, resource["metadata"]["resourceVersion"]),
         )
 
     def read_live(self, observed: Observed, jobs: tuple[Ref, ...]) -> Observed:
@@ -238,22 +248,32 @@ class KubernetesCluster:
             body={**resource, "status": status},
         )
         try:
-            self._remember(self._rest.send(request))
+            written = self._rest.send(request)
         except ApiError as error:
             if error.status in (404, 409):
                 raise Stale from error
             raise
+        version = metadata["resourceVersion"]
+        if written["metadata"]["resourceVersion"] == version:
+            self._writes.in_vain(_owner(resource), version, digest(status))
+        self._remember(written)
 
-    def record(self, resource: Body, note: EventNote) -> None:
-        """Write an Event; one that the API server refuses is only logged."""
-        body = event_body(resource, note, datetime.now(UTC))
-        namespace = resource["metadata"]["namespace"]
-        try:
-            self._rest.send(Request("create", EVENT, namespace, body=body))
-        except ApiError as error:
-            if note.once and error.status == 409:  # it was written already
-                return
-            logger.warning("event not written: %s", error, extra={"namespace": namespace})
+    def record(self, resource: Body, notes: tuple[EventNote, ...]) -> None:
+        """Write Events; one that the API server refuses is only logged."""
+        key = Key(resource["metadata"]["namespace"], resource["metadata"]["name"])
+        late = self._untold.pop(key, ())
+        due = [*late, *(event_body(resource, note, datetime.now(UTC)) for note in notes)]
+        for number, body in enumerate(due):
+            try:
+                self._rest.send(Request("create", EVENT, key.namespace, body=body))
+            except (ApiError, HTTPError) as error:
+                status = error.status if isinstance(error, ApiError) else None
+                if status == 409:  # it was written already
+                    continue
+                logger.warning("event not written: %s", error, extra={"namespace": key.namespace})
+                if status is None or status in _PASSING:
+                    self._untold[key] = tuple(due[number:][:_MOST_UNTOLD])
+                    return
 
     def _create_job(self, body: Body) -> Mapping[str, Any]:
         """Create a Job on a slot that is taken before: no other worker waits for the API server."""
@@ -366,10 +386,20 @@ class KubernetesCluster:
         known = self._events.get(subject)
         if known is None:
             request = Request("list", EVENT, subject.namespace, query={"fieldSelector": subject.selector})
-            items = self._rest.send(request).get("items") or ()
-            known = asked, tuple(whole(item, EVENT) for item in items)
+            known = asked, self._listed_events(request)
             self._events[subject] = known
         return known[1]
+
+    def _listed_events(self, request: Request) -> tuple[Body, ...]:
+        """Return events; none without the right to list them: the loop goes on, with fewer words."""
+        try:
+            items = self._rest.send(request).get("items") or ()
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            logger.warning("events not read: %s", error, extra={"namespace": request.namespace})
+            return ()
+        return tuple(whole(item, EVENT) for item in items)
 
 
 def _wish(resource: Body) -> tuple[Any, ...]:

@@ -40,6 +40,7 @@ class OwnWrites:
         self._clock = clock
         self._lock = threading.Lock()
         self._writes: dict[Key, dict[tuple[str, str], _Write]] = {}
+        self._vain: dict[Key, tuple[str, str]] = {}  # of the last status that changed nothing
 
     def wrote(self, key: Key, kind: str, name: str, uid: str, version: int) -> None:
         """Remember the version that a write returned."""
@@ -48,6 +49,19 @@ class OwnWrites:
     def deleted(self, key: Key, kind: str, name: str, uid: str) -> None:
         """Remember a delete."""
         self._remember(key, kind, name, _Write(uid, None, self._clock()))
+
+    def in_vain(self, key: Key, version: str, status: str) -> None:
+        """Remember the digest of a status that changed nothing when it was written to a version."""
+        self._vain[key] = version, status
+
+    def vain_status(self, key: Key, version: str) -> str | None:
+        """Return the digest of a status that need not be written to this version of a ModelDeployment."""
+        at, status = self._vain.get(key, (None, None))
+        return status if at == version else None
+
+    def forget(self, key: Key) -> None:
+        """Forget the status of a ModelDeployment that is gone."""
+        self._vain.pop(key, None)
 
     def settled(self, key: Key, view: Mapping[str, tuple[Entry, ...]]) -> bool:
         """Forget the writes that a view of a ModelDeployment shows; return whether none is left."""

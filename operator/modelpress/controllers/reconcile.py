@@ -51,10 +51,7 @@ def tell(cluster: Cluster, key: Key, settings: Settings, why: Explanation) -> No
     if observed is None:
         return
     status, events = _overlaid(Facts(observed, settings), None, why)
-    if status is not None:
-        cluster.write_status(observed.resource, status)
-    for event in events:
-        cluster.record(observed.resource, event)
+    _report(cluster, observed, status, events)
 
 
 def _planned(cluster: Cluster, observed: Observed, settings: Settings) -> tuple[Observed, Plan]:
@@ -71,7 +68,7 @@ def _refusal(cluster: Cluster, facts: Facts, plan: Plan) -> Refusal | None:
 
     Another error is no answer: it meets the writes.
     """
-    deployment = next((body for body in plan.apply if body["kind"] == "Deployment"), None)
+    deployment = _deployment(plan)
     revision = objects.label(deployment, names.REVISION_LABEL)
     if deployment is None or revision is None or revision == facts.running_revision:
         return None
@@ -81,6 +78,10 @@ def _refusal(cluster: Cluster, facts: Facts, plan: Plan) -> Refusal | None:
     all(asked.attempt(partial(cluster.check, body)) for body in (*own, deployment))  # up to the first
     found = asked.refusal
     return Refusal(revision, found.reason, found.message) if found is not None else None
+
+
+def _deployment(plan: Plan) -> Body | None:
+    return next((body for body in plan.apply if body["kind"] == "Deployment"), None)
 
 
 @dataclass
@@ -113,7 +114,7 @@ class _Writes:
 
 
 def _act(cluster: Cluster, facts: Facts, plan: Plan) -> float | None:
-    """Carry out a plan. The status comes after the objects, events after it: they do not run ahead.
+    """Carry out a plan. The events and the status come after the objects: they do not run ahead.
 
     What one child meets hinders no other, nor the status; an error is raised at the end.
     """
@@ -129,18 +130,25 @@ def _act(cluster: Cluster, facts: Facts, plan: Plan) -> float | None:
         status, events = _overlaid(facts, status, explained(writes.error))
     elif writes.lacks("Deployment", key.name):
         events = tuple(event for event in events if event.reason != Reason.SERVING_GAP.value)
-    if status is not None:
-        cluster.write_status(observed.resource, status)
-    for event in events:
-        cluster.record(observed.resource, event)
+    _report(cluster, observed, status, events)
     for body in plan.apply:
         if body["kind"] == _OPTIONAL and not _apply_optional(cluster, observed, body, writes):
             requeue = _sooner(requeue, REFUSED_SECONDS)
     cluster.wait_for_slot(key, plan.slot_since)
-    _log(key, plan, writes, status)
+    _log(facts, plan, writes, status)
     if writes.error is not None:
         raise writes.error
     return None if requeue is None else max(SOONEST_SECONDS, requeue)
+
+
+def _report(cluster: Cluster, observed: Observed, status: Body | None, events: tuple[EventNote, ...]) -> None:
+    """Write the status, the events before it: they follow from what it said before.
+
+    A process that is killed in between leaves a status from which the next one tells them again.
+    """
+    cluster.record(observed.resource, events)
+    if status is not None:
+        cluster.write_status(observed.resource, status)
 
 
 def _write(cluster: Cluster, observed: Observed, plan: Plan) -> _Writes:
@@ -191,7 +199,7 @@ def _apply_optional(cluster: Cluster, observed: Observed, body: Body, writes: _W
     if alone.refusal is None:
         return True
     reason, message = Reason.DISRUPTION_BUDGET_REFUSED.value, alone.refusal.message
-    cluster.record(observed.resource, EventNote("Warning", reason, message, once=True))
+    cluster.record(observed.resource, (EventNote("Warning", reason, message, once=True),))
     return False
 
 
@@ -224,7 +232,7 @@ def _is_told(facts: Facts, reason: Reason) -> bool:
     return any(each is not None and each.get("reason") == reason.value for each in found)
 
 
-def _log(key: Key, plan: Plan, writes: _Writes, status: Body | None) -> None:
+def _log(facts: Facts, plan: Plan, writes: _Writes, status: Body | None) -> None:
     """Write one line about a step that did something."""
     if not (writes.applied or writes.deleted or status is not None):
         return
@@ -233,8 +241,10 @@ def _log(key: Key, plan: Plan, writes: _Writes, status: Body | None) -> None:
     done = [f"applied {name}" for name in applied] + [f"deleted {name}" for name in deleted]
     if status is not None:
         done.append("wrote status")
-    facts = {"applied": applied, "deleted": deleted, "status": status is not None, "plan": dict(plan.log)}
-    logger.info("%s/%s: %s", *key, ", ".join(done), extra={**key_fields(key), **facts})
+    written = {"applied": applied, "deleted": deleted, "status": status is not None, "plan": dict(plan.log)}
+    revision = objects.label(_deployment(plan), names.REVISION_LABEL) or facts.running_revision
+    about = {"generation": facts.generation, "revision": revision}
+    logger.info("%s/%s: %s", *facts.key, ", ".join(done), extra={**key_fields(facts.key), **about, **written})
 
 
 def key_fields(key: Key) -> dict[str, str]:

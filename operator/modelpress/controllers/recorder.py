@@ -43,7 +43,11 @@ def event_body(resource: Body, event: EventNote, now: datetime) -> dict[str, Any
 
 
 def _suffix(resource: Body, event: EventNote) -> str:
-    """Return the end of an Event's name: the same for one that is to be written once."""
-    if not event.once:
-        return uuid.uuid4().hex[:16]
-    return uuid.uuid5(uuid.NAMESPACE_OID, f"{resource['metadata']['uid']}/{event.reason}").hex[:16]
+    """Return the end of an Event's name, which the API server takes once.
+
+    It is the same for what follows from the same version of the ModelDeployment, whoever tells it and however
+    often; for one that is to be written once in all versions.
+    """
+    metadata = resource["metadata"]
+    told = [event.reason] if event.once else [event.reason, event.message, metadata["resourceVersion"]]
+    return uuid.uuid5(uuid.NAMESPACE_OID, "/".join([metadata["uid"], *told])).hex[:16]

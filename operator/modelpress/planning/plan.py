@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, replace
 
+from modelpress.api import identity
 from modelpress.api.conditions import Reason
 from modelpress.api.status import Failure, RevisionReference
 from modelpress.planning.artifacts import gate
 from modelpress.planning.artifacts.artifact import Artifact
 from modelpress.planning.artifacts.decision import ArtifactDecision, decide_artifact
 from modelpress.planning.blockers import Desired, first_blocker
-from modelpress.planning.children import objects, repairs
+from modelpress.planning.children import objects, repairs, scaling
 from modelpress.planning.children.missing import budget_warnings, missing, obsolete_budgets
 from modelpress.planning.children.ownership import DELETION_WAIT_SECONDS
 from modelpress.planning.conditions import Result
@@ -127,6 +128,8 @@ def _result(view: View, decisions: Decisions) -> Result:
     decision, rollout, desired = decisions.artifact, decisions.rollout, decisions.desired
     blocked, waits = decisions.blocked, decisions.waits_for_deletion
     current = _current(view, decisions)
+    working = blocked if waits else decision.working or repairs.rejected(view.observed) or rollout.working
+    stalled = (None if waits else blocked) or decision.stalled or decisions.gate_failure or rollout.stalled
     return Result(
         replicas=view.spec.replicas,
         current=current,
@@ -136,8 +139,8 @@ def _result(view: View, decisions: Decisions) -> Result:
         artifact=decision.artifact,
         passed=decisions.gate_failure is None if decision.artifact and view.spec.evaluation else None,
         url=service.url(view) if rollout.target else view.status.url,
-        working=blocked if waits else decision.working or repairs.rejected(view.observed) or rollout.working,
-        stalled=(None if waits else blocked) or decision.stalled or decisions.gate_failure or rollout.stalled,
+        working=working,
+        stalled=stalled or (None if working else scaling.explained(view)),
         suspended=view.spec.suspend,
     )
 
@@ -230,6 +233,14 @@ def _requeue(view: View, decisions: Decisions, apply: tuple[Body, ...]) -> float
     return min((due for due in moments if due is not None), default=None)
 
 
+def _is_news(facts: Facts, body: Body) -> bool:
+    """Return whether a status says what the resource does not, in the fields that this release knows.
+
+    Those of another release are its own: two releases at once do not write in turns.
+    """
+    return body != to_body(facts.status) and identity.digest(body) != facts.observed.vain_status
+
+
 def _finish(
     facts: Facts,
     result: Result,
@@ -239,7 +250,7 @@ def _finish(
 ) -> Plan:
     status = assemble(facts, result)
     body = to_body(status)
-    changed = body != objects.dig(facts.resource, "status")
+    changed = _is_news(facts, body)
     why = result.stalled or result.working
     acts = bool(apply or delete or changed)
     return Plan(

@@ -92,6 +92,8 @@ class Observed:
     live_jobs: frozenset[str] = frozenset()  # UIDs of Jobs all of whose pods were read live, not from a watch
     free_job_slots: int = 1  # how many more Jobs this ModelDeployment may start
     slot_seconds: float = 5.0  # until the next look where it may start none
+    # digest of a status that changed nothing when it was written: the API server's CRD is older than it
+    vain_status: str | None = None
 
     def of_kind(self, kind: str) -> tuple[Body, ...]:
         """Return the objects of a kind that the planner applies."""

@@ -1,5 +1,6 @@
 """What the tests of a real control plane share."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,27 @@ from tests.support.cluster.environment import OPERATOR_ACCOUNT
 from tests.support.cluster.fixtures import *  # noqa: F403 - fixtures and hooks
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
+
+# what operators that lose their lease end with, in the tests of leader election
+_EXPECTED_ERRORS = ("restart as a standby",)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_unexpected_error(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """All that operators of these tests log is JSON, and none of it is an error, or the last test fails."""
+    yield
+    logs = tmp_path_factory.getbasetemp().rglob("operator*.log")
+    lines = [line for log in logs for line in log.read_text().splitlines()]
+    assert [line for line in lines if not _is_expected(line)] == []
+
+
+def _is_expected(line: str) -> bool:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return False
+    is_error = record["level"] in ("ERROR", "CRITICAL")
+    return not is_error or any(text in record["message"] for text in _EXPECTED_ERRORS)
 
 
 @pytest.fixture(scope="module")

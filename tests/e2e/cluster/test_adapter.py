@@ -9,6 +9,7 @@ import yaml
 
 from modelpress.api import names
 from modelpress.api.conditions import Reason
+from modelpress.api.identity import digest
 from modelpress.controllers.cluster import Stale, TemplateRefused
 from modelpress.planning.children.drift import differs
 from modelpress.planning.types import EventNote, Ref
@@ -255,6 +256,19 @@ def test_a_status_is_replaced_as_a_whole(fixture: ClusterFixture) -> None:
     assert fixture.observe().resource["status"] == {"observedGeneration": 1, "replicas": 0}
 
 
+def test_a_status_with_a_field_that_the_crd_lacks_is_known_to_change_nothing_more(
+    fixture: ClusterFixture,
+) -> None:
+    status = {"observedGeneration": 1, "replicas": 1}
+    fixture.cluster.write_status(fixture.observe().resource, status)
+    assert fixture.observe().vain_status is None
+    newer = {**status, "greeting": "of another release"}
+    fixture.cluster.write_status(fixture.observe().resource, newer)
+    assert fixture.observe().vain_status == digest(newer)
+    fixture.cluster.write_status(fixture.observe().resource, {**newer, "replicas": 2})
+    assert fixture.observe().vain_status is None
+
+
 def test_the_status_of_a_resource_that_is_gone_is_no_error(fixture: ClusterFixture) -> None:
     observed = fixture.observe()
     fixture.api.delete("modeldeployments", fixture.namespace, "digits")
@@ -266,9 +280,8 @@ def test_the_status_of_a_resource_that_is_gone_is_no_error(fixture: ClusterFixtu
 
 
 def test_an_event_shows_with_the_resource(fixture: ClusterFixture, control_plane: ControlPlane) -> None:
-    fixture.cluster.record(
-        fixture.observe().resource, EventNote("Warning", "EvaluationFailed", "score 80% < 92%")
-    )
+    note = EventNote("Warning", "EvaluationFailed", "score 80% < 92%")
+    fixture.cluster.record(fixture.observe().resource, (note,))
     shown = control_plane.kubectl("describe", "mdep", "digits", "-n", fixture.namespace).stdout
     assert "EvaluationFailed" in shown
     assert "score 80% < 92%" in shown

@@ -1,5 +1,6 @@
 """Compression Jobs on a real control plane: a watch that hangs, slots of several namespaces, repairs."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +18,7 @@ from tests.support.cluster.fixtures import fresh_namespace
 from tests.support.cluster.helpers import Deployed, Operator, merge
 from tests.support.cluster.node import Node
 from tests.support.cluster.proxy import ApiProxy, Fault, Kind
+from tests.support.cluster.webhook import mutating
 
 HANGS: Json = {"job": {"nodeSelector": None}, "model": {"secretRef": {"name": "missing"}}}
 
@@ -111,6 +113,48 @@ def test_jobs_that_hang_in_one_namespace_and_those_of_strangers_hold_up_no_other
         first.wait("no Job that has never run", lambda: not first.job_names())
         second.wait("its turn", second.job_names)
         assert not third.job_names()
+
+
+def test_a_webhook_that_does_not_answer_holds_up_its_own_namespace_only(
+    control_plane: ControlPlane,
+    kubeconfig: Path,
+    namespace: str,
+    other_namespace: str,
+    tmp_path: Path,
+) -> None:
+    release = threading.Event()
+
+    def hang(_: Json) -> list[Json]:
+        release.wait()
+        return []
+
+    slow = [Deployed(control_plane, other_namespace, f"slow-{number}") for number in range(20)]
+    healthy = Deployed(control_plane, namespace, "healthy")
+    with (
+        mutating(
+            control_plane, other_namespace, ("networking.k8s.io", "v1", "networkpolicies"), hang
+        ) as asked,
+        running(kubeconfig, tmp_path / "operator"),
+    ):
+        try:
+            for each in slow:
+                each.apply(SPEC)
+            wait_until("writes that hang", lambda: len(asked) > 1)
+            healthy.apply(SPEC)
+            healthy.wait("a Job", healthy.job_names)
+            make_done(healthy)
+            assert not any(each.job_names() for each in slow)
+        finally:
+            release.set()
+        for each in slow:
+            each.wait("its turn", partial(getattr, each, "status"))
+
+
+def make_done(digits: Deployed) -> None:
+    """Go through a compression and a rollout, as pods would."""
+    finish_job(digits)
+    make_ready(digits)
+    digits.wait_current()
 
 
 def _of_a_stranger(name: str, suspend: bool) -> Json:

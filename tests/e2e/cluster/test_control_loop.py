@@ -69,7 +69,7 @@ def test_the_loop_from_apply_to_ready_takes_few_requests(digits: Deployed, opera
         "networkpolicies",
         "services",
     ]
-    assert len(writes) <= 25
+    assert len(requests) <= 25
 
 
 def test_refused_pod_settings_are_stalled_while_the_old_pods_stay(digits: Deployed) -> None:

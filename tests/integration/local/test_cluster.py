@@ -209,7 +209,7 @@ def test_status_and_events_are_kept_and_passed_on(local: Local) -> None:
     assert local.seen().resource["status"] == {"url": "x"}
     assert local.seen().resource["metadata"]["generation"] == 1
     note = EventNote("Normal", "Available", "yes")
-    local.cluster.record(resource, note)
+    local.cluster.record(resource, (note,))
     assert local.notes == [note]
 
 

@@ -1,4 +1,6 @@
-from tests.support.cluster.fixtures import *  # noqa: F403 - fixtures and hooks
-from tests.support.cluster.sequence_runner import running
+"""What the tests of faults on a real control plane share."""
 
-__all__ = ["running"]
+from tests.e2e.cluster.conftest import fixture, kubeconfig
+from tests.support.cluster.fixtures import *  # noqa: F403 - fixtures and hooks
+
+__all__ = ["fixture", "kubeconfig"]

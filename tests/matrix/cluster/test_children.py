@@ -3,7 +3,10 @@
 import pytest
 
 from tests.support.cluster.child_deeds import DELETIONS, EDITS, tell_of_deeds
+from tests.support.cluster.sequence_runner import running
 from tests.support.cluster.sequences import World
+
+__all__ = ["running"]
 
 
 @pytest.mark.timeout(1800)

@@ -4,7 +4,10 @@ import pytest
 
 from tests.support.cluster.field_edits import tell_of_edits
 from tests.support.cluster.fields import FIELDS
+from tests.support.cluster.sequence_runner import running
 from tests.support.cluster.sequences import World
+
+__all__ = ["running"]
 
 
 @pytest.mark.timeout(1800)

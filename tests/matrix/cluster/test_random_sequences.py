@@ -4,8 +4,10 @@ import os
 
 import pytest
 
-from tests.support.cluster.sequence_runner import tell_of_many
+from tests.support.cluster.sequence_runner import running, tell_of_many
 from tests.support.cluster.sequences import World
+
+__all__ = ["running"]
 
 LANES = 25
 FIRST_SEED = int(os.environ.get("FIRST_SEED", "1000"))

@@ -37,22 +37,34 @@ def set_pods(digits: Deployed, role: str, status: Json) -> None:
                 raise
 
 
-def finish_job(digits: Deployed) -> None:
-    """End the Job's pod with a result."""
-    (job,) = wait_until("a Job", lambda: digits.children("jobs"))
+def finish_job(digits: Deployed, digest: str = DIGEST, scores: Json | None = None) -> None:
+    """End the pod of the one Job that runs with a result: the artifact of a digest."""
+    (job,) = wait_until("a Job", lambda: [job for job in digits.children("jobs") if not _has_ended(job)])
+    set_pods(digits, names.JOB, succeeded(job, digest, scores))
+
+
+def succeeded(job: Json, digest: str = DIGEST, scores: Json | None = None) -> Json:
+    """Return the status of a Job's pod that has ended with a result."""
     (container,) = job["spec"]["template"]["spec"]["containers"]
     variables = {entry["name"]: entry.get("value") for entry in container["env"]}
     result = {
         "recipeHash": json.loads(variables[contract.REQUEST])["recipeHash"],
         "sourceDigest": DIGEST,
         "artifactKey": "key",
-        "artifactDigest": DIGEST,
+        "artifactDigest": digest,
         "originalBytes": 400,
         "compressedBytes": 100,
+        **({"scores": scores} if scores else {}),
     }
     ended = {"terminated": {"exitCode": 0, "reason": "Completed", "message": json.dumps(result)}}
     end = {"name": "job", "image": "", "imageID": "", "ready": False, "restartCount": 0, "state": ended}
-    set_pods(digits, names.JOB, {"phase": "Succeeded", "containerStatuses": [end]})
+    return {"phase": "Succeeded", "containerStatuses": [end]}
+
+
+def _has_ended(job: Json) -> bool:
+    return any(
+        condition["type"] in ("Complete", "Failed") for condition in job["status"].get("conditions", ())
+    )
 
 
 def make_ready(digits: Deployed) -> None:

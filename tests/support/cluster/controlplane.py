@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -77,6 +79,8 @@ def free_port() -> int:
 class ControlPlane:
     """Starts on `start()`, ends its own processes on `stop()`; logs stay in `folder`."""
 
+    source = "controlplane"  # of its programs, see binaries.kubernetes
+
     def __init__(
         self, folder: Path, address: str = "127.0.0.1", prefix: tuple[str, ...] = (), port: int | None = None
     ) -> None:
@@ -85,7 +89,7 @@ class ControlPlane:
         self._address = address
         self._prefix = prefix
         self.authority = Authority(folder / "certificates")
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}  # in the order of their start
         self._etcd = f"http://127.0.0.1:{free_port()}"
         self.server = f"https://{address}:{port or free_port()}"
         self.audit_log = folder / "audit.log"
@@ -110,15 +114,27 @@ class ControlPlane:
         """End all processes, each before those that it needs."""
         self.admin.close()
         self.api.close()  # type: ignore[no-untyped-call]
-        for process in reversed(self._processes):
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for process in reversed(self._processes.values()):
+            _end(process)
 
     # for tests
+
+    @contextmanager
+    def without_api_server(self, *, frozen: bool) -> Iterator[None]:
+        """Have no answer from the API server in a block: it stands still, or has ended and starts anew."""
+        process = self._processes["kube-apiserver"]
+        if frozen:
+            process.send_signal(signal.SIGSTOP)
+        else:
+            _end(process)
+        try:
+            yield
+        finally:
+            if frozen:
+                process.send_signal(signal.SIGCONT)
+            else:
+                self._start_api_server()
+            wait_until("API server ready", lambda: self.admin.request("GET", "/readyz"), 120)
 
     def kubectl(
         self, *arguments: str, input: str | None = None, check: bool = True
@@ -137,7 +153,12 @@ class ControlPlane:
 
     def kubectl_command(self, *arguments: str) -> list[str]:
         """Return the command line of kubectl as administrator."""
-        return [*binaries.kubernetes("kubectl"), "--kubeconfig", str(self.kubeconfig), *arguments]
+        return [
+            *binaries.kubernetes("kubectl", self.source),
+            "--kubeconfig",
+            str(self.kubeconfig),
+            *arguments,
+        ]
 
     def api_as(self, user: str, *groups: str) -> Api:
         """Return a client that is `user`."""
@@ -229,6 +250,7 @@ class ControlPlane:
             "--use-service-account-credentials",
             "--leader-elect=false",
             "--node-monitor-period=1s",
+            "--horizontal-pod-autoscaler-sync-period=1s",
             *_UNTHROTTLED,
             "--bind-address=127.0.0.1",
             f"--secure-port={free_port()}",
@@ -247,12 +269,12 @@ class ControlPlane:
     def _run(self, program: str, *arguments: str) -> None:
         with (self.folder / f"{program}.log").open("wb") as log:
             process = subprocess.Popen(
-                [*self._prefix, *binaries.kubernetes(program), *arguments],
+                [*self._prefix, *binaries.kubernetes(program, self.source), *arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
             )
-        self._processes.append(process)
+        self._processes[program] = process
 
     def client_kubeconfig(self, user: str, *groups: str) -> Path:
         """Return a kubeconfig file of `user`."""
@@ -274,6 +296,15 @@ class ControlPlane:
         path = self.folder / f"{name}.kubeconfig"
         path.write_text(yaml.safe_dump(body))
         return path
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _request(entry: dict[str, Any]) -> Request:

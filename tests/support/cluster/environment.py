@@ -1,6 +1,7 @@
 """What the tests of the operator run in: model and data on real servers, registry, node and operator."""
 
 import base64
+import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,8 +90,12 @@ class Cluster:
         return new_operator(self.control_plane, self.arguments, folder)
 
 
-def new_operator(control_plane: ControlPlane, arguments: list[str], folder: Path) -> Operator:
+def new_operator(
+    control_plane: ControlPlane, arguments: list[str], folder: Path, python: Path = Path(sys.executable)
+) -> Operator:
     """Return an operator with the rights of its ServiceAccount, not started; its log goes to `folder`."""
     folder.mkdir()
     kubeconfig = control_plane.kubeconfig_for_service_account(*OPERATOR_ACCOUNT)
-    return Operator(kubeconfig, "system:serviceaccount:" + ":".join(OPERATOR_ACCOUNT), arguments, folder)
+    return Operator(
+        kubeconfig, "system:serviceaccount:" + ":".join(OPERATOR_ACCOUNT), arguments, folder, python
+    )

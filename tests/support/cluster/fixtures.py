@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.cluster.controlplane import ControlPlane, wait_until
 from tests.support.cluster.environment import Cluster, Sources, new_operator
-from tests.support.cluster.helpers import SLOT, now
+from tests.support.cluster.helpers import SLOT, THREE_SLOTS, TWO_SLOTS, now
 from tests.support.cluster.node import Node
 from tests.support.models import trained as models
 from tests.support.servers import needs
@@ -42,6 +42,8 @@ CAPACITY = {
     "pods": "200",
     "ephemeral-storage": "500Gi",
     SLOT: "24",
+    TWO_SLOTS: "2",
+    THREE_SLOTS: "3",
 }
 
 
@@ -49,12 +51,16 @@ CAPACITY = {
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A running etcd, API server, controller-manager and scheduler."""
     needs.program("controlplane")
-    running = ControlPlane(tmp_path_factory.mktemp("control-plane"))
+    yield from started(ControlPlane(tmp_path_factory.mktemp("control-plane")))
+
+
+def started(control_plane: ControlPlane) -> Iterator[ControlPlane]:
+    """Start a control plane, yield it, stop it."""
     try:
-        running.start()
-        yield running
+        control_plane.start()
+        yield control_plane
     finally:
-        running.stop()
+        control_plane.stop()
 
 
 @pytest.fixture(scope="session")

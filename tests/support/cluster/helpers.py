@@ -16,11 +16,13 @@ import numpy as np
 import yaml
 
 from modelpress.api import names
-from tests.support.cluster.api import Api, Json
+from tests.support.cluster.api import Api, Json, path
 from tests.support.cluster.controlplane import ControlPlane, Request, free_port, wait_until
 from tests.support.cluster.node import ADDRESS_ANNOTATION
 
 SLOT = "example.com/slot"
+TWO_SLOTS = "example.com/two"  # devices of which the node has as many
+THREE_SLOTS = "example.com/three"
 JOB_SECONDS = 480  # deadline of what includes a compression Job, on a busy machine
 ROLLOUT_SECONDS = 120
 
@@ -28,8 +30,16 @@ ROLLOUT_SECONDS = 120
 class Operator:
     """The operator as its own process, with the rights of its ServiceAccount."""
 
-    def __init__(self, kubeconfig: Path, user: str, arguments: list[str], folder: Path) -> None:
+    def __init__(
+        self,
+        kubeconfig: Path,
+        user: str,
+        arguments: list[str],
+        folder: Path,
+        python: Path = Path(sys.executable),  # of another release, see earlier_release.py
+    ) -> None:
         self.user = user  # as the audit log names it
+        self._python = python
         self.folder = folder
         self._arguments = arguments
         self._environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
@@ -42,7 +52,7 @@ class Operator:
         port = ["--liveness-port", str(self.liveness_port)]
         with (self.folder / "operator.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "modelpress", "operator", *self._arguments, *port],
+                [str(self._python), "-m", "modelpress", "operator", *self._arguments, *port],
                 env=self._environment,
                 cwd=self.folder,
                 stdout=log,
@@ -79,6 +89,11 @@ class Operator:
     def running(self) -> bool:
         """Whether its process lives."""
         return self._process is not None and self._process.poll() is None
+
+
+def is_answered(operator: Operator, page: str) -> bool:
+    """Return whether a probe of the operator succeeds."""
+    return httpx.get(f"http://127.0.0.1:{operator.liveness_port}/{page}", trust_env=False).is_success
 
 
 def merge(base: Any, change: Any) -> Any:
@@ -137,6 +152,16 @@ class Deployed:
         body = self.api.patch("modeldeployments", self.namespace, self.name, {"spec": spec})
         generation: int = body["metadata"]["generation"]
         return generation
+
+    def write_scale(self, replicas: int, manager: str, api: Api | None = None) -> None:
+        """Set replicas as an autoscaler does: read /scale and write it, once more after each conflict."""
+        user, where = api or self.api, path("modeldeployments", self.namespace, self.name, "scale")
+
+        def write() -> Json:
+            scale = {**user.request("GET", where), "spec": {"replicas": replicas}}
+            return user.request("PUT", where, scale, fieldManager=manager)
+
+        wait_until("the scale written", write)
 
     def annotate(self, annotation: str, value: str) -> None:
         """Set an annotation."""

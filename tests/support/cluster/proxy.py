@@ -1,5 +1,7 @@
 """A TLS proxy before an API server, for faults of the network: by kind of object and verb, while they last.
 
+A `Tap` decides on single requests and single events of watches.
+
 A client is given `kubeconfig`; what goes through is HTTP/1.1, which is what the operator speaks.
 """
 
@@ -7,14 +9,14 @@ import asyncio
 import json
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
 import yaml
-from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
+from aiohttp import ClientResponse, ClientSession, ClientTimeout, TCPConnector, web
 from yarl import URL
 
 from tests.support.cluster.controlplane import ControlPlane
@@ -46,13 +48,45 @@ class Fault:
     code: int = 500  # of an error
 
 
+class Moment(Enum):
+    """How far a request has come."""
+
+    BEFORE = "the API server has not seen it"
+    UNANSWERED = "the API server has answered, the client does not know"
+    ANSWERED = "the client has the whole answer"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request, in RBAC's words."""
+
+    plural: str
+    verb: str
+    namespace: str
+    writes: bool  # it is to change something: no dry run
+    code: int = 0  # of the answer
+
+
+class Tap:
+    """What a test does with what passes: nothing. Its methods are called in the proxy's thread."""
+
+    def passes(self, call: Call, moment: Moment) -> bool:
+        """Return whether a request goes on; its connection is cut otherwise."""
+        return True
+
+    def events(self, plural: str, line: bytes) -> Iterable[bytes]:
+        """Return what the client sees of an event of a watch."""
+        return (line,)
+
+
 class ApiProxy:
     """Runs in a thread of its own; `fault` may be used from any thread."""
 
-    def __init__(self, control_plane: ControlPlane, folder: Path) -> None:
+    def __init__(self, control_plane: ControlPlane, folder: Path, tap: Tap | None = None) -> None:
         self._upstream = control_plane.server
         self._authority = control_plane.authority
         self._folder = folder
+        self._tap = tap or Tap()
         self._faults: tuple[Fault, ...] = ()
         self._watches: dict[str, set[asyncio.Transport]] = {}  # by verb and kind of object
         self._loop = asyncio.new_event_loop()
@@ -122,11 +156,10 @@ class ApiProxy:
         await self._session.close()
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
-        plural, verb = described(request.method, request.path, watches="watch" in request.query)
-        if self._fault(plural, verb, Kind.CUT):
-            assert request.transport is not None
-            request.transport.abort()
-            return web.Response(status=502)
+        call = _call(request)
+        plural, verb = call.plural, call.verb
+        if self._fault(plural, verb, Kind.CUT) or not self._tap.passes(call, Moment.BEFORE):
+            return _cut(request)
         refusal = self._fault(plural, verb, Kind.REFUSE)
         if refusal:
             return web.json_response(_status(refusal.code), status=refusal.code)
@@ -141,11 +174,14 @@ class ApiProxy:
             headers=headers,
             skip_auto_headers=["Accept-Encoding", "Content-Type", "User-Agent"],
         ) as answer:
+            call = replace(call, code=answer.status)
+            if not self._tap.passes(call, Moment.UNANSWERED):
+                return _cut(request)
             kept = {key: value for key, value in answer.headers.items() if key.lower() not in _HOP_BY_HOP}
             response = web.StreamResponse(status=answer.status, headers=kept)
             await response.prepare(request)
             with self._listed_as(plural, verb, request):
-                async for chunk in answer.content.iter_any():
+                async for chunk in self._chunks(call, answer):
                     if self._fault(plural, verb, Kind.SILENT):
                         await asyncio.Event().wait()  # until the client or the proxy ends it
                     last = self._fault(plural, verb, Kind.TELL, Kind.GARBLE)
@@ -155,7 +191,22 @@ class ApiProxy:
                     if not self._fault(plural, verb, Kind.DROP):
                         await response.write(chunk)
                 await response.write_eof()
+            self._tap.passes(call, Moment.ANSWERED)
             return response
+
+    async def _chunks(self, call: Call, answer: ClientResponse) -> AsyncIterator[bytes]:
+        """Yield an answer as it comes, that of a watch event by event."""
+        rest = b""
+        async for chunk in answer.content.iter_any():
+            if call.verb != "watch":
+                yield chunk
+                continue
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                for told in self._tap.events(call.plural, line):
+                    yield told + b"\n"
+        if rest:
+            yield rest
 
     @contextmanager
     def _listed_as(self, plural: str, verb: str, request: web.Request) -> Iterator[None]:
@@ -166,6 +217,20 @@ class ApiProxy:
             yield
         finally:
             kept.discard(transport)
+
+
+def _call(request: web.Request) -> Call:
+    plural, verb = described(request.method, request.path, watches="watch" in request.query)
+    _, _, within = request.path.partition("/namespaces/")
+    return Call(
+        plural, verb, within.partition("/")[0], request.method in _VERBS and "dryRun" not in request.query
+    )
+
+
+def _cut(request: web.Request) -> web.Response:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response(status=502)
 
 
 def _status(code: int) -> dict[str, object]:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tests.support.servers import node_programs
+from tests.support.servers import module_files, node_programs
 from tests.support.servers.node_programs import azurite
 
 GO_MINIMUM = (1, 26)  # what the newest of the modules below asks for
@@ -33,7 +33,6 @@ KUBERNETES_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kub
 NODE_PROGRAMS = ("kubelet", "kube-proxy")
 CONTROL_PLANE_SOURCE = Path(__file__).resolve().parent / "controlplane"
 S3_SERVER_SOURCE = Path(__file__).resolve().parent / "s3server"
-_SOURCES = ("main.go", "go.mod", "go.sum")
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,7 @@ class Program:
     version: str
     package: str | None = None  # import path, built at `version`, or as the folder's go.mod says
     folder: Path | None = None  # without a package, its own program is built
+    modules: str = "go"  # of the folder: what its .mod and .sum are named
     ldflags: str = "-s -w"
     minutes: float = 2  # on two cores with cold caches, for the progress line
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -51,27 +51,39 @@ class Program:
         """Return what names the built file in the cache: a changed source is another file."""
         contents = [self.version, self.package or "", self.ldflags]
         if self.folder:
-            files = [self.folder / name for name in _SOURCES]
+            files = [self.folder / name for name in ("main.go", f"{self.modules}.mod", f"{self.modules}.sum")]
             contents += [file.read_text() for file in files if file.exists()]
-            if f" {self.version}" not in (self.folder / "go.mod").read_text():
-                raise ValueError(f"{self.folder / 'go.mod'} does not pin {self.version}")
+            if f" {self.version}" not in files[1].read_text():
+                raise ValueError(f"{files[1]} does not pin {self.version}")
         return f"{self.version}-{hashlib.sha256(chr(0).join(contents).encode()).hexdigest()[:8]}"
 
 
 # by tests/integration
 TESTED = ("controlplane", "registry", "crane", "s3server", "fake-gcs-server", "grpcurl", "azurite")
-KUBERNETES_VERSION = "v1.34.4"
-PROGRAMS: dict[str, Program] = {
-    # etcd, API server, controller-manager, scheduler, kubelet, kube-proxy and kubectl as one file, in a
-    # third of the build time
-    "controlplane": Program(
-        KUBERNETES_VERSION,
+
+
+def _control_plane(version: str, modules: str = "go") -> Program:
+    """Return etcd, API server, controller-manager, scheduler, kubelet, kube-proxy and kubectl as one file.
+
+    That takes a third of the time to build each.
+    """
+    return Program(
+        version,
         folder=CONTROL_PLANE_SOURCE,
-        ldflags=f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}"
-        " -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34"
-        f" -X k8s.io/client-go/pkg/version.gitVersion={KUBERNETES_VERSION}",
+        modules=modules,
+        ldflags=f"-s -w -X k8s.io/component-base/version.gitVersion={version}"
+        " -X k8s.io/component-base/version.gitMajor=1"
+        f" -X k8s.io/component-base/version.gitMinor={version.split('.')[1]}"
+        f" -X k8s.io/client-go/pkg/version.gitVersion={version}",
         minutes=8,
-    ),
+    )
+
+
+# in `make verify` alone: `make binaries` leaves it out, its test builds it
+NEWEST_CONTROL_PLANE = "controlplane-newest"
+PROGRAMS: dict[str, Program] = {
+    "controlplane": _control_plane("v1.34.4"),
+    NEWEST_CONTROL_PLANE: _control_plane("v1.37.2", "newest"),
     # the CNCF distribution registry, as manifests/registry runs it
     "registry": Program("v3.1.2", package="github.com/distribution/distribution/v3/cmd/registry"),
     # an OCI client that is not ours
@@ -102,16 +114,21 @@ def binary(name: str) -> Path:
     return target
 
 
-def kubernetes(name: str) -> list[str]:
-    """Return the command of one of KUBERNETES_PROGRAMS, all from one place, or of NODE_PROGRAMS."""
-    installed = _installed_kubernetes()
-    return [installed[name]] if name in installed else [str(binary("controlplane")), name]
+def kubernetes(name: str, source: str = "controlplane") -> list[str]:
+    """Return the command of one of KUBERNETES_PROGRAMS, all from one place, or of NODE_PROGRAMS.
+
+    `source` is the program of PROGRAMS that they are; what is installed stands for the usual one only.
+    """
+    installed = _installed_kubernetes() if source == "controlplane" else {}
+    return [installed[name]] if name in installed else [str(binary(source)), name]
 
 
 def present(name: str) -> bool:
-    """Return whether a program of PROGRAMS, or azurite, can be had without building it."""
+    """Return whether a program of PROGRAMS, azurite or a file of a module can be had without the network."""
     if name == "azurite":
         return node_programs.present(cache())
+    if name in module_files.FILES:
+        return module_files.place(name, cache()).exists()
     if name == "controlplane" and _installed_kubernetes():
         return True
     return _place(name).exists()
@@ -174,6 +191,7 @@ def _build(name: str, program: Program, target: Path) -> None:
     scratch.mkdir()
     if program.folder:
         environment["GOFLAGS"] = "-mod=readonly"
+        options.append(f"-modfile={program.modules}.mod")
         command = [str(compiler), "build", *options, "-o", str(scratch / name), program.package or "."]
     else:
         environment["GOBIN"] = str(scratch)
@@ -217,13 +235,15 @@ def main(names: list[str]) -> None:
     if names == ["--absent"]:
         print(absent() or "All servers were tested.")
         return
-    known = [*PROGRAMS, "azurite"]
+    known = [*PROGRAMS, "azurite", *module_files.FILES]
     unknown = sorted(set(names) - set(known))
     if unknown:
         sys.exit(f"unknown programs: {', '.join(unknown)}; known: {', '.join(known)}")
-    for name in names or known:
+    for name in names or (name for name in known if name != NEWEST_CONTROL_PLANE):
         if name == "azurite":
             command = azurite(cache())
+        elif name in module_files.FILES:
+            command = [str(module_files.taken(name, cache(), go()))]
         else:
             command = kubernetes("kube-apiserver") if name == "controlplane" else [str(binary(name))]
         _say(f"{name}: {command[0]}")

@@ -1,6 +1,7 @@
 """One step of the loop against a cluster that only notes what it is asked."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -75,14 +76,26 @@ class Notebook:
         self.status = dict(status)
         self.calls.append("status")
 
-    def record(self, resource: Body, note: EventNote) -> None:
-        self.calls.append(f"event {note.reason}")
+    def record(self, resource: Body, notes: tuple[EventNote, ...]) -> None:
+        self.calls += [f"event {note.reason}" for note in notes]
 
 
-def test_objects_come_first_then_the_status_then_the_events() -> None:
+def test_objects_come_first_then_the_events_then_the_status() -> None:
     cluster = Notebook()
     reconcile(cluster, KEY, SETTINGS)
-    assert cluster.calls == ["apply NetworkPolicy", "apply Job", "status", "event Compressing"]
+    assert cluster.calls == ["apply NetworkPolicy", "apply Job", "event Compressing", "status"]
+
+
+def test_the_log_line_of_a_step_says_of_which_generation_and_revision_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO):
+        reconcile(Notebook(), KEY, SETTINGS)
+        fake = without(ready_cluster(), "Service")
+        reconcile(Refusing(fake, {}), KEY, FAKE_SETTINGS)
+    facts = ("namespace", "modeldeployment", "generation", "revision")
+    told = [tuple(getattr(record, fact) for fact in facts) for record in caplog.records]
+    assert told == [("shop", "digits", 1, None), ("models", "digits", 1, fake.revision_name())]
 
 
 def test_a_resource_that_is_gone_needs_nothing() -> None:
@@ -94,7 +107,7 @@ def test_a_resource_that_is_gone_needs_nothing() -> None:
 def test_a_refused_object_is_stalled_told_once_and_tried_again_later() -> None:
     cluster = Notebook(refuse="Job")
     assert reconcile(cluster, KEY, SETTINGS) == REFUSED_SECONDS
-    assert cluster.calls == ["apply NetworkPolicy", "status", "event InvalidPodSettings"]
+    assert cluster.calls == ["apply NetworkPolicy", "event InvalidPodSettings", "status"]
     stalled = next(item for item in cluster.status["conditions"] if item["type"] == "Stalled")
     assert (stalled["status"], stalled["message"]) == ("True", "env[0].name: Required value")
 
@@ -113,14 +126,14 @@ def test_a_stale_view_is_looked_at_again_without_acting() -> None:
     assert cluster.calls == []
 
 
-def test_a_status_that_somebody_else_wrote_first_gives_no_event() -> None:
+def test_a_status_that_somebody_else_wrote_first_is_looked_at_again() -> None:
     class Late(Notebook):
         def write_status(self, resource: Body, status: Body) -> None:
             raise Stale
 
     cluster = Late()
     assert reconcile(cluster, KEY, SETTINGS) == STALE_SECONDS
-    assert cluster.calls == ["apply NetworkPolicy", "apply Job"]
+    assert cluster.calls == ["apply NetworkPolicy", "apply Job", "event Compressing"]
 
 
 class Refusing:
@@ -175,8 +188,8 @@ class Refusing:
         self.fake.resource["status"] = dict(status)
         self.calls.append("status")
 
-    def record(self, resource: Body, note: EventNote) -> None:
-        self.notes.append(note)
+    def record(self, resource: Body, notes: tuple[EventNote, ...]) -> None:
+        self.notes += notes
 
     def look(self) -> float | None:
         """Take one step; return when the next is due."""

@@ -144,9 +144,10 @@ class LocalCluster:
         self._bodies[names.KIND, metadata["namespace"], metadata["name"]]["status"] = dict(status)
         self._hooks.wake()
 
-    def record(self, resource: Body, note: EventNote) -> None:
-        """Pass an event on."""
-        self._hooks.event(note)
+    def record(self, resource: Body, notes: tuple[EventNote, ...]) -> None:
+        """Pass events on."""
+        for note in notes:
+            self._hooks.event(note)
 
     def url(self, service: Key) -> str | None:
         """Return where a Service answers on this machine."""

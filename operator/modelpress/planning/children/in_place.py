@@ -125,8 +125,11 @@ def _added(desired: Body, found: Body) -> Iterator[Path]:
 def _may_stay(path: Path, found: Body) -> bool:
     """Return whether a field beside ours may be somebody else's.
 
-    On the pods' template those are annotations: `kubectl rollout restart` writes one.
+    On the pods' template those are annotations: `kubectl rollout restart` writes one. Replicas are beside
+    ours only where they are left to an autoscaler.
     """
+    if path == managed_fields.REPLICAS:
+        return True
     if found.get("kind") == "Service":
         return path[1] in _OF_CLOUDS or path[-1] == "f:nodePort"
     if path[: len(_POD_ANNOTATIONS)] != _POD_ANNOTATIONS:

@@ -17,6 +17,8 @@ from modelpress.planning.types import Body
 Tree = Mapping[str, Any]
 Path = tuple[str, ...]
 
+REPLICAS: Path = ("f:spec", "f:replicas")
+
 _APPLY = "Apply"
 # The name that the server gives to all fields of an object that had no record when it was first applied.
 _UNKNOWN = "before-first-apply"
@@ -25,7 +27,7 @@ _ABSENT = object()
 
 def slim(entries: Any) -> list[dict[str, Any]]:
     """Return what of a record is asked for here: it is kept for every object that we apply."""
-    kept = ("manager", "operation", "fieldsV1")
+    kept = ("manager", "operation", "subresource", "fieldsV1")
     return [
         {key: entry[key] for key in kept if key in entry}
         for entry in entries or ()
@@ -49,6 +51,17 @@ def of_others(body: Body) -> tuple[Tree, ...]:
     """Return the fields of each other manager."""
     entries = objects.items(body, "metadata", "managedFields")
     return tuple(entry["fieldsV1"] for entry in entries if not _is_ours(entry) and entry.get("fieldsV1"))
+
+
+def scaled_by(body: Body) -> str | None:
+    """Return who set spec.replicas through the subresource /scale, as autoscalers and `kubectl scale` do."""
+    entries = objects.items(body, "metadata", "managedFields")
+    found = (
+        entry
+        for entry in entries
+        if entry.get("subresource") == "scale" and objects.dig(entry, "fieldsV1", *REPLICAS) is not None
+    )
+    return next((str(entry.get("manager")) for entry in found), None)
 
 
 def _is_ours(entry: Body) -> bool:
