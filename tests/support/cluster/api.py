@@ -10,6 +10,7 @@ import httpx
 
 Json = dict[str, Any]
 MERGE = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
 ROOTS = {
     "pods": "/api/v1",
     "nodes": "/api/v1",
@@ -103,6 +104,11 @@ class Api:
     ) -> Json:
         """Apply a JSON merge patch (RFC 7386)."""
         return self.request("PATCH", path(plural, namespace, name, sub), body, content_type=MERGE)
+
+    def json_patch(self, plural: str, namespace: str | None, name: str, pointer: str, value: Any) -> Json:
+        """Replace what a JSON pointer names (RFC 6902)."""
+        content: Any = [{"op": "replace", "path": pointer, "value": value}]
+        return self.request("PATCH", path(plural, namespace, name), content, content_type=JSON_PATCH)
 
     def delete(self, plural: str, namespace: str | None, name: str, **params: Any) -> Json:
         """Delete an object; missing is fine."""

@@ -22,6 +22,7 @@ from tests.support.servers import binaries
 
 T = TypeVar("T")
 KUBERNETES_SERVICE = "10.96.0.1"
+_UNTHROTTLED = ("--kube-api-qps=1000", "--kube-api-burst=1000")  # as in large clusters
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
@@ -251,6 +252,7 @@ class ControlPlane:
             "--leader-elect=false",
             "--node-monitor-period=1s",
             "--horizontal-pod-autoscaler-sync-period=1s",
+            *_UNTHROTTLED,
             "--bind-address=127.0.0.1",
             f"--secure-port={free_port()}",
         )

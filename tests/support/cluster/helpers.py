@@ -137,6 +137,16 @@ class Deployed:
         self.cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump(body))
         return before
 
+    def create(self, spec: Json, annotations: Mapping[str, str] | None = None) -> Json:
+        """Create it. Raises ApiError where its name is taken."""
+        metadata = {"name": self.name, "annotations": dict(annotations or {})}
+        body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": spec}
+        return self.api.create("modeldeployments", self.namespace, body)
+
+    def replace(self, spec: Json) -> None:
+        """Put a spec in the place of the whole one."""
+        self.api.json_patch("modeldeployments", self.namespace, self.name, "/spec", spec)
+
     def patch(self, spec: Json) -> int:
         """Merge into the spec; return the new generation."""
         body = self.api.patch("modeldeployments", self.namespace, self.name, {"spec": spec})

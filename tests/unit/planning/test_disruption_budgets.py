@@ -84,6 +84,13 @@ def test_that_of_somebody_else_is_left_alone_and_an_event_tells_once(owners: lis
     assert BUDGET in cluster.objects
 
 
+def test_one_that_an_orphaning_deletion_left_behind_goes_with_the_second_pod() -> None:
+    cluster = ready_cluster()
+    cluster.only("PodDisruptionBudget")["metadata"]["ownerReferences"] = []
+    cluster.edit(replicas=1)
+    assert "delete PodDisruptionBudget digits" in cluster.step()
+
+
 def test_it_follows_the_replicas_also_while_nothing_new_may_be_made() -> None:
     cluster = ready_cluster()
     cluster.edit(parallelism={"pipeline": 2, "podsPerReplica": 2}, replicas=1)

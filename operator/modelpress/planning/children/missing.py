@@ -31,7 +31,9 @@ def obsolete_budgets(view: View) -> tuple[Ref, ...]:
     """Return the PodDisruptionBudget where at most one pod is desired: it would protect nothing."""
     if disruptionbudget.is_desired(view):
         return ()
-    budgets = [body for body in view.observed.disruption_budgets if view.claim(body) is Claim.OURS]
+    budgets = [
+        body for body in view.observed.disruption_budgets if view.claim(body) in (Claim.OURS, Claim.ADOPT)
+    ]
     return tuple(objects.ref_to(body, "PodDisruptionBudget") for body in budgets)
 
 
