@@ -133,4 +133,4 @@ def test_new_defaults_change_nothing_until_the_next_job_and_revision() -> None:
     after = cluster.only("Deployment")["spec"]["template"]
     assert "priorityClassName" not in before["spec"]
     assert after["spec"]["priorityClassName"] == "serving"
-    assert variables(after["spec"]["initContainers"][0])["MODELPRESS_STORE"] == "oci://registry/models"
+    assert variables(after["spec"]["initContainers"][0])["MODELPRESS_STORE"] == "oci://registry/models/models"
