@@ -10,7 +10,7 @@ from modelpress.api.conditions import ConditionType, Reason
 from modelpress.controllers.cluster import Cluster, Stale, TemplateRefused
 from modelpress.controllers.troubles import explained
 from modelpress.planning.children import objects
-from modelpress.planning.children.ownership import adopts
+from modelpress.planning.children.ownership import doubtful
 from modelpress.planning.conditions import PASSING
 from modelpress.planning.explanation import Explanation
 from modelpress.planning.plan import decide
@@ -59,10 +59,10 @@ def tell(cluster: Cluster, key: Key, settings: Settings, why: Explanation) -> No
 def _planned(cluster: Cluster, observed: Observed, settings: Settings) -> tuple[Observed, Plan]:
     """Return a plan and what it was made from.
 
-    Nothing is destroyed, repeated or adopted on a watch's word alone: the resource may be on its way out.
+    Nothing is destroyed, repeated, adopted or made again on a watch's word alone: the resource may have gone.
     """
     plan = decide(observed, settings)
-    if plan.unseen or plan.delete or adopts(observed, plan.apply):
+    if plan.unseen or plan.delete or doubtful(observed, plan.apply):
         observed = cluster.read_live(observed, plan.unseen)
         plan = decide(observed, settings)
     return observed, plan

@@ -52,7 +52,8 @@ class Notebook:
         return Observed(resource=self._resource, now=datetime(2025, 1, 1, tzinfo=UTC)) if key == KEY else None
 
     def read_live(self, observed: Observed, jobs: tuple[Ref, ...]) -> Observed:
-        raise NotImplementedError  # there is no Job
+        assert jobs == (), "there is no Job"
+        return observed
 
     def annotate(self, mark: Mark) -> None:
         raise NotImplementedError
@@ -96,6 +97,16 @@ def test_the_log_line_of_a_step_says_of_which_generation_and_revision_it_is(
     facts = ("namespace", "modeldeployment", "generation", "revision")
     told = [tuple(getattr(record, fact) for fact in facts) for record in caplog.records]
     assert told == [("shop", "digits", 1, None), ("models", "digits", 1, fake.revision_name())]
+
+
+def test_nothing_is_made_again_for_a_resource_that_changed_or_went_behind_its_watch() -> None:
+    cluster = Refusing(without(ready_cluster(), "Service"), {})
+    cluster.changed = True
+    assert cluster.look() == STALE_SECONDS
+    assert cluster.calls == []
+    cluster.changed = False
+    cluster.look()
+    assert cluster.calls == ["apply Service"]
 
 
 def test_a_resource_that_is_gone_needs_nothing() -> None:

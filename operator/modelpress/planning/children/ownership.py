@@ -39,13 +39,16 @@ def claim(body: Body, resource: Body) -> Claim:
     return Claim.WAIT if ours_before else Claim.CONFLICT
 
 
-def adopts(observed: Observed, applied: Iterable[Body]) -> bool:
-    """Return whether one of the objects to apply is there without an owner.
+def doubtful(observed: Observed, applied: Iterable[Body]) -> bool:
+    """Return whether to ask first if the owner of objects to apply stays: a watch may not show that it goes.
 
-    An owner that goes takes it along: orphan deletion has taken the owner away on purpose.
+    One that is there without an owner was left on purpose by an orphan deletion, and an owner that goes takes
+    it along. One that is missing, though the resource was looked at before, may have gone with it.
     """
+    resource = observed.resource
+    known = objects.number(resource, "status", "observedGeneration") > 0
     found = (objects.named(observed.of_kind(body["kind"]), objects.name_of(body)) for body in applied)
-    return any(body is not None and claim(body, observed.resource) is Claim.ADOPT for body in found)
+    return any(known if body is None else claim(body, resource) is Claim.ADOPT for body in found)
 
 
 def name_conflict(body: Body, resource: Body, kind: str) -> Explanation | None:
