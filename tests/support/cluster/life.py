@@ -99,8 +99,25 @@ class Life:
         }
         body = self.api.find("modeldeployments", self.namespace, "digits") or {}
         whole = {**objects, "status": _without_times(body.get("status"))}
-        state: Json = json.loads(re.sub(rf"\b{self.namespace}\b", "NAMESPACE", json.dumps(whole)))
+        text = re.sub(rf"\b{self.namespace}\b", "NAMESPACE", json.dumps(whole))
+        for template_hash, name in self._template_names().items():
+            text = text.replace(template_hash, name)
+        state: Json = json.loads(text)
         return state
+
+    def _template_names(self) -> dict[str, str]:
+        """Return a name for each hash of a pod template, in which the namespace's repository is: its revision."""
+        sets = sorted(
+            self.digits.children("replicasets"), key=lambda body: body["metadata"]["creationTimestamp"]
+        )
+        seen: Counter[str] = Counter()
+        found = {}
+        for body in sets:
+            labels = body["metadata"]["labels"]
+            revision = labels[names.REVISION_LABEL]
+            seen[revision] += 1
+            found[labels["pod-template-hash"]] = f"template-{seen[revision]}-of-{revision}"
+        return found
 
     def told(self) -> set[tuple[str, str, str]]:
         """Return type, reason and message of all events about it."""
