@@ -106,7 +106,7 @@ class Life:
         return state
 
     def _template_names(self) -> dict[str, str]:
-        """Return a name for each hash of a pod template, in which the namespace's repository is: its revision."""
+        """Return what stands for each hash of a pod template: it holds the namespace, by the repository."""
         sets = sorted(
             self.digits.children("replicasets"), key=lambda body: body["metadata"]["creationTimestamp"]
         )
