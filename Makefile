@@ -44,11 +44,11 @@ test: setup ## tests/unit and tests/integration: real models, workers, and the s
 	$(PYTEST) $(PARALLEL) tests/integration
 	@$(BIN)/python -m tests.support.servers.binaries --absent
 
-# The clusters and the images need the whole machine: one process.
+# Nodes and images need the whole machine: one process. A control plane without pods mostly waits.
 .PHONY: e2e
 e2e: setup binaries ## tests/e2e: whole Jobs, local mode, a real control plane, and `make test-images node`.
 	$(PYTEST) $(PARALLEL) tests/e2e/job tests/e2e/local
-	$(PYTEST) tests/e2e/cluster
+	$(PYTEST) $(PARALLEL) tests/e2e/cluster
 	$(MAKE) --no-print-directory test-images node
 
 .PHONY: matrix
