@@ -1,6 +1,5 @@
 """One step of the loop against a cluster that only notes what it is asked."""
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,8 +15,9 @@ from modelpress.controllers.cluster import Stale, TemplateRefused
 from modelpress.controllers.reconcile import REFUSED_SECONDS, SOONEST_SECONDS, STALE_SECONDS, reconcile
 from modelpress.planning.plan import decide
 from modelpress.planning.types import Body, EventNote, Key, Mark, Observed, Ref, Settings
-from tests.unit.planning.fake_cluster import ARTIFACT, FakeCluster, compressing_cluster, ready_cluster, said
+from tests.unit.controllers.refusing_cluster import AWAY, REFUSED, Refusing, without
 from tests.unit.planning.fake_cluster import SETTINGS as FAKE_SETTINGS
+from tests.unit.planning.fake_cluster import FakeCluster, ready_cluster, said
 
 KEY = Key("shop", "digits")
 SETTINGS = Settings("compressor:1", "worker:1", "worker-gpu:1", "oci://registry.example.com/models")
@@ -99,16 +99,6 @@ def test_the_log_line_of_a_step_says_of_which_generation_and_revision_it_is(
     assert told == [("shop", "digits", 1, None), ("models", "digits", 1, fake.revision_name())]
 
 
-def test_nothing_is_made_again_for_a_resource_that_changed_or_went_behind_its_watch() -> None:
-    cluster = Refusing(without(ready_cluster(), "Service"), {})
-    cluster.changed = True
-    assert cluster.look() == STALE_SECONDS
-    assert cluster.calls == []
-    cluster.changed = False
-    cluster.look()
-    assert cluster.calls == ["apply Service"]
-
-
 def test_a_resource_that_is_gone_needs_nothing() -> None:
     cluster = Notebook()
     assert reconcile(cluster, Key("shop", "gone"), SETTINGS) is None
@@ -145,78 +135,6 @@ def test_a_status_that_somebody_else_wrote_first_is_looked_at_again() -> None:
     cluster = Late()
     assert reconcile(cluster, KEY, SETTINGS) == STALE_SECONDS
     assert cluster.calls == ["apply NetworkPolicy", "apply Job", "event Compressing"]
-
-
-class Refusing:
-    """A Cluster of planning's fake cluster in which writes of some kinds fail."""
-
-    def __init__(self, fake: FakeCluster, faults: Mapping[str, Exception]) -> None:
-        self.fake = fake
-        self.faults = faults
-        self.slot_since: str | None = None
-        self.changed = False  # people edited it, and the watch has not shown that
-        self.bad: str | None = None  # what the API server does not take in any object
-        self.checked: list[str] = []
-        self.live_pods: tuple[Body, ...] = ()  # which the watch has not shown
-        self.calls: list[str] = []
-        self.notes: list[EventNote] = []
-
-    def observe(self, key: Key) -> Observed | None:
-        return self.fake.observe()
-
-    def read_live(self, observed: Observed, jobs: tuple[Ref, ...]) -> Observed:
-        self.calls += [f"read pods of {ref.kind}" for ref in jobs]
-        if self.changed:
-            raise Stale
-        uids = observed.live_jobs | {str(ref.uid) for ref in jobs}
-        return replace(observed, pods=(*observed.pods, *self.live_pods), live_jobs=uids)
-
-    def annotate(self, mark: Mark) -> None:
-        self.fake.mark(mark)
-        self.calls.append(f"annotate {mark.ref.kind}")
-
-    def wait_for_slot(self, key: Key, since: str | None) -> None:
-        self.slot_since = since
-
-    def apply(self, body: Body) -> Mapping[str, Any]:
-        if body["kind"] in self.faults:
-            raise self.faults[body["kind"]]
-        self.fake.apply(body)
-        self.calls.append(f"apply {body['kind']}")
-        return body
-
-    def check(self, body: Body) -> None:
-        self.checked.append(body["kind"])
-        bad = self.bad is not None and self.bad in json.dumps(body)
-        if bad or body["kind"] in self.faults:
-            raise REFUSED_TEMPLATE if bad else self.faults[body["kind"]]
-
-    def delete(self, ref: Ref) -> None:
-        del self.fake.objects[ref.kind, ref.name]
-        self.calls.append(f"delete {ref.kind}")
-
-    def write_status(self, resource: Body, status: Body) -> None:
-        self.fake.resource["status"] = dict(status)
-        self.calls.append("status")
-
-    def record(self, resource: Body, notes: tuple[EventNote, ...]) -> None:
-        self.notes += notes
-
-    def look(self) -> float | None:
-        """Take one step; return when the next is due."""
-        self.calls, self.notes, self.checked = [], [], []
-        return reconcile(self, Key("models", "digits"), FAKE_SETTINGS)
-
-
-REFUSED_TEMPLATE = TemplateRefused(Reason.INVALID_POD_SETTINGS, "nodeAffinty: field not declared in schema")
-REFUSED = TemplateRefused(Reason.INVALID_SPEC, "the range of ports is full")
-AWAY = ConnectionError("the server is away")
-
-
-def without(fake: FakeCluster, *kinds: str) -> FakeCluster:
-    """Return a cluster whose objects of some kinds are missing."""
-    fake.objects = {key: body for key, body in fake.objects.items() if key[0] not in kinds}
-    return fake
 
 
 def test_a_refused_child_holds_no_other_up_and_is_told_once() -> None:
@@ -350,46 +268,6 @@ def test_no_plan_is_looked_at_again_in_no_time(
     cluster = Refusing(ready_cluster(), {})
     monkeypatch.setattr(module, "decide", lambda *given: replace(decide(*given), requeue=planned))
     assert cluster.look() == seconds
-
-
-def test_the_pods_of_a_finished_job_are_read_live_before_its_result_is_believed_to_be_lost() -> None:
-    fake = compressing_cluster()
-    fake.live = False
-    fake.job_succeeds()
-    cluster = Refusing(fake, {})
-    cluster.live_pods, fake.pods = tuple(fake.pods.values()), {}
-    cluster.look()
-    assert cluster.calls[0] == "read pods of Job"
-    assert "annotate Job" in cluster.calls
-    assert fake.names_of("Job") == {fake.job_name()}
-    assert fake.status["candidate"]["artifactDigest"] == ARTIFACT
-    cluster.look()
-    assert cluster.calls == [], "what was kept on the Job needs no other look"
-
-
-def test_nothing_is_deleted_for_a_spec_that_is_not_the_newest() -> None:
-    fake = compressing_cluster()
-    fake.edit(compression={"quantization": {"scheme": "Float16"}})
-    cluster = Refusing(fake, {})
-    cluster.changed = True
-    assert cluster.look() == STALE_SECONDS
-    assert cluster.calls == []
-    cluster.changed = False
-    cluster.look()
-    assert "delete Job" in cluster.calls
-
-
-def test_nothing_is_adopted_for_a_resource_that_goes() -> None:
-    fake = ready_cluster()
-    owners = fake.only("Deployment")["metadata"].pop("ownerReferences")  # as by an orphan deletion
-    cluster = Refusing(fake, {})
-    cluster.changed = True
-    assert cluster.look() == STALE_SECONDS
-    assert cluster.calls == []
-    cluster.changed = False
-    cluster.look()
-    assert cluster.calls == ["apply Deployment"]
-    assert fake.only("Deployment")["metadata"]["ownerReferences"] == owners
 
 
 def bad_edit() -> Refusing:

@@ -10,7 +10,7 @@ from modelpress.controllers import reconcile as module
 from modelpress.controllers.rest import ApiError, NotActive
 from modelpress.controllers.steps import TOLD_FROM, Steps
 from modelpress.planning.types import Key
-from tests.unit.controllers.test_reconcile import Refusing, without
+from tests.unit.controllers.refusing_cluster import Refusing, without
 from tests.unit.planning.fake_cluster import SETTINGS, ready_cluster
 
 KEY = Key("models", "digits")
