@@ -7,7 +7,7 @@ revisions, finished Jobs, and the memory of failures.
 import json
 from typing import Any
 
-from modelpress.api import names
+from modelpress.api import contract, names
 from tests.support.cluster.api import Json
 from tests.support.cluster.helpers import Deployed
 
@@ -41,7 +41,10 @@ def end_state(digits: Deployed) -> Json:
 
 
 def job_state(digits: Deployed) -> Json:
-    """Return what the Job of the recipe in the status was asked to do, without names and UIDs."""
+    """Return what the Job of the recipe in the status was asked to do, without names and UIDs.
+
+    Which artifacts it may reuse is history.
+    """
     known = digits.status.get("candidate") or digits.status.get("current") or {}
     recipe = str(known.get("recipeHash"))
     jobs = [job for job in digits.children("jobs") if recipe.startswith(_recipe(job))]
@@ -51,6 +54,8 @@ def job_state(digits: Deployed) -> Json:
     spec = {key: value for key, value in job["spec"].items() if key not in ("selector", "suspend")}
     pods = spec["template"]["metadata"]
     pods["labels"] = {key: value for key, value in pods["labels"].items() if not key.endswith(_BY_CONTROLLER)}
+    for container in spec["template"]["spec"]["containers"]:
+        container["env"] = [each for each in container["env"] if each["name"] != contract.KNOWN_ARTIFACTS]
     text = json.dumps({"labels": job["metadata"]["labels"], "spec": spec}, sort_keys=True)
     anonymous: Json = json.loads(_anonymous(digits, text))
     return anonymous

@@ -61,6 +61,8 @@ def progress(view: View, job: Body, recipe_jobs: Iterable[Body]) -> Progress:
     found = jobs.progress(job, view.observed, view.recipe_hash)
     if found.phase is Phase.RESULT_LOST:
         return _lost(view, job, found)
+    if found.phase is Phase.ACTIVE and found.why is not None and found.why.reason in HEALING:
+        return found._replace(why=tried_again(found.why)) if view.settings.tries_again else found
     if found.phase is Phase.ACTIVE and found.why is None and passes_in(view, job) > 0:
         # the pods that failed may show in a moment, or be gone
         unclear = number(job) > 0 or jobs.is_finished(job)
