@@ -68,14 +68,16 @@ def test_an_outage_is_waited_out_with_growing_waits_one_event_and_one_failed_job
     assert len(cluster.notes) == events
 
 
-def test_the_words_are_the_same_before_and_after_the_job_is_said_to_have_failed() -> None:
+@pytest.mark.parametrize("phase", ["Running", "Failed"])
+def test_the_words_are_the_same_before_and_after_the_job_is_said_to_have_failed(phase: str) -> None:
     cluster = compressing_cluster()
     job = newest(cluster)
     cluster.wait(82)
-    cluster.add_job_pod(cluster.objects["Job", job], "Failed", cluster.terminated(69, AWAY))
+    pod = cluster.add_job_pod(cluster.objects["Job", job], phase, cluster.terminated(69, AWAY))
     cluster.settle()
     holds(cluster)
     told = len(cluster.notes)
+    pod["status"]["phase"] = "Failed"
     cluster.finish_job(cluster.objects["Job", job], "Failed", "BackoffLimitExceeded")
     cluster.settle()
     holds(cluster)
