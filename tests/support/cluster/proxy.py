@@ -9,6 +9,7 @@ import asyncio
 import json
 import ssl
 import threading
+import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -139,7 +140,8 @@ class ApiProxy:
             auto_decompress=False,
         )
         served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        served.load_cert_chain(*map(str, self._authority.server("api-proxy", ["127.0.0.1"])))
+        name = f"api-proxy-{uuid.uuid4().hex[:8]}"  # several may start at once
+        served.load_cert_chain(*map(str, self._authority.server(name, ["127.0.0.1"])))
         application = web.Application(client_max_size=2**24)
         application.router.add_route("*", "/{path:.*}", self._forward)
         # a handler ends when its client leaves
