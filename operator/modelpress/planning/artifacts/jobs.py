@@ -85,8 +85,7 @@ def last_failure(pods: Iterable[Body]) -> Explanation | None:
 
 def _heals(failed: Body) -> bool:
     """Return whether all that a pod failed of may heal while the spec stays as it is."""
-    ends = pod_problems.failed_ends(failed)
-    return bool(ends) and all(end.get("exitCode") in HEALING_EXIT_CODES for end in ends)
+    return pod_problems.failed_only_of(failed, HEALING_EXIT_CODES)
 
 
 def running_seconds(job: Body, observed: Observed) -> float:

@@ -2,7 +2,7 @@
 message of the scheduler, kubelet or container.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -140,12 +140,15 @@ def may_heal(ended: Body) -> bool:
     return ended.get("exitCode") == UnavailableError.exit_code
 
 
+def failed_only_of(pod: Body, exit_codes: Container[int]) -> bool:
+    """Return whether a container of a pod failed, and all that did ended with one of these codes."""
+    ends = failed_ends(pod)
+    return bool(ends) and all(end.get("exitCode") in exit_codes for end in ends)
+
+
 def waits_to_heal(pod: Body) -> bool:
     """Return whether a container of a pod that is not ready ended last of what may heal by itself."""
-    if objects.is_true(pod, "Ready"):
-        return False
-    ends = failed_ends(pod)
-    return bool(ends) and all(map(may_heal, ends))
+    return not objects.is_true(pod, "Ready") and failed_only_of(pod, (UnavailableError.exit_code,))
 
 
 def healed_at(pod: Body) -> datetime | None:
