@@ -45,8 +45,8 @@ def create(api: Api, number: int) -> None:
 
 def end_job(api: Api, job: Json) -> None:
     """Let a Job succeed."""
-    metadata = job["metadata"]
-    make_pod(api, job, {"metadata": {"name": f"{metadata['name']}-pod"}, "status": succeeded(job)})
+    metadata, ended = job["metadata"], succeeded(job["spec"]["template"]["spec"])
+    make_pod(api, job, {"metadata": {"name": f"{metadata['name']}-pod"}, "status": ended})
     api.patch("jobs", metadata["namespace"], metadata["name"], {"status": finished(job)}, "status")
 
 

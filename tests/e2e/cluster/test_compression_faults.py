@@ -2,20 +2,17 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import httpx
 import pytest
 
 from modelpress.api import names
 from tests.support.cluster.api import Json
-from tests.support.cluster.by_hand import ARGUMENTS, SPEC, finish_job, make_ready, set_pods
+from tests.support.cluster.by_hand import SPEC, finish_job, make_ready, running, set_pods
 from tests.support.cluster.controlplane import ControlPlane, wait_until
-from tests.support.cluster.environment import OPERATOR_ACCOUNT
 from tests.support.cluster.fixtures import fresh_namespace
-from tests.support.cluster.helpers import Deployed, Operator, merge
+from tests.support.cluster.helpers import Deployed, merge
 from tests.support.cluster.node import Node
 from tests.support.cluster.proxy import ApiProxy, Fault, Kind
 from tests.support.cluster.webhook import mutating
@@ -27,21 +24,6 @@ HANGS: Json = {"job": {"nodeSelector": None}, "model": {"secretRef": {"name": "m
 def other_namespace(control_plane: ControlPlane) -> Iterator[str]:
     """One more fresh namespace."""
     yield from fresh_namespace(control_plane)
-
-
-@contextmanager
-def running(kubeconfig: Path, folder: Path, *arguments: str) -> Iterator[Operator]:
-    """Run an operator for a block, from the moment at which its watches have listed."""
-    folder.mkdir(exist_ok=True)
-    user = "system:serviceaccount:" + ":".join(OPERATOR_ACCOUNT)
-    operator = Operator(kubeconfig, user, [*ARGUMENTS, *arguments], folder)
-    operator.start()
-    try:
-        url = f"http://127.0.0.1:{operator.liveness_port}/readyz"
-        wait_until("ready", lambda: httpx.get(url, trust_env=False).is_success)
-        yield operator
-    finally:
-        operator.stop()
 
 
 def is_compressed(digits: Deployed) -> bool:

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from modelpress.api import names
-from tests.e2e.cluster.test_compression_faults import running
 from tests.e2e.cluster.test_control_loop import bring_up, digits, operator
-from tests.support.cluster.by_hand import SPEC, finish_job, make_ready
+from tests.support.cluster.by_hand import SPEC, finish_job, make_ready, running
 from tests.support.cluster.controlplane import ControlPlane, wait_until
 from tests.support.cluster.fixtures import fresh_namespace
 from tests.support.cluster.helpers import Deployed, Operator, merge, now

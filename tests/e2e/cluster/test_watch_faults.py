@@ -3,14 +3,12 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tests.e2e.cluster.test_compression_faults import running
 from tests.e2e.cluster.test_control_loop import bring_up
-from tests.support.cluster.by_hand import make_ready
+from tests.support.cluster.by_hand import make_ready, running
 from tests.support.cluster.controlplane import ControlPlane, wait_until
-from tests.support.cluster.helpers import Deployed, Operator
+from tests.support.cluster.helpers import Deployed, Operator, is_answered
 from tests.support.cluster.proxy import ApiProxy, Fault, Kind
 
 FAULTS: dict[str, Callable[[str], Fault]] = {
@@ -99,6 +97,5 @@ def test_what_changes_behind_a_broken_watch_is_made_good(
     make_ready(digits)
     wait_until("current again", lambda: digits.kstatus() == "Current")
     assert operator.running
-    url = f"http://127.0.0.1:{operator.liveness_port}/readyz"
-    wait_until("ready", lambda: httpx.get(url, trust_env=False).is_success)
+    wait_until("ready", lambda: is_answered(operator, "readyz"))
     assert digits.condition("Ready")["status"] == "True"

@@ -1,11 +1,15 @@
 """A ModelDeployment whose pods the tests move by hand, as a kubelet would: no node takes them."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from modelpress.api import contract, names
 from tests.support.cluster.api import ApiError, Json
 from tests.support.cluster.controlplane import wait_until
-from tests.support.cluster.helpers import Deployed, now
+from tests.support.cluster.environment import OPERATOR_USER
+from tests.support.cluster.helpers import Deployed, Operator, is_answered, now
 
 DIGEST = "sha256:" + "a" * 64
 ARGUMENTS = [
@@ -21,6 +25,19 @@ SPEC: Json = {
     "job": {"nodeSelector": {"example.com/exists": "no"}},  # no node takes the pods from the tests' hands
     "worker": {"nodeSelector": {"example.com/exists": "no"}},
 }
+
+
+@contextmanager
+def running(kubeconfig: Path, folder: Path, *arguments: str) -> Iterator[Operator]:
+    """Run an operator for a block, from the moment at which its watches have listed."""
+    folder.mkdir(exist_ok=True)
+    operator = Operator(kubeconfig, OPERATOR_USER, [*ARGUMENTS, *arguments], folder)
+    operator.start()
+    try:
+        wait_until("ready", lambda: is_answered(operator, "readyz"))
+        yield operator
+    finally:
+        operator.stop()
 
 
 def set_pods(digits: Deployed, role: str, status: Json) -> None:
@@ -41,15 +58,20 @@ def set_pods(digits: Deployed, role: str, status: Json) -> None:
 def finish_job(digits: Deployed, digest: str = DIGEST, scores: Json | None = None) -> None:
     """End the pod of the one Job that runs with a result: the artifact of a digest."""
     (job,) = wait_until("a Job", lambda: [job for job in digits.children("jobs") if not _has_ended(job)])
-    set_pods(digits, names.JOB, succeeded(job, digest, scores))
+    set_pods(digits, names.JOB, succeeded(job["spec"]["template"]["spec"], digest, scores))
 
 
-def succeeded(job: Json, digest: str = DIGEST, scores: Json | None = None) -> Json:
-    """Return the status of a Job's pod that has ended with a result."""
-    (container,) = job["spec"]["template"]["spec"]["containers"]
+def recipe_of(spec: Json) -> str:
+    """Return the hash of the recipe that a Job's pod of a spec runs."""
+    (container,) = spec["containers"]
     variables = {entry["name"]: entry.get("value") for entry in container["env"]}
+    return str(json.loads(variables[contract.REQUEST])["recipeHash"])
+
+
+def succeeded(spec: Json, digest: str = DIGEST, scores: Json | None = None) -> Json:
+    """Return the status of a Job's pod of a spec that has ended with a result."""
     result = {
-        "recipeHash": json.loads(variables[contract.REQUEST])["recipeHash"],
+        "recipeHash": recipe_of(spec),
         "sourceDigest": DIGEST,
         "artifactKey": "key",
         "artifactDigest": digest,

@@ -69,7 +69,7 @@ def differences(found: Any, expected: Any, where: str = "") -> list[str]:
     elif isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
         pairs = [(*pair, f"{where}[{index}]") for index, pair in enumerate(zip(found, expected, strict=True))]
     else:
-        return [] if found == expected else [f"{where}: {found!r}, of a fresh one {expected!r}"]
+        return [] if found == expected else [f"{where}: {found!r}, expected {expected!r}"]
     return [line for pair in pairs for line in differences(*pair)]
 
 

@@ -14,6 +14,7 @@ from tests.support.cluster.helpers import SLOT, Deployed, Operator, merge
 from tests.support.servers.servers import S3, Registry, Web
 
 OPERATOR_ACCOUNT = ("modelpress-system", "modelpress-operator")  # of manifests/rbac
+OPERATOR_USER = "system:serviceaccount:" + ":".join(OPERATOR_ACCOUNT)
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,4 @@ def new_operator(
     """Return an operator with the rights of its ServiceAccount, not started; its log goes to `folder`."""
     folder.mkdir()
     kubeconfig = control_plane.kubeconfig_for_service_account(*OPERATOR_ACCOUNT)
-    return Operator(
-        kubeconfig, "system:serviceaccount:" + ":".join(OPERATOR_ACCOUNT), arguments, folder, python
-    )
+    return Operator(kubeconfig, OPERATOR_USER, arguments, folder, python)

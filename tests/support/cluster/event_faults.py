@@ -10,10 +10,9 @@ from random import Random
 
 import httpx
 
-from tests.support.cluster.by_hand import ARGUMENTS
+from tests.support.cluster.by_hand import running
 from tests.support.cluster.controlplane import ControlPlane, wait_until
-from tests.support.cluster.environment import OPERATOR_ACCOUNT
-from tests.support.cluster.helpers import Operator, is_answered
+from tests.support.cluster.helpers import Operator
 from tests.support.cluster.life import Chapter, fresh_life, lived, up_to
 from tests.support.cluster.proxy import ApiProxy, Tap
 from tests.support.cluster.still_node import StillNode
@@ -96,14 +95,11 @@ class EventFaults:
 def event_faults(control_plane: ControlPlane, kubeconfig: Path, folder: Path) -> Iterator[EventFaults]:
     """Run an operator of all namespaces, and live one life without a fault."""
     tap = WatchTap()
-    with StillNode(control_plane), ApiProxy(control_plane, folder, tap) as proxy:
-        user = "system:serviceaccount:" + ":".join(OPERATOR_ACCOUNT)
-        operator = Operator(proxy.kubeconfig(kubeconfig), user, ARGUMENTS, folder)
-        operator.start()
-        try:
-            wait_until("ready", lambda: is_answered(operator, "readyz"))
-            life = fresh_life(control_plane, _WITHOUT_FAULT)
-            chapters = lived(life, lambda: len(tap.shown(life.namespace)))
-            yield EventFaults(control_plane, operator, tap, chapters)
-        finally:
-            operator.stop()
+    with (
+        StillNode(control_plane),
+        ApiProxy(control_plane, folder, tap) as proxy,
+        running(proxy.kubeconfig(kubeconfig), folder) as operator,
+    ):
+        life = fresh_life(control_plane, _WITHOUT_FAULT)
+        chapters = lived(life, lambda: len(tap.shown(life.namespace)))
+        yield EventFaults(control_plane, operator, tap, chapters)

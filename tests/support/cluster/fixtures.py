@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.cluster.controlplane import ControlPlane, wait_until
 from tests.support.cluster.environment import Cluster, Sources, new_operator
-from tests.support.cluster.helpers import SLOT, THREE_SLOTS, TWO_SLOTS, now
+from tests.support.cluster.helpers import SLOT, THREE_SLOTS, TWO_SLOTS, make_namespace, now
 from tests.support.cluster.node import Node
 from tests.support.models import trained as models
 from tests.support.servers import needs
@@ -158,8 +158,7 @@ def module_namespace(control_plane: ControlPlane) -> Iterator[str]:
 def fresh_namespace(control_plane: ControlPlane) -> Iterator[str]:
     """Make a namespace in which pods can run, yield its name, delete it."""
     name = f"test-{uuid.uuid4().hex[:8]}"
-    control_plane.admin.create("namespaces", None, {"metadata": {"name": name}})
-    wait_until("ServiceAccount", lambda: control_plane.admin.find("serviceaccounts", name, "default"))
+    make_namespace(control_plane.admin, name)
     yield name
     control_plane.admin.delete("namespaces", None, name)
 

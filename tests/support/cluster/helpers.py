@@ -91,6 +91,12 @@ class Operator:
         return self._process is not None and self._process.poll() is None
 
 
+def make_namespace(api: Api, name: str) -> None:
+    """Make a namespace in which pods can run."""
+    api.create("namespaces", None, {"metadata": {"name": name}})
+    wait_until("ServiceAccount", lambda: api.find("serviceaccounts", name, "default"))
+
+
 def is_answered(operator: Operator, page: str) -> bool:
     """Return whether a probe of the operator succeeds."""
     return httpx.get(f"http://127.0.0.1:{operator.liveness_port}/{page}", trust_env=False).is_success

@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from modelpress.api import contract, names
+from modelpress.api import names
 from tests.support.cluster.api import ApiError, Json
-from tests.support.cluster.by_hand import DIGEST
+from tests.support.cluster.by_hand import recipe_of, succeeded
 from tests.support.cluster.controlplane import ControlPlane, wait_until
-from tests.support.cluster.helpers import Deployed, is_ready, now
+from tests.support.cluster.end_state import differences
+from tests.support.cluster.helpers import Deployed, is_ready, make_namespace, now
 from tests.support.cluster.still_node import SETTINGS
 
 SPEC: Json = {
@@ -199,7 +200,7 @@ class Chapter:
             raise AssertionError(f"{life.namespace}, {self.step.__name__}: {self._missing(life)}") from None
 
     def _missing(self, life: Life) -> list[str]:
-        wrong = _differences(self.state, life.state())
+        wrong = differences(life.state(), self.state)
         return [*wrong, *(f"not told: {event}" for event in self.told - life.told())]
 
 
@@ -245,28 +246,14 @@ def up_to(chapters: list[Chapter], number: int) -> list[Chapter]:
 
 def fresh_life(control_plane: ControlPlane, namespace: str) -> Life:
     """Make a namespace and return a life to be lived in it."""
-    control_plane.admin.create("namespaces", None, {"metadata": {"name": namespace}})
-    life = Life(control_plane, namespace)
-    wait_until("ServiceAccount", lambda: life.api.find("serviceaccounts", namespace, "default"))
-    return life
+    make_namespace(control_plane.admin, namespace)
+    return Life(control_plane, namespace)
 
 
 def _ended_well(pod: Json) -> Json:
     """Return the status of a Job's pod that has made the artifact of its recipe."""
-    (container,) = pod["spec"]["containers"]
-    variables = {entry["name"]: entry.get("value") for entry in container["env"]}
-    recipe = json.loads(variables[contract.REQUEST])["recipeHash"]
-    result = {
-        "recipeHash": recipe,
-        "sourceDigest": DIGEST,
-        "artifactKey": "key",
-        "artifactDigest": "sha256:" + hashlib.sha256(recipe.encode()).hexdigest(),
-        "originalBytes": 400,
-        "compressedBytes": 100,
-    }
-    state = {"terminated": {"exitCode": 0, "reason": "Completed", "message": json.dumps(result)}}
-    ended = {"name": "job", "image": "", "imageID": "", "ready": False, "restartCount": 0, "state": state}
-    return {"phase": "Succeeded", "containerStatuses": [ended]}
+    recipe = hashlib.sha256(recipe_of(pod["spec"]).encode()).hexdigest()
+    return succeeded(pod["spec"], f"sha256:{recipe}")
 
 
 def _essence(body: Json) -> Json:
@@ -287,16 +274,6 @@ def _without_uids(value: Any) -> Any:
 
 def _is_chosen(key: str) -> bool:
     return key.endswith("controller-uid") or key in ("clusterIP", "clusterIPs", names.APPLIED_ANNOTATION)
-
-
-def _differences(expected: Any, found: Any, where: str = "") -> list[str]:
-    """Return the places at which two states differ."""
-    if isinstance(expected, dict) and isinstance(found, dict):
-        keys = sorted({*expected, *found})
-        return [
-            each for key in keys for each in _differences(expected.get(key), found.get(key), f"{where}/{key}")
-        ]
-    return [] if expected == found else [f"{where}: {found}, not {expected}"]
 
 
 def _without_times(value: Any) -> Any:

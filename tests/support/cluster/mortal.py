@@ -9,7 +9,7 @@ from typing import Self
 
 from tests.support.cluster.by_hand import ARGUMENTS
 from tests.support.cluster.controlplane import ControlPlane, wait_until
-from tests.support.cluster.environment import OPERATOR_ACCOUNT
+from tests.support.cluster.environment import OPERATOR_USER
 from tests.support.cluster.helpers import Operator, is_answered
 from tests.support.cluster.proxy import ApiProxy, Call, Moment, Tap
 
@@ -87,7 +87,7 @@ def mortal(control_plane: ControlPlane, kubeconfig: Path, folder: Path, reaper: 
     """Run an operator of the namespace that the folder is named after."""
     folder.mkdir()
     with ApiProxy(control_plane, folder, reaper) as proxy:
-        user = "system:serviceaccount:" + ":".join(OPERATOR_ACCOUNT)
         arguments = [*ARGUMENTS, f"--namespace={folder.name}"]
-        with Mortal(Operator(proxy.kubeconfig(kubeconfig), user, arguments, folder), reaper) as running:
+        operator = Operator(proxy.kubeconfig(kubeconfig), OPERATOR_USER, arguments, folder)
+        with Mortal(operator, reaper) as running:
             yield running

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from tests.support.cluster.by_hand import ARGUMENTS
+from tests.support.cluster.by_hand import running
 from tests.support.cluster.controlplane import ControlPlane, wait_until
-from tests.support.cluster.environment import OPERATOR_ACCOUNT
 from tests.support.cluster.helpers import Operator, is_answered
 from tests.support.cluster.life import (
     CHILDREN,
@@ -81,16 +80,9 @@ def outages(
     control_plane: ControlPlane, kubeconfig: Path, folder: Path, steps: Steps = STEPS
 ) -> Iterator[Outages]:
     """Run an operator of all namespaces, and live the first steps of a life without a fault."""
-    user = "system:serviceaccount:" + ":".join(OPERATOR_ACCOUNT)
-    operator = Operator(kubeconfig, user, ARGUMENTS, folder)
-    with StillNode(control_plane):
-        operator.start()
-        try:
-            wait_until("ready", lambda: is_answered(operator, "readyz"))
-            chapters = lived(fresh_life(control_plane, "no-outage"), lambda: 0, steps)
-            yield Outages(control_plane, operator, chapters)
-        finally:
-            operator.stop()
+    with StillNode(control_plane), running(kubeconfig, folder) as operator:
+        chapters = lived(fresh_life(control_plane, "no-outage"), lambda: 0, steps)
+        yield Outages(control_plane, operator, chapters)
 
 
 def uids(life: Life) -> set[str]:

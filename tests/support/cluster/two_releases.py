@@ -9,12 +9,11 @@ from pathlib import Path
 from tests.support.cluster.by_hand import ARGUMENTS
 from tests.support.cluster.controlplane import ControlPlane, Request, tally, wait_until
 from tests.support.cluster.earlier_release import earlier
-from tests.support.cluster.environment import OPERATOR_ACCOUNT
+from tests.support.cluster.environment import OPERATOR_USER
 from tests.support.cluster.helpers import Operator, is_answered, now
 from tests.support.cluster.life import Life, fresh_life, repeated_jobs
 from tests.support.cluster.still_node import StillNode
 
-USER = "system:serviceaccount:" + ":".join(OPERATOR_ACCOUNT)
 _REVISION = "deployment.kubernetes.io/revision"  # counts the changes of the template, also those back
 
 
@@ -42,7 +41,7 @@ class TwoReleases:
 
     def _writes(self, life: Life, since: str) -> list[Request]:
         """Return the writes of both."""
-        return life.digits.writes_since(since, USER)
+        return life.digits.writes_since(since, OPERATOR_USER)
 
     def _quiet(self, life: Life) -> str | None:
         """Return a time after which nothing was written for two seconds."""
@@ -61,8 +60,8 @@ def two_releases(control_plane: ControlPlane, kubeconfig: Path, folder: Path) ->
     of_earlier = [argument.replace(":1", ":0") for argument in ARGUMENTS]
     (folder / "earlier").mkdir()
     (folder / "present").mkdir()
-    first = Operator(kubeconfig, USER, of_earlier, folder / "earlier", earlier().python)
-    second = Operator(kubeconfig, USER, ARGUMENTS, folder / "present")
+    first = Operator(kubeconfig, OPERATOR_USER, of_earlier, folder / "earlier", earlier().python)
+    second = Operator(kubeconfig, OPERATOR_USER, ARGUMENTS, folder / "present")
     with StillNode(control_plane), ExitStack() as stack:
         for operator, page in ((first, "healthz"), (second, "readyz")):
             operator.start()

@@ -113,13 +113,19 @@ def test_current_moves_only_when_the_rollout_has_completed() -> None:
     assert cluster.status["current"]["name"] == cluster.revision_name()
 
 
-def test_a_first_rollout_of_zero_replicas_is_ready_and_current_with_its_first_pod() -> None:
+def idle_cluster() -> FakeCluster:
+    """Return a cluster whose first revision is in place at zero replicas."""
     cluster = FakeCluster({**SPEC, "replicas": 0})
     cluster.settle()
     cluster.job_succeeds()
     cluster.settle()
     cluster.roll_out()
     cluster.settle()
+    return cluster
+
+
+def test_a_first_rollout_of_zero_replicas_is_ready_and_current_with_its_first_pod() -> None:
+    cluster = idle_cluster()
     assert cluster.says("Ready") == ("True", "ScaledToZero")
     assert cluster.says("Reconciling") == ("False", "Settled")
     assert "current" not in cluster.status
@@ -134,12 +140,7 @@ def test_a_first_rollout_of_zero_replicas_is_ready_and_current_with_its_first_po
 
 
 def test_what_is_put_right_of_a_deployment_at_zero_replicas_is_no_rollout() -> None:
-    cluster = FakeCluster({**SPEC, "replicas": 0})
-    cluster.settle()
-    cluster.job_succeeds()
-    cluster.settle()
-    cluster.roll_out()
-    cluster.settle()
+    cluster = idle_cluster()
     deployment = cluster.only("Deployment")
     deployment["spec"]["revisionHistoryLimit"] = 10  # as another release has it
     plan = cluster.plan()
