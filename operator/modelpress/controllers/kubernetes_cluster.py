@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from modelpress.api.identity import digest
-from modelpress.api.names import FIELD_MANAGER, RESULT_MANAGER, RETRY_ANNOTATION
+from modelpress.api.names import RESULT_MANAGER, RETRY_ANNOTATION
 from modelpress.controllers.cluster import Stale, TemplateRefused
 from modelpress.controllers.event_reader import EventReader
 from modelpress.controllers.job_slots import JobId, JobSlots, Standing, standing
 from modelpress.controllers.lists import named, whole
+from modelpress.controllers.object_client import FORCED, OURS, ObjectClient
 from modelpress.controllers.own_writes import OwnWrites
 from modelpress.controllers.recorder import Recorder
 from modelpress.controllers.refusal import refusal_of, require_ours
@@ -32,16 +33,14 @@ from modelpress.controllers.resources import (
 from modelpress.controllers.rest import ApiError, Request, Rest
 from modelpress.controllers.store import Store, owner_key, unpack
 from modelpress.planning.artifacts.jobs import is_suspended, with_live_pods
-from modelpress.planning.children import managed_fields, objects
+from modelpress.planning.children import objects
 from modelpress.planning.children.drift import differs
-from modelpress.planning.children.in_place import made_whole, out_of_place, put_right
+from modelpress.planning.children.in_place import out_of_place, put_right
 from modelpress.planning.types import Body, EventNote, Key, Mark, Observed, Ref
 
 logger = logging.getLogger(__name__)
 
-_OURS = {"fieldManager": FIELD_MANAGER}
-_CREATED = {**_OURS, "fieldValidation": "Strict"}
-_FORCED = {**_OURS, "force": "true"}
+_CREATED = {**OURS, "fieldValidation": "Strict"}
 _DRY_RUN = {"dryRun": "All"}
 _NO_DRY_RUN = "does not support dry run"  # says an admission webhook that has side effects
 _Answer = TypeVar("_Answer")
@@ -54,6 +53,7 @@ class KubernetesCluster:
 
     def __init__(self, rest: Rest, store: Store, slots: JobSlots) -> None:
         self._rest = rest
+        self._objects = ObjectClient(rest)
         self._store = store
         self._slots = slots
         self._standing: Standing | None = None
@@ -178,10 +178,10 @@ class KubernetesCluster:
         """Send what `apply` would, and have nothing written."""
         created, known = body["kind"] in CREATED_ONCE, self._known(body)
         if known is None and not created:
-            self._check_name(body)
-        verb, query = ("create", _CREATED) if created else ("patch", _FORCED)
+            self._objects.check_name(body)
+        verb, query = ("create", _CREATED) if created else ("patch", FORCED)
         try:
-            self._send(verb, body, body, {**query, **_DRY_RUN})
+            self._objects.send(verb, body, body, {**query, **_DRY_RUN})
         except ApiError as error:
             exists = created and error.status == 409
             if not (exists or _NO_DRY_RUN in error.message or self._may_be_put_right(error, body, known)):
@@ -191,7 +191,7 @@ class KubernetesCluster:
         """Return whether what others set beside ours may be at fault, which `apply` would take away."""
         if error.status != 422 or known is None:
             return False
-        return put_right(body, self._send("get", body)) is not None
+        return put_right(body, self._objects.send("get", body)) is not None
 
     def _retry(self, body: Body) -> str | None:
         """Return the retry annotation of an object's ModelDeployment."""
@@ -240,7 +240,7 @@ class KubernetesCluster:
             metadata["namespace"],
             metadata["name"],
             subresource="status",
-            query=_OURS,
+            query=OURS,
             body={**resource, "status": status},
         )
         try:
@@ -274,7 +274,7 @@ class KubernetesCluster:
 
     def _create(self, body: Body) -> Mapping[str, Any]:
         try:
-            made: Mapping[str, Any] = self._send("create", body, body, _CREATED)
+            made: Mapping[str, Any] = self._objects.send("create", body, body, _CREATED)
         except ApiError as error:
             if error.status != 409:
                 raise
@@ -286,64 +286,22 @@ class KubernetesCluster:
 
     def _adopt(self, body: Body) -> Mapping[str, Any]:
         """Return the existing object that `body` would create, with our labels and owner put back."""
-        existing = self._send("get", body)
+        existing = self._objects.send("get", body)
         require_ours(existing, body)
         marks = {key: body[key] for key in ("apiVersion", "kind", "metadata")}
-        return self._send("patch", body, marks, _FORCED) if differs(marks, existing) else existing
+        return self._objects.send("patch", body, marks, FORCED) if differs(marks, existing) else existing
 
     def _server_side_apply(self, body: Body) -> Mapping[str, Any]:
-        known = self._known(body)
-        if known is None:
-            self._check_name(body)
-        try:
-            applied = self._send("patch", body, body, _FORCED)
-        except ApiError as error:
-            if error.status != 422 or known is None:
-                raise
-            # What another manager put into our lists may clash with ours, such as two ports of one name, or
-            # leave nothing valid without it: our spec takes the place of all.
-            self._send("update", body, made_whole(body, self._send("get", body)), _OURS)
-            applied = self._send("patch", body, body, _FORCED)
-        # Applying leaves what others added beside ours.
-        if known is not None and managed_fields.applied(known) is None:
-            applied = self._send("update", body, made_whole(body, applied), _OURS)
-        else:
-            applied = self._put_right(body, applied)
-        fields = out_of_place(body, known) if known else ()
+        met, applied = self._objects.apply(body, self._known(body))
+        fields = out_of_place(body, met) if met else ()
         self._repairs.applied(_owner(body), body, fields, datetime.now(UTC))
         self._remember(applied)
         return applied
-
-    def _put_right(self, body: Body, found: dict[str, Any]) -> dict[str, Any]:
-        """Take away what others set beside ours; return the object as it is then."""
-        rest = put_right(body, found)
-        return found if rest is None else self._send("update", body, rest, _OURS)
-
-    def _send(
-        self, verb: str, named: Body, content: Body | None = None, query: Mapping[str, str] | None = None
-    ) -> dict[str, Any]:
-        """Send a request about the object that `named` names."""
-        metadata = named["metadata"]
-        name = None if verb == "create" else metadata["name"]
-        resource = BY_KIND[named["kind"]]
-        return self._rest.send(
-            Request(verb, resource, metadata["namespace"], name, query=query or {}, body=content)
-        )
 
     def _known(self, body: Body) -> Body | None:
         """Return the object of this name that the planner saw, and so decided that it is ours."""
         entries = self._store.of(_owner(body))[body["kind"]]
         return next((unpack(entry) for entry in entries if entry.name == body["metadata"]["name"]), None)
-
-    def _check_name(self, body: Body) -> None:
-        """Raise TemplateRefused where the name is taken by an object without our label."""
-        try:
-            existing = self._send("get", body)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-        else:
-            require_ours(existing, body)
 
     def _remember(self, body: Body) -> None:
         metadata = body["metadata"]

@@ -50,6 +50,35 @@ def test_what_somebody_added_to_our_lists_is_taken_away(fixture: ClusterFixture)
     assert [container["name"] for container in containers] == ["worker"]
 
 
+@pytest.mark.parametrize("behind", [False, True], ids=["seen", "not seen yet"])
+def test_an_edit_with_the_record_of_owners_wiped_is_taken_back(fixture: ClusterFixture, behind: bool) -> None:
+    fixture.cluster.apply(fixture.deployment())
+    fixture.look()
+    fixture.api.request(
+        "PATCH",
+        f"/apis/apps/v1/namespaces/{fixture.namespace}/deployments/digits",
+        [
+            {"op": "add", "path": "/spec/template/spec/hostNetwork", "value": True},
+            {"op": "replace", "path": "/metadata/managedFields", "value": [{}]},
+        ],
+        content_type="application/json-patch+json",
+    )
+    if not behind:
+        fixture.look()
+    applied = fixture.cluster.apply(fixture.deployment(terminationGracePeriodSeconds=5))
+    assert "hostNetwork" not in applied["spec"]["template"]["spec"]
+    assert applied["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 5
+
+
+def test_what_was_deleted_behind_the_watch_is_not_applied(fixture: ClusterFixture) -> None:
+    fixture.cluster.apply(fixture.deployment())
+    fixture.look()
+    fixture.api.delete("deployments", fixture.namespace, "digits")
+    wait_until("gone", lambda: not fixture.api.find("deployments", fixture.namespace, "digits"))
+    with pytest.raises(Stale):
+        fixture.cluster.apply(fixture.deployment())
+
+
 @pytest.mark.parametrize(
     ("pod", "words"),
     [
@@ -156,7 +185,7 @@ def test_what_a_cloud_adds_to_a_service_survives_a_change_of_ours(fixture: Clust
     # a port that somebody adds can only be taken away by a replacement
     port = {"op": "add", "path": "/spec/ports/-", "value": {"name": "spy", "port": 99}}
     where = f"/api/v1/namespaces/{fixture.namespace}/services/digits"
-    fixture.api.request("PATCH", where, [port], content_type="application/json-patch+json")  # type: ignore[arg-type]
+    fixture.api.request("PATCH", where, [port], content_type="application/json-patch+json")
     fixture.look()
     fixture.cluster.apply(expected)
     assert [port["port"] for port in _check_cloud(fixture)["spec"]["ports"]] == [80, 81]
