@@ -44,7 +44,7 @@ def test_what_is_left_empty_is_unset(text: str) -> None:
     [
         (
             "jobs: {}",
-            "jobs: unknown field; accepted are caBundle, imagePullSecrets, job, proxy,",
+            "jobs: unknown field; accepted are caBundle, downloads, imagePullSecrets, job, proxy,",
         ),
         ("workers: {TPU: {}}", "workers.TPU: unknown field; accepted are CPU, GPU"),
         (

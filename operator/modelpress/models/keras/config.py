@@ -2,8 +2,8 @@
 
 Keras imports the modules and calls the classes that this JSON names, so every name is looked up here first:
 it must be an initializer, regularizer, constraint or dtype policy of Keras itself, or one of the accepted
-layers (`allowed_layers`) and operations (`allowed_operations`). Nothing is imported by name. The settings of a
-compiled model (losses, metrics, optimizers), also of one inside another, are dropped.
+layers (`allowed_layers`) and operations (`allowed_operations`). Nothing is imported by name. The settings of
+a compiled model (losses, metrics, optimizers), also of one inside another, are dropped.
 """
 
 import json
