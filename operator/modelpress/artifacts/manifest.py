@@ -130,21 +130,25 @@ class LayerCost(_Model):
     bytes: int = Field(ge=0, description="Bytes of its constant tensors.")
 
 
-_Shape = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=32), FailFast()]
-Shapes = Annotated[tuple[_Shape, ...], Field(max_length=_MAX_TENSORS), FailFast()]
+Shapes = tuple[tuple[Annotated[int, Field(ge=0)], ...], ...]
+_BoundedShapes = Annotated[
+    tuple[Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=32), FailFast()], ...],
+    Field(max_length=_MAX_TENSORS),
+    FailFast(),
+]
 
 
 class RowMemory(_Model):
     """Memory of a call with one row, for inputs of one size."""
 
-    shapes: Shapes = Field(description="Of a row of each input, in the model's order.")
+    shapes: _BoundedShapes = Field(description="Of a row of each input, in the model's order.")
     bytes: int = Field(ge=0, description="Largest memory during the call, over that of the smallest inputs.")
 
 
 class InputSizes(_Model):
     """Of a model whose inputs have a free size beside the batch: how much longer inputs take."""
 
-    known: Shapes = Field(
+    known: _BoundedShapes = Field(
         description="Of a row of each input of data.evaluation, or of the example where there is no data."
     )
     memory: tuple[RowMemory, ...] = Field(
