@@ -1,8 +1,8 @@
 """Whether a .tflite file holds only operators that the converter emits, with the settings that they need.
 
 LiteRT checks that the file is a sound FlatBuffer, and not what is in it: operators without their settings
-read memory that is not theirs. The reader that ai-edge-litert generates costs a worker 48 MB, so this reads the
-few fields itself. Format: schema.fbs of LiteRT, and https://flatbuffers.dev/internals.
+read memory that is not theirs. The reader that ai-edge-litert generates costs a worker 48 MB, so the few
+fields are read here. Format: schema.fbs of LiteRT, and https://flatbuffers.dev/internals.
 """
 
 import mmap

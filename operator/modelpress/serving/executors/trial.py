@@ -29,6 +29,7 @@ def _run(action: Callable[[], object]) -> None:
     try:
         for number in (signal.SIGTERM, signal.SIGINT):  # handlers would tell the worker's own loop
             signal.signal(number, signal.SIG_DFL)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # the worker logs the same
         action()
     finally:
         os._exit(0)
