@@ -27,14 +27,17 @@ def is_public(address: str) -> bool:
 
 
 class RedirectGuard(AbstractResolver):
-    """The resolver of one download: refuses with UsageError (InvalidSpec), `shown` names the download."""
+    """The resolver of one download: refuses with UsageError (InvalidSpec), `shown` names the download.
 
-    def __init__(self, uri: str, shown: str) -> None:
+    `resolver` asks for names; unset: aiohttp's own.
+    """
+
+    def __init__(self, uri: str, shown: str, resolver: AbstractResolver | None = None) -> None:
         self._shown = shown
         self._hosts = {URL(uri).host}  # those of the download, as a proxy's host is not
         self._from_public = _literal_is_public(URL(uri).host)
         self._redirected = False
-        self._inner: AbstractResolver | None = None
+        self._inner = resolver
 
     def trace(self) -> aiohttp.TraceConfig:
         """Return what tells this guard of redirects."""
@@ -68,7 +71,10 @@ class RedirectGuard(AbstractResolver):
         found: aiohttp.TraceRequestRedirectParams,
     ) -> None:
         location = found.response.headers.get("Location") or found.response.headers.get("URI") or ""
-        host = found.url.join(URL(location)).host
+        self.follow(found.url.join(URL(location)).host)
+
+    def follow(self, host: str | None) -> None:
+        """Take note of a redirect. Raises UsageError where the host is an address that is not public."""
         self._hosts.add(host)
         self._redirected = True
         if host and not _literal_is_public(host):  # aiohttp asks no resolver for an address
@@ -84,8 +90,12 @@ class RedirectGuard(AbstractResolver):
 
 
 def _literal_is_public(host: str | None) -> bool:
-    """Whether a host is no address at all, or a public one."""
+    """Whether a host is no address, or a public one; 127.1, 0x7f.1 and 2130706433 are addresses too."""
     try:
         return is_public(host or "")
     except ValueError:
+        pass
+    try:
+        return is_public(socket.inet_ntoa(socket.inet_aton(host or "")))
+    except OSError:
         return True
