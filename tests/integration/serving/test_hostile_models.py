@@ -1,6 +1,8 @@
 """Models with broken operators are refused, and do not end the worker: artifacts may be anybody's."""
 
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.artifacts import manifest
 from modelpress.artifacts.digests import file_sha256
-from modelpress.serving.executors import tflite_check
+from modelpress.serving.executors import tflite_check, trial
+from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.loading import load
 from tests.support.hostile.tflite import MODELS, HostileModel, packed
 from tests.support.serving.artifacts import failure, start
@@ -74,3 +77,25 @@ def test_the_list_of_operators_says_what_the_schema_says() -> None:
             assert vars(getattr(schema, f"{tables[table]}T")()), name
     state = {"CUSTOM", "CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "HASHTABLE"}
     assert state.isdisjoint(name for name, _ in tflite_check.ACCEPTED.values())
+
+
+def test_a_trial_tells_the_signal_that_ended_it_and_nothing_else(tmp_path: Path) -> None:
+    def raises() -> None:
+        raise RuntimeError("whoever calls it next meets this")
+
+    assert trial.died_of(lambda: os.kill(os.getpid(), signal.SIGABRT)) is signal.SIGABRT
+    assert trial.died_of(raises) is None
+    assert trial.died_of((tmp_path / "ran").touch) is None
+    assert (tmp_path / "ran").exists()
+
+
+def test_a_trial_that_the_kernel_kills_is_out_of_memory(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_self: object, _inputs: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(LiteRTExecutor, "run", killed)  # in the child, where the kernel would do it
+    with pytest.raises(DataError) as caught:
+        load(artifacts / "seed-int8")
+    assert caught.value.reason is Reason.OUT_OF_MEMORY
