@@ -78,7 +78,7 @@ class ObjectClient:
                 # What another manager put into our lists may clash with ours, such as two ports of one name,
                 # or leave nothing valid without it.
                 applied = self._replace(body)
-        rest = put_right(body, applied)  # applying leaves what others added beside ours
+        rest = put_right(body, applied, known)  # applying leaves what others added beside ours
         return applied if rest is None else self.send("update", body, rest, OURS)
 
     def _replace(self, body: Body) -> dict[str, Any]:

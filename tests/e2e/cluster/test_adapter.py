@@ -70,6 +70,14 @@ def test_an_edit_with_the_record_of_owners_wiped_is_taken_back(fixture: ClusterF
     assert applied["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 5
 
 
+def test_a_service_account_that_is_taken_back_goes(fixture: ClusterFixture) -> None:
+    """The API server copies it to an old field, and from there back."""
+    fixture.cluster.apply(fixture.deployment(serviceAccountName="builder"))
+    fixture.look()
+    pod = fixture.cluster.apply(fixture.deployment())["spec"]["template"]["spec"]
+    assert not {"serviceAccountName", "serviceAccount"} & pod.keys()
+
+
 def test_what_was_deleted_behind_the_watch_is_not_applied(fixture: ClusterFixture) -> None:
     fixture.cluster.apply(fixture.deployment())
     fixture.look()

@@ -50,7 +50,7 @@ class Field:
     beside: Json = field(default_factory=dict)  # always in the spec
     needs: Json = field(default_factory=dict)  # in the spec together with a value
     next_job: bool = False  # says something about the next Job only
-    judged: bool = False  # stored scores are judged again: the Job stays that was asked with other limits
+    judged: bool = False  # what is stored is judged, or fetched, again: the Job stays that was asked before
     served_before: bool = False  # what a fresh resource lacks goes on: only taking it back makes them equal
 
 
@@ -143,7 +143,7 @@ FIELDS: dict[str, Field] = {
     "parallelism.podsPerReplica": Field(2, 4, {"parallelism": {"pipeline": 4}}),
     "devices.type": Field("GPU", "CPU"),
     "devices.resourceName": Field("example.com/slot", "example.com/other"),
-    "replicas": Field(2, 0),
+    "replicas": Field(2, 0, served_before=True),
     "serving.maxBatchSize": Field(16, 64),
     "serving.maxBatchDelayMilliseconds": Field(5, 10),
     "serving.requestTimeoutSeconds": Field(10, 60),
@@ -161,7 +161,7 @@ FIELDS: dict[str, Field] = {
         "oci://registry.example.com/first", "oci://registry.example.com/second", next_job=True
     ),
     "storage.secretRef.name": Field(
-        "first", "second", {"storage": {"uri": "oci://registry.example.com/first"}}
+        "first", "second", {"storage": {"uri": "oci://registry.example.com/first"}}, judged=True
     ),
     **_of_pods("worker", next_job=False),
     **_of_pods("job", next_job=True),

@@ -37,6 +37,7 @@ _OF_CLOUDS = frozenset(
 )
 _TEMPLATE = ("f:spec", "f:template")
 _POD_SPEC = (*_TEMPLATE, "f:spec")
+_SERVICE_ACCOUNT = (*_POD_SPEC, "f:serviceAccountName")
 _POD_ANNOTATIONS = (*_TEMPLATE, "f:metadata", "f:annotations")
 
 
@@ -68,12 +69,13 @@ def out_of_place(desired: Body, found: Body) -> tuple[str, ...]:
     return tuple(sorted({managed_fields.shown(path) for path in (*lost, *stale, *_added(expected, found))}))
 
 
-def put_right(desired: Body, found: Body) -> Body | None:
-    """Return an object without what others set beside ours in its spec, or None where they set nothing.
+def put_right(desired: Body, found: Body, before: Body | None = None) -> Body | None:
+    """Return an object without what others set beside ours in its spec, or None where nothing is to go.
 
-    The rest of it stays: what webhooks and clouds added, labels, annotations, finalizers.
+    `before` is the object that the apply of `desired` met: what we gave up goes, too, where the API server
+    keeps it. The rest stays: what webhooks and clouds added, labels, annotations, finalizers.
     """
-    paths = tuple(_added(desired, found))
+    paths = (*_added(desired, found), *_given_up(desired, before, found))
     if not paths:
         return None
     body: Any = found
@@ -122,6 +124,15 @@ def _added(desired: Body, found: Body) -> Iterator[Path]:
                 yield path
 
 
+def _given_up(desired: Body, before: Body | None, found: Body) -> Iterator[Path]:
+    """Yield what was ours before, is not asked for, and has come back from its other name."""
+    own = objects.dig(managed_fields.applied(before), *_POD_SPEC) if before else None
+    field = _SERVICE_ACCOUNT[-1]
+    is_given_up = own is not None and field in own and not managed_fields.holds(desired, _SERVICE_ACCOUNT)
+    if is_given_up and managed_fields.holds(found, _SERVICE_ACCOUNT):
+        yield _SERVICE_ACCOUNT
+
+
 def _may_stay(path: Path, found: Body) -> bool:
     """Return whether a field beside ours may be somebody else's.
 
@@ -145,7 +156,7 @@ def _may_stay(path: Path, found: Body) -> bool:
 
 def _consequences(desired: Body, paths: Sequence[Path]) -> Iterator[Path]:
     """Yield what the API server sets together with a field, in nobody's name, and keeps without it."""
-    if (*_POD_SPEC, "f:serviceAccountName") in paths:
+    if _SERVICE_ACCOUNT in paths:
         yield (*_POD_SPEC, "f:serviceAccount")  # an old name of the same
     if (*_POD_SPEC, "f:hostNetwork") in paths:
         for group in ("containers", "initContainers"):
