@@ -10,9 +10,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.artifacts import manifest
+from modelpress.artifacts import manifest, tflite_operators
 from modelpress.artifacts.digests import file_sha256
-from modelpress.serving.executors import tflite_check, trial
+from modelpress.serving.executors import trial
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.loading import load
 from tests.support.hostile.tflite import MODELS, HostileModel, packed
@@ -71,12 +71,12 @@ def _with_model(artifact: Path, folder: Path, content: bytes) -> Path:
 def test_the_list_of_operators_says_what_the_schema_says() -> None:
     codes = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
     tables = {code: name for name, code in vars(schema.BuiltinOptions).items() if not name.startswith("_")}
-    for code, (name, table) in tflite_check.ACCEPTED.items():
+    for code, (name, table) in tflite_operators.ACCEPTED.items():
         assert codes[code] == name
         if table is not None:  # a table without fields has nothing to be read
             assert vars(getattr(schema, f"{tables[table]}T")()), name
     state = {"CUSTOM", "CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "HASHTABLE"}
-    assert state.isdisjoint(name for name, _ in tflite_check.ACCEPTED.values())
+    assert state.isdisjoint(name for name, _ in tflite_operators.ACCEPTED.values())
 
 
 def test_a_trial_tells_the_signal_that_ended_it_and_nothing_else(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from ai_edge_litert.interpreter import Interpreter
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.api.spec import Parallelism, Serving
+from modelpress.artifacts import tflite_operators
 from modelpress.artifacts.manifest import ArtifactManifest, TensorSpec
-from modelpress.serving.executors import tflite_check, trial
+from modelpress.serving.executors import trial
 from modelpress.serving.executors.base import Array, Arrays, Executor, InputError
 from modelpress.serving.signature import Signature
 
@@ -92,7 +93,8 @@ def _try_apart(path: Path, manifest: ArtifactManifest, rows: int) -> None:
 
     Settings of operators that LiteRT does not check can end the process that loads or calls the model.
     """
-    tflite_check.check(path)
+    if said := tflite_operators.problem(path):
+        raise _load_failed(f"{path.name} {said}")
     signature = Signature.of(manifest)
 
     def load_and_call() -> None:

@@ -13,9 +13,6 @@ from pathlib import Path
 from flatbuffers import number_types
 from flatbuffers.table import Table
 
-from modelpress.api.conditions import Reason
-from modelpress.api.errors import DataError
-
 _FILE_IDENTIFIER = b"TFL3"
 _MAX_OPERATORS = 500_000  # in all subgraphs; LiteRT takes a million tables
 
@@ -64,30 +61,31 @@ def _numbers(text: str) -> Iterator[tuple[str, int, int | None]]:
 ACCEPTED = {code: (name, table) for name, code, table in _numbers(_WITHOUT_SETTINGS + _WITH_SETTINGS)}
 
 
-def check(path: Path) -> None:
-    """Check the operators of a model. Raises DataError (ModelLoadFailed).
+def problem(path: Path) -> str | None:
+    """Return what is wrong with the operators of a model; None for nothing, and for what is no FlatBuffer.
 
-    A file that is no FlatBuffer is left to LiteRT, which says so.
+    LiteRT says of the latter that it is none.
     """
     with path.open("rb") as file:
         if file.read(8)[4:] != _FILE_IDENTIFIER:
-            return
+            return None
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            _check(content, path.name)
+            try:
+                return _problem(content)
+            except (struct.error, ValueError, IndexError, TypeError, OverflowError) as error:
+                return f"is no whole model of LiteRT: {error}"
 
 
-def _check(model: mmap.mmap, name: str) -> None:
-    try:
-        for count, (code, table) in enumerate(_operators(model)):
-            kind, needed = ACCEPTED.get(code, (None, None))
-            if kind is None:
-                raise _refused(f"{name} has operator {code}, which the converter does not emit")
-            if needed is not None and table != needed:
-                raise _refused(f"{name} has an operator {kind} without its settings")
-            if count == _MAX_OPERATORS:
-                raise _refused(f"{name} has more than {_MAX_OPERATORS} operators")
-    except (struct.error, ValueError, IndexError, TypeError, OverflowError) as error:
-        raise _refused(f"{name} is not a sound model: {error}") from error
+def _problem(model: mmap.mmap) -> str | None:
+    for count, (code, table) in enumerate(_operators(model)):
+        kind, needed = ACCEPTED.get(code, (None, None))
+        if kind is None:
+            return f"has operator {code}, which the converter does not emit"
+        if needed is not None and table != needed:
+            return f"has an operator {kind} without its settings"
+        if count == _MAX_OPERATORS:
+            return f"has more than {_MAX_OPERATORS} operators"
+    return None
 
 
 def _operators(model: mmap.mmap) -> Iterator[tuple[int, int]]:
@@ -123,7 +121,3 @@ def _field(table: Table, field: int, kind: type) -> int:
 
 def _unsigned(table: Table, position: int) -> int:
     return int(table.Get(number_types.UOffsetTFlags, position))
-
-
-def _refused(message: str) -> DataError:
-    return DataError(Reason.MODEL_LOAD_FAILED, message)
