@@ -37,6 +37,7 @@ WORK_DIR = "MODELPRESS_WORK_DIR"  # scratch space
 # JSON, artifact key to image digest: what alone may be reused of a store that others write to as well. Unset:
 # the store belongs to whoever named it, and is asked by key.
 KNOWN_ARTIFACTS = "MODELPRESS_KNOWN_ARTIFACTS"
+DOWNLOADS = "MODELPRESS_DOWNLOADS"  # a Downloads as JSON; unset: its defaults
 # fetch and the worker; `modelpress serve --help` names those of its options
 ARTIFACT_DIGEST = "MODELPRESS_ARTIFACT_DIGEST"  # what the init container fetches
 MODEL_DIR = "MODELPRESS_MODEL_DIR"  # where it puts the artifact's files
@@ -81,6 +82,18 @@ class JobRequest(ApiModel):
     optimization: Optimization | None = Field(None, description="As in the spec.")
     evaluation: Evaluation | None = Field(None, description="As in the spec.")
     device_type: DeviceType = Field(description="spec.devices.type: decides the serving format.")
+
+
+class Downloads(ApiModel):
+    """How Jobs download models and data sets."""
+
+    max_seconds: Annotated[int, Field(ge=60, le=604800)] = Field(
+        14400, description="How long one download may take."
+    )
+    allow_private_redirects: bool = Field(
+        False,
+        description="Whether a web server with a public address may send on to a private or local one.",
+    )
 
 
 class WorkerConfig(ApiModel):

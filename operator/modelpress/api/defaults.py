@@ -73,6 +73,7 @@ class Defaults(ApiModel):
     storage: DefaultStorage = Field(DefaultStorage(), description="Where artifacts are kept.")
     proxy: Proxy | None = Field(None, description="The HTTP proxy of Jobs and of the containers that fetch.")
     ca_bundle: CaBundle | None = Field(None, description="Certificates that Jobs and fetches trust.")
+    downloads: contract.Downloads | None = Field(None, description="How Jobs download models and data sets.")
     job: PodSettings | None = Field(None, description="Settings of compression Jobs.")
     workers: Workers = Field(Workers(), description="Settings of workers by device type.")
 

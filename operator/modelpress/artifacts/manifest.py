@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from modelpress.api.conditions import Reason
@@ -18,6 +27,8 @@ from modelpress.api.contract import Scores
 from modelpress.api.errors import DataError, MissingError
 from modelpress.artifacts import documents
 from modelpress.artifacts.digests import file_sha256
+from modelpress.bounds import json_values
+from modelpress.bounds.room import MAX_ENTRIES
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -29,6 +40,9 @@ _DIGEST = r"^sha256:[0-9a-f]{64}$"
 _HEX = r"^[0-9a-f]{64}$"
 _FORM = r"^[a-z][a-z0-9_-]{0,63}$"
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
+_MAX_TENSORS = 10_000
+_MAX_OPERATORS = 15_000
+_MAX_VALUES = 150_000  # in the file: nine for each operator
 PLAIN_PATH = (
     rf"^{_NAME}(/{_NAME}){{0,7}}$"  # relative, no "..", nothing that a shell or tar reads in two ways
 )
@@ -42,6 +56,17 @@ def _numpy_name(value: str) -> str:
     if name != value:
         raise ValueError(f"{value!r} is not the name of a numpy dtype such as float32")
     return value
+
+
+def _at_most(entries: int) -> BeforeValidator:
+    """Bound a dict before what is in it is looked at: pydantic collects what is wrong with each entry."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > entries:
+            raise ValueError(f"more than {entries} entries")
+        return value
+
+    return BeforeValidator(check)
 
 
 class _Model(BaseModel):
@@ -79,14 +104,17 @@ class TensorSpec(_Model):
     shape: tuple[Annotated[int, Field(ge=-1)], ...] = Field(
         max_length=32, description="Sizes of the axes, the batch axis first; -1 where a size is free."
     )
-    dtype: Annotated[str, AfterValidator(_numpy_name)] = Field(description="numpy name, such as float32.")
+    # numpy takes long to read a long text
+    dtype: Annotated[str, Field(pattern=r"^[a-z]{1,12}[0-9]{0,3}$"), AfterValidator(_numpy_name)] = Field(
+        description="numpy name, such as float32."
+    )
 
 
 class PassSummary(_Model):
     """What one pass did; report.json has it tensor by tensor."""
 
     name: str = Field(description="Such as pruning or quantization.")
-    parameters: dict[str, str | int | float | bool] = Field(
+    parameters: Annotated[dict[str, str | int | float | bool], _at_most(100)] = Field(
         default_factory=dict, description="Its settings, such as sparsity=50%."
     )
     changed: int = Field(0, ge=0, description="Tensors that it changed.")
@@ -103,19 +131,24 @@ class LayerCost(_Model):
 
 
 Shapes = tuple[tuple[Annotated[int, Field(ge=0)], ...], ...]
+_BoundedShapes = Annotated[
+    tuple[Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=32), FailFast()], ...],
+    Field(max_length=_MAX_TENSORS),
+    FailFast(),
+]
 
 
 class RowMemory(_Model):
     """Memory of a call with one row, for inputs of one size."""
 
-    shapes: Shapes = Field(description="Of a row of each input, in the model's order.")
+    shapes: _BoundedShapes = Field(description="Of a row of each input, in the model's order.")
     bytes: int = Field(ge=0, description="Largest memory during the call, over that of the smallest inputs.")
 
 
 class InputSizes(_Model):
     """Of a model whose inputs have a free size beside the batch: how much longer inputs take."""
 
-    known: Shapes = Field(
+    known: _BoundedShapes = Field(
         description="Of a row of each input of data.evaluation, or of the example where there is no data."
     )
     memory: tuple[RowMemory, ...] = Field(
@@ -133,16 +166,20 @@ class ArtifactManifest(_Model):
     model_file: Annotated[str, Field(pattern=PLAIN_PATH)] = Field(
         MODEL_FILE, description="File of the artifact that is loaded."
     )
-    files: dict[
-        Annotated[str, Field(pattern=PLAIN_PATH)],
-        Annotated[str, Field(pattern=_HEX)],
+    files: Annotated[
+        dict[Annotated[str, Field(pattern=PLAIN_PATH)], Annotated[str, Field(pattern=_HEX)]],
+        _at_most(MAX_ENTRIES),
     ] = Field(description="SHA-256 of every file of the artifact but manifest.json.")
     compute_dtype: ComputeDtype | None = Field(
         None,
         description="Of a TensorFlow form: what most layers compute in; its files say it layer by layer.",
     )
-    inputs: tuple[TensorSpec, ...] = Field(min_length=1, description="Inputs, in the model's order.")
-    outputs: tuple[TensorSpec, ...] = Field(min_length=1, description="Outputs, in the model's order.")
+    inputs: Annotated[tuple[TensorSpec, ...], FailFast()] = Field(
+        min_length=1, max_length=_MAX_TENSORS, description="Inputs, in the model's order."
+    )
+    outputs: Annotated[tuple[TensorSpec, ...], FailFast()] = Field(
+        min_length=1, max_length=_MAX_TENSORS, description="Outputs, in the model's order."
+    )
     input_sizes: InputSizes | None = Field(
         None, description="Unset where no input has a free size, and where nothing could be measured."
     )
@@ -157,8 +194,12 @@ class ArtifactManifest(_Model):
     original_bytes: int = Field(ge=0, description="Bytes of the original weights in float32.")
     compressed_bytes: int = Field(ge=0, description="Bytes of the serving format.")
     scores: Scores | None = Field(None, description="Unset without evaluation.")
-    passes: tuple[PassSummary, ...] = Field((), description="What was done to the model, in order.")
-    layer_costs: tuple[LayerCost, ...] = Field((), description="Empty where nothing was measured.")
+    passes: tuple[PassSummary, ...] = Field(
+        (), max_length=100, description="What was done to the model, in order."
+    )
+    layer_costs: Annotated[tuple[LayerCost, ...], FailFast()] = Field(
+        (), max_length=_MAX_OPERATORS, description="Empty where nothing was measured."
+    )
 
     @model_validator(mode="after")
     def _sizes_are_of_the_inputs(self) -> Self:
@@ -204,6 +245,8 @@ def load(folder: Path) -> ArtifactManifest:
 
 def parse(text: str, where: str) -> ArtifactManifest:
     """Read the text of a manifest.json; `where` names it in errors. Raises DataError (ArtifactCorrupt)."""
+    if json_values.count(text) > _MAX_VALUES:
+        raise DataError(Reason.ARTIFACT_CORRUPT, f"{where}: more than {_MAX_VALUES} values")
     try:
         manifest = ArtifactManifest.model_validate_json(text)
     except ValidationError as error:

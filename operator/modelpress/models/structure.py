@@ -19,10 +19,11 @@ import numpy as np
 import tensorflow as tf
 
 from modelpress.api.errors import ModelPressError
+from modelpress.bounds import json_values
 from modelpress.models.keras import config as keras_config
 from modelpress.models.keras import precision
 from modelpress.models.keras.layers_model import LayersModel
-from modelpress.models.safety.limits import MAX_CONFIG_BYTES
+from modelpress.models.safety.limits import MAX_CONFIG_BYTES, MAX_CONFIG_VALUES
 from modelpress.models.saved_model import check as saved_model_check
 from modelpress.models.types import LoadedModel, first_line, invalid, unsupported
 
@@ -73,6 +74,8 @@ def read_layers(path: Path) -> Layers:
         text = path.read_bytes()
         if len(text) > 2 * MAX_CONFIG_BYTES:
             raise invalid(f"{name}: is larger than {2 * MAX_CONFIG_BYTES} bytes")
+        if json_values.count(text) > 2 * MAX_CONFIG_VALUES:
+            raise invalid(f"{name}: has more than {2 * MAX_CONFIG_VALUES} values")
         document = json.loads(text)
         config = keras_config.parse(json.dumps(document["model"]), name)
         slots = tuple(

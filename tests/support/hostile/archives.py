@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from modelpress.models.safety import limits
+from modelpress.bounds import room
 from tests.support.hostile.files import HostileFiles, Row
 
 
@@ -87,7 +87,7 @@ def _bomb_keras(files: HostileFiles) -> Path:
 
 
 def _many_entries_zip(files: HostileFiles) -> Path:
-    return _zip(files, *((f"f{i}", b"") for i in range(limits.MAX_ENTRIES)))
+    return _zip(files, *((f"f{i}", b"") for i in range(room.MAX_ENTRIES)))
 
 
 def _long_directory(files: HostileFiles) -> Path:

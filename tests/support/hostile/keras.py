@@ -177,6 +177,64 @@ def _ones(source: Any) -> Any:
     return source + keras.layers.GlobalAveragePooling1D()(keras.layers.RepeatVector(2**33)(source))
 
 
+def _called(operation: Config, args: list[Any], files: HostileFiles) -> Path:
+    """Add a call of an operation of Keras to the network."""
+    operation = {"module": "keras.src.ops.numpy", "registered_name": operation["class_name"], **operation}
+    settings = {"name": "added", **operation.get("config", {})}
+    node = {"args": args, "kwargs": {}}
+
+    def edit(config: Config) -> None:
+        added = {**operation, "config": settings, "name": "added", "inbound_nodes": [node]}
+        config["config"]["layers"].append(added)
+
+    return rewritten(files, edit)
+
+
+def _operation(class_name: str, **config: Any) -> Config:
+    return {"class_name": class_name, "config": config}
+
+
+def _constant(value: Any, dtype: str = "float32", kind: str = "__tensor__") -> Config:
+    return {"class_name": kind, "config": {"value": value, "dtype": dtype}}
+
+
+def _input() -> Config:
+    return {
+        "class_name": "__keras_tensor__",
+        "config": {"shape": [None, 64], "dtype": "float32", "keras_history": ["image", 0, 0]},
+    }
+
+
+def _in_a_slice(kind: str) -> Config:
+    """Put a tensor where Keras does not see it, so that the call is computed at once."""
+    return {"class_name": kind, "config": {"start": _input(), "stop": None, "step": None}}
+
+
+def _endless_pattern(files: HostileFiles) -> Config:
+    """Give a layer's sublayers dtypes by a regular expression that takes for ever."""
+    policy = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}}
+    policies = {
+        "module": "keras.dtype_policies",
+        "class_name": "DTypePolicyMap",
+        "config": {"default_policy": "float32", "policy_map": {"(a*)*b": dict(policy, registered_name=None)}},
+        "registered_name": None,
+    }
+    config = {"name": "a" * 60, "dtype": policies, "units": 32}
+    return {"module": "keras.layers", "class_name": "Dense", "config": config}
+
+
+def _normalize(files: HostileFiles) -> Path:
+    """Write a layer that, while it is built, computes constants as large as its input."""
+    import keras
+
+    source = keras.Input((64,))
+    output = keras.layers.Normalization(mean=0.0, variance=1.0)(source)
+    keras.Model(source, output).save(files.folder / "small.keras")
+    with zipfile.ZipFile(files.folder / "small.keras") as file:
+        text = file.read("config.json").replace(b"64", str(2**29).encode())
+    return with_structure(files, text)
+
+
 def _many_layers(files: HostileFiles) -> Path:
     def edit(config: Config) -> None:
         policy = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}}
@@ -219,6 +277,23 @@ def _initializer(
 
 
 _UNSUPPORTED = Reason.UNSUPPORTED_MODEL
+_BILLION = 10**9
+_ALONE = "called with constants alone"
+# Calls that Keras computes while it builds the model: name, operation, its settings, arguments, words.
+_CONSTANT_CALLS: list[tuple[str, str, Config, list[Any], str]] = [
+    ("Arange", "Arange", {}, [0, _BILLION], "makes a value of its own"),
+    ("Full", "Full", {"shape": [_BILLION]}, [1.0], "makes a value of its own"),
+    ("Linspace", "Linspace", {"num": _BILLION}, [0.0, 1.0], "makes a value of its own"),
+    ("Repeat", "Repeat", {"repeats": _BILLION, "axis": 0}, [_constant([1.0])], _ALONE),
+    ("Tile", "Tile", {"repeats": [_BILLION]}, [_constant([1.0])], _ALONE),
+    ("BroadcastTo", "BroadcastTo", {"shape": [_BILLION]}, [_constant([1.0])], _ALONE),
+    ("Outer", "Outer", {}, [_constant([1.0] * 40_000)] * 2, _ALONE),
+    ("of-no-arguments", "Tile", {"repeats": [_BILLION]}, [], _ALONE),
+    ("of-a-slice", "Tile", {"repeats": [_BILLION]}, [_constant([1.0]), _in_a_slice("__slice__")], _ALONE),
+    ("numpy-text", "Abs", {}, [_input(), _constant(["x"], "U100000000", "__numpy__")], "has the dtype 'U1"),
+    ("numpy-bytes", "Abs", {}, [_input(), _constant([0], "V1000000000", "__numpy__")], "has the dtype 'V1"),
+    ("numpy-object", "Abs", {}, [_input(), _constant([0], "O", "__numpy__")], "has the dtype 'O'"),
+]
 ROWS = [
     Row("keras-Lambda", _lambda, "Lambda 'lambda"),
     _row("Lambda-in-TimeDistributed", _wrapped, "Lambda is not accepted"),
@@ -255,6 +330,12 @@ ROWS = [
     Row("keras-value-bomb-UpSampling", partial(_grown, _upsample, (8, 8, 1)), "one row"),
     Row("keras-value-bomb-ZeroPadding", partial(_grown, _pad, (8, 8, 1)), "one row"),
     Row("keras-value-bomb-inside", partial(_grown, _ones, (8,)), "one row"),
+    *(
+        Row(f"keras-constant-{name}", partial(_called, _operation(operation, **config), args), words)
+        for name, operation, config, args, words in _CONSTANT_CALLS
+    ),
+    _row("endless-pattern", _endless_pattern, "is not the path of a layer"),
+    Row("keras-computed-in-build", _normalize, "would be computed while the model is built"),
     Row("keras-many-objects", _many_layers, "more than 30000 objects"),
     Row("keras-many-values", partial(with_structure, text="[" + "[],[[]]," * 800_000 + "0]"), "values"),
     Row("keras-deep", partial(with_structure, text="[" * 400_000), "not JSON"),

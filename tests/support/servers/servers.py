@@ -97,6 +97,11 @@ class Web:
     redirects: dict[str, str] = field(default_factory=dict)  # path -> location
     statuses: dict[str, int] = field(default_factory=dict)  # path -> status of a server in trouble
     cut: set[str] = field(default_factory=set)  # paths whose body ends too early
+    endless: dict[str, float] = field(default_factory=dict)  # path -> seconds between pieces, without an end
+    encodings: dict[str, str] = field(default_factory=dict)  # path -> Content-Encoding that nobody asked for
+    lengths: dict[str, int] = field(
+        default_factory=dict
+    )  # path -> Content-Length of a body that ends too early
 
 
 def write_secret(folder: Path, values: dict[str, str]) -> Path:
@@ -238,6 +243,12 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.end_headers()
         elif self.path in self.web.statuses:
             self.send_error(self.web.statuses[self.path])
+        elif self.path in self.web.endless:
+            self._send_without_end(self.web.endless[self.path])
+        elif self.path in self.web.lengths:
+            self.send_response(200)
+            self.send_header("Content-Length", str(self.web.lengths[self.path]))
+            self.end_headers()
         elif self.path in self.web.cut:
             self.send_response(200)
             self.send_header("Content-Length", "1000000")
@@ -245,6 +256,19 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.wfile.write(b"only the beginning")
         else:
             super().do_GET()
+
+    def _send_without_end(self, pause: float) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            while True:
+                self.wfile.write(bytes(2**16))
+                time.sleep(pause)
+
+    def end_headers(self) -> None:
+        if self.path in self.web.encodings:
+            self.send_header("Content-Encoding", self.web.encodings[self.path])
+        super().end_headers()
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Keep the tests' output clean."""

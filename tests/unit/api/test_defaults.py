@@ -11,6 +11,7 @@ imagePullSecrets: [{name: login}]
 storage: {uri: oci://registry.example.com/models, secretRef: {name: login}}
 proxy: {httpsProxy: "http://proxy.example.com:3128", noProxy: .example.com}
 caBundle: {configMapName: trusted}
+downloads: {allowPrivateRedirects: true}
 job: {nodeSelector: {pool: batch}, resources: {limits: {memory: 16Gi, cpu: 4}}}
 workers:
   GPU: {runtimeClassName: nvidia, tolerations: [{key: nvidia.com/gpu, operator: Exists}]}
@@ -26,6 +27,9 @@ def test_a_file_is_read() -> None:
     assert read.proxy.http_proxy is None
     assert read.ca_bundle is not None
     assert read.ca_bundle.key == "ca.crt"
+    assert read.downloads is not None
+    assert read.downloads.allow_private_redirects
+    assert read.downloads.max_seconds == 14400
     assert read.job is not None
     assert read.job.node_selector == {"pool": "batch"}
     gpu = read.workers.of(DeviceType.GPU)
@@ -44,7 +48,7 @@ def test_what_is_left_empty_is_unset(text: str) -> None:
     [
         (
             "jobs: {}",
-            "jobs: unknown field; accepted are caBundle, imagePullSecrets, job, proxy,",
+            "jobs: unknown field; accepted are caBundle, downloads, imagePullSecrets, job, proxy,",
         ),
         ("workers: {TPU: {}}", "workers.TPU: unknown field; accepted are CPU, GPU"),
         (

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelpress.api.errors import DataError, MissingError
-from modelpress.artifacts.image import KEY_ANNOTATION, Image, pack, sha256_digest
+from modelpress.artifacts.image import ANY_RATIO, KEY_ANNOTATION, Image, pack, sha256_digest
+from modelpress.artifacts.stores.layout import LayoutStore
 from tests.support.artifact_folders import KEY, make
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_.-]{0,6}(/[a-z][a-z0-9_.-]{0,6})?", fullmatch=True)
@@ -116,3 +117,12 @@ def digest_of(folder: Path) -> str:
     image: Image
     with pack(folder) as image:
         return image.digest
+
+
+def test_an_artifact_of_zeros_is_packed_so_that_it_is_unpacked(tmp_path: Path) -> None:
+    folder = make(tmp_path / "artifact", {"model.tflite": bytes(ANY_RATIO + 1)})
+    with pack(folder) as image:
+        LayoutStore(tmp_path / "layout").push(image, KEY)
+        LayoutStore(tmp_path / "layout").pull(image.digest, tmp_path / "out")
+        assert image.blobs[1].descriptor.size > ANY_RATIO
+    assert (tmp_path / "out" / "model.tflite").stat().st_size == ANY_RATIO + 1

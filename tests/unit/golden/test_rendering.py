@@ -29,6 +29,7 @@ imagePullSecrets: [{name: login}]
 storage: {secretRef: {name: login}}
 proxy: {httpProxy: "http://$proxy.corp:3128", httpsProxy: "http://proxy.corp:3128", noProxy: .corp}
 caBundle: {configMapName: trusted, key: bundle.pem}
+downloads: {maxSeconds: 28800}
 job:
   labels: {team: platform}
   nodeSelector: {pool: batch}

@@ -10,7 +10,8 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.models.safety import archive, limits
+from modelpress.bounds import room
+from modelpress.models.safety import archive
 
 
 def zip_of(path: Path, entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
@@ -98,7 +99,7 @@ def test_bombs_are_refused_by_their_ratio(tmp_path: Path) -> None:
 
 
 def test_an_archive_of_too_many_entries_is_refused(tmp_path: Path) -> None:
-    source = zip_of(tmp_path / "a.zip", {f"f{i}": b"" for i in range(limits.MAX_ENTRIES + 1)})
+    source = zip_of(tmp_path / "a.zip", {f"f{i}": b"" for i in range(room.MAX_ENTRIES + 1)})
     assert "entries" in refused(archive.unpack_zip, source, tmp_path / "out")
 
 

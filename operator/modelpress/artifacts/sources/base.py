@@ -5,7 +5,7 @@ arrives is complete and has the pinned content, or nothing arrives. Raises, each
 - MissingError (SourceNotFound): no such object;
 - PermissionDenied (SourceUnauthorized): no credential was given, or it is refused;
 - UnavailableError (SourceUnavailable): no such host, no answer, a broken transfer, or an error of the server;
-- DataError (DigestMismatch): the content differs from its pin.
+- DataError (DigestMismatch): the content differs from its pin; (InvalidModel, InvalidData): it is too large.
 
 The protocol's module is imported when it is needed: object-store clients are slow to load.
 """
@@ -23,6 +23,7 @@ from modelpress.api.errors import DataError, UnavailableError, UsageError
 from modelpress.api.spec import Source
 from modelpress.artifacts.digests import path_sha256
 from modelpress.artifacts.patience import patiently, reset, unreached
+from modelpress.artifacts.sources import limits
 from modelpress.artifacts.sources.transfer import Transfer, redact
 
 _log = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ def fetch(source: Source, target: Path, *, secrets: Path | None, what: str) -> F
         download(replace(transfer, connect_seconds=seconds))
 
     try:
-        patiently(attempt, _not_there_yet)
+        with limits.deadline(limits.settings().max_seconds, transfer.shown):
+            patiently(attempt, _not_there_yet)
         found = path_sha256(partial)
         if source.sha256 and source.sha256 != found:
             raise DataError(

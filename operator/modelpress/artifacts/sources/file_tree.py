@@ -80,7 +80,9 @@ def _files(folder: Path, root: Path, transfer: Transfer) -> Iterator[Path]:
 
 
 def _copy(pairs: list[tuple[Path, Path]], root: Path, transfer: Transfer) -> None:
-    meter = Meter(_log, f"copy {transfer.what}", sum(source.stat().st_size for source, _ in pairs))
+    total = sum(source.stat().st_size for source, _ in pairs)
+    transfer.limits.check(total)
+    meter = Meter(_log, f"copy {transfer.what}", total)
     for source, target in pairs:
         target.parent.mkdir(parents=True, exist_ok=True)
         with source.open("rb") as reader, target.open("wb") as writer:

@@ -34,7 +34,7 @@ from modelpress.artifacts.sources.transfer import Transfer
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 _GOOGLE = "https://storage.googleapis.com"
-_SILENCE_SECONDS = 120  # no limit for the whole transfer: models are large
+_SILENCE_SECONDS = 120  # the whole transfer has a limit of all sources
 logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs a traceback of each error reported here
 
 

@@ -4,6 +4,7 @@ A credential is sent to the URL's own origin only: aiohttp drops the Authorizati
 never one of a session, where a redirect leaves the origin.
 """
 
+import asyncio
 import logging
 import socket
 from typing import Any
@@ -22,10 +23,12 @@ from modelpress.api.errors import (
 from modelpress.artifacts.credentials import http_authorization
 from modelpress.artifacts.meter import Meter
 from modelpress.artifacts.sources.fsspec_progress import MeterCallback
+from modelpress.artifacts.sources.limits import settings
+from modelpress.artifacts.sources.redirects import RedirectGuard
 from modelpress.artifacts.sources.transfer import Transfer
 
 _log = logging.getLogger(__name__)
-_SILENCE_SECONDS = 120  # no limit for the whole transfer: models are large
+_SILENCE_SECONDS = 120  # the whole transfer has a limit of all sources
 
 
 def download(transfer: Transfer) -> None:
@@ -41,15 +44,19 @@ def download(transfer: Transfer) -> None:
     if authorization:
         headers["Authorization"] = authorization
     timeout = aiohttp.ClientTimeout(sock_connect=transfer.connect_seconds, sock_read=_SILENCE_SECONDS)
+    guard = None if settings().allow_private_redirects else RedirectGuard(transfer.uri, transfer.shown)
     filesystem = HTTPFileSystem(
         encoded="%" in transfer.uri,  # a signed URL must arrive as it was signed
         headers=headers,
-        client_kwargs={"timeout": timeout, "trust_env": True},  # HTTPS_PROXY of the pod
+        client_kwargs={"timeout": timeout, "guard": guard},
+        get_client=_client,
         skip_instance_cache=True,  # the cache would keep the credential
     )
     meter = Meter(_log, f"download {transfer.what}")
     try:
-        filesystem.get_file(transfer.uri, str(transfer.target), callback=MeterCallback(meter))
+        filesystem.get_file(
+            transfer.uri, str(transfer.target), callback=MeterCallback(meter, transfer.limits)
+        )
     except FileNotFoundError as error:
         raise MissingError(Reason.SOURCE_NOT_FOUND, f"{transfer.shown}: no such object (404)") from error
     except aiohttp.ClientResponseError as error:
@@ -57,6 +64,19 @@ def download(transfer: Transfer) -> None:
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise _no_answer(error, transfer) from error
     meter.finish()
+
+
+async def _client(
+    *, loop: asyncio.AbstractEventLoop, timeout: aiohttp.ClientTimeout, guard: RedirectGuard | None
+) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        loop=loop,
+        timeout=timeout,
+        trust_env=True,  # HTTPS_PROXY of the pod
+        auto_decompress=False,  # a server may pack what nobody asked to be packed, and small become large
+        connector=aiohttp.TCPConnector(resolver=guard),
+        trace_configs=[guard.trace()] if guard else [],
+    )
 
 
 def _refusal(error: aiohttp.ClientResponseError, transfer: Transfer, had_credential: bool) -> ModelPressError:

@@ -39,10 +39,12 @@ def download_tree(transfer: Transfer, filesystem: Any, copy: Copy) -> None:
             (f"{root}/{path}", transfer.target / path, size)
             for path, size in _list(filesystem, root, transfer)
         ]
-    meter = Meter(_log, f"download {transfer.what}", sum(size for _, _, size in pairs))
+    total = sum(size for _, _, size in pairs)
+    transfer.limits.check(total)
+    meter = Meter(_log, f"download {transfer.what}", total)
     for key, target, size in pairs:
         target.parent.mkdir(parents=True, exist_ok=True)
-        copy(key, target, MeterCallback(meter))
+        copy(key, target, MeterCallback(meter, transfer.limits))
         if target.stat().st_size != size:
             raise UnavailableError(
                 Reason.SOURCE_UNAVAILABLE, f"{transfer.shown}: changed during the download"

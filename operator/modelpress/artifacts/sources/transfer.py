@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from modelpress.artifacts.sources import limits
+
 
 @dataclass(frozen=True)
 class Transfer:
@@ -14,6 +16,11 @@ class Transfer:
     target: Path  # does not exist yet
     what: str
     connect_seconds: float  # that a connection may take
+
+    @property
+    def limits(self) -> limits.Limits:
+        """How large it may become."""
+        return limits.of(self.what, self.shown)
 
     @property
     def shown(self) -> str:

@@ -2,7 +2,8 @@
 
 Order: manifest against the digest, configuration and layers against the manifest, and only then a layer is
 opened. Of a layer only regular files with plain relative names are written, into a fresh folder that becomes
-the target when everything is verified.
+the target when everything is verified. What a layer has in it is counted before it is written, by what counts
+the archives of models too.
 """
 
 import gzip
@@ -20,14 +21,22 @@ from typing import Any, Protocol
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.artifacts.image import CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE, Descriptor, sha256_digest
-from modelpress.artifacts.manifest import PLAIN_PATH, load_verified
+from modelpress.artifacts.image import (
+    ANY_RATIO,
+    CONFIG_TYPE,
+    LAYER_TYPE,
+    MANIFEST_TYPE,
+    Descriptor,
+    sha256_digest,
+)
+from modelpress.artifacts.manifest import MANIFEST_FILE, PLAIN_PATH, load_verified
+from modelpress.bounds import json_values, room, tar_stream
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 MAX_DOCUMENT = 4 * 2**20  # bytes of a manifest or configuration, as registries limit them
+_MAX_DOCUMENT_VALUES = 10_000  # an image of ours has some fifty
 _MAX_LAYERS = 16
-_MAX_FILES = 10_000
-_MAX_UNPACKED = 256 * 2**30  # bytes of all files
+_MAX_UNPACKED = 64 * 2**30  # bytes of all files
 _PIECE = 2**20
 
 
@@ -60,7 +69,7 @@ def parse(content: bytes, digest: str) -> Parsed:
     if sha256_digest(content) != digest:
         raise corrupt(f"image manifest: its digest is {sha256_digest(content)}, expected is {digest}")
     try:
-        document = json.loads(content)
+        document = _document(content)
         config = _descriptor(document["config"], {CONFIG_TYPE})
         layers = tuple(_descriptor(layer, {LAYER_TYPE}) for layer in document["layers"])
         annotations = {str(key): str(value) for key, value in (document.get("annotations") or {}).items()}
@@ -86,13 +95,15 @@ def unpack(reader: Reader, digest: str, target: Path) -> None:
         diff_ids = _diff_ids(reader, parsed.config)
         if len(diff_ids) != len(parsed.layers):
             raise corrupt(f"image {digest}: {len(parsed.layers)} layers, {len(diff_ids)} diff_ids")
-        room = _Room()
+        left = room.Room(_MAX_UNPACKED, sum(layer.size for layer in parsed.layers), ANY_RATIO)
         for layer, diff_id in zip(parsed.layers, diff_ids, strict=True):
             blob = partial / "layer"
             with blob.open("wb") as file:
                 copy_verified(reader, layer, file.write)
-            _extract(blob, diff_id, files, room)
+            _extract(blob, diff_id, files, left)
             blob.unlink()
+        if not (files / MANIFEST_FILE).is_file():
+            raise corrupt(f"image {digest}: has no {MANIFEST_FILE}")
         load_verified(files)
         if target.exists():
             shutil.rmtree(target)
@@ -122,6 +133,13 @@ def copy_verified(reader: Reader, descriptor: Descriptor, write: Callable[[bytes
         )
 
 
+def _document(content: bytes | bytearray) -> Any:
+    """Parse an image's JSON. Raises ValueError, also for more values than an image has; RecursionError."""
+    if json_values.count(content) > _MAX_DOCUMENT_VALUES:
+        raise ValueError("more values than an image has")
+    return json.loads(content)
+
+
 def _descriptor(value: dict[str, Any], types: set[str]) -> Descriptor:
     descriptor = Descriptor(value["mediaType"], value["digest"], value["size"])
     if descriptor.media_type not in types or not DIGEST.fullmatch(descriptor.digest):
@@ -137,26 +155,12 @@ def _diff_ids(reader: Reader, descriptor: Descriptor) -> list[str]:
     content = bytearray()
     copy_verified(reader, descriptor, content.extend)
     try:
-        diff_ids = json.loads(content)["rootfs"]["diff_ids"]
+        diff_ids = _document(content)["rootfs"]["diff_ids"]
         if not isinstance(diff_ids, list) or not all(DIGEST.fullmatch(diff_id) for diff_id in diff_ids):
             raise ValueError("not digests")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise corrupt(f"image configuration {descriptor.digest}: has no rootfs.diff_ids") from error
     return diff_ids
-
-
-@dataclass
-class _Room:
-    """How much may still be unpacked, of all layers."""
-
-    files: int = _MAX_FILES
-    bytes: int = _MAX_UNPACKED
-
-    def take(self, size: int) -> None:
-        self.files -= 1
-        self.bytes -= size
-        if self.files < 0 or self.bytes < 0:
-            raise corrupt(f"image layer: more than {_MAX_FILES} files or {_MAX_UNPACKED} bytes")
 
 
 class _HashingReader(io.BufferedIOBase):
@@ -178,30 +182,28 @@ class _HashingReader(io.BufferedIOBase):
         return f"sha256:{self._hash.hexdigest()}"
 
 
-def _extract(blob: Path, diff_id: str, target: Path, room: _Room) -> None:
+def _extract(blob: Path, diff_id: str, target: Path, left: room.Room) -> None:
     try:
         with gzip.open(blob, "rb") as zipped:
             plain = _HashingReader(zipped)
-            with tarfile.open(fileobj=plain, mode="r|", bufsize=_PIECE) as tar:
-                for entry in tar:
-                    _write(tar, entry, target, room)
+            for entry in tar_stream.entries(plain):
+                left.take(entry.size)
+                _write(entry, target)
             found = plain.digest()
-    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
-        raise corrupt(f"image layer with diff_id {diff_id}: is not a gzip tar") from error
+    except room.TooLargeError as error:
+        raise corrupt(f"image layer: {error}") from error
+    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile, room.WrongLengthError) as error:
+        raise corrupt(f"image layer with diff_id {diff_id}: is not a gzip tar: {error}") from error
     if found != diff_id:
         raise corrupt(f"image layer: its tar has digest {found}, the configuration says {diff_id}")
 
 
-def _write(tar: tarfile.TarFile, entry: tarfile.TarInfo, target: Path, room: _Room) -> None:
-    if not entry.isreg() or not re.fullmatch(PLAIN_PATH, entry.name):
-        raise corrupt(f"image layer: {entry.name!r} is not a regular file with a plain relative name")
-    room.take(entry.size)
-    content = tar.extractfile(entry)
-    assert content is not None  # it is a regular file
+def _write(entry: tar_stream.Entry, target: Path) -> None:
+    if not entry.plain or entry.folder or not re.fullmatch(PLAIN_PATH, entry.name):
+        raise corrupt(f"image layer: {entry.name[:200]!r} is not a regular file with a plain relative name")
     path = target / entry.name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("xb") as file:
-            shutil.copyfileobj(content, file, _PIECE)
+        room.write(entry.content, path, entry.size)
     except (FileExistsError, NotADirectoryError) as error:
         raise corrupt(f"image layer: {entry.name} comes twice, or lies below a file") from error

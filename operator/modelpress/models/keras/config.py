@@ -1,9 +1,9 @@
 """The structure of a Keras model as JSON, checked before Keras reads it.
 
 Keras imports the modules and calls the classes that this JSON names, so every name is looked up here first:
-it must be an operation, initializer, regularizer, constraint or dtype policy of Keras itself, or a layer of
-`allowed_layers`. Nothing is imported by name. The settings of a compiled model (losses, metrics, optimizers),
-also of one inside another, are dropped.
+it must be an initializer, regularizer, constraint or dtype policy of Keras itself, or one of the accepted
+layers (`allowed_layers`) and operations (`allowed_operations`). Nothing is imported by name. The settings of
+a compiled model (losses, metrics, optimizers), also of one inside another, are dropped.
 """
 
 import json
@@ -17,7 +17,8 @@ import keras
 from keras.src.legacy.saving import json_utils, saving_options, saving_utils
 from keras.src.saving.serialization_lib import ObjectSharingScope, SafeModeScope
 
-from modelpress.models.keras import allowed_layers
+from modelpress.bounds import json_values
+from modelpress.models.keras import allowed_layers, allowed_operations, nodes
 from modelpress.models.safety.limits import MAX_CONFIG_BYTES, MAX_CONFIG_OBJECTS, MAX_CONFIG_VALUES
 from modelpress.models.types import first_line, invalid, unsupported
 
@@ -31,8 +32,8 @@ _VALUES = (
     "__bytes__",
     "__slice__",
 )
+_CONSTANTS = ("__tensor__", "__numpy__")
 _BASES = (
-    keras.Operation,
     keras.Initializer,
     keras.Regularizer,
     keras.constraints.Constraint,
@@ -49,7 +50,8 @@ def parse(text: str | bytes, name: str) -> dict[str, Any]:
     """
     if len(text) > MAX_CONFIG_BYTES:
         raise invalid(f"{name}: the model's structure is larger than {MAX_CONFIG_BYTES} bytes")
-    _check_values(text, name)
+    if json_values.count(text) > MAX_CONFIG_VALUES:
+        raise invalid(f"{name}: the model's structure has more than {MAX_CONFIG_VALUES} values")
     try:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -86,16 +88,6 @@ def build_legacy(config: dict[str, Any]) -> keras.Model:
     return model
 
 
-def _check_values(text: str | bytes, name: str) -> None:
-    """Bound what the text takes in memory once it is read: some bytes of it can become a hundred."""
-    if isinstance(text, str):
-        values = sum(text.count(mark) for mark in "[{,:")
-    else:
-        values = sum(text.count(mark) for mark in (b"[", b"{", b",", b":"))
-    if values > MAX_CONFIG_VALUES:
-        raise invalid(f"{name}: the model's structure has more than {MAX_CONFIG_VALUES} values")
-
-
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
     if isinstance(value, dict):
         if "class_name" in value:
@@ -113,10 +105,14 @@ def _check(entry: dict[str, Any], name: str) -> None:
     if not isinstance(class_name, str) or not (module is None or isinstance(module, str)):
         raise invalid(f"{name}: the model's structure has a class_name or module that is no text")
     if class_name in _VALUES:
+        if class_name in _CONSTANTS:
+            nodes.check_constant(entry, name)
         return
     where = f"{name}: {_title(entry)}"
     if class_name in allowed_layers.REFUSED:
         raise invalid(f"{where} is not accepted: {allowed_layers.REFUSED[class_name]}")
+    if class_name in allowed_operations.REFUSED:
+        raise invalid(f"{where} is not accepted: it makes a value of its own, or calls a function")
     if class_name == "__lambda__":
         raise invalid(f"{where} holds Python code, and code in a model file is never run")
     registered = entry.get("registered_name")
@@ -125,6 +121,9 @@ def _check(entry: dict[str, Any], name: str) -> None:
         raise unsupported(f"{where} is code that is not in the file: {_HINT}")
     if not _is_known(module, class_name):
         raise invalid(f"{where}: Keras {keras.__version__} has no such layer in {module or 'keras.layers'}")
+    nodes.check_calls(entry, where)
+    if class_name == "DTypePolicyMap":
+        nodes.check_policies(entry, where)
 
 
 def _is_known(module: str | None, class_name: str) -> bool:
@@ -139,6 +138,8 @@ def _is_known(module: str | None, class_name: str) -> bool:
 def _is_harmless(kind: type) -> bool:
     if issubclass(kind, keras.Layer):
         return kind.__name__ in allowed_layers.ALLOWED
+    if issubclass(kind, keras.Operation):
+        return kind.__name__ in allowed_operations.ALLOWED
     return issubclass(kind, _BASES)
 
 

@@ -1,11 +1,11 @@
 """Loading of .keras and .h5 files (functional and sequential models) without running code of theirs.
 
 In this order: the archive's names and sizes, the structure's classes (`keras_config`), the weights' links and
-sizes (`hdf5`), the sizes that the structure asks for against the weights that are there; then Keras builds
-the model in safe mode from the structure that was checked, never from the file itself, and reads the weights.
+sizes (`hdf5`), the sizes that the structure asks for against the weights that are there (`trial_build`); then
+Keras builds the model in safe mode from the structure that was checked, never from the file itself, and reads
+the weights.
 """
 
-import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -21,10 +21,11 @@ from modelpress.api.errors import ModelPressError
 from modelpress.models import names
 from modelpress.models.graph_model import Signature
 from modelpress.models.keras import config as keras_config
+from modelpress.models.keras import trial_build
 from modelpress.models.keras import versions as keras_versions
 from modelpress.models.keras.layers_model import LayersModel
 from modelpress.models.safety import archive, hdf5
-from modelpress.models.safety.limits import MAX_CONFIG_BYTES, MAX_ROW_BYTES, SMALL
+from modelpress.models.safety.limits import MAX_CONFIG_BYTES, MAX_ROW_BYTES
 from modelpress.models.types import TensorSpec, first_line, invalid, unsupported
 
 _WEIGHTS = "model.weights.h5"
@@ -64,7 +65,7 @@ def load_keras(path: Path, work_dir: Path) -> LayersModel:
 
     def load() -> keras.Model:
         keras_versions.modernize(config, name)
-        _check_size(name, keras_config.build, config, size)
+        trial_build.check(name, keras_config.build, config, size)
         keras_versions.widen(config)
         model = keras_config.build(config)
         model.load_weights(weights)
@@ -90,7 +91,7 @@ def load_h5(path: Path) -> LayersModel:
 
     def load() -> keras.Model:
         keras_versions.modernize(config, name)
-        _check_size(name, keras_config.build_legacy, config, size)
+        trial_build.check(name, keras_config.build_legacy, config, size)
         keras_versions.widen(config)
         model = keras_config.build_legacy(config)
         with h5py.File(path, "r") as file:
@@ -113,27 +114,6 @@ def _loaded(load: Callable[[], keras.Model], name: str) -> LayersModel:
         raise
     except Exception as error:  # a damaged file can make Keras raise anything
         raise invalid(f"{name}: Keras cannot load it: {first_line(error)}") from error
-
-
-def _check_size(
-    name: str, build: Callable[[dict[str, Any]], keras.Model], config: dict[str, Any], weight_bytes: int
-) -> None:
-    """Refuse a structure that asks for more memory than the weights fill, before it is allocated."""
-    with keras.StatelessScope():  # variables get a shape here and no memory
-        try:
-            model = build(copy.deepcopy(config))  # building takes settings out of it
-            needed = sum(_bytes(variable) for variable in model.variables)
-        finally:
-            keras.utils.clear_session()  # or leaving the scope would allocate them
-    if needed > weight_bytes + SMALL:
-        raise invalid(f"{name}: the layers need {needed} bytes of weights, the file has {weight_bytes}")
-
-
-def _bytes(variable: Any) -> int:
-    count = 1
-    for size in variable.shape:
-        count *= int(size)
-    return count * int(tf.as_dtype(variable.dtype).size)
 
 
 def _row_bytes(tensor: Any) -> int:

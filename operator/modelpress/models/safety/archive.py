@@ -17,14 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from modelpress.models.safety import tar_stream
-from modelpress.models.safety.limits import (
-    MAX_DIRECTORY_BYTES,
-    MAX_ENTRIES,
-    MAX_EXPANSION,
-    MAX_MODEL_BYTES,
-    SMALL,
-)
+from modelpress.bounds import room, tar_stream
+from modelpress.models.safety.limits import MAX_DIRECTORY_BYTES, MAX_MODEL_BYTES, SMALL
 from modelpress.models.types import first_line, invalid
 
 _CHUNK = 2**20
@@ -44,6 +38,7 @@ BROKEN = (
     OverflowError,
     IndexError,
     struct.error,
+    room.WrongLengthError,
 )
 
 
@@ -87,17 +82,17 @@ def unpack_zip(archive: Path, target: Path) -> None:
             for entry in file.infolist():
                 if not entry.is_dir():
                     with file.open(entry) as content:
-                        _write(content, _inside(archive, target, entry.filename), entry.file_size)
+                        room.write(content, _inside(archive, target, entry.filename), entry.file_size)
     except BROKEN as error:
         raise invalid(f"{archive.name}: the archive cannot be unpacked: {first_line(error)}") from error
 
 
 def check_zip(archive: Path, file: zipfile.ZipFile) -> None:
     """Check names, kinds and declared sizes of a .zip (or .keras). Raises InvalidModel."""
-    entries = file.infolist()
-    total = sum(entry.file_size for entry in entries)
-    _check_bounds(archive, len(entries), total)
-    for entry in entries:
+    left = _room(archive)
+    for entry in file.infolist():
+        _take(left, archive, entry.file_size)
+    for entry in file.infolist():
         _check_name(archive, entry.filename)
         mode = entry.external_attr >> 16
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -113,30 +108,31 @@ def check_zip(archive: Path, file: zipfile.ZipFile) -> None:
 
 def unpack_tar_gz(archive: Path, target: Path) -> None:
     """Unpack a .tar.gz into the folder `target`. Raises InvalidModel for one that is broken or not safe."""
-    total = 0
+    left = _room(archive)
     try:
         with gzip.open(archive) as stream:
-            for count, entry in enumerate(tar_stream.entries(stream), start=1):
-                total += entry.size
-                _check_bounds(archive, count, total)
+            for entry in tar_stream.entries(stream):
+                _take(left, archive, entry.size)
                 _check_name(archive, entry.name)
                 if not entry.plain:
                     raise invalid(
                         f"{archive.name}: entry {entry.name!r} is a link or device: only files are accepted"
                     )
                 if not entry.folder:
-                    _write(entry.content, _inside(archive, target, entry.name), entry.size)
+                    room.write(entry.content, _inside(archive, target, entry.name), entry.size)
     except BROKEN as error:
         raise invalid(f"{archive.name}: the archive cannot be unpacked: {first_line(error)}") from error
 
 
-def _check_bounds(archive: Path, entries: int, total: int) -> None:
-    if entries > MAX_ENTRIES:
-        raise invalid(f"{archive.name}: more than {MAX_ENTRIES} entries")
-    if total > MAX_MODEL_BYTES:
-        raise invalid(f"{archive.name}: unpacks to more than {MAX_MODEL_BYTES} bytes")
-    if total > SMALL and total > MAX_EXPANSION * archive.stat().st_size:
-        raise invalid(f"{archive.name}: unpacks to more than {MAX_EXPANSION} times its size")
+def _room(archive: Path) -> room.Room:
+    return room.Room(MAX_MODEL_BYTES, archive.stat().st_size, SMALL)
+
+
+def _take(left: room.Room, archive: Path, size: int) -> None:
+    try:
+        left.take(size)
+    except room.TooLargeError as error:
+        raise invalid(f"{archive.name}: {error}") from error
 
 
 def _check_name(archive: Path, name: str) -> None:
@@ -158,16 +154,3 @@ def _inside(archive: Path, target: Path, name: str) -> Path:
     except (FileExistsError, NotADirectoryError) as error:
         raise invalid(f"{archive.name}: entry {name!r} lies in what is also a file") from error
     return path
-
-
-def _write(content: tar_stream.Reader, path: Path, size: int) -> None:
-    """Copy exactly `size` bytes: a stream that yields more than the archive declares is refused."""
-    with path.open("xb") as file:
-        left = size
-        while piece := content.read(_CHUNK):
-            left -= len(piece)
-            if left < 0:
-                break
-            file.write(piece)
-    if left:
-        raise zipfile.BadZipFile(f"{path.name} is not as long as the archive declares")

@@ -12,8 +12,9 @@ import h5py
 import numpy as np
 
 from modelpress.api.errors import ModelPressError
+from modelpress.bounds.room import MAX_ENTRIES
 from modelpress.models.safety import hdf5_texts
-from modelpress.models.safety.limits import MAX_ENTRIES, MAX_HDF5_STRUCTURE, SMALL
+from modelpress.models.safety.limits import MAX_HDF5_STRUCTURE, SMALL
 from modelpress.models.types import first_line, invalid
 
 _NUMBERS = "fiub"

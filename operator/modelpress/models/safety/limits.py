@@ -3,9 +3,7 @@
 GIB = 2**30
 
 MAX_MODEL_BYTES = 16 * GIB  # all files of a model together, unpacked
-MAX_ENTRIES = 10_000  # files and folders of a model
-MAX_DIRECTORY_BYTES = 2 * 2**20  # the list of entries of a .zip: 200 bytes for each of MAX_ENTRIES
-MAX_EXPANSION = 200  # unpacked size / packed size; trained weights reach about 1.1, very sparse ones 20
+MAX_DIRECTORY_BYTES = 2 * 2**20  # the list of entries of a .zip: 200 bytes for each of 10,000
 MAX_CONFIG_BYTES = 8 * 2**20  # the JSON structure of a Keras model; a network of 1,000 layers has 1 MiB
 MAX_CONFIG_VALUES = 500_000  # values in it: each costs 30 to 100 bytes once it is read
 MAX_CONFIG_OBJECTS = 30_000  # layers, initializers, policies in it; a network of 1,000 layers has 5,000

@@ -26,10 +26,10 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
+from modelpress.bounds.room import MAX_ENTRIES
 from modelpress.models.safety import wire_count
 from modelpress.models.safety.limits import (
     MAX_CONSTANT_BYTES,
-    MAX_ENTRIES,
     MAX_GRAPH_BYTES,
     MAX_MODEL_BYTES,
     MAX_NODES,

@@ -140,7 +140,8 @@ def job_template(view: View) -> dict[str, Any]:
                 contract.SECRETS: SECRETS_MOUNT,
             }
             | ({contract.CLAIMS: contract.CLAIMS_MOUNT} if claims else {})
-            | ({contract.KNOWN_ARTIFACTS: known.to_json(view)} if view.store_is_shared else {}),
+            | ({contract.KNOWN_ARTIFACTS: known.to_json(view)} if view.store_is_shared else {})
+            | _download_variables(view),
             settings,
             connection.variables(view),
         ),
@@ -225,6 +226,11 @@ def _store_variables(view: View, uri: str) -> dict[str, str]:
     if view.settings.plain_http_registry:
         variables[contract.PLAIN_HTTP_REGISTRY] = view.settings.plain_http_registry
     return variables
+
+
+def _download_variables(view: View) -> dict[str, str]:
+    downloads = view.settings.defaults.downloads
+    return {contract.DOWNLOADS: downloads.model_dump_json(by_alias=True)} if downloads else {}
 
 
 def _worker_variables(view: View, artifact: Artifact, revision: str) -> dict[str, str]:

@@ -5,6 +5,8 @@ results of a row do not depend on the rows beside it; a held view of a tensor br
 outputs are copies; the interpreter releases the GIL while it computes.
 """
 
+import math
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ from ai_edge_litert.interpreter import Interpreter
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.api.spec import Parallelism, Serving
+from modelpress.artifacts import tflite_operators
 from modelpress.artifacts.manifest import ArtifactManifest, TensorSpec
+from modelpress.serving.executors import trial
 from modelpress.serving.executors.base import Array, Arrays, Executor, InputError
 from modelpress.serving.signature import Signature
 
@@ -73,6 +77,7 @@ def load_copies(
             f"the artifact is of form {manifest.form}, for CPU devices: parallelism.tensor needs GPU devices",
         )
     path = folder / manifest.model_file
+    _try_apart(path, manifest, math.ceil(serving.max_batch_size / parallelism.data))
     if parallelism.pipeline == 1:
         return [[_checked(path, manifest)] for _ in range(parallelism.data)]
     _checked(path, manifest)
@@ -81,6 +86,27 @@ def load_copies(
 
     pieces = cut(path, Signature.of(manifest), parallelism.pipeline)
     return [[PieceExecutor(piece) for piece in pieces] for _ in range(parallelism.data)]
+
+
+def _try_apart(path: Path, manifest: ArtifactManifest, rows: int) -> None:
+    """Check the operators of a model, and load and call it once in a child process.
+
+    Settings of operators that LiteRT does not check can end the process that loads or calls the model.
+    """
+    if said := tflite_operators.problem(path):
+        raise _load_failed(f"{path.name} {said}")
+    signature = Signature.of(manifest)
+
+    def load_and_call() -> None:
+        executor = _checked(path, manifest)
+        for count in sorted({1, rows}):
+            executor.run(signature.example(count))
+
+    ended_by = trial.died_of(load_and_call)
+    if ended_by is signal.SIGKILL:
+        raise DataError(Reason.OUT_OF_MEMORY, f"{path.name} takes more memory than there is")
+    if ended_by is not None:
+        raise _load_failed(f"{path.name} ends the process that loads or calls it: {ended_by.name}")
 
 
 def _checked(path: Path, manifest: ArtifactManifest) -> LiteRTExecutor:

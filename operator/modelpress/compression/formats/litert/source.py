@@ -16,6 +16,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from modelpress.api.errors import DataError
 from modelpress.api.schemes import DeviceType, Scheme
+from modelpress.artifacts import tflite_operators
 from modelpress.compression.evaluation import weight_stats
 from modelpress.compression.formats.litert import tflite_file
 from modelpress.compression.formats.litert.model import LiteRTModel, last_line
@@ -149,6 +150,8 @@ def load(path: Path, scheme: Scheme | None) -> TfliteSource:
         struct.error,
     ) as error:
         raise _broken(path) from error
+    if said := tflite_operators.problem(path):  # a worker would not load it either
+        raise unsupported(f"{path.name}: {said}")
     model = TfliteSource(path, content)
     if scheme and model.quantized:
         raise unsupported(

@@ -9,7 +9,8 @@ the long names of GNU tar.
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+
+from modelpress.bounds.room import Reader
 
 _BLOCK = 512
 _CHUNK = 2**20
@@ -17,14 +18,6 @@ _MAX_HEADER = 2**16  # bytes of one extended header; paths are far shorter
 _MAX_HEADERS = 16  # extended ones before an entry; tar writes up to four
 _MAX_TAIL = 2**20  # zeros behind the last entry; tar pads to 10 KiB
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
-
-
-class Reader(Protocol):
-    """What bytes are read from."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to `size` bytes; none at the end."""
-        ...
 
 
 class Content:
