@@ -187,7 +187,7 @@ def _model(task: _Task) -> LoadedModel:
     """Load the model, and refuse what cannot be done to one of its kind."""
     path, device = task.inputs.model, task.request.device_type
     if tflite_source.recognised(path):
-        tflite_source.check_recipe(path.name, task.recipe, device)
+        tflite_source.check_request(path.name, [step.name for step in task.recipe.steps], device)
         return tflite_source.load(path, task.recipe.scheme)
     model = load(path, task.work_dir / "model")
     task.recipe.check(model)

@@ -21,7 +21,6 @@ from modelpress.compression.evaluation import weight_stats
 from modelpress.compression.formats.litert import tflite_file
 from modelpress.compression.formats.litert.model import LiteRTModel, last_line
 from modelpress.compression.formats.litert.tflite_file import Constant, TfliteFile
-from modelpress.compression.recipe import Recipe
 from modelpress.models.types import (
     Array,
     Arrays,
@@ -124,12 +123,12 @@ class TfliteSource:
         return LiteRTModel(self.path, self.inputs, self.outputs)
 
 
-def check_recipe(name: str, recipe: Recipe, device: DeviceType) -> None:
+def check_request(name: str, passes: Sequence[str], device: DeviceType) -> None:
     """Refuse what cannot be done to the .tflite file `name`. Raises UnsupportedModel."""
     if device is not DeviceType.CPU:
         raise _fixed(name, f"serve on {device.value} devices")
-    if recipe.steps:
-        raise _fixed(name, f"go through {recipe.steps[0].name}, which changes its weights")
+    if passes:
+        raise _fixed(name, f"go through {passes[0]}, which changes its weights")
 
 
 def load(path: Path, scheme: Scheme | None) -> TfliteSource:
