@@ -44,6 +44,17 @@ class Metric(StrEnum):
     AGREEMENT = "Agreement"
     COSINE_SIMILARITY = "CosineSimilarity"
     R2 = "R2"
+    FIDELITY = "Fidelity"
+    BALANCED_ACCURACY = "BalancedAccuracy"
+    F1 = "F1"
+    MULTI_LABEL_ACCURACY = "MultiLabelAccuracy"
+    AUC = "AUC"
+    TOP_K_ACCURACY = "TopKAccuracy"
+
+
+DECIDING = frozenset(
+    {Metric.ACCURACY, Metric.AGREEMENT, Metric.BALANCED_ACCURACY, Metric.F1, Metric.MULTI_LABEL_ACCURACY}
+)  # those that compare decisions, not numbers
 
 
 class StrategyType(StrEnum):
@@ -178,10 +189,23 @@ class Evaluation(ApiModel):
             "has(self.minScore) || has(self.maxDrop) || has(self.maxSize)",
             "at least one of minScore, maxDrop and maxSize must be set",
         ),
+        rule(
+            "!has(self.threshold) || !has(self.metric) || "
+            f"self.metric in {[metric.value for metric in Metric if metric in DECIDING]}",
+            "threshold needs a metric of decisions: "
+            + ", ".join(metric.value for metric in Metric if metric in DECIDING),
+            ".threshold",
+        ),
     )
-    metric: Metric = Field(
-        Metric.ACCURACY,
-        description="Accuracy and R2 need labels; Agreement and CosineSimilarity compare with the original.",
+    metric: Metric | None = Field(
+        None,
+        description="Agreement, CosineSimilarity and Fidelity compare with the original, the others need "
+        "labels. Unset: chosen by the labels and the outputs; the status says which.",
+    )
+    threshold: DecimalString | None = Field(
+        None,
+        description="Outputs of one column, and those of MultiLabelAccuracy, say yes above it. Unset: 0.5 "
+        "where all outputs of the original are from 0 to 1, else 0.",
     )
     min_score: Score | None = Field(None, description="Lowest score of the compressed model.")
     max_drop: Points | None = Field(

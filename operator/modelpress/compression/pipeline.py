@@ -18,7 +18,7 @@ from modelpress.compression.evaluation import (
     input_sizes,
     latency,
     measurement,
-    row_scores,
+    rules,
     weight_stats,
 )
 from modelpress.compression.evaluation.dataset import Dataset
@@ -171,8 +171,9 @@ def _load(task: _Task) -> _Original:
     task.recipe.check(model)
     data = None
     if evaluation and inputs.evaluation:
-        labels = evaluation.metric in row_scores.NEEDS_LABELS
-        folder = task.work_dir / "data"
+        folder, labels = task.work_dir / "data", rules.needs_labels(evaluation)
+        if labels is None:  # the metric is chosen by what is there
+            labels = len(model.outputs) == 1 and dataset.has_labels(inputs.evaluation, model.outputs)
         data = dataset.load(inputs.evaluation, folder, model.inputs, model.outputs, labels=labels)
     return _Original(
         model=model,
@@ -185,7 +186,9 @@ def _load(task: _Task) -> _Original:
 
 def _measure(task: _Task, original: _Original) -> _Baseline:
     model, data, choose = original.model, original.data, task.recipe.scheme is Scheme.AUTO
-    measured = measurement.of_original(model, data, task.work_dir, choose=choose) if data else None
+    limits, measured = task.request.evaluation, None
+    if data and limits:
+        measured = measurement.of_original(model, data, limits, task.work_dir, choose=choose)
     sample = measurement.sample(model, measured)
     return _Baseline(measured, sample, Timing(sample, latency.batches_of(model.inputs)))
 
@@ -249,22 +252,24 @@ def _candidate_measure(
     task: _Task, baseline: _Baseline, float32: Format
 ) -> candidates.CandidateMeasure | None:
     """Return what scheme Auto measures candidates with; None for other schemes."""
-    measured, limits = baseline.measured, task.request.evaluation
-    if measured is None or measured.choosing is None or limits is None:
+    measured = baseline.measured
+    if measured is None or measured.choosing is None:
         return None
     timing = replace(baseline.timing, seconds=candidates.SECONDS, fastest=True)
     if not task.backend.times_hold:
         timing = replace(timing, batches=())
-    return candidates.CandidateMeasure(measured.choosing, limits, float32.model, timing)
+    return candidates.CandidateMeasure(
+        measured.choosing, measured.rules, measured.limits, float32.model, timing
+    )
 
 
 def _compare(
     task: _Task, model: LoadedModel, baseline: _Baseline, float32: Format, served: Format
 ) -> _Comparison:
     """Measure the format that serves; `model` is what it was made of."""
-    scores, limits = None, task.request.evaluation
-    if baseline.measured and limits:
-        scores = measurement.score(limits, served, baseline.measured, task.work_dir / "results")
+    scores = None
+    if baseline.measured:
+        scores = measurement.score(served, baseline.measured, task.work_dir / "results")
     else:
         check_numbers(served, baseline.sample)
     times = latency.measure(float32.model, served.model, baseline.timing)

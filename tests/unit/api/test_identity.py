@@ -57,6 +57,8 @@ RECIPE = [
     ("optimization.fineTuning", {"epochs": 1}),
     ("devices.type", "GPU"),
     ("evaluation.metric", "R2"),
+    ("evaluation.metric", None),
+    ("evaluation.threshold", "0.3"),
 ]
 REVISION = [
     ("parallelism.data", 4),

@@ -3,14 +3,16 @@ and whether the data is large enough to tell the score from the limits.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from modelpress.api.spec import Evaluation, Metric
-from modelpress.api.values import parse_percent
-from modelpress.compression.evaluation import evaluation, metrics, row_scores
+from modelpress.api.spec import DECIDING, Evaluation, Metric
+from modelpress.api.values import parse_decimal, parse_percent
+from modelpress.compression.evaluation import decisions, evaluation, metrics, row_scores, rules
+from modelpress.compression.evaluation.decisions import Reading
+from modelpress.compression.evaluation.row_scores import OutputCase
 from modelpress.compression.report.document import (
     Bounds,
     Confusion,
@@ -38,10 +40,12 @@ class Outputs:
 def complete(report: EvaluationReport, limits: Evaluation, outputs: Outputs) -> EvaluationReport:
     """Return the report with all that the data allows beside the gate's metric."""
     others, refused = [], []
+    threshold = None if limits.threshold is None else parse_decimal(limits.threshold)
+    judged = {output.metric for output in report.outputs}
     for metric in Metric:
-        if metric is report.metric:
+        if judged == {metric}:
             continue
-        found = _other(metric, outputs)
+        found = _other(metric, threshold, outputs)
         if isinstance(found, NotMeasured):
             refused.append(found)
         else:
@@ -53,7 +57,7 @@ def complete(report: EvaluationReport, limits: Evaluation, outputs: Outputs) -> 
             ),
             "others": tuple(others),
             "not_measured": tuple(refused),
-            "confusion": tuple(_confusions(outputs)),
+            "confusion": tuple(_confusions(threshold, outputs)),
         }
     )
 
@@ -85,62 +89,60 @@ def rows_to_tell(value: float, bounds: Bounds, limit: float, rows: int) -> int |
     return _two_digits(math.ceil(max(needed, rows + 1)))
 
 
-def confusion(labels: Array, original: Array, compressed: Array, name: str = "") -> Confusion:
-    """Return the confusion matrices of two arrays of outputs (N, ..., classes), with labels as for Accuracy.
+def confusion(case: OutputCase, compressed: Array, name: str = "") -> Confusion:
+    """Return the confusion matrices of the original and of another model; the rule is one of decisions.
 
     At most `MAX_CLASSES` classes, those with most labels, in the order of their numbers; all further ones
     are counted as `other`. Raises ValueError where the labels do not fit.
     """
-    expected = metrics.label_decisions(labels, original.shape).ravel()
-    found = [metrics.decisions(outputs).ravel() for outputs in (original, compressed)]
-    classes = original.shape[-1] if original.ndim > 1 and original.shape[-1] > 1 else 2
-    kept, names = np.arange(classes), [str(number) for number in range(classes)]
-    if classes > MAX_CLASSES:
-        counts = np.bincount(expected, minlength=classes)
+    if case.labels is None:
+        raise ValueError("there are no labels")
+    expected = rules.expected(case.rule, case.labels, case.original.shape).ravel()
+    counted, expected = expected != decisions.IGNORED, expected[expected != decisions.IGNORED]
+    found = [case.rule.decider.decisions(outputs).ravel()[counted] for outputs in (case.original, compressed)]
+    classes = _classes(case, [expected, *found])
+    numbers = [np.searchsorted(classes, values) for values in (expected, *found)]
+    kept, names = np.arange(len(classes)), [str(number) for number in classes]
+    if len(classes) > MAX_CLASSES:
+        counts = np.bincount(numbers[0], minlength=len(classes))
         kept = np.sort(np.argsort(-counts, kind="stable")[:MAX_CLASSES])
-        names = [*(str(number) for number in kept), "other"]
-    index = np.full(classes, len(names) - 1)
+        names = [*(names[number] for number in kept), "other"]
+    index = np.full(len(classes), len(names) - 1)
     index[kept] = np.arange(len(kept))
-    before, after = (_counts(index[expected], index[decided], len(names)) for decided in found)
+    before, after = (_counts(index[numbers[0]], index[decided], len(names)) for decided in numbers[1:])
     return Confusion(output=name, classes=tuple(names), original=before, compressed=after)
 
 
-def _other(metric: Metric, outputs: Outputs) -> MetricScores | NotMeasured:
+def _classes(case: OutputCase, found: Sequence[Array]) -> Array:
+    """Return all classes in order: those of the columns, or those that integers have."""
+    if case.rule.decider.reading is Reading.INTEGERS:
+        return np.unique(np.concatenate(found))
+    return np.arange(case.original.shape[-1] if case.rule.decider.reading is Reading.GREATEST else 2)
+
+
+def _other(metric: Metric, threshold: float | None, outputs: Outputs) -> MetricScores | NotMeasured:
     try:
-        for name, original in outputs.original.items():
-            if metric is Metric.ACCURACY and name in outputs.labels:
-                _check_classes(outputs.labels[name], original)
-        pairs = [
-            {
-                name: row_scores.of(metric, outputs.labels.get(name), original, found[name])
-                for name, original in outputs.original.items()
-            }
-            for found in (outputs.original, outputs.compressed)
-        ]
+        cases = {name: _case(metric, threshold, outputs, name) for name in outputs.original}
+        before = {name: row_scores.of(case, case.original) for name, case in cases.items()}
+        after = {name: row_scores.of(case, outputs.compressed[name]) for name, case in cases.items()}
     except ValueError as error:
         return NotMeasured(metric=metric, reason=str(error))
-    return evaluation.metric_scores(metric, pairs[0], pairs[1])
+    return evaluation.metric_scores(before, after)
 
 
-def _check_classes(labels: Array, outputs: Array) -> None:
-    """Refuse labels that have a number for each class and are not one-hot: those of a regression."""
-    several = outputs.ndim > 1 and outputs.shape[-1] > 1
-    if several and labels.shape == outputs.shape and not _is_one_hot(labels):
-        raise ValueError("the labels are numbers, neither classes nor one-hot")
+def _case(metric: Metric, threshold: float | None, outputs: Outputs, name: str) -> OutputCase:
+    labels, original = outputs.labels.get(name), outputs.original[name]
+    decided = threshold if metric in DECIDING else None
+    return OutputCase(rules.rule(metric, decided, labels, original), labels, original)
 
 
-def _is_one_hot(labels: Array) -> bool:
-    return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(axis=-1) == 1).all())
-
-
-def _confusions(outputs: Outputs) -> Iterator[Confusion]:
-    for name, original in list(outputs.original.items())[:_MAX_OUTPUTS]:
-        labels, compressed = outputs.labels.get(name), outputs.compressed[name]
-        if labels is None or metrics.rows_without_numbers(compressed):
+def _confusions(threshold: float | None, outputs: Outputs) -> Iterator[Confusion]:
+    for name in list(outputs.original)[:_MAX_OUTPUTS]:
+        if name not in outputs.labels or metrics.rows_without_numbers(outputs.compressed[name]):
             continue
         try:
-            _check_classes(labels, original)
-            yield confusion(labels, original, compressed, name)
+            case = _case(Metric.ACCURACY, threshold, outputs, name)
+            yield confusion(case, outputs.compressed[name], name)
         except ValueError:  # Accuracy says why in not_measured
             continue
 

@@ -158,10 +158,12 @@ class OutputScore(ApiModel):
     """Scores of one output, in percent."""
 
     name: str = Field(description="The output.")
+    metric: Metric | None = Field(None, description="Its metric; unset: that of all outputs.")
     original: float = Field(description="Score of the original.")
     compressed: float = Field(description="Score of the serving format.")
     compressed_interval: Bounds | None = Field(None, description="95 % interval of the compressed score.")
     drop_interval: Bounds | None = Field(None, description="95 % interval of the drop, paired by row.")
+    note: str | None = Field(None, description="What a reader must know of the score.")
 
 
 class MetricScores(ApiModel):
