@@ -36,7 +36,11 @@ def scoring(evaluation: Evaluation, *, auto: bool) -> dict[str, Any]:
     The limits are without the metric Accuracy, which was the default once: it changes no hash.
     """
     wire = evaluation.to_wire()
-    found: dict[str, Any] = {key: wire[key] for key in ("metric", "threshold") if key in wire}
+    keys = ("metric", "threshold")
+    found: dict[str, Any] = {key: wire[key] for key in keys if key in wire}
+    if evaluation.outputs:
+        named = sorted(wire["outputs"], key=lambda item: str(item["name"]))
+        found["outputs"] = [{key: item[key] for key in ("name", *keys) if key in item} for item in named]
     if auto:
         limits = {key: value for key, value in wire.items() if (key, value) != ("metric", "Accuracy")}
         found["evaluation"] = limits

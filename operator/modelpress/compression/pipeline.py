@@ -171,6 +171,7 @@ def _load(task: _Task) -> _Original:
     task.recipe.check(model)
     data = None
     if evaluation and inputs.evaluation:
+        rules.check_outputs(evaluation, model.outputs)
         folder, labels = task.work_dir / "data", rules.needs_labels(evaluation)
         if labels is None:  # the metric is chosen by what is there
             labels = len(model.outputs) == 1 and dataset.has_labels(inputs.evaluation, model.outputs)

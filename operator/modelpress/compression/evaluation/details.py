@@ -20,6 +20,8 @@ from modelpress.compression.report.document import (
     LimitsReport,
     MetricScores,
     NotMeasured,
+    OutputLimits,
+    OutputScore,
 )
 from modelpress.models.types import Array, Arrays
 
@@ -53,7 +55,10 @@ def complete(report: EvaluationReport, limits: Evaluation, outputs: Outputs) -> 
     return report.model_copy(
         update={
             "limits": LimitsReport(
-                min_score=limits.min_score, max_drop=limits.max_drop, max_size=limits.max_size
+                min_score=limits.min_score,
+                max_drop=limits.max_drop,
+                max_size=limits.max_size,
+                outputs=tuple(_limits(limits, item.name) for item in limits.outputs or ()),
             ),
             "others": tuple(others),
             "not_measured": tuple(refused),
@@ -62,19 +67,40 @@ def complete(report: EvaluationReport, limits: Evaluation, outputs: Outputs) -> 
     )
 
 
+def _limits(limits: Evaluation, name: str) -> OutputLimits:
+    own = limits.of_output(name)
+    return OutputLimits(name=name, min_score=own.min_score, max_drop=own.max_drop)
+
+
 def unresolved(report: EvaluationReport) -> list[str]:
     """Return a line for each limit that lies within the 95 % interval of what it limits."""
-    limits = report.limits or LimitsReport()
     lines = []
-    if limits.max_drop is not None and report.drop_interval is not None:
-        what = f"maxDrop {limits.max_drop}: the drop of {report.metric.value} is {report.drop:.2f} points"
-        limit = float(parse_percent(limits.max_drop))
-        lines.append(_unresolved(what, limit, (report.drop, report.drop_interval), report.rows))
-    if limits.min_score is not None and report.compressed_interval is not None:
-        what = f"minScore {limits.min_score}: {report.metric.value} is {report.compressed:.2f}%"
-        limit = float(parse_percent(limits.min_score))
-        lines.append(_unresolved(what, limit, (report.compressed, report.compressed_interval), report.rows))
+    for what, limits, scores in _judged(report):
+        if limits.max_drop is not None and scores.drop_interval is not None:
+            drop = scores.original - scores.compressed if isinstance(scores, OutputScore) else scores.drop
+            told = f"maxDrop {limits.max_drop}: the drop of {what} is {drop:.2f} points"
+            limit = float(parse_percent(limits.max_drop))
+            lines.append(_unresolved(told, limit, (drop, scores.drop_interval), report.rows))
+        if limits.min_score is not None and scores.compressed_interval is not None:
+            told = f"minScore {limits.min_score}: {what} is {scores.compressed:.2f}%"
+            limit = float(parse_percent(limits.min_score))
+            measured = scores.compressed, scores.compressed_interval
+            lines.append(_unresolved(told, limit, measured, report.rows))
     return [line for line in lines if line]
+
+
+def _judged(
+    report: EvaluationReport,
+) -> Iterator[tuple[str, LimitsReport | OutputLimits, EvaluationReport | OutputScore]]:
+    """Return what is judged, its limits and its scores: all outputs together, or each for itself."""
+    limits = report.limits or LimitsReport()
+    if not limits.outputs:
+        yield report.metric.value, limits, report
+        return
+    own = {item.name: item for item in limits.outputs}
+    for output in report.outputs:
+        metric = output.metric or report.metric
+        yield f"{metric.value} of output {output.name}", own.get(output.name, limits), output
 
 
 def rows_to_tell(value: float, bounds: Bounds, limit: float, rows: int) -> int | None:

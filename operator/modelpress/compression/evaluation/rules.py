@@ -4,18 +4,22 @@ A metric that cannot see a loss would pass a broken model. Each refusal names th
 decided from the outputs of the original, so that every model is scored alike.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from modelpress.api.conditions import Reason
+from modelpress.api.errors import UsageError
 from modelpress.api.spec import DECIDING, Evaluation, Metric
 from modelpress.api.values import parse_decimal
 from modelpress.compression.evaluation import blindness, decisions, metrics
 from modelpress.compression.evaluation.dataset import invalid
 from modelpress.compression.evaluation.decisions import Decider, LabelKind, Reading
-from modelpress.models.types import Array
+from modelpress.models.types import Array, TensorSpec
 
+_MOST_OUTPUTS = 16  # that have room in a termination message
+_LONGEST_NAME = 64
 TOP = 5  # columns of TopKAccuracy
 NEEDS_LABELS = frozenset(Metric) - {Metric.AGREEMENT, Metric.COSINE_SIMILARITY, Metric.FIDELITY}
 
@@ -35,20 +39,43 @@ def of_outputs(
     wanted: Evaluation, labels: Mapping[str, Array], original: Mapping[str, Array]
 ) -> dict[str, Rule]:
     """Return the rule of each output of the original. Raises InvalidData where a metric does not fit."""
-    threshold = None if wanted.threshold is None else parse_decimal(wanted.threshold)
     found = {}
     for name, outputs in original.items():
+        asked = wanted.of_output(name)
+        threshold = None if asked.threshold is None else parse_decimal(asked.threshold)
         try:
-            found[name] = rule(wanted.metric, threshold, labels.get(name), outputs)
+            found[name] = rule(asked.metric, threshold, labels.get(name), outputs)
         except ValueError as error:
-            metric = f"{wanted.metric.value}: " if wanted.metric else ""
+            metric = f"{asked.metric.value}: " if asked.metric else ""
             raise invalid(f"data.evaluation, output {name}: {metric}{error}") from error
     return found
 
 
+def check_outputs(wanted: Evaluation, outputs: Sequence[TensorSpec]) -> None:
+    """Refuse evaluation.outputs that the model has not, or that no status has room for (InvalidSpec)."""
+    if not wanted.outputs:
+        return
+    names = [spec.name for spec in outputs]
+    listed = ", ".join(names)
+    for item in wanted.outputs:
+        if item.name not in names:
+            raise UsageError(
+                Reason.INVALID_SPEC,
+                f"evaluation.outputs: the model has no output {item.name}; it has {listed}",
+            )
+    if len(names) > _MOST_OUTPUTS or max(map(len, names)) > _LONGEST_NAME:
+        raise UsageError(
+            Reason.INVALID_SPEC,
+            f"evaluation.outputs: works for models of at most {_MOST_OUTPUTS} outputs with names of at most"
+            f" {_LONGEST_NAME} characters; it has {listed}",
+        )
+
+
 def needs_labels(wanted: Evaluation) -> bool | None:
-    """Return whether the metric needs labels; None where it is chosen by what is there."""
-    return None if wanted.metric is None else wanted.metric in NEEDS_LABELS
+    """Return whether all outputs need labels; None where that depends on what is there."""
+    if wanted.metric is None or wanted.outputs:
+        return None
+    return wanted.metric in NEEDS_LABELS
 
 
 def rule(metric: Metric | None, threshold: float | None, labels: Array | None, original: Array) -> Rule:

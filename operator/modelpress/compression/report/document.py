@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from modelpress.api.base import ApiModel
 from modelpress.api.conditions import Reason
-from modelpress.api.contract import Scores
+from modelpress.api.contract import OutputScores, Scores
 from modelpress.api.errors import DataError, MissingError
 from modelpress.api.spec import Metric
 from modelpress.artifacts import documents
@@ -200,12 +200,21 @@ class Confusion(ApiModel):
     compressed: tuple[tuple[int, ...], ...] = Field(description="Counts of the serving format.")
 
 
+class OutputLimits(ApiModel):
+    """Limits of one output."""
+
+    name: str = Field(description="The output.")
+    min_score: str | None = Field(None, description="As in the spec.")
+    max_drop: str | None = Field(None, description="As in the spec.")
+
+
 class LimitsReport(ApiModel):
     """Limits of the spec when the artifact was made; an artifact may be judged by others later."""
 
     min_score: str | None = Field(None, description="As in the spec.")
     max_drop: str | None = Field(None, description="As in the spec.")
     max_size: str | None = Field(None, description="As in the spec.")
+    outputs: tuple[OutputLimits, ...] = Field((), description="Of outputs that have their own.")
 
 
 class EvaluationReport(MetricScores):
@@ -334,6 +343,16 @@ def scores(found: EvaluationReport) -> Scores:
         compressed=found.compressed,
         drop=found.drop if len(found.outputs) > 1 else None,
         rows=found.rows,
+        outputs=tuple(
+            OutputScores(
+                name=output.name,
+                metric=output.metric or found.metric,
+                original=output.original,
+                compressed=output.compressed,
+            )
+            for output in found.outputs
+            if found.limits and found.limits.outputs
+        ),
     )
 
 
