@@ -5,7 +5,7 @@ schema: the API server and `modelpress plan` enforce them; these types only read
 """
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -185,7 +185,7 @@ class Optimization(ApiModel):
 class Scoring(ApiModel):
     """A metric and its limits."""
 
-    cel = (
+    cel: ClassVar[tuple[dict[str, str], ...]] = (
         rule(
             "!has(self.threshold) || !has(self.metric) || "
             f"self.metric in {[metric.value for metric in Metric if metric in DECIDING]}",

@@ -79,7 +79,8 @@ def test_a_model_that_says_no_to_a_rare_class_is_seen() -> None:
     good, no = labels[:, None] * 0.8 + 0.1, np.full((1000, 1), 0.1)
     for metric, expected in ((Metric.ACCURACY, 96), (Metric.BALANCED_ACCURACY, 50), (Metric.AUC, 50)):
         report = scored(metric, {"y": labels}, {"y": good}, {"y": no})
-        assert (report.original, report.compressed) == (100, pytest.approx(expected))
+        assert report.original == 100
+        assert report.compressed == pytest.approx(expected)
 
 
 def test_a_constant_model_has_no_label_in_its_top() -> None:
