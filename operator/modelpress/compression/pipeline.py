@@ -172,10 +172,11 @@ def _load(task: _Task) -> _Original:
     data = None
     if evaluation and inputs.evaluation:
         rules.check_outputs(evaluation, model.outputs)
-        folder, labels = task.work_dir / "data", rules.needs_labels(evaluation)
-        if labels is None:  # the metric is chosen by what is there
-            labels = len(model.outputs) == 1 and dataset.has_labels(inputs.evaluation, model.outputs)
-        data = dataset.load(inputs.evaluation, folder, model.inputs, model.outputs, labels=labels)
+        outputs, labels = model.outputs, rules.needs_labels(evaluation)
+        if labels is None:  # metrics are chosen by what is there
+            outputs = tuple(spec for spec in outputs if dataset.has_labels(inputs.evaluation, (spec,)))
+            labels = bool(outputs)
+        data = dataset.load(inputs.evaluation, task.work_dir / "data", model.inputs, outputs, labels=labels)
     return _Original(
         model=model,
         bytes=original_bytes(model),
