@@ -98,7 +98,7 @@ def three(w: Any, x: Any) -> dict[str, Any]:
 
 def labelled() -> dict[str, Array]:
     y = X @ WEIGHTS
-    return {"kind": y.argmax(axis=1), "price": 300 + 9 * y[:, :1] + 3 * random.normal(size=(ROWS, 1))}
+    return {"kind": y.argmax(axis=1), "price": 300 + 9 * y[:, :1] + 2 * random.normal(size=(ROWS, 1))}
 
 
 def test_each_output_is_judged_by_its_own_metric_and_limits(tmp_path: Path) -> None:

@@ -53,6 +53,12 @@ def test_decisions_that_did_not_change_still_leave_doubt() -> None:
     assert found.method == intervals.BONETT_PRICE
 
 
+def test_rows_of_unlike_weights_that_did_not_change_still_leave_doubt() -> None:
+    same = np.tile([70.0, 130.0, 100.0], 180)
+    found = intervals.of_decisions_drop(same, same)
+    assert found == intervals.of_decisions_drop(np.full(540, 100.0), np.full(540, 100.0))
+
+
 def test_one_row_allows_no_interval_of_a_mean_or_a_drop() -> None:
     one = np.array([30.0])
     assert intervals.of_mean(one) is None

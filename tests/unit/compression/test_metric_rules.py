@@ -99,6 +99,7 @@ REFUSED: dict[str, tuple[Metric, Array | None, Array, str]] = {
     ),
     "CosineSimilarity of temperatures": (Metric.COSINE_SIMILARITY, None, NUMBERS + 290, "mean .* 99.99"),
     "CosineSimilarity of ids": (Metric.COSINE_SIMILARITY, None, IDS, "integers.*; Agreement fits"),
+    "Agreement of boxes and scores": (Metric.AGREEMENT, None, BOXES, "columns 4, 5.*; Fidelity fits"),
     "Agreement of prices": (Metric.AGREEMENT, None, PRICES, "decides 1 for every row.*; Fidelity fits"),
     "Agreement of numbers": (Metric.AGREEMENT, NUMBERS, NUMBERS, "decide nothing; R2 fits"),
     "Agreement of multi-hot labels": (Metric.AGREEMENT, FLAGS, sigmoid(NUMBERS), "MultiLabelAccuracy fits"),

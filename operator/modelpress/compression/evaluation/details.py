@@ -27,6 +27,7 @@ from modelpress.models.types import Array, Arrays
 
 MAX_CLASSES = 20  # classes of a confusion matrix; the rest are one class, `other`
 _MAX_OUTPUTS = 8  # outputs that get a confusion matrix
+_MANY_VALUES = 2 * 10**7  # of an output whose AUC is measured beside another metric: it sorts each column
 _MANY_ROWS = 10**9
 
 
@@ -158,6 +159,8 @@ def _other(metric: Metric, threshold: float | None, outputs: Outputs) -> MetricS
 
 def _case(metric: Metric, threshold: float | None, outputs: Outputs, name: str) -> OutputCase:
     labels, original = outputs.labels.get(name), outputs.original[name]
+    if metric is Metric.AUC and original.size > _MANY_VALUES:
+        raise ValueError(f"output {name} has more than {_MANY_VALUES:,} values")
     decided = threshold if metric in DECIDING else None
     return OutputCase(rules.rule(metric, decided, labels, original), labels, original)
 

@@ -13,7 +13,7 @@ from modelpress.compression.evaluation.intervals import Interval, Rows
 from modelpress.compression.evaluation.rules import Rule
 from modelpress.models.types import Array
 
-_SHARES = (Metric.ACCURACY, Metric.AGREEMENT, Metric.MULTI_LABEL_ACCURACY, Metric.TOP_K_ACCURACY)
+_NUMBERS = (Metric.COSINE_SIMILARITY, Metric.R2, Metric.FIDELITY)  # of outputs, not of decisions
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class RowScores:
         """The interval of the score."""
         if self.rows is None:
             return None
-        return intervals.of_decisions(self.rows) if self.metric in _SHARES else intervals.of_mean(self.rows)
+        return intervals.of_mean(self.rows) if self.metric in _NUMBERS else intervals.of_decisions(self.rows)
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ def drop_interval(before: RowScores, after: RowScores) -> Interval | None:
     if after.metric not in rules.NEEDS_LABELS:
         alone = after.interval
         return Interval(100 - alone.high, 100 - alone.low, alone.method) if alone else None
-    if after.metric in _SHARES:
-        return intervals.of_decisions_drop(before.rows, after.rows)
-    return intervals.of_mean_drop(before.rows, after.rows)
+    if after.metric in _NUMBERS:
+        return intervals.of_mean_drop(before.rows, after.rows)
+    return intervals.of_decisions_drop(before.rows, after.rows)
 
 
 def _cosine(case: OutputCase, found: Array) -> Rows:

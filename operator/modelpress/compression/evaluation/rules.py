@@ -216,6 +216,9 @@ def _agreement(case: _Case) -> str | None:
         raise ValueError("the labels are several for a row; Agreement compares one decision of each")
     if case.kind is LabelKind.NUMBERS and case.decider.reading is not Reading.INTEGERS:
         raise ValueError("the labels are numbers, so that the outputs decide nothing")
+    hidden = blindness.hidden_columns(case.original) if case.labels is None else None
+    if hidden and case.decider.reading is Reading.GREATEST:
+        raise ValueError(hidden)
     found = case.decider.decisions(case.original)
     if found.size and (found == found.flat[0]).all():
         raise ValueError(

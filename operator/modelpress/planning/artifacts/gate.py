@@ -86,11 +86,12 @@ def judge(limits: Evaluation | None, scores: Measured | None, size: int | None) 
 def _missed_outputs(limits: Evaluation, scores: Measured | None) -> list[str]:
     """Judge each output by its own limits."""
     found = scores.outputs if scores else {}
-    absent = [item.name for item in limits.outputs or () if item.name not in found]
-    missed = [f"evaluation: the artifact has no score of output {name}" for name in absent]
-    for name, output in found.items():
-        missed += [f"output {name}: {line}" for line in _missed_scores(limits.of_output(name), output)]
-    return missed
+    names = dict.fromkeys([*(item.name for item in limits.outputs or ()), *found])
+    return [
+        f"output {name}: {line}"
+        for name in names
+        for line in _missed_scores(limits.of_output(name), found.get(name))
+    ]
 
 
 def _missed_scores(limits: Scoring, scores: Measured | None) -> list[str]:
