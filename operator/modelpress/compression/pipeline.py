@@ -14,6 +14,7 @@ from modelpress.artifacts.manifest import ArtifactManifest, InputSizes
 from modelpress.compression import recipe, schemes
 from modelpress.compression.auto import candidates, search
 from modelpress.compression.evaluation import (
+    damage,
     dataset,
     input_sizes,
     latency,
@@ -131,6 +132,7 @@ class _Comparison:
     latency: tuple[Latency, ...]
     measured_on: str
     input_sizes: InputSizes | None  # None where the model leaves none open
+    damage: tuple[str, ...]  # what became of its outputs on the sample
 
 
 def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> ArtifactManifest:
@@ -169,6 +171,7 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
 def _load(task: _Task) -> _Original:
     inputs, evaluation = task.inputs, task.request.evaluation
     model = _model(task)
+    damage.check_weights(model.weights)
     data = None
     if evaluation and inputs.evaluation:
         rules.check_outputs(evaluation, model.outputs)
@@ -287,7 +290,8 @@ def _compare(
         check_numbers(served, baseline.sample)
     times = latency.measure(float32.model, served.model, baseline.timing)
     lengths = input_sizes.measure(served, model, baseline.sample, task.work_dir / "input sizes")
-    return _Comparison(float32, scores, times, task.backend.measured_on, lengths)
+    lost = damage.of_outputs(float32.model.call(baseline.sample), served.model.call(baseline.sample))
+    return _Comparison(float32, scores, times, task.backend.measured_on, lengths, tuple(lost))
 
 
 def _report(
@@ -312,5 +316,9 @@ def _report(
         input_sizes=compared.input_sizes,
         layers=result.layers(original.source, changed.model, passes, sizes),
         histograms=served.histograms,
-        warnings=result.warnings(passes, compared.scores, served.search),
+        warnings=(
+            *compared.damage,
+            *damage.of_passes(passes, changed.model.weights),
+            *result.warnings(passes, compared.scores, served.search),
+        ),
     )

@@ -165,3 +165,28 @@ def test_ignored_labels_have_no_loss(
     assert float(found) == pytest.approx(float(alone), rel=1e-5)
     nothing = losses.total([target], [tf.constant(np.full_like(values, -1))], [tf.constant(outputs)])
     assert float(nothing) == 0
+
+
+def test_a_ruined_model_is_told_without_data(tmp_path: Path) -> None:
+    model = saved(tmp_path / "m", lambda w, x: {"y": x @ w})
+    clipping = {"weightClipping": {"min": "0", "max": "1e-30"}}
+    request = job_request(model, optimization=clipping)
+    inputs = pipeline.Inputs(model, None, f"sha256:{'2' * 64}", "3" * 64)
+    pipeline.compress(request, inputs, tmp_path / "out", tmp_path / "work")
+    assert any(
+        "output y of the compressed model is the same" in line or "became zero" in line
+        for line in report.load(tmp_path / "out").warnings
+    )
+
+
+def test_a_weight_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    import keras
+
+    network = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="head")])
+    network.layers[0].kernel.assign(np.full((8, 4), np.nan))
+    network.save(tmp_path / "m.keras")
+    request = job_request(tmp_path / "m.keras", compression=INT8)
+    inputs = pipeline.Inputs(tmp_path / "m.keras", None, f"sha256:{'2' * 64}", "3" * 64)
+    with pytest.raises(DataError, match="kernel head/kernel is NaN or infinite in 32 of 32") as caught:
+        pipeline.compress(request, inputs, tmp_path / "out", tmp_path / "work")
+    assert caught.value.reason is Reason.INVALID_MODEL

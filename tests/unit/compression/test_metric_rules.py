@@ -237,6 +237,7 @@ LIKE = {
     "images of 0 to 255": 255 * np.pad(random.random((20, 8, 8, 3)), ((0, 0), (2, 2), (2, 2), (0, 0))),
     "unlike scales": NUMBERS * [1, 1, 1, 3, 3, 5, 0.5],
     "a dead feature": NUMBERS * [1, 1, 1, 0, 1, 1, 1],
+    "a constant feature": np.insert(NUMBERS, 3, 1e-6, axis=1),
     "a rare feature": np.where(random.random((ROWS, 7)) < [1, 1, 1, 1, 1, 1, 0.01], abs(NUMBERS), 0),
 }
 
@@ -282,6 +283,11 @@ def test_an_ignored_label_counts_nowhere() -> None:
 
 def test_one_class_of_labels_is_told() -> None:
     assert "all labels are 3" in note(score_of(Metric.ACCURACY, np.full(ROWS, 3), NUMBERS))
+
+
+def test_an_original_that_is_worse_than_the_mean_is_told() -> None:
+    assert "worse than their mean" in note(score_of(Metric.R2, NUMBERS, NUMBERS + 3))
+    assert note(score_of(Metric.R2, NUMBERS, NUMBERS + 0.1)) == ""
 
 
 def test_an_original_far_from_its_labels_is_invalid_data() -> None:

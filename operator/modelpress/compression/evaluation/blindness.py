@@ -47,7 +47,7 @@ def _hidden(original: Array) -> Iterator[tuple[int, str]]:
     which is looked at where outputs are no numbers from 0 to 1. Classes that share probabilities hide
     nothing.
     """
-    if decisions.several(original.shape) and decisions.probabilities(original):
+    if original.ndim < 2 or (decisions.several(original.shape) and decisions.probabilities(original)):
         return
     last = original.ndim - 1
     for axis in (2, 1) if last == 2 and not decisions.from_0_to_1(original) else (last,):
@@ -77,15 +77,18 @@ def listed(numbers: Array) -> str:
 
 
 def _by_column(original: Array, axis: int) -> tuple[Array, Array]:
-    """Return the greatest magnitude and the sum of squares of each column of an axis."""
+    """Return the greatest magnitude and the sum of squares of each column of an axis.
+
+    The magnitude is 0 for a column that is constant: there is nothing to lose.
+    """
     others = tuple(number for number in range(original.ndim) if number != axis)
     size = original.shape[axis]
-    greatest, energy = np.zeros(size), np.zeros(size)
+    low, high, energy = np.full(size, np.inf), np.full(size, -np.inf), np.zeros(size)
     for part in decisions.chunks(original):
         values = part.astype(np.float64)
-        greatest = np.maximum(greatest, abs(values).max(axis=others))
+        low, high = np.minimum(low, values.min(axis=others)), np.maximum(high, values.max(axis=others))
         energy += (values**2).sum(axis=others)
-    return greatest, energy
+    return np.where(low == high, 0.0, np.maximum(abs(low), abs(high))), energy
 
 
 def _faint(energy: Array) -> int:

@@ -66,7 +66,10 @@ def decider(
         chosen = threshold if threshold is not None else 0.5 if from_0_to_1(original) else 0.0
         return Decider(reading, chosen)
     if threshold is not None:
-        raise ValueError(f"evaluation.threshold decides outputs of one column; here {reading.value} decide")
+        raise ValueError(
+            f"evaluation.threshold decides outputs of one column; here {reading.value} decide. Give it to the"
+            " others in evaluation.outputs"
+        )
     return Decider(reading)
 
 

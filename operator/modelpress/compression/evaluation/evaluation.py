@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from modelpress.api.spec import Metric
 from modelpress.compression.evaluation import metrics, row_scores
 from modelpress.compression.evaluation.dataset import Dataset, invalid
 from modelpress.compression.evaluation.intervals import Interval
@@ -167,8 +168,14 @@ def _output_score(name: str, before: RowScores, after: RowScores) -> OutputScore
         compressed=after.score,
         compressed_interval=_bounds(after.interval),
         drop_interval=_bounds(row_scores.drop_interval(before, after)),
-        note=after.note,
+        note="; ".join(filter(None, (_worse_than_the_mean(before), after.note))) or None,
     )
+
+
+def _worse_than_the_mean(original: RowScores) -> str | None:
+    if original.metric is not Metric.R2 or original.score >= 0:
+        return None
+    return "the original meets the labels worse than their mean would: are they what the output predicts?"
 
 
 def _own_bounds(original: RowScores) -> tuple[float, float] | None:
