@@ -43,12 +43,11 @@ class Outputs:
 def complete(report: EvaluationReport, limits: Evaluation, outputs: Outputs) -> EvaluationReport:
     """Return the report with all that the data allows beside the gate's metric."""
     others, refused = [], []
-    threshold = None if limits.threshold is None else parse_decimal(limits.threshold)
     judged = {output.metric for output in report.outputs}
     for metric in Metric:
         if judged == {metric}:
             continue
-        found = _other(metric, threshold, outputs)
+        found = _other(metric, limits, outputs)
         if isinstance(found, NotMeasured):
             refused.append(found)
         else:
@@ -63,7 +62,7 @@ def complete(report: EvaluationReport, limits: Evaluation, outputs: Outputs) -> 
             ),
             "others": tuple(others),
             "not_measured": tuple(refused),
-            "confusion": tuple(_confusions(threshold, outputs)),
+            "confusion": tuple(_confusions(limits, outputs)),
         }
     )
 
@@ -147,9 +146,9 @@ def _classes(case: OutputCase, found: Sequence[Array]) -> Array:
     return np.arange(case.original.shape[-1] if case.rule.decider.reading is Reading.GREATEST else 2)
 
 
-def _other(metric: Metric, threshold: float | None, outputs: Outputs) -> MetricScores | NotMeasured:
+def _other(metric: Metric, limits: Evaluation, outputs: Outputs) -> MetricScores | NotMeasured:
     try:
-        cases = {name: _case(metric, threshold, outputs, name) for name in outputs.original}
+        cases = {name: _case(metric, limits, outputs, name) for name in outputs.original}
         before = {name: row_scores.of(case, case.original) for name, case in cases.items()}
         after = {name: row_scores.of(case, outputs.compressed[name]) for name, case in cases.items()}
     except ValueError as error:
@@ -157,20 +156,21 @@ def _other(metric: Metric, threshold: float | None, outputs: Outputs) -> MetricS
     return evaluation.metric_scores(before, after)
 
 
-def _case(metric: Metric, threshold: float | None, outputs: Outputs, name: str) -> OutputCase:
+def _case(metric: Metric, limits: Evaluation, outputs: Outputs, name: str) -> OutputCase:
     labels, original = outputs.labels.get(name), outputs.original[name]
     if metric is Metric.AUC and original.size > _MANY_VALUES:
         raise ValueError(f"output {name} has more than {_MANY_VALUES:,} values")
-    decided = threshold if metric in DECIDING else None
+    threshold = limits.of_output(name).threshold if metric in DECIDING else None
+    decided = None if threshold is None else parse_decimal(threshold)
     return OutputCase(rules.rule(metric, decided, labels, original), labels, original)
 
 
-def _confusions(threshold: float | None, outputs: Outputs) -> Iterator[Confusion]:
+def _confusions(limits: Evaluation, outputs: Outputs) -> Iterator[Confusion]:
     for name in list(outputs.original)[:_MAX_OUTPUTS]:
         if name not in outputs.labels or metrics.rows_without_numbers(outputs.compressed[name]):
             continue
         try:
-            case = _case(Metric.ACCURACY, threshold, outputs, name)
+            case = _case(Metric.ACCURACY, limits, outputs, name)
             yield confusion(case, outputs.compressed[name], name)
         except ValueError:  # Accuracy says why in not_measured
             continue

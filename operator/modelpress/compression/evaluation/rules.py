@@ -141,11 +141,10 @@ def _advice(metric: Metric, fits: Metric, case: _Case) -> str:
 
 def expected(rule: Rule, labels: Array, shape: tuple[int, ...]) -> Array:
     """Return labels as decisions of the rule, for outputs of `shape`. Raises ValueError."""
+    flat = shape[:-1] if shape[-1] == 1 and len(shape) > 1 else shape
     if rule.by_column:
-        flat = shape[:-1] if shape[-1] == 1 and len(shape) > 1 else shape
         return decisions.label_flags(labels, flat)
     if rule.decider.reading is Reading.INTEGERS:
-        flat = shape[:-1] if shape[-1] == 1 and len(shape) > 1 else shape
         return decisions.label_integers(labels, flat)
     return decisions.label_decisions(labels, shape)
 
@@ -205,10 +204,9 @@ def _multi_label(case: _Case) -> str | None:
     shared = decisions.several(case.original.shape) and decisions.probabilities(case.original)
     if case.kind is LabelKind.CLASSES and shared:
         raise ValueError("the columns share one decision; no single one of them says yes or no")
-    expected(
-        Rule(Metric.MULTI_LABEL_ACCURACY, case.decider, by_column=True), case.labels, case.original.shape
-    )
-    return None
+    rule = Rule(Metric.MULTI_LABEL_ACCURACY, case.decider, by_column=True)
+    found = expected(rule, case.labels, case.original.shape)
+    return _same(np.unique(found[found != decisions.IGNORED]))
 
 
 def _agreement(case: _Case) -> str | None:
