@@ -57,7 +57,7 @@ def _parents(layers: Sequence[Layer], index: int) -> Iterator[list[str]]:
 
 
 def _histories(node: Any) -> Iterator[str]:
-    """Yield the names in a call as Keras 3 writes it, and as Keras 2 does: [name, call, tensor, {...}]."""
+    """Yield the names of layers in a call, and in a list of inputs: [name, call, tensor]."""
     if isinstance(node, dict):
         if isinstance(history := node.get("keras_history"), list) and history:
             yield str(history[0])
