@@ -169,7 +169,7 @@ def test_ignored_labels_have_no_loss(
 
 def test_a_ruined_model_is_told_without_data(tmp_path: Path) -> None:
     model = saved(tmp_path / "m", lambda w, x: {"y": x @ w})
-    clipping = {"weightClipping": {"min": "0", "max": "1e-30"}}
+    clipping = {"weightClipping": {"min": "0", "max": "1e-46"}}
     request = job_request(model, optimization=clipping)
     inputs = pipeline.Inputs(model, None, f"sha256:{'2' * 64}", "3" * 64)
     pipeline.compress(request, inputs, tmp_path / "out", tmp_path / "work")
