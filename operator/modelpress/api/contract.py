@@ -134,6 +134,15 @@ def first_error(error: ValidationError) -> str:
     return ": ".join([*path, *what])
 
 
+class OutputScores(ApiModel):
+    """Scores of one output, in percent."""
+
+    name: str = Field(max_length=64, description="The output.")
+    metric: Metric = Field(description="Its metric.")
+    original: float = Field(description="Score of the original model.")
+    compressed: float = Field(description="Score of the format that serves.")
+
+
 class Scores(ApiModel):
     """Scores of one metric on the evaluation data, in percent; the planner compares them with the limits."""
 
@@ -146,6 +155,9 @@ class Scores(ApiModel):
         "several outputs, the worst one of the original need not be that of the format that serves.",
     )
     rows: int = Field(ge=0, description="Rows of the evaluation data.")
+    outputs: Annotated[tuple[OutputScores, ...], Field(max_length=16)] = Field(
+        (), description="All outputs, where evaluation.outputs judges some of them in another way."
+    )
 
 
 DIGEST = r"^sha256:[0-9a-f]{64}$"

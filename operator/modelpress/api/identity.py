@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from modelpress.api.schemes import Scheme
-from modelpress.api.spec import Spec
+from modelpress.api.spec import Evaluation, Spec
 
 
 def digest(value: Any) -> str:
@@ -24,11 +24,27 @@ def recipe(spec: Spec) -> dict[str, Any]:
     fragment: dict[str, Any] = {key: wire[key] for key in keys if key in wire}
     fragment["deviceType"] = spec.devices.type.value
     quantization = spec.compression.quantization if spec.compression else None
-    if spec.evaluation and quantization and quantization.scheme is Scheme.AUTO:
-        fragment["evaluation"] = spec.evaluation.to_wire()  # Auto chooses by the limits
     if spec.evaluation:
-        fragment["metric"] = spec.evaluation.metric.value
+        auto = quantization is not None and quantization.scheme is Scheme.AUTO
+        fragment |= scoring(spec.evaluation, auto=auto)
     return fragment
+
+
+def scoring(evaluation: Evaluation, *, auto: bool) -> dict[str, Any]:
+    """Return what scores depend on; `auto`: and what `scheme: Auto` chooses by, all limits.
+
+    The limits are without the metric Accuracy, which was the default once: it changes no hash.
+    """
+    wire = evaluation.to_wire()
+    keys = ("metric", "threshold")
+    found: dict[str, Any] = {key: wire[key] for key in keys if key in wire}
+    if evaluation.outputs:
+        named = sorted(wire["outputs"], key=lambda item: str(item["name"]))
+        found["outputs"] = [{key: item[key] for key in ("name", *keys) if key in item} for item in named]
+    if auto:
+        limits = {key: value for key, value in wire.items() if (key, value) != ("metric", "Accuracy")}
+        found["evaluation"] = limits
+    return found
 
 
 def job_settings_hash(spec: Spec) -> str:

@@ -54,6 +54,15 @@ class CompressionStatus(ApiModel):
     ratio: str | None = Field(None, max_length=16, description="originalBytes / compressedBytes.")
 
 
+class OutputStatus(ApiModel):
+    """Scores of one output, in percent."""
+
+    name: str = Field(max_length=64, description="The output.")
+    metric: Metric = Field(description="Its metric.")
+    original: str = Field(max_length=16, description="Score of the original model.")
+    compressed: str = Field(max_length=16, description="Score of the format that serves.")
+
+
 class EvaluationStatus(ApiModel):
     """Scores of the newest artifact, in percent."""
 
@@ -62,6 +71,9 @@ class EvaluationStatus(ApiModel):
     compressed: str | None = Field(None, max_length=16, description="Score of the format that serves.")
     drop: str | None = Field(
         None, max_length=16, description="Largest loss of one output, in percentage points."
+    )
+    outputs: Annotated[list[OutputStatus], Field(max_length=16)] | None = Field(
+        None, description="All outputs, where evaluation.outputs judges some of them in another way."
     )
     passed: bool | None = Field(None, description="Whether every limit was met.")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelpress.api.contract import JobRequest
-from modelpress.api.identity import digest
+from modelpress.api.identity import digest, scoring
 from modelpress.api.schemes import Scheme
 
 
@@ -19,10 +19,9 @@ def key_recipe(request: JobRequest) -> dict[str, Any]:
     recipe: dict[str, Any] = {part: wire[part] for part in parts if part in wire}
     recipe["deviceType"] = request.device_type.value
     if request.evaluation:
-        recipe["metric"] = request.evaluation.metric.value
         quantization = request.compression.quantization if request.compression else None
-        if quantization and quantization.scheme is Scheme.AUTO:
-            recipe["evaluation"] = request.evaluation.to_wire()
+        auto = quantization is not None and quantization.scheme is Scheme.AUTO
+        recipe |= scoring(request.evaluation, auto=auto)
     return recipe
 
 

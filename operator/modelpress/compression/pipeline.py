@@ -14,11 +14,12 @@ from modelpress.artifacts.manifest import ArtifactManifest, InputSizes
 from modelpress.compression import recipe, schemes
 from modelpress.compression.auto import candidates, search
 from modelpress.compression.evaluation import (
+    damage,
     dataset,
     input_sizes,
     latency,
     measurement,
-    row_scores,
+    rules,
     weight_stats,
 )
 from modelpress.compression.evaluation.dataset import Dataset
@@ -131,6 +132,7 @@ class _Comparison:
     latency: tuple[Latency, ...]
     measured_on: str
     input_sizes: InputSizes | None  # None where the model leaves none open
+    damage: tuple[str, ...]  # what became of its outputs on the sample
 
 
 def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> ArtifactManifest:
@@ -169,11 +171,15 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
 def _load(task: _Task) -> _Original:
     inputs, evaluation = task.inputs, task.request.evaluation
     model = _model(task)
+    damage.check_weights(model.weights)
     data = None
     if evaluation and inputs.evaluation:
-        labels = evaluation.metric in row_scores.NEEDS_LABELS
-        folder = task.work_dir / "data"
-        data = dataset.load(inputs.evaluation, folder, model.inputs, model.outputs, labels=labels)
+        rules.check_outputs(evaluation, model.outputs)
+        outputs, labels = model.outputs, rules.needs_labels(evaluation)
+        if labels is None:  # metrics are chosen by what is there
+            outputs = tuple(spec for spec in outputs if dataset.has_labels(inputs.evaluation, (spec,)))
+            labels = bool(outputs)
+        data = dataset.load(inputs.evaluation, task.work_dir / "data", model.inputs, outputs, labels=labels)
     return _Original(
         model=model,
         bytes=original_bytes(model),
@@ -196,7 +202,9 @@ def _model(task: _Task) -> LoadedModel:
 
 def _measure(task: _Task, original: _Original) -> _Baseline:
     model, data, choose = original.model, original.data, task.recipe.scheme is Scheme.AUTO
-    measured = measurement.of_original(model, data, task.work_dir, choose=choose) if data else None
+    limits, measured = task.request.evaluation, None
+    if data and limits:
+        measured = measurement.of_original(model, data, limits, task.work_dir, choose=choose)
     sample = measurement.sample(model, measured)
     return _Baseline(measured, sample, Timing(sample, latency.batches_of(model.inputs)))
 
@@ -260,27 +268,30 @@ def _candidate_measure(
     task: _Task, baseline: _Baseline, float32: Format
 ) -> candidates.CandidateMeasure | None:
     """Return what scheme Auto measures candidates with; None for other schemes."""
-    measured, limits = baseline.measured, task.request.evaluation
-    if measured is None or measured.choosing is None or limits is None:
+    measured = baseline.measured
+    if measured is None or measured.choosing is None:
         return None
     timing = replace(baseline.timing, seconds=candidates.SECONDS, fastest=True)
     if not task.backend.times_hold:
         timing = replace(timing, batches=())
-    return candidates.CandidateMeasure(measured.choosing, limits, float32.model, timing)
+    return candidates.CandidateMeasure(
+        measured.choosing, measured.rules, measured.limits, float32.model, timing
+    )
 
 
 def _compare(
     task: _Task, model: LoadedModel, baseline: _Baseline, float32: Format, served: Format
 ) -> _Comparison:
     """Measure the format that serves; `model` is what it was made of."""
-    scores, limits = None, task.request.evaluation
-    if baseline.measured and limits:
-        scores = measurement.score(limits, served, baseline.measured, task.work_dir / "results")
+    scores = None
+    if baseline.measured:
+        scores = measurement.score(served, baseline.measured, task.work_dir / "results")
     else:
         check_numbers(served, baseline.sample)
     times = latency.measure(float32.model, served.model, baseline.timing)
     lengths = input_sizes.measure(served, model, baseline.sample, task.work_dir / "input sizes")
-    return _Comparison(float32, scores, times, task.backend.measured_on, lengths)
+    lost = damage.of_outputs(float32.model.call(baseline.sample), served.model.call(baseline.sample))
+    return _Comparison(float32, scores, times, task.backend.measured_on, lengths, tuple(lost))
 
 
 def _report(
@@ -305,5 +316,9 @@ def _report(
         input_sizes=compared.input_sizes,
         layers=result.layers(original.source, changed.model, passes, sizes),
         histograms=served.histograms,
-        warnings=result.warnings(passes, compared.scores, served.search),
+        warnings=(
+            *compared.damage,
+            *damage.of_passes(passes, changed.model.weights),
+            *result.warnings(passes, compared.scores, served.search),
+        ),
     )

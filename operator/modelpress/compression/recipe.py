@@ -77,6 +77,8 @@ def _evaluation(request: JobRequest, scheme: Scheme | None) -> dict[str, Source]
         raise invalid(
             "evaluation: scheme Auto needs minScore or maxDrop, and data.evaluation to choose by them"
         )
+    if scheme is Scheme.AUTO and limits and limits.outputs:
+        raise invalid("evaluation.outputs: scheme Auto needs one metric and limits for all outputs")
     return {"evaluation": data} if data and limits else {}
 
 

@@ -6,7 +6,7 @@ import click
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
-from modelpress.api.spec import Evaluation
+from modelpress.api.spec import Evaluation, OutputEvaluation
 from modelpress.api.text import printable, printable_json
 from modelpress.artifacts.manifest import REPORT_FILE
 from modelpress.compression.report import document as report
@@ -49,6 +49,11 @@ def verdict(found: Report) -> PageVerdict | None:
         min_score=evaluation.limits.min_score,
         max_drop=evaluation.limits.max_drop,
         max_size=evaluation.limits.max_size,
+        outputs=tuple(
+            OutputEvaluation(name=item.name, min_score=item.min_score, max_drop=item.max_drop)
+            for item in evaluation.limits.outputs
+        )
+        or None,
     )
     measured = gate.measured(report.scores(evaluation))
     missed = gate.judge(limits, measured, found.sizes.compressed_bytes)

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from modelpress.api import names
-from modelpress.api.status import CompressionStatus, Condition, EvaluationStatus, Status
+from modelpress.api.status import CompressionStatus, Condition, EvaluationStatus, OutputStatus, Status
 from modelpress.planning.artifacts import gate
 from modelpress.planning.artifacts.artifact import Artifact
 from modelpress.planning.conditions import Result, conditions, hindered_conditions, refused_conditions
@@ -73,5 +73,15 @@ def _evaluation(artifact: Artifact, passed: bool | None) -> EvaluationStatus | N
         original=gate.percent(scores.original),
         compressed=gate.percent(scores.compressed),
         drop=gate.percent(scores.drop),
+        outputs=[
+            OutputStatus(
+                name=name,
+                metric=output.metric,
+                original=gate.percent(output.original),
+                compressed=gate.percent(output.compressed),
+            )
+            for name, output in scores.outputs.items()
+        ]
+        or None,
         passed=passed,
     )

@@ -19,6 +19,7 @@ from modelpress.compression.formats.tensorflow.backend import TensorFlowFormats
 from modelpress.models.load import load
 from modelpress.models.types import LoadedModel, original_bytes
 from tests.support.models.trained import DigitsModels
+from tests.support.scores import scored
 
 RATIO = 1.5  # of the weights in float32 to the file, at least; files have some KB besides
 SCORE = 93  # percent
@@ -48,7 +49,7 @@ def formats(
 
 def is_small_and_right(format: Format, model: LoadedModel, data: Dataset, folder: Path) -> None:
     found = evaluation.predict(format.model, data, folder, batch=64, step="test")
-    assert evaluation.score(Metric.ACCURACY, data.labels, found, found).compressed >= SCORE
+    assert scored(Metric.ACCURACY, data.labels, found, found).compressed >= SCORE
     assert original_bytes(model) / format.bytes >= RATIO
 
 

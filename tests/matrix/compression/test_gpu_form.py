@@ -26,6 +26,7 @@ from tests.support.models import small as small_models
 from tests.support.models.small import TrainedModel
 from tests.support.models.trained import DigitsModels
 from tests.support.models.variables import Variable
+from tests.support.scores import scored
 
 MODELS = ("cnn", "wide", "text", "attention", "depthwise", "seed")
 SCHEMES = schemes.of_device(DeviceType.GPU)
@@ -97,7 +98,7 @@ class Formats:
         original, folder = self.original(name), self._folder / name / scheme.value
         format, step = original.formats.quantized(QuantizationTask(scheme), folder)
         found = evaluation.predict(format.model, original.data, folder / "predictions", batch=64, step="test")
-        scores = evaluation.score(Metric.ACCURACY, original.data.labels, original.outputs, found)
+        scores = scored(Metric.ACCURACY, original.data.labels, original.outputs, found)
         return Quantized(format, step, scores, original_bytes(original.model) / format.bytes)
 
 

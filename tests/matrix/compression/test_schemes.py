@@ -23,6 +23,7 @@ from modelpress.models.types import Array, original_bytes
 from tests.support.models import small as small_models
 from tests.support.models.small import TrainedModel
 from tests.support.models.trained import DigitsModels
+from tests.support.scores import scored
 
 MODELS = ("mlp", "cnn", "depthwise", "text")
 SCHEMES = schemes.of_device(DeviceType.CPU)
@@ -105,7 +106,7 @@ class Formats:
         desired = QuantizationTask(scheme, original.calibration if scheme is Scheme.INT8_STATIC else None)
         format, step = original.formats.quantized(desired, self._folder / name / f"{scheme.value} format")
         found = original.predict(format, self._folder / name / scheme.value)
-        scores = evaluation.score(Metric.ACCURACY, original.data.labels, original.outputs, found)
+        scores = scored(Metric.ACCURACY, original.data.labels, original.outputs, found)
         return Quantized(format, step, scores, original_bytes(original.model) / format.bytes)
 
 

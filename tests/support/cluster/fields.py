@@ -134,6 +134,10 @@ FIELDS: dict[str, Field] = {
     "optimization.fineTuning.batchSize": Field(16, 64, _TUNED),
     "optimization.fineTuning.learningRate": Field("0.1", "0.01", _TUNED),
     "evaluation.metric": Field("Agreement", "CosineSimilarity", _EVALUATED),
+    "evaluation.threshold": Field("0.4", "-1", _EVALUATED),
+    "evaluation.outputs": Field(
+        [{"name": "a", "metric": "R2"}], [{"name": "a", "metric": "F1", "threshold": "0.3"}], _EVALUATED
+    ),
     "evaluation.minScore": Field("90%", "95%", _EVALUATED, judged=True),
     "evaluation.maxDrop": Field("1%", "2%", _EVALUATED, judged=True),
     "evaluation.maxSize": Field("1Ki", "2Ki", _EVALUATED, judged=True),

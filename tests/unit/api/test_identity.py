@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from modelpress.api.crd import root_schema
-from modelpress.api.identity import digest, recipe_hash, revision_hash
+from modelpress.api.identity import digest, recipe, recipe_hash, revision_hash
 from modelpress.api.spec import Spec
 from modelpress.api.validation import manifest
 
@@ -57,6 +57,9 @@ RECIPE = [
     ("optimization.fineTuning", {"epochs": 1}),
     ("devices.type", "GPU"),
     ("evaluation.metric", "R2"),
+    ("evaluation.metric", None),
+    ("evaluation.threshold", "0.3"),
+    ("evaluation.outputs", [{"name": "a", "metric": "R2"}]),
 ]
 REVISION = [
     ("parallelism.data", 4),
@@ -115,6 +118,18 @@ def test_an_edit_that_is_applied_at_once_makes_neither(path: str, value: Any) ->
 def test_with_auto_the_limits_belong_to_the_recipe(path: str) -> None:
     value = "5Mi" if path.endswith("Size") else "5%"
     assert recipe_hash(edited(AUTO, path, value)) != recipe_hash(Spec.model_validate(AUTO))
+
+
+def test_limits_of_outputs_are_applied_at_once_and_their_order_is_nothing() -> None:
+    first, second = {"name": "a", "metric": "R2"}, {"name": "b"}
+    listed = hashes(edited(FULL, "evaluation.outputs", [first, second]))
+    assert listed == hashes(edited(FULL, "evaluation.outputs", [second, {**first, "minScore": "90%"}]))
+    assert listed != hashes(edited(FULL, "evaluation.outputs", [{"name": "a", "metric": "F1"}, second]))
+
+
+def test_a_metric_that_was_once_the_default_is_no_limit_of_auto() -> None:
+    """`metric: Accuracy` stood in no hash of the limits, because it was their default."""
+    assert recipe(Spec.model_validate(AUTO))["evaluation"] == {"minScore": "90%"}
 
 
 def test_every_field_of_the_spec_is_in_one_of_the_lists() -> None:

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from modelpress.api.schemes import DeviceType
-from modelpress.api.spec import Metric, Spec
+from modelpress.api.spec import Spec
 
 MODEL = {"uri": "s3://models/digits.keras"}
 
@@ -54,5 +54,5 @@ def test_an_int_or_string_stays_what_it_was() -> None:
 def test_names_of_python_are_accepted_in_code() -> None:
     spec = Spec.model_validate({"model": MODEL, "evaluation": {"max_size": "1Mi"}})
     assert spec.evaluation is not None
-    assert spec.evaluation.metric is Metric.ACCURACY
+    assert spec.evaluation.metric is None
     assert spec.evaluation.max_size == "1Mi"

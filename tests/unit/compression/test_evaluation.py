@@ -13,6 +13,7 @@ from modelpress.api.spec import Metric
 from modelpress.compression.evaluation import evaluation, metrics
 from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.models.types import Array, Arrays, TensorSpec
+from tests.support.scores import scored
 
 SPEC = TensorSpec("x", (-1, 3), "float32")
 
@@ -59,7 +60,7 @@ def test_rows_that_are_not_independent_are_refused(tmp_path: Path) -> None:
 def test_the_worst_output_counts() -> None:
     labels = {"a": np.array([0, 1, 1, 0]), "b": np.array([0, 1, 1, 0])}
     good, bad = np.eye(2)[[0, 1, 1, 0]], np.eye(2)[[0, 1, 0, 1]]
-    report = evaluation.score(Metric.ACCURACY, labels, {"a": good, "b": good}, {"a": good, "b": bad})
+    report = scored(Metric.ACCURACY, labels, {"a": good, "b": good}, {"a": good, "b": bad})
     assert (report.original, report.compressed, report.drop) == (100, 50, 50)
     assert [(output.name, output.compressed) for output in report.outputs] == [("a", 100), ("b", 50)]
 
@@ -67,7 +68,7 @@ def test_the_worst_output_counts() -> None:
 def test_an_output_that_loses_is_not_hidden_by_a_worse_one_that_gains() -> None:
     labels = {"a": np.array([0, 1, 1, 0]), "b": np.array([0, 1, 1, 0])}
     good, half, bad = np.eye(2)[[0, 1, 1, 0]], np.eye(2)[[0, 1, 0, 1]], np.eye(2)[[0, 0, 0, 1]]
-    report = evaluation.score(Metric.ACCURACY, labels, {"a": good, "b": bad}, {"a": half, "b": half})
+    report = scored(Metric.ACCURACY, labels, {"a": good, "b": bad}, {"a": half, "b": half})
     assert (report.original, report.compressed, report.drop) == (25, 50, 50)
     assert report.drop_interval is not None
     assert report.drop_interval[0] < 50 < report.drop_interval[1]
@@ -78,20 +79,26 @@ def test_an_output_that_loses_is_not_hidden_by_a_worse_one_that_gains() -> None:
 def test_outputs_that_are_no_numbers_get_the_lowest_score_and_valid_json(
     metric: Metric, broken: float
 ) -> None:
-    labels = {"y": np.array([0, 1, 0])} if metric is not Metric.R2 else {"y": np.eye(3)[:, :2]}
-    original = {"y": np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.1]])}
+    random = np.random.default_rng(0)
+    labels = {"y": np.array([0, 1, 2])}
+    if metric in (Metric.R2, Metric.MULTI_LABEL_ACCURACY):
+        labels = {"y": np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 0, 1, 1], [0, 1, 0, 1, 0, 1]])}
+    original = {"y": np.eye(6)[[0, 1, 4]] + random.random((3, 6))}
     compressed = {"y": original["y"].copy()}
     compressed["y"][1, 0] = broken
-    report = evaluation.score(metric, labels, original, compressed)
+    report = scored(metric, labels, original, compressed)
     assert report.compressed == metrics.LOWEST
     assert report.invalid == "output y is NaN or infinite for 1 rows"
     assert json.loads(report.model_dump_json(by_alias=True))["compressed"] == metrics.LOWEST
 
 
-def test_an_original_without_numbers_is_invalid() -> None:
-    outputs = {"y": np.array([[np.nan, 1.0]])}
+def test_an_original_without_numbers_is_invalid(tmp_path: Path) -> None:
+    class Broken:
+        def call(self, inputs: Arrays) -> dict[str, Array]:
+            return {"y": inputs["x"] * np.float32(np.nan)}
+
     with pytest.raises(DataError) as caught:
-        evaluation.score(Metric.AGREEMENT, {}, outputs, outputs)
+        evaluation.reference(Broken(), (SPEC,), data_of(4), tmp_path)
     assert caught.value.reason is Reason.INVALID_MODEL
 
 
@@ -99,14 +106,14 @@ def test_an_original_without_numbers_is_invalid() -> None:
 def test_labels_that_do_not_fit_the_output_are_invalid_data(metric: Metric) -> None:
     outputs = {"y": np.ones((3, 2))}
     with pytest.raises(DataError, match="output y") as caught:
-        evaluation.score(metric, {"y": np.ones((3, 7))}, outputs, outputs)
+        scored(metric, {"y": np.ones((3, 7))}, outputs, outputs)
     assert caught.value.reason is Reason.INVALID_DATA
 
 
 @pytest.mark.parametrize("metric", [Metric.AGREEMENT, Metric.COSINE_SIMILARITY])
 def test_metrics_without_labels_give_the_original_100(metric: Metric) -> None:
     outputs: dict[str, Any] = {"y": np.random.default_rng(0).normal(size=(20, 4))}
-    report = evaluation.score(metric, {}, outputs, {"y": outputs["y"] * [1, 1, 1, -1]})
+    report = scored(metric, {}, outputs, {"y": outputs["y"] * [1, 1, 1, -1]})
     assert report.original == pytest.approx(100)
     assert report.compressed < 100
     assert report.drop_interval is not None

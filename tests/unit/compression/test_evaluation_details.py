@@ -7,9 +7,11 @@ import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, r2_score
 
 from modelpress.api.spec import Evaluation, Metric
-from modelpress.compression.evaluation import details, evaluation, metrics
+from modelpress.compression.evaluation import details, metrics, rules
 from modelpress.compression.evaluation.details import Outputs
-from modelpress.compression.report.document import EvaluationReport, MetricScores
+from modelpress.compression.evaluation.row_scores import OutputCase
+from modelpress.compression.report.document import Confusion, EvaluationReport, MetricScores
+from tests.support.scores import scored
 
 random = np.random.default_rng(11)
 
@@ -25,7 +27,7 @@ def classified(rows: int = 300, classes: int = 4, wrong: float = 0.1) -> tuple[A
 
 
 def completed(metric: Metric, outputs: Outputs, **limits: str) -> EvaluationReport:
-    scores = evaluation.score(metric, outputs.labels, outputs.original, outputs.compressed)
+    scores = scored(metric, outputs.labels, outputs.original, outputs.compressed)
     return details.complete(scores, Evaluation(metric=metric, **limits), outputs)
 
 
@@ -42,9 +44,10 @@ def test_labels_give_accuracy_beside_the_gates_metric_and_r2_says_why_not() -> N
     assert accuracy.drop_interval is not None
     assert accuracy.drop_interval[0] < accuracy.drop < accuracy.drop_interval[1]
     assert accuracy.original_interval is not None
-    assert {scores.metric for scores in report.others} == {Metric.ACCURACY, Metric.COSINE_SIMILARITY}
-    assert [item.metric for item in report.not_measured] == [Metric.R2]
-    assert "shape" in report.not_measured[0].reason
+    reasons = {item.metric: item.reason for item in report.not_measured}
+    assert {scores.metric for scores in report.others} == set(Metric) - {Metric.AGREEMENT, *reasons}
+    assert set(reasons) == {Metric.R2, Metric.MULTI_LABEL_ACCURACY, Metric.TOP_K_ACCURACY}
+    assert "shape" in reasons[Metric.R2]
 
 
 def test_a_regression_gets_r2_and_no_accuracy_or_confusion() -> None:
@@ -56,16 +59,16 @@ def test_a_regression_gets_r2_and_no_accuracy_or_confusion() -> None:
     assert report.compressed_interval is not None
     assert report.compressed_interval[0] < report.compressed < report.compressed_interval[1]
     assert report.drop_interval is not None
-    assert [(item.metric, item.reason) for item in report.not_measured] == [
-        (Metric.ACCURACY, "the labels are numbers, neither classes nor one-hot")
-    ]
+    reasons = {item.metric: item.reason for item in report.not_measured}
+    assert reasons[Metric.ACCURACY] == "the labels are numbers, neither classes nor one-hot; R2 fits"
+    assert {scores.metric for scores in report.others} == {Metric.COSINE_SIMILARITY, Metric.FIDELITY}
     assert report.confusion == ()
 
 
 def test_without_labels_only_the_comparisons_are_measured() -> None:
     _, before, after = classified()
     report = completed(Metric.COSINE_SIMILARITY, Outputs({}, {"y": before}, {"y": after}), min_score="1%")
-    assert [scores.metric for scores in report.others] == [Metric.AGREEMENT]
+    assert [scores.metric for scores in report.others] == [Metric.AGREEMENT, Metric.FIDELITY]
     assert {item.reason for item in report.not_measured} == {"there are no labels"}
     assert report.original_interval is None
     assert report.compressed_interval is not None
@@ -94,21 +97,26 @@ def test_outputs_that_are_no_numbers_are_lowest_in_every_metric() -> None:
     assert details.unresolved(report) == []
 
 
+def confused(labels: Any, before: Any, after: Any) -> Confusion:
+    case = OutputCase(rules.rule(Metric.ACCURACY, None, labels, before), labels, before)
+    return details.confusion(case, after)
+
+
 def test_confusion_is_that_of_scikit_learn() -> None:
     labels, before, after = classified()
-    found = details.confusion(labels, before, after, "y")
+    found = confused(labels, before, after)
     assert np.array_equal(found.original, confusion_matrix(labels, before.argmax(axis=1)))
     assert np.array_equal(found.compressed, confusion_matrix(labels, after.argmax(axis=1)))
     assert found.classes == ("0", "1", "2", "3")
-    binary = details.confusion(labels > 1, before[:, :1], after[:, :1])
-    assert np.array_equal(binary.original, confusion_matrix(labels > 1, before[:, 0] > 0.5))
-    one_hot = details.confusion(np.eye(4)[labels], before, after, "y")
+    binary = confused(labels > 1, before[:, :1], after[:, :1])
+    assert np.array_equal(binary.original, confusion_matrix(labels > 1, before[:, 0] > 0))
+    one_hot = confused(np.eye(4)[labels], before, after)
     assert one_hot == found
 
 
 def test_many_classes_are_counted_as_other_and_no_row_is_lost() -> None:
     labels, before, after = classified(3000, 60)
-    found = details.confusion(labels, before, after)
+    found = confused(labels, before, after)
     assert len(found.classes) == details.MAX_CLASSES + 1
     assert found.classes[-1] == "other"
     assert np.sum(found.original) == np.sum(found.compressed) == 3000

@@ -53,6 +53,12 @@ def test_decisions_that_did_not_change_still_leave_doubt() -> None:
     assert found.method == intervals.BONETT_PRICE
 
 
+def test_rows_of_unlike_weights_that_did_not_change_still_leave_doubt() -> None:
+    same = np.tile([70.0, 130.0, 100.0], 180)
+    found = intervals.of_decisions_drop(same, same)
+    assert found == intervals.of_decisions_drop(np.full(540, 100.0), np.full(540, 100.0))
+
+
 def test_one_row_allows_no_interval_of_a_mean_or_a_drop() -> None:
     one = np.array([30.0])
     assert intervals.of_mean(one) is None
@@ -87,6 +93,6 @@ def test_the_interval_of_r2_holds_the_true_score_and_agrees_with_the_bootstrap()
     assert found is not None
     assert found.low < 100 * (1 - (0.16 + 0.64) / 2) < found.high
     picks = random.integers(0, 400, (1500, 400))
-    resampled = [metrics.r2(labels[pick], outputs[pick]) for pick in picks]
+    resampled = [metrics.r2_rows(labels[pick], outputs[pick]).mean() for pick in picks]
     low, high = np.percentile(resampled, [2.5, 97.5])
     assert found.high - found.low == pytest.approx(high - low, rel=0.15)

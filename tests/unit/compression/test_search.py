@@ -15,7 +15,7 @@ from modelpress.api.spec import Evaluation, Metric
 from modelpress.compression.auto import mixtures, search, sensitivity
 from modelpress.compression.auto.candidates import CandidateMeasure
 from modelpress.compression.auto.choice import MeasuredCandidate, ScoreLimits
-from modelpress.compression.evaluation import holdout
+from modelpress.compression.evaluation import holdout, rules
 from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.compression.evaluation.evaluation import reference
 from modelpress.compression.evaluation.latency import Timing
@@ -92,9 +92,12 @@ def run(formats: ArrayFormats, folder: Path, schemes: Sequence[Scheme] = SCHEMES
     random = np.random.default_rng(0)
     x = random.random((1000, 4), np.float32)
     data = Dataset({"x": x}, {"y": x.argmax(axis=1)}, SPECS, len(x))
+    original = reference(Classes(), SPECS, data, folder / "original")
+    limits = Evaluation.model_validate({"metric": Metric.ACCURACY, "maxDrop": "0.5%"})
     measure = CandidateMeasure(
-        reference(Classes(), SPECS, data, folder / "original"),
-        Evaluation.model_validate({"metric": Metric.ACCURACY, "maxDrop": "0.5%"}),
+        original,
+        rules.of_outputs(limits, data.labels, original.outputs),
+        limits,
         Classes(),
         Timing({"x": x[:8]}, ()),  # times of arrays say nothing, and would decide
     )

@@ -55,6 +55,10 @@ def classes(top: int) -> Array:
     return np.asarray(np.arange(ROWS) % top)
 
 
+def several(dtype: Any) -> Array:
+    return np.asarray((classes(4)[:, None] + np.arange(4)) % 4 > 1, dtype=dtype)
+
+
 @pytest.mark.parametrize(
     ("compute", "labels", "loss", "from_logits"),
     [
@@ -65,6 +69,14 @@ def classes(top: int) -> Array:
         (sigmoid, classes(2).astype(bool)[:, None], Loss.BINARY, False),
         (lambda x: x[:, :1] * 9, classes(2), Loss.BINARY, True),
         (lambda x: x[:, 0] * 9, classes(2), Loss.BINARY, True),
+        (lambda x: x[:, :1] * 9, classes(2).astype(np.float32), Loss.BINARY, True),
+        (lambda x: x[:, 0] * 9, classes(2).astype(np.float64)[:, None], Loss.BINARY, True),
+        (sigmoid, classes(2).astype(np.float32)[:, None], Loss.BINARY, False),
+        (logits, several(np.float32), Loss.BINARY, True),
+        (logits, several(np.uint8), Loss.BINARY, True),
+        (lambda x: 1 / (1 + np.exp(-x)), several(np.float32), Loss.BINARY, False),
+        (lambda x: 1 / (1 + np.exp(-x)), np.eye(4, dtype=np.float32)[classes(4)], Loss.BINARY, False),
+        (softmax, classes(4) - (classes(5) == 4) * (classes(4) + 1), Loss.CLASSES, False),
         (logits, np.ones((ROWS, 4)) / 3, Loss.SQUARES, False),
         (lambda x: x[:, :1], np.arange(ROWS) / 2, Loss.SQUARES, False),
         (softmax, None, Loss.TEACHER, False),
@@ -119,8 +131,8 @@ NAN = np.full((ROWS, 4), np.nan, np.float32)
         (ArrayModel(out=softmax), {"y": classes(4) + 1}, "labels of output out: labels are from 1 to 4"),
         (ArrayModel(out=softmax), {"y": classes(4)[:5]}, "same number of rows: x has 20, y of out has 5"),
         (ArrayModel(out=softmax), {"y": np.ones((ROWS, 3), int)}, "labels have shape"),
-        (ArrayModel(out=softmax), {"y": np.ones((ROWS, 4), int)}, "neither one-hot nor of a float dtype"),
-        (ArrayModel(out=softmax), {"y": np.ones(ROWS)}, "classes need an integer dtype"),
+        (ArrayModel(out=softmax), {"y": np.full((ROWS, 4), 2)}, "neither 0 and 1 nor of a float dtype"),
+        (ArrayModel(out=softmax), {"y": np.full(ROWS, 2.0)}, "classes need an integer dtype"),
         (ArrayModel(out=sigmoid), {"y": classes(9)}, "values to meet need a float dtype"),
         (ArrayModel(out=logits), {"y": NAN}, "array of out has NaN or infinite numbers"),
         (ArrayModel(out=logits), {"x": NAN}, "array of x has NaN or infinite numbers"),

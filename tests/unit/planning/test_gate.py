@@ -1,5 +1,6 @@
 """The gate's arithmetic is exact."""
 
+import json
 from decimal import Decimal
 
 import pytest
@@ -7,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelpress.api.conditions import Reason
-from modelpress.api.contract import Scores
-from modelpress.api.spec import Evaluation, Metric
+from modelpress.api.contract import OutputScores, Scores
+from modelpress.api.spec import Evaluation, Metric, OutputEvaluation
+from modelpress.api.status import RevisionReference, Status
+from modelpress.planning.artifacts import artifact as artifacts
 from modelpress.planning.artifacts import gate
+from modelpress.planning.artifacts.artifact import Artifact, StoreLocation
 
 
 def measured(original: float, compressed: float) -> gate.Measured:
@@ -94,3 +98,65 @@ def test_what_is_no_score_is_refused(value: float) -> None:
 
 def test_a_bottomless_score_is_bounded() -> None:
     assert measured(99.0, -1e300).compressed == Decimal(-9999)
+
+
+def outputs(**compressed: tuple[Metric, float]) -> Scores:
+    return Scores(
+        metric=Metric.ACCURACY,
+        original=100,
+        compressed=min(score for _, score in compressed.values()),
+        rows=10,
+        outputs=tuple(
+            OutputScores(name=name, metric=metric, original=100, compressed=score)
+            for name, (metric, score) in compressed.items()
+        ),
+    )
+
+
+def test_each_output_is_judged_by_its_own_limits_completed_by_those_for_all() -> None:
+    own = (
+        OutputEvaluation(name="price", metric=Metric.R2, min_score="80%"),
+        OutputEvaluation(name="aux", max_drop="60%"),
+    )
+    limits = Evaluation(min_score="95%", max_drop="3%", outputs=own)
+    found = outputs(kind=(Metric.ACCURACY, 96), price=(Metric.R2, 96), aux=(Metric.AUC, 50))
+    verdict = gate.judge(limits, gate.measured(found), 1)
+    assert verdict is not None
+    assert verdict.message == (
+        "output price: maxDrop: R2 drops by 4% (from 100% to 96%), more than 3%; "
+        "output aux: minScore: AUC is 50%, below 95%; "
+        "output kind: maxDrop: Accuracy drops by 4% (from 100% to 96%), more than 3%"
+    )
+    loose = limits.model_copy(update={"min_score": None, "max_drop": "5%"})
+    assert gate.judge(loose, gate.measured(found), 1) is None
+
+
+def test_an_output_without_a_score_misses_its_limits() -> None:
+    limits = Evaluation(outputs=(OutputEvaluation(name="b", min_score="1%"),))
+    verdict = gate.judge(limits, gate.measured(outputs(a=(Metric.R2, 100))), 1)
+    assert verdict is not None
+    assert verdict.message == "output b: evaluation: the artifact has no score"
+    assert gate.judge(Evaluation(outputs=(OutputEvaluation(name="b"),)), None, 1) is None
+
+
+def test_scores_of_outputs_are_kept_in_a_revision_and_in_the_status() -> None:
+    found = gate.measured(outputs(a=(Metric.R2, -12.5), b=(Metric.F1, 99.25)))
+    stored = Artifact("r", "s", "d", StoreLocation("oci://r/m"), scores=found)
+    assert artifacts.from_data(json.loads(json.dumps(stored.to_data()))) == stored
+    shown = Status.model_validate(
+        {
+            "evaluation": {
+                "metric": "Accuracy",
+                "original": "100%",
+                "compressed": "-12.5%",
+                "outputs": [
+                    {"name": "a", "metric": "R2", "original": "100%", "compressed": "-12.5%"},
+                    {"name": "b", "metric": "F1", "original": "100%", "compressed": "99.25%"},
+                ],
+            }
+        }
+    )
+    reference = RevisionReference(recipe_hash="r", source_digest="s", artifact_digest="d")
+    again = artifacts.from_status(reference, shown, StoreLocation("oci://r/m"))
+    assert again is not None
+    assert again.scores == found

@@ -17,6 +17,7 @@ from modelpress.compression.auto.choice import MeasuredCandidate, ScoreLimits, l
 from modelpress.compression.evaluation import latency
 from modelpress.compression.evaluation.evaluation import CallableModel, Reference
 from modelpress.compression.evaluation.latency import Timing
+from modelpress.compression.evaluation.rules import Rule
 from modelpress.compression.formats.base import Format
 from modelpress.compression.report.document import EvaluationReport, Latency, PassReport
 from modelpress.compression.report.readable import percent, points
@@ -33,6 +34,7 @@ class CandidateMeasure:
     """What candidates are measured with."""
 
     choosing: Reference
+    rules: Mapping[str, Rule]  # how each output is scored
     limits: Evaluation
     float32: CallableModel  # the original; times are taken alternately with it
     timing: Timing
@@ -107,9 +109,9 @@ class Search:
                 shutil.rmtree(item.folder, ignore_errors=True)
 
     def _measure(self, candidate: Candidate, format: Format) -> Candidate:
-        outputs, metric = self.folder / "outputs", self.measure.limits.metric
+        outputs, rules = self.folder / "outputs", self.measure.rules
         try:
-            compared = self.measure.choosing.compare(metric, format.model, outputs, "evaluate the candidate")
+            compared = self.measure.choosing.compare(rules, format.model, outputs, "evaluate the candidate")
         finally:
             shutil.rmtree(outputs, ignore_errors=True)  # no two candidates write to the same files
         scores = compared.scores

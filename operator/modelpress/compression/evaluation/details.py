@@ -3,14 +3,16 @@ and whether the data is large enough to tell the score from the limits.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from modelpress.api.spec import Evaluation, Metric
-from modelpress.api.values import parse_percent
-from modelpress.compression.evaluation import evaluation, metrics, row_scores
+from modelpress.api.spec import DECIDING, Evaluation, Metric
+from modelpress.api.values import parse_decimal, parse_percent
+from modelpress.compression.evaluation import decisions, evaluation, metrics, row_scores, rules
+from modelpress.compression.evaluation.decisions import Reading
+from modelpress.compression.evaluation.row_scores import OutputCase
 from modelpress.compression.report.document import (
     Bounds,
     Confusion,
@@ -18,11 +20,14 @@ from modelpress.compression.report.document import (
     LimitsReport,
     MetricScores,
     NotMeasured,
+    OutputLimits,
+    OutputScore,
 )
 from modelpress.models.types import Array, Arrays
 
 MAX_CLASSES = 20  # classes of a confusion matrix; the rest are one class, `other`
 _MAX_OUTPUTS = 8  # outputs that get a confusion matrix
+_MANY_VALUES = 2 * 10**7  # of an output whose AUC is measured beside another metric: it sorts each column
 _MANY_ROWS = 10**9
 
 
@@ -38,10 +43,11 @@ class Outputs:
 def complete(report: EvaluationReport, limits: Evaluation, outputs: Outputs) -> EvaluationReport:
     """Return the report with all that the data allows beside the gate's metric."""
     others, refused = [], []
+    judged = {output.metric for output in report.outputs}
     for metric in Metric:
-        if metric is report.metric:
+        if judged == {metric}:
             continue
-        found = _other(metric, outputs)
+        found = _other(metric, limits, outputs)
         if isinstance(found, NotMeasured):
             refused.append(found)
         else:
@@ -49,28 +55,52 @@ def complete(report: EvaluationReport, limits: Evaluation, outputs: Outputs) -> 
     return report.model_copy(
         update={
             "limits": LimitsReport(
-                min_score=limits.min_score, max_drop=limits.max_drop, max_size=limits.max_size
+                min_score=limits.min_score,
+                max_drop=limits.max_drop,
+                max_size=limits.max_size,
+                outputs=tuple(_limits(limits, item.name) for item in limits.outputs or ()),
             ),
             "others": tuple(others),
             "not_measured": tuple(refused),
-            "confusion": tuple(_confusions(outputs)),
+            "confusion": tuple(_confusions(limits, outputs)),
         }
     )
 
 
+def _limits(limits: Evaluation, name: str) -> OutputLimits:
+    own = limits.of_output(name)
+    return OutputLimits(name=name, min_score=own.min_score, max_drop=own.max_drop)
+
+
 def unresolved(report: EvaluationReport) -> list[str]:
     """Return a line for each limit that lies within the 95 % interval of what it limits."""
-    limits = report.limits or LimitsReport()
     lines = []
-    if limits.max_drop is not None and report.drop_interval is not None:
-        what = f"maxDrop {limits.max_drop}: the drop of {report.metric.value} is {report.drop:.2f} points"
-        limit = float(parse_percent(limits.max_drop))
-        lines.append(_unresolved(what, limit, (report.drop, report.drop_interval), report.rows))
-    if limits.min_score is not None and report.compressed_interval is not None:
-        what = f"minScore {limits.min_score}: {report.metric.value} is {report.compressed:.2f}%"
-        limit = float(parse_percent(limits.min_score))
-        lines.append(_unresolved(what, limit, (report.compressed, report.compressed_interval), report.rows))
+    for what, limits, scores in _judged(report):
+        if limits.max_drop is not None and scores.drop_interval is not None:
+            drop = scores.original - scores.compressed if isinstance(scores, OutputScore) else scores.drop
+            told = f"maxDrop {limits.max_drop}: the drop of {what} is {drop:.2f} points"
+            limit = float(parse_percent(limits.max_drop))
+            lines.append(_unresolved(told, limit, (drop, scores.drop_interval), report.rows))
+        if limits.min_score is not None and scores.compressed_interval is not None:
+            told = f"minScore {limits.min_score}: {what} is {scores.compressed:.2f}%"
+            limit = float(parse_percent(limits.min_score))
+            measured = scores.compressed, scores.compressed_interval
+            lines.append(_unresolved(told, limit, measured, report.rows))
     return [line for line in lines if line]
+
+
+def _judged(
+    report: EvaluationReport,
+) -> Iterator[tuple[str, LimitsReport | OutputLimits, EvaluationReport | OutputScore]]:
+    """Return what is judged, its limits and its scores: all outputs together, or each for itself."""
+    limits = report.limits or LimitsReport()
+    if not limits.outputs:
+        yield report.metric.value, limits, report
+        return
+    own = {item.name: item for item in limits.outputs}
+    for output in report.outputs:
+        metric = output.metric or report.metric
+        yield f"{metric.value} of output {output.name}", own.get(output.name, limits), output
 
 
 def rows_to_tell(value: float, bounds: Bounds, limit: float, rows: int) -> int | None:
@@ -85,62 +115,63 @@ def rows_to_tell(value: float, bounds: Bounds, limit: float, rows: int) -> int |
     return _two_digits(math.ceil(max(needed, rows + 1)))
 
 
-def confusion(labels: Array, original: Array, compressed: Array, name: str = "") -> Confusion:
-    """Return the confusion matrices of two arrays of outputs (N, ..., classes), with labels as for Accuracy.
+def confusion(case: OutputCase, compressed: Array, name: str = "") -> Confusion:
+    """Return the confusion matrices of the original and of another model; the rule is one of decisions.
 
     At most `MAX_CLASSES` classes, those with most labels, in the order of their numbers; all further ones
     are counted as `other`. Raises ValueError where the labels do not fit.
     """
-    expected = metrics.label_decisions(labels, original.shape).ravel()
-    found = [metrics.decisions(outputs).ravel() for outputs in (original, compressed)]
-    classes = original.shape[-1] if original.ndim > 1 and original.shape[-1] > 1 else 2
-    kept, names = np.arange(classes), [str(number) for number in range(classes)]
-    if classes > MAX_CLASSES:
-        counts = np.bincount(expected, minlength=classes)
+    if case.labels is None:
+        raise ValueError("there are no labels")
+    expected = rules.expected(case.rule, case.labels, case.original.shape).ravel()
+    counted, expected = expected != decisions.IGNORED, expected[expected != decisions.IGNORED]
+    found = [case.rule.decider.decisions(outputs).ravel()[counted] for outputs in (case.original, compressed)]
+    classes = _classes(case, [expected, *found])
+    numbers = [np.searchsorted(classes, values) for values in (expected, *found)]
+    kept, names = np.arange(len(classes)), [str(number) for number in classes]
+    if len(classes) > MAX_CLASSES:
+        counts = np.bincount(numbers[0], minlength=len(classes))
         kept = np.sort(np.argsort(-counts, kind="stable")[:MAX_CLASSES])
-        names = [*(str(number) for number in kept), "other"]
-    index = np.full(classes, len(names) - 1)
+        names = [*(names[number] for number in kept), "other"]
+    index = np.full(len(classes), len(names) - 1)
     index[kept] = np.arange(len(kept))
-    before, after = (_counts(index[expected], index[decided], len(names)) for decided in found)
+    before, after = (_counts(index[numbers[0]], index[decided], len(names)) for decided in numbers[1:])
     return Confusion(output=name, classes=tuple(names), original=before, compressed=after)
 
 
-def _other(metric: Metric, outputs: Outputs) -> MetricScores | NotMeasured:
+def _classes(case: OutputCase, found: Sequence[Array]) -> Array:
+    """Return all classes in order: those of the columns, or those that integers have."""
+    if case.rule.decider.reading is Reading.INTEGERS:
+        return np.unique(np.concatenate(found))
+    return np.arange(case.original.shape[-1] if case.rule.decider.reading is Reading.GREATEST else 2)
+
+
+def _other(metric: Metric, limits: Evaluation, outputs: Outputs) -> MetricScores | NotMeasured:
     try:
-        for name, original in outputs.original.items():
-            if metric is Metric.ACCURACY and name in outputs.labels:
-                _check_classes(outputs.labels[name], original)
-        pairs = [
-            {
-                name: row_scores.of(metric, outputs.labels.get(name), original, found[name])
-                for name, original in outputs.original.items()
-            }
-            for found in (outputs.original, outputs.compressed)
-        ]
+        cases = {name: _case(metric, limits, outputs, name) for name in outputs.original}
+        before = {name: row_scores.of(case, case.original) for name, case in cases.items()}
+        after = {name: row_scores.of(case, outputs.compressed[name]) for name, case in cases.items()}
     except ValueError as error:
         return NotMeasured(metric=metric, reason=str(error))
-    return evaluation.metric_scores(metric, pairs[0], pairs[1])
+    return evaluation.metric_scores(before, after)
 
 
-def _check_classes(labels: Array, outputs: Array) -> None:
-    """Refuse labels that have a number for each class and are not one-hot: those of a regression."""
-    several = outputs.ndim > 1 and outputs.shape[-1] > 1
-    if several and labels.shape == outputs.shape and not _is_one_hot(labels):
-        raise ValueError("the labels are numbers, neither classes nor one-hot")
+def _case(metric: Metric, limits: Evaluation, outputs: Outputs, name: str) -> OutputCase:
+    labels, original = outputs.labels.get(name), outputs.original[name]
+    if metric is Metric.AUC and original.size > _MANY_VALUES:
+        raise ValueError(f"output {name} has more than {_MANY_VALUES:,} values")
+    threshold = limits.of_output(name).threshold if metric in DECIDING else None
+    decided = None if threshold is None else parse_decimal(threshold)
+    return OutputCase(rules.rule(metric, decided, labels, original), labels, original)
 
 
-def _is_one_hot(labels: Array) -> bool:
-    return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(axis=-1) == 1).all())
-
-
-def _confusions(outputs: Outputs) -> Iterator[Confusion]:
-    for name, original in list(outputs.original.items())[:_MAX_OUTPUTS]:
-        labels, compressed = outputs.labels.get(name), outputs.compressed[name]
-        if labels is None or metrics.rows_without_numbers(compressed):
+def _confusions(limits: Evaluation, outputs: Outputs) -> Iterator[Confusion]:
+    for name in list(outputs.original)[:_MAX_OUTPUTS]:
+        if name not in outputs.labels or metrics.rows_without_numbers(outputs.compressed[name]):
             continue
         try:
-            _check_classes(labels, original)
-            yield confusion(labels, original, compressed, name)
+            case = _case(Metric.ACCURACY, limits, outputs, name)
+            yield confusion(case, outputs.compressed[name], name)
         except ValueError:  # Accuracy says why in not_measured
             continue
 

@@ -12,7 +12,8 @@ from modelpress.api.spec import Metric
 from modelpress.compression.evaluation import metrics, row_scores
 from modelpress.compression.evaluation.dataset import Dataset, invalid
 from modelpress.compression.evaluation.intervals import Interval
-from modelpress.compression.evaluation.row_scores import NEEDS_LABELS, RowScores
+from modelpress.compression.evaluation.row_scores import OutputCase, RowScores
+from modelpress.compression.evaluation.rules import NEEDS_LABELS, Rule
 from modelpress.compression.report.document import EvaluationReport, MetricScores, OutputScore
 from modelpress.logs import progress
 from modelpress.models.types import Array, Arrays, TensorSpec
@@ -39,10 +40,12 @@ class Reference:
     outputs: Mapping[str, Array]
     batch: int
 
-    def compare(self, metric: Metric, model: CallableModel, folder: Path, step: str) -> "Comparison":
+    def compare(
+        self, rules: Mapping[str, Rule], model: CallableModel, folder: Path, step: str
+    ) -> "Comparison":
         """Score another model on the same rows; its outputs are in the folder `folder`."""
         found = predict(model, self.data, folder, batch=self.batch, step=step)
-        return Comparison(score(metric, self.data.labels, self.outputs, found), found)
+        return Comparison(score(rules, self.data.labels, self.outputs, found), found)
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,14 @@ class Comparison:
 
 
 def reference(model: CallableModel, inputs: Sequence[TensorSpec], data: Dataset, folder: Path) -> Reference:
-    """Compute the outputs of the original; they are in the folder `folder`."""
+    """Compute the outputs of the original; they are in the folder `folder`.
+
+    Raises InvalidModel where they are no numbers.
+    """
     batch = batch_size(inputs, data)
-    return Reference(data, predict(model, data, folder, batch=batch, step="evaluate the original"), batch)
+    outputs = predict(model, data, folder, batch=batch, step="evaluate the original")
+    _check_numbers(outputs)
+    return Reference(data, outputs, batch)
 
 
 def batch_size(inputs: Sequence[TensorSpec], data: Dataset) -> int:
@@ -95,70 +103,84 @@ def predict(model: CallableModel, data: Dataset, folder: Path, *, batch: int, st
 
 
 def score(
-    metric: Metric,
+    rules: Mapping[str, Rule],
     labels: Mapping[str, Array],
     original: Mapping[str, Array],
     compressed: Mapping[str, Array],
 ) -> EvaluationReport:
-    """Score the outputs of the original and of the compressed model; the worst output counts.
+    """Score the outputs of the original and of the compressed model by their rules; the worst output counts.
 
     The drop is that of the output that lost most: of two outputs one may lose what the other hides.
-    Outputs that are no numbers: of the original InvalidModel is raised, of the compressed model the score
-    is the lowest there is. Labels that do not fit raise InvalidData.
+    Outputs of the compressed model that are no numbers have the lowest score there is. Labels that do not
+    fit, and an original whose score has no lower bound any more, raise InvalidData.
     """
+    lost = {name: metrics.rows_without_numbers(output) for name, output in compressed.items()}
+    reason = ", ".join(f"output {name} is NaN or infinite for {n} rows" for name, n in lost.items() if n)
+    cases = {name: OutputCase(rules[name], labels.get(name), original[name]) for name in original}
+    before = {name: row_scores.named(case, name, case.original) for name, case in cases.items()}
+    for name, found in before.items():
+        if found.rows is None:
+            raise invalid(
+                f"data.evaluation, output {name}: {found.metric.value} of the original is below"
+                f" {metrics.LOWEST:g} %: the labels are not what the output predicts"
+            )
+    after = {name: row_scores.named(case, name, compressed[name]) for name, case in cases.items()}
+    scores = metric_scores(before, after)
+    return EvaluationReport(**dict(scores), rows=len(next(iter(original.values()))), invalid=reason or None)
+
+
+def _check_numbers(original: Mapping[str, Array]) -> None:
+    """Raise InvalidModel where outputs of the original are no numbers."""
     for name, output in original.items():
         if broken := metrics.rows_without_numbers(output):
             raise invalid_model(
                 f"the original model's output {name} is NaN or infinite for {broken} of {len(output)} rows"
                 " of data.evaluation"
             )
-    lost = {name: metrics.rows_without_numbers(output) for name, output in compressed.items()}
-    reason = ", ".join(f"output {name} is NaN or infinite for {n} rows" for name, n in lost.items() if n)
-    scores = metric_scores(
-        metric,
-        {
-            name: row_scores.named(metric, name, labels.get(name), original[name], original[name])
-            for name in original
-        },
-        {
-            name: row_scores.named(metric, name, labels.get(name), original[name], compressed[name])
-            for name in original
-        },
-    )
-    return EvaluationReport(**dict(scores), rows=len(next(iter(original.values()))), invalid=reason or None)
 
 
-def metric_scores(
-    metric: Metric, before: Mapping[str, RowScores], after: Mapping[str, RowScores]
-) -> MetricScores:
-    """Return the scores of one metric from those of each output.
+def metric_scores(before: Mapping[str, RowScores], after: Mapping[str, RowScores]) -> MetricScores:
+    """Return the scores of a model from those of each output.
 
     The score is that of the worst output; the drop is that of the output that lost most.
     """
     first = min(before.values(), key=lambda item: item.score)
     fallen = max(before, key=lambda name: before[name].score - after[name].score)
     worst = min(after, key=lambda name: (after[name].score, before[name].score))
-    relative = metric not in NEEDS_LABELS  # the original agrees with itself, without doubt
     return MetricScores(
-        metric=metric,
+        metric=after[worst].metric,
         original=first.score,
-        original_interval=None if relative else _bounds(first.interval),
+        original_interval=_own_bounds(first),
         compressed=after[worst].score,
         compressed_interval=_bounds(after[worst].interval),
         drop=before[fallen].score - after[fallen].score,
         drop_interval=_bounds(drop := row_scores.drop_interval(before[fallen], after[fallen])),
         interval_method=_method(after[worst].interval, drop),
-        outputs=tuple(
-            OutputScore(
-                name=name,
-                original=before[name].score,
-                compressed=after[name].score,
-                compressed_interval=_bounds(after[name].interval),
-                drop_interval=_bounds(row_scores.drop_interval(before[name], after[name])),
-            )
-            for name in before
-        ),
+        outputs=tuple(_output_score(name, before[name], after[name]) for name in before),
     )
+
+
+def _output_score(name: str, before: RowScores, after: RowScores) -> OutputScore:
+    return OutputScore(
+        name=name,
+        metric=after.metric,
+        original=before.score,
+        compressed=after.score,
+        compressed_interval=_bounds(after.interval),
+        drop_interval=_bounds(row_scores.drop_interval(before, after)),
+        note="; ".join(filter(None, (_worse_than_the_mean(before), after.note))) or None,
+    )
+
+
+def _worse_than_the_mean(original: RowScores) -> str | None:
+    if original.metric is not Metric.R2 or original.score >= 0:
+        return None
+    return "the original meets the labels worse than their mean would: are they what the output predicts?"
+
+
+def _own_bounds(original: RowScores) -> tuple[float, float] | None:
+    """Return the interval of the original; it agrees with itself without doubt."""
+    return _bounds(original.interval) if original.metric in NEEDS_LABELS else None
 
 
 def _bounds(interval: Interval | None) -> tuple[float, float] | None:

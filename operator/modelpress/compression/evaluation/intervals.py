@@ -61,9 +61,10 @@ def of_mean_drop(original: Rows, compressed: Rows) -> Interval | None:
 def of_decisions_drop(original: Rows, compressed: Rows) -> Interval | None:
     """Return the interval of the lost share of right decisions, paired by row; None for a single row.
 
-    Rows that are right or wrong: Bonett-Price, which has a width also where no row changed.
+    Rows that are right or wrong, and where no row changed: Bonett-Price, which has a width also then.
     """
-    if len(original) < 2 or not (is_binary(original) and is_binary(compressed)):
+    binary = is_binary(original) and is_binary(compressed)
+    if len(original) < 2 or not (binary or np.array_equal(original, compressed)):
         return of_mean_drop(original, compressed)
     lost, won = int((original > compressed).sum()), int((original < compressed).sum())
     return bonett_price(lost, won, len(original))

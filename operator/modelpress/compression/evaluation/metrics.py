@@ -1,53 +1,21 @@
-"""Scores of predictions in percent; higher is better. Pure numpy.
+"""Scores of outputs that are numbers, in percent; higher is better. Pure numpy.
 
-A decision is the argmax over the last axis, or > 0.5 where that axis has length 1; further axes count as
-positions. Scores by row make a paired comparison of two models on the same rows possible.
+Scores by row make a paired comparison of two models on the same rows possible: the mean of the rows is the
+score, and their spread is its error. Where a score is no mean, the number of row i is the score plus N times
+the change of the score with the row's weight (the infinitesimal jackknife, Efron 1982).
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 
+from modelpress.compression.evaluation import decisions
 from modelpress.compression.evaluation.intervals import Rows
 from modelpress.models.types import Array
 
 LOWEST = -9999.0  # stands for any lower R2, and for the score of outputs that are no numbers
 _CHUNK = 4096  # rows that are computed at once
-
-
-def decisions(outputs: Array) -> Array:
-    """Return the decision for every row and position: shape (N,) for outputs of shape (N, classes)."""
-    if outputs.ndim == 1 or outputs.shape[-1] == 1:
-        return np.asarray(_last_dropped(outputs).astype(np.float64) > 0.5, dtype=np.int64)
-    return np.asarray(np.argmax(outputs, axis=-1))
-
-
-def label_decisions(labels: Array, shape: tuple[int, ...]) -> Array:
-    """Return labels as decisions for outputs of `shape`.
-
-    Labels are whole numbers, one for each position (with or without a last axis of length 1), or one-hot of
-    the outputs' own shape. Raises ValueError with a text that names what is wrong.
-    """
-    several = len(shape) > 1 and shape[-1] > 1
-    if several and labels.shape == shape:
-        return np.asarray(np.argmax(labels, axis=-1))
-    classes = shape[-1] if several else 2
-    expected = shape[:-1] if len(shape) > 1 else shape
-    flat = _last_dropped(labels) if labels.shape == (*expected, 1) else labels
-    if flat.shape != expected:
-        raise ValueError(f"labels have shape {labels.shape}, the outputs' decisions have {expected}")
-    whole = flat.astype(np.int64)
-    if flat.dtype.kind == "f" and not np.array_equal(whole, flat):
-        raise ValueError("labels are no whole numbers")
-    if whole.min() < 0 or whole.max() >= classes:
-        raise ValueError(
-            f"labels are from {whole.min()} to {whole.max()}, the model decides 0..{classes - 1}"
-        )
-    return whole
-
-
-def agreement(expected: Array, found: Array) -> Rows:
-    """Return for each row the share of positions where two arrays of decisions are equal."""
-    equal = (expected == found).reshape(len(expected), -1)
-    return np.asarray(100.0 * equal.mean(axis=1, dtype=np.float64))
+_STEPS = 4  # values that differ by so many steps of their dtype are the same
 
 
 def cosine_similarity(original: Array, compressed: Array) -> Rows:
@@ -66,34 +34,62 @@ def cosine_similarity(original: Array, compressed: Array) -> Rows:
     return rows
 
 
-def r2(labels: Array, outputs: Array) -> float:
-    """Return the coefficient of determination, averaged over all columns; at least `LOWEST`.
-
-    Raises ValueError where the shapes differ.
-    """
-    return max(LOWEST, float(r2_rows(labels, outputs).mean()))
-
-
 def r2_rows(labels: Array, outputs: Array) -> Rows:
-    """Return a number for each row whose mean is the coefficient of determination, over all columns.
+    """Return rows of the coefficient of determination, the mean over all columns whose labels vary.
 
-    As scikit-learn's r2_score: a column of equal labels scores 100 where it is met exactly, else 0. The
-    spread of the numbers is that of the score to first order (the infinitesimal jackknife, Efron 1982):
-    1 - E/S changes with row i by -(e_i - s_i E/S) / S, where E sums the squared errors e, and S the squared
-    distances s of the labels from their mean. Raises ValueError where the shapes differ.
+    As scikit-learn's r2_score, but that columns of equal labels are left out. Raises ValueError where no
+    labels vary.
     """
     size = _row_size(outputs)
-    if len(labels) != len(outputs) or _row_size(labels) != size:
-        raise ValueError(f"labels have shape {labels.shape}, the outputs {outputs.shape}")
-    expected = np.asarray(labels, dtype=np.float64).reshape(-1, size)
-    errors = (expected - np.asarray(outputs, dtype=np.float64).reshape(-1, size)) ** 2
-    spread = (expected - expected.mean(axis=0)) ** 2
-    error, total = errors.mean(axis=0), spread.mean(axis=0)
-    varies = total > 0
-    scale = np.where(varies, total, 1.0)
-    share = error / scale
-    rows = np.where(varies, 1.0 - share - (errors - spread * share) / scale, np.where(error == 0, 1.0, 0.0))
-    return np.asarray(100.0 * rows.mean(axis=1))
+    return explained(labels.reshape(-1, 1, size), outputs.reshape(-1, 1, size))
+
+
+def explained(expected: Array, found: Array) -> Rows:
+    """Return rows of 1 - E/S, the mean over the columns of arrays (rows, positions, columns).
+
+    E sums the squared errors of a column over rows and positions, S the squared distances of what is expected
+    from its mean. Columns that are constant are left out. Raises ValueError where all are.
+    """
+    varies = varying(expected)
+    if not varies.any():
+        raise ValueError("all columns are constant")
+    count = expected.shape[0] * expected.shape[1]
+    mean = sum(part.sum(axis=(0, 1), dtype=np.float64) for part in decisions.chunks(expected)) / count
+    totals = [_squares(parts, mean).sum(axis=1) for parts in _pairs(expected, found)]
+    error, spread = np.sum(totals, axis=0)[:, varies]
+    share = error / spread
+    rows = [
+        ((errors - spreads * share) / spread).mean(axis=-1)
+        for errors, spreads in (_squares(parts, mean)[:, :, varies] for parts in _pairs(expected, found))
+    ]
+    return np.asarray(100.0 * (1 - share.mean() - len(expected) * np.concatenate(rows)))
+
+
+def varying(expected: Array) -> Array:
+    """Return which columns of an array (rows, positions, columns) are not constant, as booleans."""
+    low = np.min([part.min(axis=(0, 1)) for part in decisions.chunks(expected)], axis=0).astype(np.float64)
+    high = np.max([part.max(axis=(0, 1)) for part in decisions.chunks(expected)], axis=0).astype(np.float64)
+    resolution = _STEPS * np.finfo(expected.dtype).eps if expected.dtype.kind == "f" else 0.0
+    return np.asarray(~(high - low <= resolution * np.maximum(abs(low), abs(high))))
+
+
+def _pairs(expected: Array, found: Array) -> Iterator[tuple[Array, Array]]:
+    step = decisions.rows_at_once(expected)
+    for start in range(0, len(expected), step):
+        a, b = expected[start : start + step], found[start : start + step]
+        yield np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+
+
+def _squares(parts: tuple[Array, Array], mean: Array) -> Array:
+    """Return squared errors and distances from the mean, (2, rows, columns), summed over positions."""
+    expected, found = parts
+    return np.asarray([((expected - found) ** 2).sum(axis=1), ((expected - mean) ** 2).sum(axis=1)])
+
+
+def softmax(logits: Array) -> Array:
+    """Return logits as probabilities over the last axis, float64."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 def rows_without_numbers(outputs: Array) -> int:
@@ -109,7 +105,3 @@ def rows_without_numbers(outputs: Array) -> int:
 
 def _row_size(values: Array) -> int:
     return int(np.prod(values.shape[1:], dtype=np.int64))
-
-
-def _last_dropped(values: Array) -> Array:
-    return values[..., 0] if values.ndim > 1 and values.shape[-1] == 1 else values

@@ -72,6 +72,11 @@ def warnings(
     if scores and scores.invalid:
         lines.append(f"the compressed score does not count: {scores.invalid}")
     if scores:
+        lines.extend(
+            f"{output.metric.value} of output {output.name}: {output.note}"
+            for output in scores.outputs
+            if output.note and output.metric
+        )
         lines.extend(details.unresolved(scores))
     for step in passes:
         for tensor in step.tensors:

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from modelpress.api.base import ApiModel
 from modelpress.api.conditions import Reason
-from modelpress.api.contract import Scores
+from modelpress.api.contract import OutputScores, Scores
 from modelpress.api.errors import DataError, MissingError
 from modelpress.api.spec import Metric
 from modelpress.artifacts import documents
@@ -158,10 +158,12 @@ class OutputScore(ApiModel):
     """Scores of one output, in percent."""
 
     name: str = Field(description="The output.")
+    metric: Metric | None = Field(None, description="Its metric; unset: that of all outputs.")
     original: float = Field(description="Score of the original.")
     compressed: float = Field(description="Score of the serving format.")
     compressed_interval: Bounds | None = Field(None, description="95 % interval of the compressed score.")
     drop_interval: Bounds | None = Field(None, description="95 % interval of the drop, paired by row.")
+    note: str | None = Field(None, description="What a reader must know of the score.")
 
 
 class MetricScores(ApiModel):
@@ -198,12 +200,21 @@ class Confusion(ApiModel):
     compressed: tuple[tuple[int, ...], ...] = Field(description="Counts of the serving format.")
 
 
+class OutputLimits(ApiModel):
+    """Limits of one output."""
+
+    name: str = Field(description="The output.")
+    min_score: str | None = Field(None, description="As in the spec.")
+    max_drop: str | None = Field(None, description="As in the spec.")
+
+
 class LimitsReport(ApiModel):
     """Limits of the spec when the artifact was made; an artifact may be judged by others later."""
 
     min_score: str | None = Field(None, description="As in the spec.")
     max_drop: str | None = Field(None, description="As in the spec.")
     max_size: str | None = Field(None, description="As in the spec.")
+    outputs: tuple[OutputLimits, ...] = Field((), description="Of outputs that have their own.")
 
 
 class EvaluationReport(MetricScores):
@@ -332,6 +343,16 @@ def scores(found: EvaluationReport) -> Scores:
         compressed=found.compressed,
         drop=found.drop if len(found.outputs) > 1 else None,
         rows=found.rows,
+        outputs=tuple(
+            OutputScores(
+                name=output.name,
+                metric=output.metric or found.metric,
+                original=output.original,
+                compressed=output.compressed,
+            )
+            for output in found.outputs
+            if found.limits and found.limits.outputs
+        ),
     )
 
 

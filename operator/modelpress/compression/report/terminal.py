@@ -97,7 +97,7 @@ def _scores(scores: EvaluationReport) -> Table:
     if len(scores.outputs) > 1:
         for output in scores.outputs:
             table.add_row(
-                Text(f"  {output.name}"),
+                Text(f"  {output.name}" + (f" ({output.metric.value})" if output.metric else "")),
                 percent(output.original),
                 _cell(percent(output.compressed), output.compressed_interval),
                 _cell(points(output.original - output.compressed), output.drop_interval, signed=True),

@@ -2,12 +2,13 @@
 
 This is Keras' mixed precision, https://keras.io/api/mixed_precision/, with the layers at float32 that lose
 too much in half of the bits, or more than its range: those whose result is an output or a softmax, that
-normalize, that prepare inputs of any range, or that sum over whole images.
+normalize, that prepare inputs of any range, that sum over whole images, or that ids pass before an embedding.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
+from modelpress.models.keras import lookups
 from modelpress.models.keras.versions import objects
 
 _POLICIES = {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
@@ -31,10 +32,10 @@ def lower(config: dict[str, Any], dtype: str) -> None:
     """
     if dtype not in _POLICIES:
         return
-    last = {id(layer) for layer in _last(config)}
+    kept = {id(layer) for layer in _last(config)} | lookups.before_embeddings(config)
     for layer in objects(config):
         settings = layer["config"]
-        if id(layer) in last or _is_fragile(layer):
+        if id(layer) in kept or _is_fragile(layer):
             continue
         if _policy(settings.get("dtype")) == "float32":
             settings["dtype"]["config"]["name"] = _POLICIES[dtype]

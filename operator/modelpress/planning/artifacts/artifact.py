@@ -7,7 +7,7 @@ from typing import Any
 from modelpress.api import contract
 from modelpress.api.contract import parse_result
 from modelpress.api.spec import Metric
-from modelpress.api.status import RevisionReference, Status
+from modelpress.api.status import OutputStatus, RevisionReference, Status
 from modelpress.planning.artifacts import gate
 from modelpress.planning.artifacts.gate import Measured
 from modelpress.planning.children import objects
@@ -70,14 +70,31 @@ class Artifact:
             "store": {"uri": self.store.uri} | ({"secret": self.store.secret} if self.store.secret else {}),
         }
         if self.scores:
-            data["scores"] = {
-                "metric": self.scores.metric.value,
-                "original": str(self.scores.original),
-                "compressed": str(self.scores.compressed),
-            }
-            if self.scores.output_drop is not None:
-                data["scores"]["drop"] = str(self.scores.output_drop)
+            data["scores"] = _scores_data(self.scores)
         return {key: value for key, value in data.items() if value is not None}
+
+
+def _scores_data(scores: Measured) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "metric": scores.metric.value,
+        "original": str(scores.original),
+        "compressed": str(scores.compressed),
+    }
+    if scores.output_drop is not None:
+        data["drop"] = str(scores.output_drop)
+    if scores.outputs:
+        data["outputs"] = {name: _scores_data(output) for name, output in scores.outputs.items()}
+    return data
+
+
+def _scores(data: Mapping[str, Any]) -> Measured:
+    return Measured(
+        Metric(data["metric"]),
+        gate.score(data["original"]),
+        gate.score(data["compressed"]),
+        gate.points(data["drop"]) if "drop" in data else None,
+        {name: _scores(output) for name, output in data.get("outputs", {}).items()},
+    )
 
 
 def from_result(text: str, recipe_hash: str, store: StoreLocation) -> Artifact:
@@ -113,14 +130,7 @@ def from_data(data: Mapping[str, Any]) -> Artifact:
         artifact_key=data.get("artifactKey"),
         original_bytes=data.get("originalBytes"),
         compressed_bytes=data.get("compressedBytes"),
-        scores=Measured(
-            Metric(scores["metric"]),
-            gate.score(scores["original"]),
-            gate.score(scores["compressed"]),
-            gate.points(scores["drop"]) if "drop" in scores else None,
-        )
-        if scores
-        else None,
+        scores=_scores(scores) if scores else None,
         layers=data.get("layers"),
     )
 
@@ -155,8 +165,17 @@ def _status_scores(status: Status) -> Measured | None:
             shown.metric,
             gate.score(shown.original.removesuffix("%")),
             gate.score(shown.compressed.removesuffix("%")),
+            outputs={item.name: _shown_scores(item) for item in shown.outputs or ()},
         )
         lost = gate.points(shown.drop.removesuffix("%")) if shown.drop else scores.drop
         return scores if lost == scores.drop else replace(scores, output_drop=lost)
     except ValueError:
         return None
+
+
+def _shown_scores(output: OutputStatus) -> Measured:
+    return Measured(
+        output.metric,
+        gate.score(output.original.removesuffix("%")),
+        gate.score(output.compressed.removesuffix("%")),
+    )

@@ -4,12 +4,13 @@ Scores are taken to six decimals of a percent, as fine as a limit can be written
 what was judged.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import Scores
-from modelpress.api.spec import Evaluation, Metric
+from modelpress.api.spec import Evaluation, Metric, Scoring
 from modelpress.api.values import parse_bytes, parse_percent
 from modelpress.planning.explanation import Explanation
 
@@ -26,6 +27,7 @@ class Measured:
     original: Decimal
     compressed: Decimal
     output_drop: Decimal | None = None  # the drop of the output that lost most, where there are several
+    outputs: Mapping[str, "Measured"] = field(default_factory=dict)  # where they are judged one by one
 
     @property
     def drop(self) -> Decimal:
@@ -36,7 +38,13 @@ class Measured:
 def measured(scores: Scores) -> Measured:
     """Return a Job's scores as exact decimals. Raises ValueError for NaN and infinity."""
     lost = None if scores.drop is None else points(repr(scores.drop))
-    return Measured(scores.metric, score(repr(scores.original)), score(repr(scores.compressed)), lost)
+    outputs = {
+        item.name: Measured(item.metric, score(repr(item.original)), score(repr(item.compressed)))
+        for item in scores.outputs
+    }
+    return Measured(
+        scores.metric, score(repr(scores.original)), score(repr(scores.compressed)), lost, outputs
+    )
 
 
 def score(text: str) -> Decimal:
@@ -70,11 +78,23 @@ def judge(limits: Evaluation | None, scores: Measured | None, size: int | None) 
     """
     if limits is None:
         return None
-    missed = [*_missed_scores(limits, scores), *_missed_size(limits, size)]
+    judged = _missed_outputs(limits, scores) if limits.outputs else _missed_scores(limits, scores)
+    missed = [*judged, *_missed_size(limits, size)]
     return Explanation(Reason.EVALUATION_FAILED, "; ".join(missed)) if missed else None
 
 
-def _missed_scores(limits: Evaluation, scores: Measured | None) -> list[str]:
+def _missed_outputs(limits: Evaluation, scores: Measured | None) -> list[str]:
+    """Judge each output by its own limits."""
+    found = scores.outputs if scores else {}
+    names = dict.fromkeys([*(item.name for item in limits.outputs or ()), *found])
+    return [
+        f"output {name}: {line}"
+        for name in names
+        for line in _missed_scores(limits.of_output(name), found.get(name))
+    ]
+
+
+def _missed_scores(limits: Scoring, scores: Measured | None) -> list[str]:
     if limits.min_score is None and limits.max_drop is None:
         return []
     if scores is None:

@@ -24,11 +24,19 @@ def _loss(target: Target, expected: Any, output: Any) -> Any:
     if target.loss is Loss.SQUARES:
         return tf.reduce_mean(tf.square(output - expected))
     if target.loss is Loss.BINARY:
-        return tf.reduce_mean(_binary(expected, output, from_logits=target.from_logits))
+        counted = tf.cast(expected >= 0.0, tf.float32)
+        losses = _binary(tf.maximum(expected, 0.0), output, from_logits=target.from_logits)
+        return _mean(losses, counted)
     if target.loss is Loss.TEACHER:
         return tf.reduce_mean(_divergence(_softened(expected), _softened(output))) * _TEMPERATURE**2
     logits = output if target.from_logits else _log(output)
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(expected, logits))
+    counted = tf.cast(expected >= 0, tf.float32)
+    return _mean(tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(expected, 0), logits), counted)
+
+
+def _mean(losses: Any, counted: Any) -> Any:
+    """Return the mean over what counts, which labels of -1 do not; 0 where nothing does."""
+    return tf.math.divide_no_nan(tf.reduce_sum(losses * counted), tf.reduce_sum(counted))
 
 
 def _binary(expected: Any, output: Any, *, from_logits: bool) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.compression.evaluation import dataset, evaluation, metrics
+from modelpress.compression.evaluation import dataset, decisions, evaluation, metrics
 from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.models.types import Array, LoadedModel, unsupported
 
@@ -39,7 +39,9 @@ class Target:
     output: str
     loss: Loss
     from_logits: bool  # for CLASSES and BINARY: the outputs are no probabilities
-    values: Array  # CLASSES: int64 (N, ...) without the last axis; otherwise float32 of the output's shape
+    # CLASSES: int64 (N, ...) without the last axis; otherwise float32 of the output's shape. Labels of -1 are
+    # ignored in CLASSES and BINARY.
+    values: Array
     distilled: bool  # the values are outputs of the original
     share: float = 1.0  # factor in the sum of all losses
 
@@ -109,62 +111,58 @@ def _outputs(model: LoadedModel, data: Dataset, folder: Path, *, everything: boo
 
 def _target(name: str, labels: Array, outputs: Array, rows: int) -> Target:
     shape = (rows, *outputs.shape[1:])
-    if labels.dtype.kind == "f" and not _one_hot(labels, shape):
+    several = decisions.several(shape)
+    one_hot = several and labels.shape == shape and decisions.is_one_hot(labels)
+    each = not one_hot and decisions.are_flags(labels) and _has_shape(labels, shape)
+    if one_hot and decisions.from_0_to_1(outputs) and not decisions.probabilities(outputs):
+        each = True  # columns that decide for themselves, as sigmoids do
+    if each:
+        return _flags(name, labels, outputs, shape)
+    if labels.dtype.kind == "f" and not one_hot:
         expected = _reshaped(name, labels, shape)
         return Target(name, Loss.SQUARES, False, expected.astype(np.float32), distilled=False)
-    if _several(shape) and labels.shape == shape and not _one_hot(labels, shape):
+    if several and labels.shape == shape and not one_hot:
         raise _invalid(
-            f"labels of output {name} have its shape {shape} and are neither one-hot nor of a float dtype"
+            f"labels of output {name} have its shape {shape} and are neither 0 and 1 nor of a float dtype"
         )
     try:
-        decisions = metrics.label_decisions(labels, shape)
+        classes = decisions.label_decisions(labels, shape)
     except ValueError as error:
         hint = "; values to meet need a float dtype"
         raise _invalid(f"labels of output {name}: {error}{hint}") from error
-    if _several(shape):
-        return Target(name, Loss.CLASSES, not probabilities(outputs), decisions, distilled=False)
-    expected = decisions.reshape(shape).astype(np.float32)
-    return Target(name, Loss.BINARY, not probabilities(outputs), expected, distilled=False)
+    return Target(name, Loss.CLASSES, not decisions.probabilities(outputs), classes, distilled=False)
+
+
+def _flags(name: str, labels: Array, outputs: Array, shape: tuple[int, ...]) -> Target:
+    """Return binary cross-entropy for each column, on logits where the outputs are not from 0 to 1."""
+    try:
+        found = decisions.label_flags(np.asarray(labels).reshape(shape), shape)
+    except ValueError as error:
+        raise _invalid(f"labels of output {name}: {error}") from error
+    logits = not decisions.from_0_to_1(outputs)
+    return Target(name, Loss.BINARY, logits, found.astype(np.float32), distilled=False)
 
 
 def _taught(name: str, outputs: Array, share: float) -> Target:
     loss = Loss.SQUARES
-    if probabilities(outputs):
-        loss = Loss.TEACHER if _several(outputs.shape) else Loss.BINARY
+    if decisions.probabilities(outputs):
+        loss = Loss.TEACHER if decisions.several(outputs.shape) else Loss.BINARY
     values = outputs.astype(np.float32, copy=False)
     return Target(name, loss, False, values, distilled=True, share=share)
 
 
-def probabilities(outputs: Array) -> bool:
-    """Return whether outputs are from 0 to 1 and, with several classes, sum to 1 over the last axis."""
-    for start in range(0, len(outputs), _CHUNK):
-        part = np.asarray(outputs[start : start + _CHUNK], dtype=np.float64)
-        if part.min() < 0 or part.max() > 1 + 1e-3:
-            return False
-        if _several(part.shape) and np.abs(part.sum(axis=-1) - 1).max() > 1e-2:
-            return False
-    return True
-
-
-def _several(shape: tuple[int, ...]) -> bool:
-    return len(shape) > 1 and shape[-1] > 1
-
-
-def _one_hot(labels: Array, shape: tuple[int, ...]) -> bool:
-    if labels.shape != shape or not _several(shape):
-        return False
-    parts = (np.asarray(labels[start : start + _CHUNK]) for start in range(0, len(labels), _CHUNK))
-    return all(((part == 0) | (part == 1)).all() and (part.sum(axis=-1) == 1).all() for part in parts)
-
-
 def _reshaped(name: str, labels: Array, shape: tuple[int, ...]) -> Array:
     """Accept a missing or an additional last axis of length 1."""
-    if labels.shape in (shape, shape[:-1] if shape[-1] == 1 else shape, (*shape, 1)):
+    if _has_shape(labels, shape):
         return np.asarray(labels).reshape(shape)
     raise _invalid(
         f"labels of output {name} are of a float dtype with shape {labels.shape}, the output has {shape};"
         " classes need an integer dtype"
     )
+
+
+def _has_shape(labels: Array, shape: tuple[int, ...]) -> bool:
+    return labels.shape in (shape, shape[:-1] if shape[-1] == 1 else shape, (*shape, 1))
 
 
 def _check_numbers(name: str, array: Array) -> None:

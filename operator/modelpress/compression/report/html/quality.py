@@ -34,6 +34,8 @@ def quality(scores: EvaluationReport) -> Element:
 
 def _quality_charts(scores: EvaluationReport) -> Iterator[Element]:
     limits, name = scores.limits, scores.metric.value
+    if limits and limits.outputs:  # each output has its own, and its row in the table
+        limits = None
     floor = (
         charts.Limit(float(parse_percent(limits.min_score)), f"minScore {limits.min_score}", above=False)
         if limits and limits.min_score
@@ -72,7 +74,7 @@ def _output_rows(scores: EvaluationReport) -> Iterator[Element]:
     for output in scores.outputs:
         yield row_of(
             (
-                tag("span", f"{scores.metric.value} of ", tag("code", output.name)),
+                tag("span", f"{(output.metric or scores.metric).value} of ", tag("code", output.name)),
                 percent(output.original),
                 "",
                 percent(output.compressed),
