@@ -15,7 +15,7 @@ from modelpress.compression.evaluation.intervals import Interval
 from modelpress.compression.evaluation.row_scores import NEEDS_LABELS, RowScores
 from modelpress.compression.report.document import EvaluationReport, MetricScores, OutputScore
 from modelpress.logs import progress
-from modelpress.models.types import Array, Arrays, TensorSpec
+from modelpress.models.types import Array, Arrays, ComputationError, TensorSpec
 from modelpress.models.types import invalid as invalid_model
 
 _log = logging.getLogger(__name__)
@@ -70,7 +70,8 @@ def batch_size(inputs: Sequence[TensorSpec], data: Dataset) -> int:
 def predict(model: CallableModel, data: Dataset, folder: Path, *, batch: int, step: str) -> dict[str, Array]:
     """Return the outputs for all rows; the files are in the folder `folder`. The last batch is filled up.
 
-    Raises InvalidData where an output does not have a row for each row of the input.
+    Raises InvalidData where an output does not have a row for each row of the input, and where the model does
+    not compute a row.
     """
     folder.mkdir(parents=True, exist_ok=True)
     results: dict[str, Array] = {}
@@ -78,7 +79,12 @@ def predict(model: CallableModel, data: Dataset, folder: Path, *, batch: int, st
         count = min(batch, data.rows - start)
         inputs = data.batch(start, start + count)
         filled = {name: _fill(array, batch) for name, array in inputs.items()}
-        for number, (name, output) in enumerate(model.call(filled).items()):
+        try:
+            outputs = model.call(filled)
+        except ComputationError as error:
+            row, why = _first_refused(model, inputs, batch, str(error))
+            raise invalid(f"{data.row_name(start + row)}: the model does not compute it: {why}") from error
+        for number, (name, output) in enumerate(outputs.items()):
             if len(output) != batch:
                 raise invalid(
                     f"output {name} has {len(output)} rows for a batch of {batch}: rows are not independent"
@@ -169,6 +175,16 @@ def _method(score: Interval | None, drop: Interval | None) -> str | None:
     if score is None or drop is None:
         return None
     return score.method if score.method == drop.method else f"{score.method}; drop: {drop.method}"
+
+
+def _first_refused(model: CallableModel, inputs: Arrays, batch: int, why: str) -> tuple[int, str]:
+    """Return the first row that the model does not compute alone, and why; else the first of all."""
+    for row in range(len(next(iter(inputs.values())))):
+        try:
+            model.call({name: _fill(array[row : row + 1], batch) for name, array in inputs.items()})
+        except ComputationError as error:
+            return row, str(error)
+    return 0, why
 
 
 def _fill(array: Array, rows: int) -> Array:
