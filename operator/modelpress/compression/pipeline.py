@@ -4,10 +4,12 @@ The model is loaded safely and measured, the passes of the recipe are applied to
 is made and measured, and the artifact's folder is written (manifest.json, report.json, and the format).
 """
 
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from modelpress.api.contract import JobRequest
+from modelpress.api.contract import MAX_WARNING, JobRequest
 from modelpress.api.schemes import Scheme
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts.manifest import ArtifactManifest, InputSizes
@@ -47,8 +49,9 @@ from modelpress.compression.report.document import (
 )
 from modelpress.compression.steps import Steps
 from modelpress.models.load import load
-from modelpress.models.types import Arrays, LoadedModel, original_bytes
+from modelpress.models.types import Arrays, LoadedModel, one_line, original_bytes
 
+_log = logging.getLogger(__name__)
 _STEPS = (
     "load",
     "measure the original",
@@ -81,6 +84,7 @@ class _Task:
     inputs: Inputs
     work_dir: Path
     backend: FormatBackend
+    warnings: list[str] = field(default_factory=list)  # of the data sets, as they are read
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,9 @@ def _load(task: _Task) -> _Original:
     if evaluation and inputs.evaluation:
         labels = evaluation.metric in row_scores.NEEDS_LABELS
         folder = task.work_dir / "data"
-        data = dataset.load(inputs.evaluation, folder, model.inputs, model.outputs, labels=labels)
+        with dataset.named("data.evaluation"):
+            data = dataset.load(inputs.evaluation, folder, model.inputs, model.outputs, labels=labels)
+        _warn(task, "data.evaluation", data)
     return _Original(
         model=model,
         bytes=original_bytes(model),
@@ -185,7 +191,8 @@ def _load(task: _Task) -> _Original:
 
 def _measure(task: _Task, original: _Original) -> _Baseline:
     model, data, choose = original.model, original.data, task.recipe.scheme is Scheme.AUTO
-    measured = measurement.of_original(model, data, task.work_dir, choose=choose) if data else None
+    with dataset.named("data.evaluation"):
+        measured = measurement.of_original(model, data, task.work_dir, choose=choose) if data else None
     sample = measurement.sample(model, measured)
     return _Baseline(measured, sample, Timing(sample, latency.batches_of(model.inputs)))
 
@@ -204,7 +211,9 @@ def _context(task: _Task, model: LoadedModel) -> PassContext:
     if use is None or path is None:
         return PassContext()
     folder = task.work_dir / "training data"
-    return PassContext(training_data.load(path, folder, model, distillation=use.distillation))
+    read = training_data.load(path, folder, model, distillation=use.distillation)
+    _warn(task, training_data.KEY, read.data)
+    return PassContext(read)
 
 
 def _serve(
@@ -241,8 +250,20 @@ def _calibration(task: _Task, model: LoadedModel) -> calibration.Calibration | N
     if task.inputs.calibration is None:
         return None
     folder = task.work_dir / "calibration data"
-    data = dataset.load(task.inputs.calibration, folder, model.inputs, model.outputs, labels=False)
-    return calibration.prepare(data, task.work_dir / "calibration.npz")
+    with dataset.named("data.calibration"):
+        data = dataset.load(task.inputs.calibration, folder, model.inputs, (), labels=False)
+        made = calibration.prepare(data, model, task.work_dir / "calibration.npz")
+    _warn(task, "data.calibration", data, expected=("y", *(spec.name for spec in model.outputs)))
+    return made
+
+
+def _warn(task: _Task, key: str, data: Dataset, expected: Sequence[str] = ()) -> None:
+    """Say which arrays of a data set are not used, but for the `expected` ones: it may be a typing error."""
+    for name, why in data.unread.items():
+        if name not in expected:
+            line = one_line(f"{key}: {data.file}: array {name} is not used: {why}", MAX_WARNING)
+            task.warnings.append(line)
+            _log.warning("%s", line)
 
 
 def _candidate_measure(
@@ -294,5 +315,5 @@ def _report(
         input_sizes=compared.input_sizes,
         layers=result.layers(original.source, changed.model, passes, sizes),
         histograms=served.histograms,
-        warnings=result.warnings(passes, compared.scores, served.search),
+        warnings=(*task.warnings, *result.warnings(passes, compared.scores, served.search)),
     )

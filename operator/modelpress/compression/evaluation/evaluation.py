@@ -77,13 +77,7 @@ def predict(model: CallableModel, data: Dataset, folder: Path, *, batch: int, st
     results: dict[str, Array] = {}
     for start in range(0, data.rows, batch):
         count = min(batch, data.rows - start)
-        inputs = data.batch(start, start + count)
-        filled = {name: _fill(array, batch) for name, array in inputs.items()}
-        try:
-            outputs = model.call(filled)
-        except ComputationError as error:
-            row, why = _first_refused(model, inputs, batch, str(error))
-            raise invalid(f"{data.row_name(start + row)}: the model does not compute it: {why}") from error
+        outputs = _called(model, data, start, batch)
         for number, (name, output) in enumerate(outputs.items()):
             if len(output) != batch:
                 raise invalid(
@@ -175,6 +169,22 @@ def _method(score: Interval | None, drop: Interval | None) -> str | None:
     if score is None or drop is None:
         return None
     return score.method if score.method == drop.method else f"{score.method}; drop: {drop.method}"
+
+
+def check_rows(model: CallableModel, data: Dataset, batch: int) -> None:
+    """Compute all rows and keep nothing. Raises InvalidData where the model does not compute one."""
+    for start in range(0, data.rows, batch):
+        _called(model, data, start, batch)
+
+
+def _called(model: CallableModel, data: Dataset, start: int, batch: int) -> Arrays:
+    """Return the outputs of one batch from the row `start` on, filled up at the end."""
+    inputs = data.batch(start, min(start + batch, data.rows))
+    try:
+        return model.call({name: _fill(array, batch) for name, array in inputs.items()})
+    except ComputationError as error:
+        row, why = _first_refused(model, inputs, batch, str(error))
+        raise invalid(f"{data.row_name(start + row)}: the model does not compute it: {why}") from error
 
 
 def _first_refused(model: CallableModel, inputs: Arrays, batch: int, why: str) -> tuple[int, str]:
