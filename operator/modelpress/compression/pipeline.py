@@ -96,6 +96,8 @@ class _Original:
     bytes: int  # its weights take so many as float32
     histograms: tuple[TensorHistogram, ...]
     data: Dataset | None  # data.evaluation
+    calibration: calibration.Calibration | None
+    context: PassContext  # data.training was read while the model was the original: it can be the teacher
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
             steps.next()
             before = backend.formats(original.model, baseline.sample, work_dir / "original")
             steps.next()
-            changed = _apply(task, original.model)
+            changed = _apply(task, original)
             steps.next()
             served = _serve(task, original, baseline, before, changed)
         steps.next()
@@ -170,23 +172,30 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
 
 
 def _load(task: _Task) -> _Original:
-    inputs, evaluation = task.inputs, task.request.evaluation
+    """Read the model and all data: what is wrong with them is said before any work."""
+    inputs = task.inputs
     model = load(inputs.model, task.work_dir / "model")
     task.recipe.check(model)
-    data = None
-    if evaluation and inputs.evaluation:
-        labels = evaluation.metric in row_scores.NEEDS_LABELS
-        folder = task.work_dir / "data"
-        with dataset.named("data.evaluation"):
-            data = dataset.load(inputs.evaluation, folder, model.inputs, model.outputs, labels=labels)
-        _warn(task, "data.evaluation", data)
     return _Original(
         model=model,
         bytes=original_bytes(model),
         source=result.source(model, inputs.model, inputs.source_digest),
         histograms=weight_stats.before(model.weights),
-        data=data,
+        data=_evaluation(task, model),
+        calibration=_calibration(task, model),
+        context=_context(task, model),
     )
+
+
+def _evaluation(task: _Task, model: LoadedModel) -> Dataset | None:
+    limits, path = task.request.evaluation, task.inputs.evaluation
+    if limits is None or path is None:
+        return None
+    labels = limits.metric in row_scores.NEEDS_LABELS
+    with dataset.named("data.evaluation"):
+        data = dataset.load(path, task.work_dir / "data", model.inputs, model.outputs, labels=labels)
+    _warn(task, "data.evaluation", data)
+    return data
 
 
 def _measure(task: _Task, original: _Original) -> _Baseline:
@@ -197,16 +206,15 @@ def _measure(task: _Task, original: _Original) -> _Baseline:
     return _Baseline(measured, sample, Timing(sample, latency.batches_of(model.inputs)))
 
 
-def _apply(task: _Task, model: LoadedModel) -> _Changed:
-    context, passes = _context(task, model), []
+def _apply(task: _Task, original: _Original) -> _Changed:
+    model, passes = original.model, []
     for step in task.recipe.steps:
-        model, found = step.apply(model, context)
+        model, found = step.apply(model, original.context)
         passes.append(found)
     return _Changed(model, tuple(passes))
 
 
 def _context(task: _Task, model: LoadedModel) -> PassContext:
-    """Read data.training while the model is the original: it can be the teacher."""
     use, path = task.recipe.training_use, task.inputs.training
     if use is None or path is None:
         return PassContext()
@@ -238,7 +246,7 @@ def _quantized(
     scheme, folder = task.recipe.scheme, task.work_dir / "quantized"
     if scheme is None:
         return _Served(formats.float32)
-    calibrated = _calibration(task, original.model)
+    calibrated = original.calibration
     if measure is None:
         return _Served(*formats.quantized(QuantizationTask(scheme, calibrated), folder))
     tried = schemes.of_device(task.request.device_type)
