@@ -89,6 +89,12 @@ class GraphModel:
         self.outputs = signature.outputs
         self._function = function
         usage = roles.find(function, variables)
+        if usage.quantized:
+            names_of = ", ".join(variables[i].name.removesuffix(":0") for i in usage.quantized[:3])
+            raise unsupported(
+                f"the weights {names_of} are integers: the model is quantized already;"
+                " give it as it was before, ModelPress quantizes it"
+            )
         labels = names.unique(variable.name.removesuffix(":0") for variable in variables)
         self.weights = tuple(
             Variable(name, role, variable)

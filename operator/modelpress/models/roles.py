@@ -52,6 +52,7 @@ class Usage:
 
     roles: list[Role]
     constant_bytes: int
+    quantized: list[int]  # indexes of kernels of integers
 
 
 @dataclass
@@ -121,7 +122,8 @@ def find(function: Any, variables: Sequence[Any]) -> Usage:
         if outer.dtype.is_floating and count >= _FEW:
             walk.constants[f"captured {key}"] = 4 * count
     roles = [_role(i, variable, walk) for i, variable in enumerate(variables)]
-    return Usage(roles, sum(walk.constants.values()))
+    quantized = [i for i in sorted(walk.multiplied) if variables[i].dtype.is_integer]
+    return Usage(roles, sum(walk.constants.values()), quantized)
 
 
 def _role(i: int, variable: Any, walk: _Walk) -> Role:

@@ -186,7 +186,7 @@ def _refuse(nodes: Iterable[Any], allowed: frozenset[str], name: str) -> None:
         if node.op not in allowed:
             raise invalid(
                 f"{name}: operation {node.op[:100]} (node {node.name[:100]}) is not on the list of accepted "
-                "ones"
+                'ones; of a Keras model, model.export("model_dir") writes only what computes the outputs'
             )
 
 
