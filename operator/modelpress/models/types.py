@@ -189,13 +189,6 @@ def one_line(text: str, limit: int = 1000) -> str:
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
-def last_line(error: BaseException, limit: int = 300) -> str:
-    """Return the last line of an error that TensorFlow raises while it traces: those before are places."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = next((i for i, line in enumerate(lines) if line.startswith("Arguments received by")), len(lines))
-    return one_line(" ".join(lines[max(0, said - 1) : said]) or type(error).__name__, limit)
-
-
 def first_line(error: BaseException, limit: int = 300) -> str:
     """Return the first line of an error's text, for a message of one line."""
     text = str(error).strip()

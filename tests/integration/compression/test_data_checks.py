@@ -90,5 +90,5 @@ def test_arrays_that_nothing_reads_are_warned_of_and_the_job_goes_on(text: Path,
     warned = [line for line in made.warnings if "is not used" in line]
     assert warned == [
         f"data.{role}: {role}.npz: array sample_weight is not used: no input or output is called so"
-        for role in ("evaluation", "training", "calibration")
+        for role in ROLES
     ]

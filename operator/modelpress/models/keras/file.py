@@ -28,9 +28,11 @@ from modelpress.models.keras import way_out
 from modelpress.models.keras.layers_model import LayersModel
 from modelpress.models.safety import archive, hdf5
 from modelpress.models.safety.limits import MAX_CONFIG_BYTES, MAX_ROW_BYTES, SMALL
-from modelpress.models.types import TensorSpec, first_line, invalid, last_line, unsupported
+from modelpress.models.types import TensorSpec, first_line, invalid, one_line, unsupported
 
 _WEIGHTS = "model.weights.h5"
+_CALLED = re.compile(r"when calling (\w+)\.call\(\)")
+_ANSI = re.compile(r"\x1b\[[\d;]*m")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_./>-]|^[^A-Za-z0-9.]")  # in a name of TensorFlow's
 _TOO_DEEP = f"more layers in a row than Keras can load: {way_out.EXPORT}"
 _MEMBERS = {"metadata.json", "config.json", _WEIGHTS}
@@ -142,7 +144,18 @@ def _loaded(load: Callable[[], keras.Model], name: str, version: str) -> LayersM
     except RecursionError as error:
         raise unsupported(f"{name}: {_TOO_DEEP}") from error
     except Exception as error:  # a layer can raise anything for sizes or dtypes that it cannot compute
-        raise unsupported(f"{name}: the model loads and does not compute: {last_line(error)}") from error
+        raise unsupported(f"{name}: {_not_computed(str(error))}") from error
+
+
+def _not_computed(text: str) -> str:
+    """Return what an error of Keras says while a model is called: places in sources are around it."""
+    lines = [line.strip() for line in _ANSI.sub("", text).splitlines() if line.strip()]
+    end = next((i for i, line in enumerate(lines) if line.startswith("Arguments received by")), len(lines))
+    layer = _CALLED.search(text)
+    what = (
+        f"the layer {layer[1]} cannot be computed in a graph" if layer else "it cannot be computed in a graph"
+    )
+    return f"{what}: {one_line(lines[end - 1], 200) if end else 'no reason is given'}"
 
 
 def _not_loaded(name: str, version: str, why: str) -> DataError:

@@ -30,8 +30,8 @@ def modernize(config: dict[str, Any], name: str) -> None:
         settings.pop("time_major", None)
         if settings.get("stateful"):
             raise unsupported(
-                f"{name}: {layer['class_name']} {settings.get('name')!r} keeps state between calls, which cannot"
-                " be served: save the model with stateful=False"
+                f"{name}: {layer['class_name']} {settings.get('name')!r} keeps state between calls,"
+                " which cannot be served: save the model with stateful=False"
             )
 
 
