@@ -3,8 +3,6 @@
 Exit code 70 is a fault of ModelPress. `tests/matrix/compression/test_any_job.py` plays many more.
 """
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,7 +13,7 @@ from tests.support.models.any_job import ACCEPTED, AnyJob, Served
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Served]]:
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Served]:
     folder = tmp_path_factory.mktemp("models")
     return {name: any_job.make(name, folder) for name in any_job.MODELS}
 
