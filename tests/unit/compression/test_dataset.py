@@ -242,6 +242,7 @@ def test_arrays_that_nothing_reads_are_known_with_the_reason(tmp_path: Path) -> 
     [
         (np.arange(3), "it has 3 rows, not 4"),
         (np.array([1, 2, np.nan, 4]), "array y, row 2: nan is not a finite number"),
+        (np.array(["a"] * 4), "array y has dtype <U1; accepted are numbers and booleans"),
     ],
 )
 def test_labels_that_do_not_fit_and_are_not_needed_are_unread(

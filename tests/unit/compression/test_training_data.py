@@ -11,7 +11,7 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.compression.passes.training import training_data
 from modelpress.compression.passes.training.training_data import Loss, TrainingData
-from modelpress.models.types import Array, Arrays, LoadedModel, TensorSpec
+from modelpress.models.types import Array, Arrays, ComputationError, LoadedModel, TensorSpec
 
 ROWS = 20
 
@@ -137,3 +137,19 @@ def test_data_that_does_not_fit_is_refused_with_its_key(
     assert caught.value.reason is Reason.INVALID_DATA
     assert caught.value.message.startswith("data.training: ")
     assert "\n" not in caught.value.message
+
+
+def test_rows_beyond_those_that_tell_the_loss_are_computed_once(tmp_path: Path) -> None:
+    def looks_up(x: Array) -> Array:
+        if x.max() >= 5:
+            raise ComputationError(f"indices = {x.max():g} is not in [0, 5)")
+        return np.eye(5, dtype=np.float32)[x[:, 0].astype(int)]
+
+    x = np.zeros((3000, 4), np.float32)
+    x[2500, 1] = 7
+    path = tmp_path / "train.npz"
+    np.savez(path, x=x, y=np.zeros(3000, np.int64))
+    said = r"^data\.training: train\.npz: row 2500: the model does not compute it: indices = 7 is not in"
+    with pytest.raises(DataError, match=said) as caught:
+        training_data.load(path, tmp_path / "work", cast(LoadedModel, ArrayModel(out=looks_up)))
+    assert caught.value.reason is Reason.INVALID_DATA

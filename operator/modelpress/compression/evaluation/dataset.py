@@ -206,7 +206,8 @@ def _possible_labels(
         labels, why = {}, error.message.removeprefix(f"{arrays.name}: ")
     if not why:
         return labels
-    unfit |= dict.fromkeys(sorted(arrays.taken - before), why)
+    names = {"y", *(spec.name for spec in outputs)} - before
+    unfit |= {key: why for key in arrays.keys if key in names}
     return {}
 
 

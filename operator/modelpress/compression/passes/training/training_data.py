@@ -95,6 +95,8 @@ def _outputs(model: LoadedModel, data: Dataset, folder: Path, *, everything: boo
     part = replace(data, inputs={name: array[:rows] for name, array in data.inputs.items()}, rows=rows)
     batch = evaluation.batch_size(model.inputs, part)
     with dataset.named(KEY):
+        if rows < data.rows:
+            evaluation.check_rows(model, data, batch)
         found = evaluation.predict(model, part, folder / "outputs", batch=batch, step="ask the original")
     for name, values in found.items():
         if broken := metrics.rows_without_numbers(values):
