@@ -110,6 +110,13 @@ def test_fractions_are_refused_for_whole_number_inputs(tmp_path: Path) -> None:
     assert "int32" in message
 
 
+def test_arrays_without_values_are_refused(tmp_path: Path) -> None:
+    tokens = np.ones((4, 0), np.int32)
+    said = "array x has no values: its shape is (4, 0)"
+    assert said in refused(tmp_path, {"x": tokens, "y": np.arange(4)}, inputs=(TOKENS,))
+    assert "array y has no values" in refused(tmp_path, {"x": images(), "y": np.ones((4, 0))})
+
+
 def test_labels_of_every_output_are_needed(tmp_path: Path) -> None:
     other = TensorSpec("other", (-1, 1), "float32")
     assert "other" in refused(tmp_path, {"x": images(), "digit": np.arange(4)}, outputs=(DIGIT, other))

@@ -181,6 +181,8 @@ def _input(arrays: _Arrays, spec: TensorSpec, count: int) -> Array:
     )
     if not fits:
         raise invalid(f"{arrays.name}: input {spec.name} has shape {array.shape}, the model takes {spec}")
+    if 0 in array.shape[1:]:
+        raise invalid(f"{arrays.name}: array {key} has no values: its shape is {array.shape}")
     whole = np.dtype(spec.dtype).kind in "iu"
     if (whole and array.dtype.kind == "f") or (spec.dtype == "bool" and array.dtype.kind != "b"):
         raise invalid(f"{arrays.name}: input {spec.name} has dtype {array.dtype}, the model takes {spec}")
@@ -220,6 +222,8 @@ def _labels(arrays: _Arrays, outputs: Sequence[TensorSpec]) -> dict[str, Array]:
             taken = " (an input is no label)" if {"y", spec.name} & arrays.taken else ""
             raise invalid(f"{arrays.name}: has no array {expected}; it has {_listed(arrays)}{taken}")
         labels[spec.name] = arrays.read(key)
+        if 0 in labels[spec.name].shape[1:]:
+            raise invalid(f"{arrays.name}: array {key} has no values: its shape is {labels[spec.name].shape}")
         if fault := data_values.label_fault(labels[spec.name]):
             raise invalid(f"{arrays.name}: array {key}, {fault}")
     return labels
