@@ -261,6 +261,10 @@ def fetch() -> int:
     envvar=contract.STORE,
     help="Default of spec.storage.uri, oci://REGISTRY/REPOSITORY; each namespace has one below it.",
 )
+@_option(
+    "--store-audience",
+    help="Audience of the ServiceAccount tokens that pods show that store. Default: they show none.",
+)
 @_option("--compressor-image", required=True, help="Image of compression Jobs.")
 @_option("--worker-image", required=True, help="Image of workers on CPU devices.")
 @_option("--worker-gpu-image", required=True, help="Image of workers on GPU devices.")
@@ -329,3 +333,22 @@ def operator(liveness_port: int, defaults: Path | None, **options: Any) -> int:
     logs.configure()
     chosen = load(defaults) if defaults else Defaults()
     return run_operator(OperatorOptions(liveness_port=liveness_port or None, defaults=chosen, **options))
+
+
+@main.command(
+    name="registry-tokens",
+    epilog=_example("modelpress registry-tokens --audience my-registry --key key.pem --jwks jwks.json"),
+)
+@_option("--audience", required=True, help="Audience of the ServiceAccount tokens, the registry's `service`.")
+@_option("--root", default="modelpress", help="A namespace has the repository ROOT/NAMESPACE.")
+@_option("--key", type=_FILE, required=True, help="The signing key (PEM); made where there is none.")
+@_option("--jwks", type=_FILE, required=True, help="Where to write what the registry knows the key by.")
+@_option("--port", type=_PORT, default=5001, help="Port of /token and /healthz.")
+@_option("--anonymous-pull", is_flag=True, help="Let everybody read all repositories.")
+def registry_tokens(**options: Any) -> int:
+    """Run the token service of the default registry: pods of a namespace get its repository alone."""
+    from modelpress import logs  # noqa: PLC0415
+    from modelpress.registry_tokens.service import Options, run  # noqa: PLC0415
+
+    logs.configure()
+    return run(Options(**options))

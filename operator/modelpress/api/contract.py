@@ -50,7 +50,8 @@ ACCESS_LOG = "MODELPRESS_ACCESS_LOG"  # 1: a line of JSON for each request, on s
 
 # folders below SECRETS
 MODEL_SECRET = "model"  # noqa: S105 - a folder's name
-STORAGE_SECRET = "storage"  # noqa: S105 - a folder's name; .dockerconfigjson is in it
+STORAGE_SECRET = "storage"  # noqa: S105 - a folder's name; .dockerconfigjson or POD_TOKEN is in it
+POD_TOKEN = "serviceaccount.token"  # noqa: S105 - a file's name; for the default store, renewed by the kubelet
 # those of data sets are named training, calibration and evaluation
 
 CLAIMS_MOUNT = "/mnt/modelpress/claims"  # what CLAIMS names in pods

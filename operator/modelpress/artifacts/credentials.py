@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from modelpress.api.conditions import Reason
+from modelpress.api.contract import POD_TOKEN
 from modelpress.api.errors import PermissionDenied
 
 DOCKER_CONFIG = ".dockerconfigjson"
+_POD = "serviceaccount"  # a user name: the token says who it is
 GS_KEY = "key.json"
 
 
@@ -119,9 +121,13 @@ def http_authorization(secrets: Path | None) -> str | None:
 def registry_login(secrets: Path | None, registry: str) -> tuple[str, str] | None:
     """Return (user, password) of `registry` (host:port) from the Secret's .dockerconfigjson, or None.
 
+    For the default store that is the token of the pod's ServiceAccount as it is now.
+
     Raises PermissionDenied (StoreUnauthorized) where that file is not what `kubectl create secret
     docker-registry` makes.
     """
+    if token := read(secrets, POD_TOKEN):
+        return _POD, token
     if secrets is None or not (secrets / DOCKER_CONFIG).exists():
         return None
     try:

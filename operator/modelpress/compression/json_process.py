@@ -16,12 +16,13 @@ from modelpress import logs
 
 
 class JsonProcess:
-    """`python -m MODULE`; what it prints beside its answers is appended to `log`."""
+    """`python -m MODULE ARGUMENTS`; what it prints beside its answers is appended to `log`."""
 
-    def __init__(self, module: str, log: Path) -> None:
+    def __init__(self, module: str, log: Path, *arguments: str) -> None:
+        command = [sys.executable, "-m", module, *arguments]
         with log.open("ab") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file
             )
         self.pid = self._process.pid
 

@@ -34,6 +34,7 @@ from modelpress.compression.formats.base import (
     QuantizationTask,
     check_numbers,
 )
+from modelpress.compression.formats.litert import source as tflite_source
 from modelpress.compression.passes.base import PassContext
 from modelpress.compression.passes.training import training_data
 from modelpress.compression.recipe import Recipe
@@ -148,7 +149,7 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
     with Steps(_STEPS) as steps:
         out.mkdir(parents=True, exist_ok=True)
         work_dir.mkdir(parents=True, exist_ok=True)
-        with devices.backend(request.device_type, work_dir) as backend:
+        with devices.backend(request.device_type, work_dir, inputs.model) as backend:
             task = _Task(request, plan, inputs, work_dir, backend)
             original = _load(task)
             steps.next()
@@ -174,8 +175,7 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
 def _load(task: _Task) -> _Original:
     """Read the model and all data: what is wrong with them is said before any work."""
     inputs = task.inputs
-    model = load(inputs.model, task.work_dir / "model")
-    task.recipe.check(model)
+    model = _model(task)
     return _Original(
         model=model,
         bytes=original_bytes(model),
@@ -185,6 +185,17 @@ def _load(task: _Task) -> _Original:
         calibration=_calibration(task, model),
         context=_context(task, model),
     )
+
+
+def _model(task: _Task) -> LoadedModel:
+    """Load the model, and refuse what cannot be done to one of its kind."""
+    path, device = task.inputs.model, task.request.device_type
+    if tflite_source.recognised(path):
+        tflite_source.check_recipe(path.name, task.recipe, device)
+        return tflite_source.load(path, task.recipe.scheme)
+    model = load(path, task.work_dir / "model")
+    task.recipe.check(model)
+    return model
 
 
 def _evaluation(task: _Task, model: LoadedModel) -> Dataset | None:

@@ -49,6 +49,7 @@ class OperatorOptions:
     compressor_image: str
     worker_image: str
     worker_gpu_image: str
+    store_audience: str | None = None  # of the tokens that pods show that store; None: they show none
     plain_http_registry: str | None = None  # host:port of the registry that may speak plain HTTP
     cluster_domain: str = "cluster.local"
     namespaces: tuple[str, ...] = ()  # none: all
@@ -77,6 +78,7 @@ class OperatorOptions:
             worker_image=self.worker_image,
             worker_gpu_image=self.worker_gpu_image,
             store=self.store,
+            store_audience=self.store_audience,
             plain_http_registry=self.plain_http_registry,
             cluster_domain=self.cluster_domain,
             fixed_user=self.fixed_user,

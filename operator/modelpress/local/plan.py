@@ -26,6 +26,7 @@ SETTINGS = Settings(
     worker_image=f"modelpress/worker:{VERSION}",
     worker_gpu_image=f"modelpress/worker-gpu:{VERSION}",
     store="oci://modelpress-registry.modelpress-system.svc:5000/modelpress",
+    store_audience="modelpress-registry",
     plain_http_registry="modelpress-registry.modelpress-system.svc:5000",
 )
 

@@ -12,7 +12,7 @@ from modelpress.models.types import LoadedModel, first_line, invalid, one_line
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
 _GZIP = b"\x1f\x8b"
-ACCEPTED = "a .keras or .h5 file, or a SavedModel as directory, .zip or .tar.gz"
+ACCEPTED = "a .keras, .h5 or .tflite file, or a SavedModel as directory, .zip or .tar.gz"
 
 
 def load(path: Path, work_dir: Path) -> LoadedModel:

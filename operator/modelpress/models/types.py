@@ -21,6 +21,7 @@ class Kind(StrEnum):
 
     LAYERS = "KerasLayers"  # a graph of Keras layers: it can be cut and rebuilt
     SAVED_MODEL = "SavedModel"  # a function and its variables
+    TFLITE = "LiteRT"  # a .tflite file: it can be quantized, and not be changed otherwise
 
 
 class Role(StrEnum):

@@ -59,6 +59,7 @@ class Settings:
     worker_image: str
     worker_gpu_image: str
     store: str  # default of spec.storage.uri; file:///folder in local mode
+    store_audience: str | None = None  # of the tokens that pods show the default store; None: none
     plain_http_registry: str | None = None  # host:port of the registry that may speak plain HTTP
     cluster_domain: str = "cluster.local"
     fixed_user: bool = True  # pods name user, group and fsGroup 65532; else the cluster chooses

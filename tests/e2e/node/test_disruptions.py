@@ -115,7 +115,7 @@ def test_an_operator_restart_changes_nothing_that_is_settled(installed: Installe
 
 
 def test_the_network_policies_hold(installed: Installed, digits: Deployed) -> None:
-    registry = f"http://modelpress-registry.{SYSTEM}.svc.cluster.local:5000/v2/"
+    registry = f"http://modelpress-registry.{SYSTEM}.svc.cluster.local:5000/"
     foreign = "import urllib.request, sys; urllib.request.urlopen(sys.argv[1], timeout=3)"
     refused = installed.cluster.execute(
         USERS, "client", "sh", "-c", f'python3 -c "{foreign}" {registry} 2>&1; echo code $?', check=False

@@ -217,7 +217,7 @@ def test_a_connection_that_does_not_come_about_sent_nothing(
     clients: dict[str, Callable[[], object]] = {
         "http": lambda: http_source.download(transfer(f"http://{silent}/m.keras", tmp_path)),
         "s3": lambda: s3_source.download(transfer("s3://bucket/m.keras", tmp_path, secrets)),
-        "registry": lambda: RegistryClient(silent, plain_http=True, login=None).do_request(
+        "registry": lambda: RegistryClient(silent, plain_http=True, login=lambda: None).do_request(
             f"http://{silent}/v2/", "POST"
         ),
     }
@@ -278,7 +278,7 @@ def test_a_request_that_writes_is_sent_once_and_one_that_reads_again(
     resetting: Resetting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience, "BUDGET_SECONDS", 1.0)
-    made = RegistryClient(resetting.host, plain_http=True, login=None)
+    made = RegistryClient(resetting.host, plain_http=True, login=lambda: None)
     for method in ("POST", "PUT", "GET"):
         with pytest.raises(UnavailableError) as caught:
             made.do_request(f"{made.url}/v2/", method, data=b"x" if method == "PUT" else None)
@@ -385,7 +385,7 @@ def test_a_token_server_that_does_not_answer_is_given_up(
     with socket.create_server(("127.0.0.1", 0)) as listener:  # the kernel connects, and nobody reads
         host = f"127.0.0.1:{listener.getsockname()[1]}" if silent else resetting.host
         with run_challenging(f"http://{host}/token") as registry:
-            made = RegistryClient(registry, plain_http=True, login=login)
+            made = RegistryClient(registry, plain_http=True, login=lambda: login)
             with pytest.raises(UnavailableError, match="timed out" if silent else None) as caught:
                 made.do_request(f"{made.url}/v2/")
     assert caught.value.exit_code == 69

@@ -313,7 +313,7 @@ def _request(entry: dict[str, Any]) -> Request:
     target = entry.get("objectRef", {})
     resource = "/".join(filter(None, (target.get("resource"), target.get("subresource"))))
     return Request(
-        user=entry["user"]["username"],
+        user=entry["user"].get("username", ""),
         verb=entry["verb"],
         resource=resource or entry["requestURI"],
         namespace=target.get("namespace", ""),

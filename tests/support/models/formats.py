@@ -70,8 +70,8 @@ NO_LAYERS = Refusal(
 )
 ANY_BATCH = Refusal(
     "UnsupportedModel",
-    "no built-in operator for TensorListReserve: export recurrent layers with unroll=True or with a fixed",
-    "a loop over a free batch needs TensorList operators",
+    "no built-in operator for TensorListReserve: recurrent layers need a fixed length of at most 512",
+    "a loop of a free length over a free batch needs TensorList operators",
 )
 HALF_VARIABLES = Refusal(
     "UnsupportedModel",
@@ -124,7 +124,8 @@ CASES = (
     Case("bidirectional LSTM, unrolled", ".keras", "free batch", models.bidirectional, _RECURRENT),
     Case("LSTM as a loop", ".keras", "fixed batch", models.lstm_fixed_batch, _LOOP),
     Case("GRU as a loop", ".keras", "fixed batch", models.gru_fixed_batch, _LOOP),
-    Case("LSTM as a loop, free batch", ".keras", "LSTM", models.lstm_any_batch, nothing(ANY_BATCH)),
+    Case("LSTM", ".keras", "free batch, unrolled by the Job", models.lstm_any_batch, _RECURRENT),
+    Case("bidirectional GRU", ".keras", "Masking, the same", models.masked_any_batch, _RECURRENT),
     Case("GRU, dynamic length", ".keras", "free batch and length", models.gru_any_length, nothing(ANY_BATCH)),
     Case("mixed_float16", ".keras", "float32 weights, computed in float32", models.mixed_float16),
     Case("mixed_bfloat16", ".keras", "float32 weights, computed in float32", models.mixed_bfloat16),

@@ -155,6 +155,10 @@ def lstm_any_batch(folder: Path) -> Path:
     return _saved(folder, _recurrent("LSTM"))
 
 
+def masked_any_batch(folder: Path) -> Path:
+    return _saved(folder, _recurrent("GRU", both=True, masked=True))
+
+
 def gru_any_length(folder: Path) -> Path:
     return _saved(folder, _recurrent("GRU", length=None))
 
@@ -335,13 +339,15 @@ def _recurrent(
     *,
     unroll: bool = False,
     both: bool = False,
+    masked: bool = False,
     batch: int | None = None,
     length: int | None = 8,
 ) -> Any:
     keras = _keras()
     series = keras.Input((length, 8), batch_size=batch, name="series")
     layer = getattr(keras.layers, kind)
-    seen = layer(_WIDTH, unroll=unroll, return_sequences=True)(series)
+    shown = keras.layers.Masking()(series) if masked else series
+    seen = layer(_WIDTH, unroll=unroll, return_sequences=True)(shown)
     last = layer(16, unroll=unroll)
     return keras.Model(series, _head((keras.layers.Bidirectional(last) if both else last)(seen)))
 

@@ -21,6 +21,7 @@ SETTINGS = Settings(
     worker_image="registry.example.com/modelpress/worker:1",
     worker_gpu_image="registry.example.com/modelpress/worker-gpu:1",
     store="oci://modelpress-registry.modelpress-system.svc:5000/models",
+    store_audience="modelpress-registry",
     plain_http_registry="modelpress-registry.modelpress-system.svc:5000",
 )
 DEFAULTS = """

@@ -18,7 +18,18 @@ from tests.support import manifest_table
 from tests.support.command_line import GOOD, TWO_PODS, modelpress, write
 
 ROOT = Path(__file__).resolve().parents[3]
-COMMANDS = ("run", "plan", "compress", "serve", "report", "crd", "operator", "job", "fetch")
+COMMANDS = (
+    "run",
+    "plan",
+    "compress",
+    "serve",
+    "report",
+    "crd",
+    "operator",
+    "registry-tokens",
+    "job",
+    "fetch",
+)
 
 
 def test_there_are_no_other_commands() -> None:

@@ -31,7 +31,7 @@ def open_store(uri: str, *, plain_http_registry: str | None = None, secrets: Pat
     """Return the store of a URI.
 
     `plain_http_registry` (host:port) may be spoken to without TLS, as loopback always may. `secrets` is the
-    folder of the mounted Secret with .dockerconfigjson, if there is one.
+    folder of the mounted Secret with .dockerconfigjson, if there is one, or with the pod's token.
     """
     try:
         parts = urlsplit(uri)

@@ -4,12 +4,13 @@ What is changed against oras 0.2, each for a reason:
 - a failed request is repeated for seconds where the registry cannot be reached, and not for minutes: the Job
   and the kubelet retry;
 - a challenge of the Basic scheme is answered (oras wants to know the scheme beforehand), and a token that the
-  registry no longer takes is asked for anew (oras keeps one that may only pull);
+  registry no longer takes is asked for anew (oras keeps one that may only pull), with the login of then;
 - bodies are streamed, and sent again from their start after a challenge;
 - credentials go to the registry and the token server that it names, never to another host.
 """
 
 import ipaddress
+from collections.abc import Callable
 from typing import IO, Any
 from urllib.parse import urlsplit
 
@@ -32,13 +33,11 @@ _DOCKER_HUB = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry
 
 
 class RegistryClient(oras.provider.Registry):  # type: ignore[misc]  # oras has no types
-    """Speaks to one registry; `login` is (user, password)."""
+    """Speaks to one registry; `login` gives (user, password) or None each time that the registry asks."""
 
-    def __init__(self, host: str, *, plain_http: bool, login: tuple[str, str] | None) -> None:
+    def __init__(self, host: str, *, plain_http: bool, login: Callable[[], tuple[str, str] | None]) -> None:
         super().__init__(hostname=_DOCKER_HUB.get(host, host), insecure=plain_http, auth_backend="token")
         self.login = login
-        if login:
-            self.auth.set_basic_auth(*login)
         self.session.auth = _Unchanged()
         for scheme in ("https://", "http://"):
             self.session.mount(scheme, _Limited())
@@ -76,7 +75,7 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]  # oras has 
         """Return the error for an answer that is not the expected one."""
         said = _said(response)
         if response.status_code in (401, 403):
-            problem = "the credential is refused" if self.login else "no credential was given"
+            problem = "the credential is refused" if self.login() else "no credential was given"
             return PermissionDenied(
                 Reason.STORE_UNAUTHORIZED, f"{self.hostname}: {problem} ({response.status_code}{said})"
             )
@@ -111,15 +110,17 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]  # oras has 
         if urlsplit(response.url)[:2] != urlsplit(self.url)[:2]:
             return False
         challenge = response.headers.get("Www-Authenticate", "")
-        before = self._authorization
-        if challenge.lower().startswith("basic") and self.login:
-            self._authorization = f"Basic {oras.auth.utils.get_basic_auth(*self.login)}"
+        before, login = self._authorization, self.login()
+        if challenge.lower().startswith("basic") and login:
+            self._authorization = f"Basic {oras.auth.utils.get_basic_auth(*login)}"
             return self._authorization != before
         if challenge.lower().startswith("bearer"):
             challenged = oras.auth.utils.parse_auth_header(challenge)
             if not challenged.realm or not challenged.realm.startswith(("https://", f"{self.prefix}://")):
                 return False
-            request = self.auth.request_token if self.login else self.auth.request_anonymous_token
+            if login:
+                self.auth.set_basic_auth(*login)
+            request = self.auth.request_token if login else self.auth.request_anonymous_token
             token = patiently(lambda _: request(challenged), _read_again)
             self._authorization = f"Bearer {token}" if token else None
             return bool(token)

@@ -3,6 +3,7 @@
 import io
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -38,10 +39,10 @@ class RegistryStore:
     def __init__(
         self, host: str, repository: str, *, plain_http_registry: str | None, secrets: Path | None
     ) -> None:
+        login = partial(registry_login, secrets, host)
+        login()  # what is wrong with the Secret is said at once
         self._client = RegistryClient(
-            host,
-            plain_http=speaks_plain_http(host, plain_http_registry),
-            login=registry_login(secrets, host),
+            host, plain_http=speaks_plain_http(host, plain_http_registry), login=login
         )
         self._shown = f"{host}/{repository}"
         self._root = f"{self._client.url}/v2/{repository}"

@@ -1,5 +1,6 @@
 """Puts together report.json and manifest.json of what was made and measured."""
 
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -83,10 +84,11 @@ def warnings(
 
 def versions() -> dict[str, str]:
     """Return the versions of ModelPress and of the libraries that did the work."""
-    names = ("modelpress", "keras", "ai-edge-litert", "ai-edge-quantizer", "numpy")
-    import tensorflow as tf  # noqa: PLC0415 - its package has two names
-
-    return {**{name: version(name) for name in names}, "tensorflow": tf.__version__}
+    names = ["modelpress", "ai-edge-litert", "ai-edge-quantizer", "numpy"]
+    found = {name: version(name) for name in names}
+    if tensorflow := sys.modules.get("tensorflow"):  # its package has two names; a .tflite file needs none
+        found |= {"keras": version("keras"), "tensorflow": tensorflow.__version__}
+    return found
 
 
 def manifest(request: JobRequest, made: Report, format: Format, kind: manifests.Form) -> ArtifactManifest:

@@ -110,7 +110,7 @@ class SourceReport(ApiModel):
     """The original model."""
 
     file: str = Field(description="Name of the file or directory.")
-    kind: str = Field(description="KerasLayers or SavedModel.")
+    kind: str = Field(description="KerasLayers, SavedModel or LiteRT.")
     digest: str = Field(description="sha256:...")
     inputs: tuple[TensorSpec, ...] = Field(description="Its inputs.")
     outputs: tuple[TensorSpec, ...] = Field(description="Its outputs.")

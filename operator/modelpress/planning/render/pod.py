@@ -15,11 +15,12 @@ from modelpress.api.spec import Data, Serving, Source, Spec
 from modelpress.api.values import CLAIM, parse_claim
 from modelpress.planning.artifacts import known
 from modelpress.planning.artifacts.artifact import Artifact
-from modelpress.planning.render import connection, resources
+from modelpress.planning.render import connection, resources, store_token
 from modelpress.planning.view import View
 
 WORK_MOUNT = "/var/lib/modelpress"
 SECRETS_MOUNT = "/etc/modelpress/secrets"
+_STORAGE_FOLDER = f"{SECRETS_MOUNT}/{contract.STORAGE_SECRET}"
 TERMINATION_PATH = "/dev/termination-log"
 USER_ID = 65532  # the images' user
 SECRET_MODE = 0o440  # readable for the pod's group, which fsGroup sets
@@ -71,7 +72,12 @@ def worker_template(view: View, artifact: Artifact, revision: str, image: str) -
             settings,
             connection.variables(view),
         ),
-        "volumeMounts": [_WORK_VOLUME_MOUNT, *_secret_mounts(secrets), *connection.mounts(view)],
+        "volumeMounts": [
+            _WORK_VOLUME_MOUNT,
+            *_secret_mounts(secrets),
+            *store_token.mounts(view, artifact.store, _STORAGE_FOLDER),
+            *connection.mounts(view),
+        ],
     } | _resources(resources.plain(granted))
     worker = {
         **_container("worker", ["modelpress", "serve"], image),
@@ -95,7 +101,7 @@ def worker_template(view: View, artifact: Artifact, revision: str, image: str) -
             "terminationGracePeriodSeconds": _grace_period(spec.serving),
             "initContainers": [fetch],
             "containers": [worker],
-            "volumes": _volumes(view, granted, secrets),
+            "volumes": [*_volumes(view, granted, secrets), *store_token.volumes(view, artifact.store)],
         },
     }
 
@@ -142,6 +148,7 @@ def job_template(view: View) -> dict[str, Any]:
             _WORK_VOLUME_MOUNT,
             *_secret_mounts(secrets),
             *_claim_mounts(claims),
+            *store_token.mounts(view, view.store, _STORAGE_FOLDER),
             *connection.mounts(view),
         ],
     } | _resources(granted)
@@ -155,7 +162,11 @@ def job_template(view: View) -> dict[str, Any]:
             **_pod_spec(view, settings),
             "restartPolicy": "Never",
             "containers": [job],
-            "volumes": [*_volumes(view, granted, secrets), *_claim_volumes(claims)],
+            "volumes": [
+                *_volumes(view, granted, secrets),
+                *_claim_volumes(claims),
+                *store_token.volumes(view, view.store),
+            ],
         },
     }
 

@@ -1,5 +1,9 @@
-"""The format of CPU workers: a .tflite file, in float32 and compared with TensorFlow, then as asked for."""
+"""The format of CPU workers: a .tflite file, in float32 and compared with TensorFlow, then as asked for.
 
+A model that comes as a .tflite file is its own float32 format, or the only one where it is quantized already.
+"""
+
+import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +17,7 @@ from modelpress.compression.formats.base import Format, Mixture, Operator, Quant
 from modelpress.compression.formats.litert import quantize, tflite_file, tflite_operators
 from modelpress.compression.formats.litert.converter import Converter, Material
 from modelpress.compression.formats.litert.model import LiteRTModel
+from modelpress.compression.formats.litert.source import TfliteSource
 from modelpress.compression.report.document import PassReport
 from modelpress.models.types import Array, Arrays, LoadedModel, Weight, unsupported
 
@@ -27,6 +32,11 @@ class LiteRTFormats:
         folder.mkdir(parents=True, exist_ok=True)
         self._model = model
         self._converter = converter
+        if isinstance(model, TfliteSource):
+            self._exported = None
+            shutil.copyfile(model.path, folder / MODEL_FILE)
+            self.float32 = self.opened(folder)
+            return
         self._exported = model.export(folder / "exported")
         converter.convert(self._exported, None, folder / MODEL_FILE)
         operators = tflite_file.read(folder / MODEL_FILE).operators  # refuses a file that reads variables

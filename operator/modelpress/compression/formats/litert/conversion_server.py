@@ -1,7 +1,8 @@
 """The process that converts: it reads one JSON request a line and answers with one line.
 
 A process of its own, because the converter can crash: measured with recurrent models. It stays for several
-conversions, because importing TensorFlow takes longer than most of them.
+conversions, because importing TensorFlow takes longer than most of them: with the argument `tensorflow` it is
+there before the first request.
 
 Request: {"model": FOLDER, "inputs": [NAME], "outputs": [NAME], "target": FILE} makes a file in float32. With
 "converter": SETTINGS (`schemes.ConverterSettings`) the converter quantizes; "calibration": FILE and "batch":
@@ -24,6 +25,7 @@ from modelpress.compression import json_process
 from modelpress.compression.formats.litert import edge_quantizer, tflite_file
 from modelpress.compression.schemes import QuantizerSettings
 
+TENSORFLOW = "tensorflow"  # the argument
 _OPERATIONS = re.compile(r"^\s*(?:Flex|Custom|Some) ops: (.+)$", re.MULTILINE)
 _LOCATION = re.compile(r"<unknown>:0: |loc\(.*\): ")  # where in the graph: long, and of no use to a reader
 _OPERATION = re.compile(r"error: '?tf\.(\w+)'? op")
@@ -31,13 +33,14 @@ _OPERATION = re.compile(r"error: '?tf\.(\w+)'? op")
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    serve(sys.stdin, json_process.begin())
+    answers = json_process.begin()
+    if TENSORFLOW in sys.argv[1:]:
+        import tensorflow  # noqa: F401, PLC0415 - so that the first request does not wait for it
+    serve(sys.stdin, answers)
 
 
 def serve(requests: IO[str], answers: IO[str]) -> None:
     """Answer each line of `requests` with a line of `answers`."""
-    import tensorflow  # noqa: F401, PLC0415 - loaded before the first request arrives
-
     for line in requests:
         request = json.loads(line)
         try:

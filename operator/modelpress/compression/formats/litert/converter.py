@@ -12,6 +12,7 @@ from modelpress.api.schemes import Scheme
 from modelpress.compression import schemes
 from modelpress.compression.formats.calibration import Calibration
 from modelpress.compression.formats.litert import tflite_file
+from modelpress.compression.formats.litert.conversion_server import TENSORFLOW
 from modelpress.compression.json_process import JsonProcess
 from modelpress.compression.schemes import QuantizerSettings
 from modelpress.models.types import ExportedModel, unsupported
@@ -36,8 +37,10 @@ class Material:
 class Converter:
     """Converts models to .tflite in another process, which lives as long as this context."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, whole: bool = True) -> None:
+        """`whole`: models are converted, and not .tflite files quantized alone: TensorFlow is needed."""
         self._log_file = folder / "converter.log"
+        self._arguments = (TENSORFLOW,) if whole else ()
         self._process: JsonProcess | None = None
 
     def __enter__(self) -> Self:
@@ -56,21 +59,25 @@ class Converter:
             self._process = None
 
     def convert(
-        self, model: ExportedModel, scheme: Scheme | None, target: Path, material: Material | None = None
+        self,
+        model: ExportedModel | None,
+        scheme: Scheme | None,
+        target: Path,
+        material: Material | None = None,
     ) -> None:
         """Write `model` as a .tflite file with a scheme, which needs `material`; None is float32.
+
+        Without `model` the file of `material` is all that there is, and schemes of the quantizer can be had.
 
         Raises UnsupportedModel, naming the operations without a built-in operator, and MemoryError where the
         process had too little memory, or was killed.
         """
-        request: dict[str, Any] = {
-            "model": str(model.folder),
-            "inputs": model.inputs,
-            "outputs": model.outputs,
-            "target": str(target),
-        }
+        request: dict[str, Any] = {"target": str(target)}
+        if model:
+            request |= {"model": str(model.folder), "inputs": model.inputs, "outputs": model.outputs}
         if material:
-            request |= {"float32": str(material.float32), **_settings(scheme, material.exceptions)}
+            settings = _settings(scheme, material.exceptions, whole=model is not None)
+            request |= {"float32": str(material.float32), **settings}
         if material and material.calibration:
             request |= {
                 "calibration": str(material.calibration.path),
@@ -104,13 +111,13 @@ class Converter:
         )
 
     def _start(self) -> JsonProcess:
-        self._process = JsonProcess(_SERVER, self._log_file)
+        self._process = JsonProcess(_SERVER, self._log_file, *self._arguments)
         return self._process
 
 
-def _settings(scheme: Scheme | None, exceptions: Mapping[str, Scheme]) -> dict[str, Any]:
-    """Return which tool is asked for, and its settings."""
-    if not exceptions and scheme and (converter := schemes.litert(scheme).converter):
+def _settings(scheme: Scheme | None, exceptions: Mapping[str, Scheme], *, whole: bool) -> dict[str, Any]:
+    """Return which tool is asked for, and its settings; `whole`: the converter has the model itself."""
+    if whole and not exceptions and scheme and (converter := schemes.litert(scheme).converter):
         return {"converter": asdict(converter)}
     return {
         "quantizer": {
@@ -122,8 +129,14 @@ def _settings(scheme: Scheme | None, exceptions: Mapping[str, Scheme]) -> dict[s
 
 def _quantizer(scheme: Scheme) -> QuantizerSettings:
     if (settings := schemes.litert(scheme).quantizer) is None:
-        raise unsupported(f"single operators cannot have scheme {scheme}")
+        known = ", ".join(item.value for item in Scheme if _has_quantizer(item))
+        raise unsupported(f"operators of a .tflite file cannot have scheme {scheme.value}, but {known}")
     return settings
+
+
+def _has_quantizer(scheme: Scheme) -> bool:
+    litert = schemes.SCHEMES[scheme].litert if scheme in schemes.SCHEMES else None
+    return litert is not None and litert.quantizer is not None
 
 
 def _control_flow(request: Mapping[str, Any]) -> str:
@@ -136,5 +149,8 @@ def _control_flow(request: Mapping[str, Any]) -> str:
 
 def _hint(names: list[str]) -> str:
     if any(name.startswith("TensorList") for name in names):
-        return ": export recurrent layers with unroll=True or with a fixed batch size"
+        return (
+            ": recurrent layers need a fixed length of at most 512 in a .keras or .h5 file, and unroll=True or a"
+            " fixed batch size in a SavedModel"
+        )
     return ""

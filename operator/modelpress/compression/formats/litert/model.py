@@ -21,7 +21,7 @@ class LiteRTModel:
         try:
             self._interpreter: Any = Interpreter(model_path=str(path), num_threads=1)
         except (ValueError, RuntimeError) as error:
-            raise unsupported(f"LiteRT cannot load the converted model: {_reason(error)}") from error
+            raise unsupported(f"LiteRT cannot load the converted model: {last_line(error)}") from error
         self._inputs = _pair("input", inputs, self._interpreter.get_input_details())
         self._outputs = _pair("output", outputs, self._interpreter.get_output_details())
         self._sizes: list[tuple[int, ...]] = []
@@ -39,7 +39,7 @@ class LiteRTModel:
                 self._interpreter.set_tensor(index, inputs[spec.name])
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
-            raise unsupported(f"LiteRT cannot run the converted model: {_reason(error)}") from error
+            raise unsupported(f"LiteRT cannot run the converted model: {last_line(error)}") from error
         return {spec.name: np.array(self._interpreter.get_tensor(index)) for spec, index in self._outputs}
 
 
@@ -60,7 +60,7 @@ def _pair(
     return pairs
 
 
-def _reason(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     """Return the last line of a runtime's error: those before it are places in its sources."""
     lines = str(error).strip().splitlines()
     return lines[-1][:300] if lines else type(error).__name__
