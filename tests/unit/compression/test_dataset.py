@@ -114,7 +114,8 @@ def test_arrays_without_values_are_refused(tmp_path: Path) -> None:
     tokens = np.ones((4, 0), np.int32)
     said = "array x has no values: its shape is (4, 0)"
     assert said in refused(tmp_path, {"x": tokens, "y": np.arange(4)}, inputs=(TOKENS,))
-    assert "array y has no values" in refused(tmp_path, {"x": images(), "y": np.ones((4, 0))})
+    (tmp_path / "y").mkdir()
+    assert "array y has no values" in refused(tmp_path / "y", {"x": images(), "y": np.ones((4, 0))})
 
 
 def test_labels_of_every_output_are_needed(tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ def test_an_array_that_is_an_input_is_no_label(tmp_path: Path) -> None:
         path.mkdir()
         arrays = {"x": x, "y": y}
         if needed:
-            assert "no array y; it has x, y (an input is no label)" in refused(
+            assert "no array out; it has x, y (an input is no label)" in refused(
                 path, arrays, inputs=both, outputs=out
             )
         else:

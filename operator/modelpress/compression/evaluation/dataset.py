@@ -218,8 +218,10 @@ def _labels(arrays: _Arrays, outputs: Sequence[TensorSpec]) -> dict[str, Array]:
     for spec in outputs:
         key = arrays.first("y", spec.name) if len(outputs) == 1 else arrays.first(spec.name)
         if key is None:
-            expected = "y" if len(outputs) == 1 else f"{spec.name}, the labels of that output"
-            taken = " (an input is no label)" if {"y", spec.name} & arrays.taken else ""
+            inputs = {"y", spec.name} & arrays.taken
+            name = spec.name if "y" in inputs else "y"
+            expected = name if len(outputs) == 1 else f"{spec.name}, the labels of that output"
+            taken = " (an input is no label)" if inputs else ""
             raise invalid(f"{arrays.name}: has no array {expected}; it has {_listed(arrays)}{taken}")
         labels[spec.name] = arrays.read(key)
         if 0 in labels[spec.name].shape[1:]:

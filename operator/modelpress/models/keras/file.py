@@ -33,7 +33,8 @@ from modelpress.models.types import TensorSpec, first_line, invalid, one_line, u
 _WEIGHTS = "model.weights.h5"
 _CALLED = re.compile(r"when calling (\w+)\.call\(\)")
 _ANSI = re.compile(r"\x1b\[[\d;]*m")
-_FOREIGN = re.compile(r"[^A-Za-z0-9_./>-]|^[^A-Za-z0-9.]")  # in a name of TensorFlow's
+_NAME = re.compile(r"[A-Za-z0-9_./>-]*")
+_ROOT_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_./>-]*")
 _TOO_DEEP = f"more layers in a row than Keras can load: {way_out.EXPORT}"
 _MEMBERS = {"metadata.json", "config.json", _WEIGHTS}
 
@@ -202,6 +203,7 @@ def _row_bytes(tensor: Any) -> int:
 def _graph(model: keras.Model, name: str) -> LayersModel:
     if not model.inputs:
         raise unsupported(_no_input(name))
+    _check_names(model, name)
     for layer, tensor in _values(model):
         size = _row_bytes(tensor)
         if size > MAX_ROW_BYTES:
@@ -217,17 +219,18 @@ def _graph(model: keras.Model, name: str) -> LayersModel:
     found = tuple(
         _spec(label, tensor) for label, tensor in zip(_output_names(model, flat), outputs, strict=True)
     )
-    _name_scopes(model)
     return LayersModel(flat, Signature(inputs, tuple(_as_many_rows(inputs, spec) for spec in found)))
 
 
-def _name_scopes(model: keras.Model) -> None:
-    """Give layers names that TensorFlow's graphs take: Keras allows spaces, brackets and any letters."""
-    layers = {id(item): item for item in _operations(model)}.values()
-    wanted = names.unique(_FOREIGN.sub("_", layer.name) for layer in layers)
-    for layer, name in zip(layers, wanted, strict=True):
-        if _FOREIGN.search(layer.name):
-            layer.name = name
+def _check_names(model: keras.Model, name: str) -> None:
+    """Refuse layers with names that Keras takes and TensorFlow's graphs do not."""
+    for layer in _operations(model):
+        accepted = _ROOT_NAME if getattr(layer, "variables", ()) else _NAME  # variables have no scope around
+        if not accepted.fullmatch(layer.name):
+            raise unsupported(
+                f"{name}: the name of layer {layer.name!r} cannot be that of an operation of TensorFlow: rename it;"
+                " accepted are letters of ASCII, digits and . _ / > -, a letter or digit first"
+            )
 
 
 def _operations(model: keras.Model) -> Iterator[Any]:

@@ -150,7 +150,7 @@ def _control_flow(request: Mapping[str, Any]) -> str:
 def _hint(names: list[str]) -> str:
     if any(name.startswith("TensorList") for name in names):
         return (
-            ": recurrent layers need a fixed length of at most 512 in a .keras or .h5 file, and unroll=True or a"
-            " fixed batch size in a SavedModel"
+            ": recurrent layers need a fixed length of at most 512 in a .keras or .h5 file, and unroll=True"
+            " or a fixed batch size in a SavedModel"
         )
     return ""
