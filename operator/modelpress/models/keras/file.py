@@ -226,10 +226,10 @@ def _check_names(model: keras.Model, name: str) -> None:
     """Refuse layers with names that Keras takes and TensorFlow's graphs do not."""
     for layer in _operations(model):
         accepted = _ROOT_NAME if getattr(layer, "variables", ()) else _NAME  # variables have no scope around
-        if not accepted.fullmatch(layer.name):
+        if not (isinstance(layer, keras.layers.InputLayer) or accepted.fullmatch(layer.name)):
             raise unsupported(
-                f"{name}: the name of layer {layer.name!r} cannot be that of an operation of TensorFlow: rename it;"
-                " accepted are letters of ASCII, digits and . _ / > -, a letter or digit first"
+                f"{name}: the name of layer {layer.name!r} cannot be that of an operation of TensorFlow:"
+                " rename it; accepted are letters of ASCII, digits and . _ / > -, a letter or digit first"
             )
 
 
