@@ -5,6 +5,7 @@ processes with private folders and free ports (local mode and the test node).
 """
 
 import json
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, ValidationError
@@ -166,6 +167,13 @@ _Digest = Annotated[str, Field(pattern=DIGEST)]
 _Size = Annotated[int, Field(ge=0, le=2**43)]  # bytes; the ratio of two has room in the status
 
 
+MAX_WARNING = 300  # characters
+_MAX_WARNINGS = 5
+Warnings = Annotated[
+    tuple[Annotated[str, Field(max_length=MAX_WARNING)], ...], Field(max_length=_MAX_WARNINGS)
+]
+
+
 class JobResult(ApiModel):
     """What a Job that made (or found) an artifact reports; also where the gate will fail.
 
@@ -182,10 +190,28 @@ class JobResult(ApiModel):
     original_bytes: _Size = Field(description="Bytes of the original weights in float32.")
     compressed_bytes: _Size = Field(description="Bytes of the serving format.")
     scores: Scores | None = Field(None, description="Unset without evaluation.")
+    warnings: Warnings = Field((), description="The first warnings of the report.")
     layers: bool | None = Field(
         None,
         description="Of a form for GPUs: whether the model is of layers, which stages and shards of it need.",
     )
+
+
+def first_warnings(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return what of a report's warnings a JobResult has room for."""
+    if len(lines) <= _MAX_WARNINGS:
+        return tuple(line[:MAX_WARNING] for line in lines)
+    kept = _MAX_WARNINGS - 1
+    return (*(line[:MAX_WARNING] for line in lines[:kept]), f"{len(lines) - kept} more: see report.json")
+
+
+def result_text(result: JobResult) -> str:
+    """Return the termination message of a Job that made its artifact; warnings without room are left out."""
+    while True:
+        text = result.model_dump_json(by_alias=True, exclude_none=True)
+        if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT or not result.warnings:
+            return text
+        result = result.model_copy(update={"warnings": result.warnings[:-1]})
 
 
 def parse_result(text: str) -> JobResult:

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from modelpress.api.conditions import Reason
-from modelpress.api.contract import Scores
+from modelpress.api.contract import Scores, Warnings
 from modelpress.api.errors import DataError, MissingError
 from modelpress.artifacts import documents
 from modelpress.artifacts.digests import file_sha256
@@ -194,6 +194,7 @@ class ArtifactManifest(_Model):
     original_bytes: int = Field(ge=0, description="Bytes of the original weights in float32.")
     compressed_bytes: int = Field(ge=0, description="Bytes of the serving format.")
     scores: Scores | None = Field(None, description="Unset without evaluation.")
+    warnings: Warnings = Field((), description="The first warnings of report.json.")
     passes: tuple[PassSummary, ...] = Field(
         (), max_length=100, description="What was done to the model, in order."
     )

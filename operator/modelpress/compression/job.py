@@ -130,6 +130,7 @@ def _result(request: JobRequest, made: ArtifactManifest, digest: str, *, reused:
         original_bytes=made.original_bytes,
         compressed_bytes=made.compressed_bytes,
         scores=made.scores,
+        warnings=made.warnings,
         layers=made.has_layers,
     )
 
@@ -150,7 +151,7 @@ def run_environment() -> None:
     )
     result = run(request, store, Path(required(contract.WORK_DIR)), secrets, _known())
     _log.info("The Job is done.", extra={"result": result.to_wire()})
-    write(result.model_dump_json(by_alias=True, exclude_none=True))
+    write(contract.result_text(result))
 
 
 def _known() -> dict[str, str] | None:

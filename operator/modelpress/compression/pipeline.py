@@ -4,10 +4,12 @@ The model is loaded safely and measured, the passes of the recipe are applied to
 is made and measured, and the artifact's folder is written (manifest.json, report.json, and the format).
 """
 
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from modelpress.api.contract import JobRequest
+from modelpress.api.contract import MAX_WARNING, JobRequest
 from modelpress.api.schemes import Scheme
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts.manifest import ArtifactManifest, InputSizes
@@ -49,8 +51,9 @@ from modelpress.compression.report.document import (
 )
 from modelpress.compression.steps import Steps
 from modelpress.models.load import load
-from modelpress.models.types import Arrays, LoadedModel, original_bytes
+from modelpress.models.types import Arrays, LoadedModel, one_line, original_bytes
 
+_log = logging.getLogger(__name__)
 _STEPS = (
     "load",
     "measure the original",
@@ -83,6 +86,7 @@ class _Task:
     inputs: Inputs
     work_dir: Path
     backend: FormatBackend
+    warnings: list[str] = field(default_factory=list)  # of the data sets, as they are read
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ class _Original:
     bytes: int  # its weights take so many as float32
     histograms: tuple[TensorHistogram, ...]
     data: Dataset | None  # data.evaluation
+    calibration: calibration.Calibration | None
+    context: PassContext  # data.training was read while the model was the original: it can be the teacher
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,7 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
             steps.next()
             before = backend.formats(original.model, baseline.sample, work_dir / "original")
             steps.next()
-            changed = _apply(task, original.model)
+            changed = _apply(task, original)
             steps.next()
             served = _serve(task, original, baseline, before, changed)
         steps.next()
@@ -169,23 +175,18 @@ def compress(request: JobRequest, inputs: Inputs, out: Path, work_dir: Path) -> 
 
 
 def _load(task: _Task) -> _Original:
-    inputs, evaluation = task.inputs, task.request.evaluation
+    """Read the model and all data: what is wrong with them is said before any work."""
+    inputs = task.inputs
     model = _model(task)
     damage.check_weights(model.weights)
-    data = None
-    if evaluation and inputs.evaluation:
-        rules.check_outputs(evaluation, model.outputs)
-        outputs, labels = model.outputs, rules.needs_labels(evaluation)
-        if labels is None:  # metrics are chosen by what is there
-            outputs = tuple(spec for spec in outputs if dataset.has_labels(inputs.evaluation, (spec,)))
-            labels = bool(outputs)
-        data = dataset.load(inputs.evaluation, task.work_dir / "data", model.inputs, outputs, labels=labels)
     return _Original(
         model=model,
         bytes=original_bytes(model),
         source=result.source(model, inputs.model, inputs.source_digest),
         histograms=weight_stats.before(model.weights),
-        data=data,
+        data=_evaluation(task, model),
+        calibration=_calibration(task, model),
+        context=_context(task, model),
     )
 
 
@@ -200,30 +201,47 @@ def _model(task: _Task) -> LoadedModel:
     return model
 
 
+def _evaluation(task: _Task, model: LoadedModel) -> Dataset | None:
+    limits, path = task.request.evaluation, task.inputs.evaluation
+    if limits is None or path is None:
+        return None
+    rules.check_outputs(limits, model.outputs)
+    outputs, labels = model.outputs, rules.needs_labels(limits)
+    with dataset.named("data.evaluation"):
+        if labels is None:  # metrics are chosen by what is there
+            outputs = tuple(spec for spec in outputs if dataset.has_labels(path, model.inputs, (spec,)))
+            labels = bool(outputs)
+        data = dataset.load(path, task.work_dir / "data", model.inputs, outputs, labels=labels)
+    _warn(task, "data.evaluation", data)
+    return data
+
+
 def _measure(task: _Task, original: _Original) -> _Baseline:
     model, data, choose = original.model, original.data, task.recipe.scheme is Scheme.AUTO
     limits, measured = task.request.evaluation, None
     if data and limits:
-        measured = measurement.of_original(model, data, limits, task.work_dir, choose=choose)
+        with dataset.named("data.evaluation"):
+            measured = measurement.of_original(model, data, limits, task.work_dir, choose=choose)
     sample = measurement.sample(model, measured)
     return _Baseline(measured, sample, Timing(sample, latency.batches_of(model.inputs)))
 
 
-def _apply(task: _Task, model: LoadedModel) -> _Changed:
-    context, passes = _context(task, model), []
+def _apply(task: _Task, original: _Original) -> _Changed:
+    model, passes = original.model, []
     for step in task.recipe.steps:
-        model, found = step.apply(model, context)
+        model, found = step.apply(model, original.context)
         passes.append(found)
     return _Changed(model, tuple(passes))
 
 
 def _context(task: _Task, model: LoadedModel) -> PassContext:
-    """Read data.training while the model is the original: it can be the teacher."""
     use, path = task.recipe.training_use, task.inputs.training
     if use is None or path is None:
         return PassContext()
     folder = task.work_dir / "training data"
-    return PassContext(training_data.load(path, folder, model, distillation=use.distillation))
+    read = training_data.load(path, folder, model, distillation=use.distillation)
+    _warn(task, training_data.KEY, read.data)
+    return PassContext(read)
 
 
 def _serve(
@@ -248,7 +266,7 @@ def _quantized(
     scheme, folder = task.recipe.scheme, task.work_dir / "quantized"
     if scheme is None:
         return _Served(formats.float32)
-    calibrated = _calibration(task, original.model)
+    calibrated = original.calibration
     if measure is None:
         return _Served(*formats.quantized(QuantizationTask(scheme, calibrated), folder))
     tried = schemes.of_device(task.request.device_type)
@@ -260,8 +278,20 @@ def _calibration(task: _Task, model: LoadedModel) -> calibration.Calibration | N
     if task.inputs.calibration is None:
         return None
     folder = task.work_dir / "calibration data"
-    data = dataset.load(task.inputs.calibration, folder, model.inputs, model.outputs, labels=False)
-    return calibration.prepare(data, task.work_dir / "calibration.npz")
+    with dataset.named("data.calibration"):
+        data = dataset.load(task.inputs.calibration, folder, model.inputs, (), labels=False)
+        made = calibration.prepare(data, model, task.work_dir / "calibration.npz")
+    _warn(task, "data.calibration", data, expected=("y", *(spec.name for spec in model.outputs)))
+    return made
+
+
+def _warn(task: _Task, key: str, data: Dataset, expected: Sequence[str] = ()) -> None:
+    """Say which arrays of a data set are not used, but for the `expected` ones: it may be a typing error."""
+    for name, why in data.unread.items():
+        if name not in expected:
+            line = one_line(f"{key}: {data.file}: array {name} is not used: {why}", MAX_WARNING)
+            task.warnings.append(line)
+            _log.warning("%s", line)
 
 
 def _candidate_measure(
@@ -317,6 +347,7 @@ def _report(
         layers=result.layers(original.source, changed.model, passes, sizes),
         histograms=served.histograms,
         warnings=(
+            *task.warnings,
             *compared.damage,
             *damage.of_passes(passes, changed.model.weights),
             *result.warnings(passes, compared.scores, served.search),

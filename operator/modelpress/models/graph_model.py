@@ -1,6 +1,7 @@
 """A model of either kind as one TensorFlow function with its variables."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,20 +9,32 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from modelpress.models import names, roles
+from modelpress.models import names, roles, tables
 from modelpress.models.safety import value_sizes
 from modelpress.models.types import (
     Array,
     Arrays,
+    ComputationError,
     ExportedModel,
     Kind,
     Role,
     TensorSpec,
     TrainingGraph,
+    one_line,
     unsupported,
 )
 
 LARGEST = 2**31  # bytes that a flatbuffer can address
+_AROUND = (
+    "[[",
+    "File ",
+    "Detected at",
+    "Graph execution error",
+    "<stack traces",
+    "Stack trace",
+    "(0) ",
+    "(1) ",
+)
 _DTYPES = ("float16", "float32", "int8", "uint8", "int16", "int32", "int64", "bool")
 
 
@@ -73,21 +86,28 @@ class GraphModel:
         self.owner: object = None  # what must live as long as the model
         self.training_forward: Callable[..., Any] = function  # positional tensors, as in training
         self.random_states: tuple[Any, ...] = ()  # that training_forward draws from
-        self.inputs = signature.inputs
         self.outputs = signature.outputs
         self._function = function
         usage = roles.find(function, variables)
+        if usage.quantized:
+            names_of = ", ".join(variables[i].name.removesuffix(":0") for i in usage.quantized[:3])
+            raise unsupported(
+                f"the weights {names_of} are integers: the model is quantized already;"
+                " give it as it was before, ModelPress quantizes it"
+            )
         labels = names.unique(variable.name.removesuffix(":0") for variable in variables)
         self.weights = tuple(
             Variable(name, role, variable)
             for name, role, variable in zip(labels, usage.roles, variables, strict=True)
         )
         self.constant_bytes = usage.constant_bytes
+        self.inputs = tables.mark(signature.inputs, function, zip(labels, variables, strict=True))
 
     def call(self, inputs: Arrays) -> dict[str, Array]:
         """Compute one batch."""
         tensors = [tf.constant(inputs[spec.name], dtype=spec.dtype) for spec in self.inputs]
-        results = self._function(*tensors)
+        with computing():
+            results = self._function(*tensors)
         return {spec.name: np.asarray(result) for spec, result in zip(self.outputs, results, strict=True)}
 
     def export(self, folder: Path) -> ExportedModel:
@@ -135,6 +155,24 @@ class GraphModel:
 
         variables = tuple(weight.variable for weight in self.weights)
         return TrainingGraph(forward, inference, variables, self.random_states, self.kind is Kind.LAYERS)
+
+
+@contextmanager
+def computing() -> Iterator[None]:
+    """Tell an error of TensorFlow while it computes as ComputationError or MemoryError."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise MemoryError(_what_went_wrong(error)) from error
+    except tf.errors.OpError as error:
+        raise ComputationError(_what_went_wrong(error)) from error
+
+
+def _what_went_wrong(error: Any) -> str:
+    """Return the line of an error's text that says it: around it are places in sources and in the graph."""
+    lines = [line.strip() for line in str(error.message).splitlines()]
+    said = [line for line in lines if line and not line.startswith(_AROUND)]
+    return one_line(said[-1].partition(" [Op:")[0] if said else type(error).__name__, 300)
 
 
 def _check_spec(spec: TensorSpec) -> None:

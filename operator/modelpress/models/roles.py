@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from modelpress.models.graph_nodes import base, called, in_order
 from modelpress.models.types import Role
 
 
@@ -51,6 +52,7 @@ class Usage:
 
     roles: list[Role]
     constant_bytes: int
+    quantized: list[int]  # indexes of kernels of integers
 
 
 @dataclass
@@ -63,8 +65,8 @@ class _Walk:
 
     def nodes(self, scope: str, nodes: Iterable[Any], known: dict[str, Sources]) -> None:
         """Walk the nodes of one graph; `known` maps placeholders and arguments to variables."""
-        for node in _sorted(list(nodes)):
-            inputs = [known.get(_base(name), _NONE) for name in node.input if not name.startswith("^")]
+        for node in in_order(list(nodes)):
+            inputs = [known.get(base(name), _NONE) for name in node.input if not name.startswith("^")]
             together = _NONE.union(*inputs)
             if node.op in _PASS_ON:
                 known[node.name] = together
@@ -78,7 +80,7 @@ class _Walk:
                 self._constant(f"{scope}/{node.name}", node)
 
     def _call(self, node: Any, inputs: list[Sources]) -> Sources:
-        return _NONE.union(*(self._function(name, tuple(inputs)) for name in _called(node)))
+        return _NONE.union(*(self._function(name, tuple(inputs)) for name in called(node)))
 
     def _function(self, name: str, inputs: tuple[Sources, ...]) -> Sources:
         function = self.functions.get(name)
@@ -92,7 +94,7 @@ class _Walk:
             arguments = [argument.name for argument in function.signature.input_arg]
             known = dict(zip(arguments, inputs, strict=False))
             self.nodes(name, function.node_def, known)
-            passed = (known.get(_base(value), _NONE) for value in function.ret.values())
+            passed = (known.get(base(value), _NONE) for value in function.ret.values())
             self.results[name, inputs] = _NONE.union(*passed)
         return self.results[name, inputs]
 
@@ -109,7 +111,7 @@ def find(function: Any, variables: Sequence[Any]) -> Usage:
     walk = _Walk({item.signature.name: item for item in graph.library.function})
     index = {id(variable.handle): i for i, variable in enumerate(variables)}
     known = {
-        _base(inner.name): frozenset({index[id(outer)]})
+        base(inner.name): frozenset({index[id(outer)]})
         for outer, inner in function.graph.captures
         if id(outer) in index
     }
@@ -120,7 +122,8 @@ def find(function: Any, variables: Sequence[Any]) -> Usage:
         if outer.dtype.is_floating and count >= _FEW:
             walk.constants[f"captured {key}"] = 4 * count
     roles = [_role(i, variable, walk) for i, variable in enumerate(variables)]
-    return Usage(roles, sum(walk.constants.values()))
+    quantized = [i for i in sorted(walk.multiplied) if variables[i].dtype.is_integer]
+    return Usage(roles, sum(walk.constants.values()), quantized)
 
 
 def _role(i: int, variable: Any, walk: _Walk) -> Role:
@@ -135,43 +138,3 @@ def _role(i: int, variable: Any, walk: _Walk) -> Role:
     if last in ("gamma", "beta", "scale"):
         return Role.NORMALIZATION
     return Role.BIAS if "bias" in last else Role.OTHER
-
-
-def _base(name: str) -> str:
-    """Return the node of an input: `node`, `node:0` in a graph, `node:output:0` in a function."""
-    return name.split(":", 1)[0]
-
-
-def _called(node: Any) -> list[str]:
-    names = []
-    for attribute in node.attr.values():
-        kind = attribute.WhichOneof("value")
-        if kind == "func":
-            names.append(attribute.func.name)
-        elif kind == "list":
-            names.extend(function.name for function in attribute.list.func)
-    return names
-
-
-def _sorted(nodes: list[Any]) -> list[Any]:
-    """Order nodes so that inputs come first; those on a cycle keep their place at the end."""
-    by_name = {node.name: node for node in nodes}
-    waiting = {
-        node.name: {_base(name) for name in node.input if not name.startswith("^")} & by_name.keys()
-        for node in nodes
-    }
-    users: dict[str, list[str]] = {}
-    for name, needs in waiting.items():
-        for need in needs:
-            users.setdefault(need, []).append(name)
-    ready = [name for name, needs in waiting.items() if not needs]
-    order: list[Any] = []
-    while ready:
-        name = ready.pop()
-        order.append(by_name[name])
-        for user in users.get(name, ()):
-            waiting[user].discard(name)
-            if not waiting[user]:
-                ready.append(user)
-    done = {node.name for node in order}
-    return order + [node for node in nodes if node.name not in done]

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from modelpress.models import structure
-from modelpress.models.graph_model import Signature
+from modelpress.models.graph_model import Signature, computing
 from modelpress.models.types import Array, Arrays, first_line, invalid, unsupported
 
 
@@ -94,7 +94,8 @@ class StoredModel:
     def call(self, inputs: Arrays) -> dict[str, Array]:
         """Compute the outputs of one batch."""
         tensors = [tf.constant(inputs[spec.name], dtype=spec.dtype) for spec in self.inputs]
-        results = self.function(*tensors)
+        with computing():
+            results = self.function(*tensors)
         return {spec.name: np.asarray(result) for spec, result in zip(self.outputs, results, strict=True)}
 
 

@@ -1,7 +1,7 @@
 """What a loaded model is: named inputs and outputs, and weights that passes can read and write."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,12 +36,22 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True)
+class Table:
+    """A lookup table of the model, such as an embedding."""
+
+    name: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class TensorSpec:
     """One input or output; -1 stands for a free size, `dtype` is a numpy name."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    # of an input all of whose values are numbers of rows of tables: the smallest of these
+    table: Table | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         sizes = ", ".join(
@@ -132,7 +142,10 @@ class LoadedModel(Protocol):
         ...
 
     def call(self, inputs: Arrays) -> dict[str, Array]:
-        """Compute the outputs of one batch, in inference mode."""
+        """Compute the outputs of one batch, in inference mode.
+
+        Raises ComputationError, and MemoryError where they need more memory than there is.
+        """
         ...
 
     def export(self, folder: Path) -> ExportedModel:
@@ -145,6 +158,13 @@ class LoadedModel(Protocol):
     def training_graph(self) -> TrainingGraph:
         """Return the computation for training, over the weights themselves."""
         ...
+
+
+class ComputationError(Exception):
+    """A model does not compute the rows that it was called with; the message is one line.
+
+    Whoever chose the rows knows whether they or the model are to blame, and raises an error of `api.errors`.
+    """
 
 
 def original_bytes(model: LoadedModel) -> int:

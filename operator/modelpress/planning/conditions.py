@@ -123,7 +123,7 @@ def _compressed(result: Result) -> _Verdict:
     artifact = result.artifact
     if artifact is not None:
         size = f", {artifact.compressed_bytes} bytes" if artifact.compressed_bytes is not None else ""
-        text = f"artifact {artifact.artifact_digest}{size}"
+        text = "; ".join((f"artifact {artifact.artifact_digest}{size}", *artifact.warnings))
         return True, Explanation(Reason.COMPRESSION_SUCCEEDED, text)
     none_yet = Explanation(Reason.COMPRESSING, "there is no artifact yet")
     return False, result.stalled or result.working or (_suspended() if result.suspended else none_yet)

@@ -36,7 +36,7 @@ def test_calibration_rows_that_are_no_numbers_are_refused(
     broken = tmp_path / "broken.npz"
     np.savez(broken, x=np.full((3, 64), np.nan, np.float32))
     model = TrainedModel(digits_models.functional, digits_models.flat_data, broken)
-    with pytest.raises(DataError, match=r"data\.calibration, input image: some values are NaN") as caught:
+    with pytest.raises(DataError, match=r"data\.calibration: broken\.npz: array x, row 0: nan") as caught:
         compress(model, Scheme.INT8_STATIC, tmp_path)
     assert caught.value.reason is Reason.INVALID_DATA
 

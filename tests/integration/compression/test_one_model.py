@@ -57,7 +57,7 @@ def is_small_and_right(format: Format, model: LoadedModel, data: Dataset, folder
 def test_a_scheme_of_cpus(
     formats: LiteRTFormats, model: LoadedModel, data: Dataset, tmp_path: Path, scheme: Scheme
 ) -> None:
-    rows = calibration.prepare(data, tmp_path / "rows.npz") if scheme is Scheme.INT8_STATIC else None
+    rows = calibration.prepare(data, model, tmp_path / "rows.npz") if scheme is Scheme.INT8_STATIC else None
     format, step = formats.quantized(QuantizationTask(scheme, rows), tmp_path / "format")
     assert step.tensors
     is_small_and_right(format, model, data, tmp_path / "outputs")

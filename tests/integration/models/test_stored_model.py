@@ -200,7 +200,7 @@ def in_layer(document: dict[str, Any], name: str, **settings: Any) -> None:
         (lambda d: in_layer(d, "size", units=10**9), Reason.INVALID_MODEL, "builds other variables"),
         (
             lambda d: d["model"]["config"]["layers"][2].update(class_name="Lambda"),
-            Reason.INVALID_MODEL,
+            Reason.UNSUPPORTED_MODEL,
             "Lambda",
         ),
         (

@@ -144,7 +144,7 @@ def quantizes(opened: Opened, step: Step) -> None:
     if scheme is Scheme.INT8_STATIC:
         specs = model.inputs, model.outputs
         data = dataset.load(opened.data(), opened.folder / "calibration", *specs, labels=False)
-        ranges = calibration.prepare(data, opened.folder / "calibration.npz")
+        ranges = calibration.prepare(data, model, opened.folder / "calibration.npz")
     format, report = opened.formats.quantized(QuantizationTask(scheme, ranges), opened.folder / step)
     stored = tflite_file.read(format.path).constants
     assert [item for item in stored if item.scale.size or item.dtype == "float16"]

@@ -77,7 +77,7 @@ class _Original:
         self.data = dataset.load(trained.evaluation, folder / "evaluation", *specs, labels=True)
         self.formats = LiteRTFormats(self.model, converter, self.data.batch(0, 8), folder / "float32")
         rows = dataset.load(trained.calibration, folder / "calibration", *specs, labels=False)
-        self.calibration = calibration.prepare(rows, folder / "calibration.npz")
+        self.calibration = calibration.prepare(rows, self.model, folder / "calibration.npz")
         self.outputs = self.predict(self.formats.float32, folder / "original")
 
     def predict(self, format: Format, folder: Path) -> dict[str, Array]:

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from modelpress.api.conditions import Reason
 from tests.support.hostile.files import HostileFiles, Row
 from tests.support.hostile.keras import _lambda as keras_lambda
 
@@ -184,5 +185,5 @@ ROWS = [
     Row("h5-structure-is-deep", partial(_h5, _structure('{"a":' * 10_000)), "not JSON"),
     Row("h5-structure-is-bytes", partial(_h5, _structure(b"\xff\xfe{")), "not JSON"),
     Row("h5-without-weights", partial(_h5, _no_weights), "model.h5"),
-    Row("h5-CVE-2025-9905-Lambda", _lambda, "Lambda 'lambda"),
+    Row("h5-CVE-2025-9905-Lambda", _lambda, "Lambda 'lambda", Reason.UNSUPPORTED_MODEL),
 ]

@@ -11,7 +11,7 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.compression.passes.training import training_data
 from modelpress.compression.passes.training.training_data import Loss, TrainingData
-from modelpress.models.types import Array, Arrays, LoadedModel, TensorSpec
+from modelpress.models.types import Array, Arrays, ComputationError, LoadedModel, TensorSpec
 
 ROWS = 20
 
@@ -134,8 +134,8 @@ NAN = np.full((ROWS, 4), np.nan, np.float32)
         (ArrayModel(out=softmax), {"y": np.full((ROWS, 4), 2)}, "neither 0 and 1 nor of a float dtype"),
         (ArrayModel(out=softmax), {"y": np.full(ROWS, 2.0)}, "classes need an integer dtype"),
         (ArrayModel(out=sigmoid), {"y": classes(9)}, "values to meet need a float dtype"),
-        (ArrayModel(out=logits), {"y": NAN}, "array of out has NaN or infinite numbers"),
-        (ArrayModel(out=logits), {"x": NAN}, "array of x has NaN or infinite numbers"),
+        (ArrayModel(out=logits), {"y": NAN}, "array y, row 0: nan is not a finite number"),
+        (ArrayModel(out=logits), {"x": NAN}, "array x, row 0: nan is not a finite number"),
         (ArrayModel(out=logits), {"x": np.ones((3, 5), np.float32)}, "input x has shape"),
         (ArrayModel(out=lambda x: x * np.inf), {}, "output out of the original model is NaN or infinite"),
         (ArrayModel(batch=32, out=softmax), {}, "has 20 rows, the model takes batches of 32"),
@@ -149,3 +149,19 @@ def test_data_that_does_not_fit_is_refused_with_its_key(
     assert caught.value.reason is Reason.INVALID_DATA
     assert caught.value.message.startswith("data.training: ")
     assert "\n" not in caught.value.message
+
+
+def test_rows_beyond_those_that_tell_the_loss_are_computed_once(tmp_path: Path) -> None:
+    def looks_up(x: Array) -> Array:
+        if x.max() >= 5:
+            raise ComputationError(f"indices = {x.max():g} is not in [0, 5)")
+        return np.asarray(np.eye(5, dtype=np.float32)[x[:, 0].astype(int)])
+
+    x = np.zeros((3000, 4), np.float32)
+    x[2500, 1] = 7
+    path = tmp_path / "train.npz"
+    np.savez(path, x=x, y=np.zeros(3000, np.int64))
+    said = r"^data\.training: train\.npz: row 2500: the model does not compute it: indices = 7 is not in"
+    with pytest.raises(DataError, match=said) as caught:
+        training_data.load(path, tmp_path / "work", cast(LoadedModel, ArrayModel(out=looks_up)))
+    assert caught.value.reason is Reason.INVALID_DATA

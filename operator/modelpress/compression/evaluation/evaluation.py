@@ -16,7 +16,7 @@ from modelpress.compression.evaluation.row_scores import OutputCase, RowScores
 from modelpress.compression.evaluation.rules import NEEDS_LABELS, Rule
 from modelpress.compression.report.document import EvaluationReport, MetricScores, OutputScore
 from modelpress.logs import progress
-from modelpress.models.types import Array, Arrays, TensorSpec
+from modelpress.models.types import Array, Arrays, ComputationError, TensorSpec
 from modelpress.models.types import invalid as invalid_model
 
 _log = logging.getLogger(__name__)
@@ -78,15 +78,15 @@ def batch_size(inputs: Sequence[TensorSpec], data: Dataset) -> int:
 def predict(model: CallableModel, data: Dataset, folder: Path, *, batch: int, step: str) -> dict[str, Array]:
     """Return the outputs for all rows; the files are in the folder `folder`. The last batch is filled up.
 
-    Raises InvalidData where an output does not have a row for each row of the input.
+    Raises InvalidData where an output does not have a row for each row of the input, and where the model does
+    not compute a row.
     """
     folder.mkdir(parents=True, exist_ok=True)
     results: dict[str, Array] = {}
     for start in range(0, data.rows, batch):
         count = min(batch, data.rows - start)
-        inputs = data.batch(start, start + count)
-        filled = {name: _fill(array, batch) for name, array in inputs.items()}
-        for number, (name, output) in enumerate(model.call(filled).items()):
+        outputs = _called(model, data, start, batch)
+        for number, (name, output) in enumerate(outputs.items()):
             if len(output) != batch:
                 raise invalid(
                     f"output {name} has {len(output)} rows for a batch of {batch}: rows are not independent"
@@ -191,6 +191,32 @@ def _method(score: Interval | None, drop: Interval | None) -> str | None:
     if score is None or drop is None:
         return None
     return score.method if score.method == drop.method else f"{score.method}; drop: {drop.method}"
+
+
+def check_rows(model: CallableModel, data: Dataset, batch: int) -> None:
+    """Compute all rows and keep nothing. Raises InvalidData where the model does not compute one."""
+    for start in range(0, data.rows, batch):
+        _called(model, data, start, batch)
+
+
+def _called(model: CallableModel, data: Dataset, start: int, batch: int) -> Arrays:
+    """Return the outputs of one batch from the row `start` on, filled up at the end."""
+    inputs = data.batch(start, min(start + batch, data.rows))
+    try:
+        return model.call({name: _fill(array, batch) for name, array in inputs.items()})
+    except ComputationError as error:
+        row, why = _first_refused(model, inputs, batch, str(error))
+        raise invalid(f"{data.row_name(start + row)}: the model does not compute it: {why}") from error
+
+
+def _first_refused(model: CallableModel, inputs: Arrays, batch: int, why: str) -> tuple[int, str]:
+    """Return the first row that the model does not compute alone, and why; else the first of all."""
+    for row in range(len(next(iter(inputs.values())))):
+        try:
+            model.call({name: _fill(array[row : row + 1], batch) for name, array in inputs.items()})
+        except ComputationError as error:
+            return row, str(error)
+    return 0, why
 
 
 def _fill(array: Array, rows: int) -> Array:

@@ -4,7 +4,7 @@ The rows are drawn with a fixed seed, so that rows that are sorted by class do n
 the same ones. Both halves go to files of their own, so that memory does not grow with the data.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +65,8 @@ def subset(data: Dataset, rows: Rows, folder: Path) -> Dataset:
         name: _copied(array, rows, folder / f"labels{number}.npy")
         for number, (name, array) in enumerate(data.labels.items())
     }
-    return Dataset(inputs, labels, data.specs, len(rows))
+    numbers = rows if data.numbers is None else data.numbers[rows]
+    return replace(data, inputs=inputs, labels=labels, rows=len(rows), numbers=numbers)
 
 
 def _copied(array: Array, rows: Rows, path: Path) -> Array:

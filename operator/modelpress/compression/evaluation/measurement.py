@@ -11,7 +11,7 @@ from modelpress.compression.evaluation.evaluation import Reference
 from modelpress.compression.evaluation.rules import Rule
 from modelpress.compression.formats.base import Format, example
 from modelpress.compression.report.document import EvaluationReport
-from modelpress.models.types import Array, LoadedModel
+from modelpress.models.types import Array, ComputationError, LoadedModel, unsupported
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,20 @@ def of_original(
 
 
 def sample(model: LoadedModel, measured: Measurement | None) -> dict[str, Array]:
-    """Return a batch of real rows; without data, of random numbers."""
+    """Return a batch of real rows; without data, of random numbers.
+
+    Raises UnsupportedModel where the model does not compute these.
+    """
     if measured is None:
-        return example(model.inputs)
+        rows = example(model.inputs)
+        try:
+            model.call(rows)
+        except ComputationError as error:
+            raise unsupported(
+                f"the model does not compute random rows ({error}): give data.evaluation and evaluation, then"
+                " real ones are taken"
+            ) from error
+        return rows
     found = measured.judging
     return dict(latency.resized(found.data.batch(0, min(found.batch, found.data.rows)), found.batch))
 

@@ -167,7 +167,7 @@ def check_numbers(format: Format, sample: Arrays) -> None:
 
 
 def example(inputs: tuple[TensorSpec, ...]) -> dict[str, Array]:
-    """Return inputs for a model without data: seeded normal numbers, integers 0 and 1."""
+    """Return inputs for a model without data: seeded normal numbers; integers 0 and 1, also for ids."""
     random = np.random.default_rng(0)
     rows = max(spec.shape[0] for spec in inputs)
     rows = rows if rows > 0 else _ROWS
@@ -187,9 +187,9 @@ def check_equal(expected: Arrays, found: Arrays, tolerance: float) -> None:
 
 def _values(random: np.random.Generator, spec: TensorSpec, rows: int) -> Array:
     shape = (rows, *(size if size >= 0 else _FREE for size in spec.shape[1:]))
-    if np.dtype(spec.dtype).kind == "f":
+    if spec.table is None and np.dtype(spec.dtype).kind == "f":
         return random.standard_normal(shape).astype(spec.dtype)
-    return random.integers(0, 2, shape).astype(spec.dtype)
+    return random.integers(0, 2 if spec.table is None else min(2, spec.table.rows), shape).astype(spec.dtype)
 
 
 def _check_equal(name: str, expected: Array, found: Array, tolerance: float) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from modelpress.compression.evaluation import evaluation, holdout
 from modelpress.compression.evaluation.dataset import Dataset, invalid
+from modelpress.compression.evaluation.evaluation import CallableModel
 from modelpress.models.types import TensorSpec
 
 MAX_ROWS = 512  # ranges change little beyond some hundred rows, and the time grows with each
@@ -31,24 +33,20 @@ class Calibration:
         return f"activations calibrated on {self.rows:,} of the {self.of:,} rows of data.calibration"
 
 
-def prepare(data: Dataset, path: Path) -> Calibration:
+def prepare(data: Dataset, model: CallableModel, path: Path) -> Calibration:
     """Write a seeded sample of at most 512 rows and 256 MiB in the order of the data.
 
-    A model with a fixed batch gets whole batches. Raises InvalidData for rows that are no numbers, and for
-    fewer rows than a fixed batch.
+    A model with a fixed batch gets whole batches. Raises InvalidData for fewer rows than a fixed batch, and
+    for rows that the model does not compute.
     """
     rows = sample_size(data.rows, _row_bytes(data), fixed := fixed_batch(data.specs))
     if rows == 0:
-        raise invalid(f"data.calibration has {data.rows} rows, fewer than the model's batch of {fixed}")
-    chosen = np.sort(np.random.default_rng(0).choice(data.rows, rows, replace=False))
-    arrays = {}
-    for index, spec in enumerate(data.specs):
-        array = np.asarray(data.inputs[spec.name][chosen], dtype=spec.dtype)
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise invalid(f"data.calibration, input {spec.name}: some values are NaN or infinite")
-        arrays[str(index)] = array
+        raise invalid(f"{data.file}: has {data.rows} rows, fewer than the model's batch of {fixed}")
+    drawn = holdout.sample(data, rows, path.with_suffix(""))
+    evaluation.check_rows(model, drawn, batch := fixed or _BATCH)
+    arrays = {str(index): drawn.batch(0, rows)[spec.name] for index, spec in enumerate(data.specs)}
     np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its option
-    return Calibration(path, rows, data.rows, fixed or _BATCH)
+    return Calibration(path, rows, data.rows, batch)
 
 
 def sample_size(rows: int, row_bytes: int, fixed: int) -> int:

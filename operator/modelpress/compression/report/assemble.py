@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from modelpress.api.contract import JobRequest
+from modelpress.api.contract import JobRequest, first_warnings
 from modelpress.artifacts import manifest as manifests
 from modelpress.artifacts.digests import file_sha256
 from modelpress.artifacts.manifest import REPORT_FILE, ArtifactManifest, PassSummary, TensorSpec
@@ -114,6 +114,7 @@ def manifest(request: JobRequest, made: Report, format: Format, kind: manifests.
         original_bytes=made.sizes.original_bytes,
         compressed_bytes=made.sizes.compressed_bytes,
         scores=report.scores(made.evaluation) if made.evaluation else None,
+        warnings=first_warnings(made.warnings),
         passes=tuple(_summary(step) for step in made.passes),
     )
 

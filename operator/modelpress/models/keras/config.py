@@ -18,7 +18,7 @@ from keras.src.legacy.saving import json_utils, saving_options, saving_utils
 from keras.src.saving.serialization_lib import ObjectSharingScope, SafeModeScope
 
 from modelpress.bounds import json_values
-from modelpress.models.keras import allowed_layers, allowed_operations, nodes
+from modelpress.models.keras import allowed_layers, allowed_operations, nodes, way_out
 from modelpress.models.safety.limits import MAX_CONFIG_BYTES, MAX_CONFIG_OBJECTS, MAX_CONFIG_VALUES
 from modelpress.models.types import first_line, invalid, unsupported
 
@@ -40,7 +40,6 @@ _BASES = (
     keras.DTypePolicy,
 )
 _NAMESPACES = (keras.layers, keras, keras.initializers, keras.regularizers, keras.constraints)
-_HINT = 'call model.export("model_dir") and give that directory, or a .zip or .tar.gz of it'
 
 
 def parse(text: str | bytes, name: str) -> dict[str, Any]:
@@ -61,7 +60,7 @@ def parse(text: str | bytes, name: str) -> dict[str, Any]:
     if config.get("class_name") not in MODELS:
         kind = config.get("class_name")
         raise unsupported(
-            f"{name}: {kind} is a subclassed keras.Model, whose code is not in the file: {_HINT}"
+            f"{name}: {kind} is a subclassed keras.Model, whose code is not in the file: {way_out.EXPORT}"
         )
     try:
         for count, entry in enumerate(_objects(config), start=1):
@@ -109,18 +108,16 @@ def _check(entry: dict[str, Any], name: str) -> None:
             nodes.check_constant(entry, name)
         return
     where = f"{name}: {_title(entry)}"
-    if class_name in allowed_layers.REFUSED:
-        raise invalid(f"{where} is not accepted: {allowed_layers.REFUSED[class_name]}")
     if class_name in allowed_operations.REFUSED:
         raise invalid(f"{where} is not accepted: it makes a value of its own, or calls a function")
-    if class_name == "__lambda__":
-        raise invalid(f"{where} holds Python code, and code in a model file is never run")
+    if error := way_out.refusal(where, class_name):
+        raise error
     registered = entry.get("registered_name")
     custom = module is not None and module.split(".")[0] != "keras"
     if custom or class_name == "function" or registered not in (None, class_name) or ">" in class_name:
-        raise unsupported(f"{where} is code that is not in the file: {_HINT}")
+        raise unsupported(f"{where} is code that is not in the file: {way_out.EXPORT}")
     if not _is_known(module, class_name):
-        raise invalid(f"{where}: Keras {keras.__version__} has no such layer in {module or 'keras.layers'}")
+        raise way_out.unknown(where, module, keras.__version__)
     nodes.check_calls(entry, where)
     if class_name == "DTypePolicyMap":
         nodes.check_policies(entry, where)

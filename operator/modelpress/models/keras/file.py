@@ -6,6 +6,8 @@ Keras builds the model in safe mode from the structure that was checked, never f
 the weights.
 """
 
+import json
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -17,18 +19,23 @@ import keras
 import tensorflow as tf
 from keras.src.legacy.saving import legacy_h5_format
 
-from modelpress.api.errors import ModelPressError
+from modelpress.api.errors import DataError, ModelPressError
 from modelpress.models import names
 from modelpress.models.graph_model import Signature
 from modelpress.models.keras import config as keras_config
-from modelpress.models.keras import trial_build
+from modelpress.models.keras import trial_build, way_out
 from modelpress.models.keras import versions as keras_versions
 from modelpress.models.keras.layers_model import LayersModel
 from modelpress.models.safety import archive, hdf5
 from modelpress.models.safety.limits import MAX_CONFIG_BYTES, MAX_ROW_BYTES
-from modelpress.models.types import TensorSpec, first_line, invalid, unsupported
+from modelpress.models.types import TensorSpec, first_line, invalid, one_line, unsupported
 
 _WEIGHTS = "model.weights.h5"
+_CALLED = re.compile(r"when calling (\w+)\.call\(\)")
+_ANSI = re.compile(r"\x1b\[[\d;]*m")
+_NAME = re.compile(r"[A-Za-z0-9_./>-]*")
+_ROOT_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_./>-]*")
+_TOO_DEEP = f"more layers in a row than Keras can load: {way_out.EXPORT}"
 _MEMBERS = {"metadata.json", "config.json", _WEIGHTS}
 
 
@@ -53,6 +60,7 @@ def load_keras(path: Path, work_dir: Path) -> LayersModel:
             if file.getinfo("config.json").file_size > MAX_CONFIG_BYTES:
                 raise invalid(f"{name}: config.json is larger than {MAX_CONFIG_BYTES} bytes")
             config = keras_config.parse(archive.read_whole(file, "config.json"), name)
+            version = _version(archive.read_whole(file, "metadata.json"))
             if extra := sorted(members - _MEMBERS):
                 raise invalid(
                     f"{name}: entry {extra[0]!r} is none of a .keras file's: {', '.join(sorted(_MEMBERS))}"
@@ -68,10 +76,12 @@ def load_keras(path: Path, work_dir: Path) -> LayersModel:
         trial_build.check(name, keras_config.build, config, size)
         keras_versions.widen(config)
         model = keras_config.build(config)
+        if not model.built:
+            raise unsupported(_no_input(name))
         model.load_weights(weights)
         return model
 
-    return _loaded(load, name)
+    return _loaded(load, name, version)
 
 
 def load_h5(path: Path) -> LayersModel:
@@ -81,6 +91,7 @@ def load_h5(path: Path) -> LayersModel:
     try:
         with h5py.File(path, "r") as file:
             text = file.attrs.get("model_config")
+            version = str(file.attrs.get("keras_version", ""))
     except Exception as error:  # a damaged file can make h5py raise anything
         raise invalid(f"{name}: the HDF5 file cannot be read: {first_line(error)}") from error
     if text is None:
@@ -100,20 +111,65 @@ def load_h5(path: Path) -> LayersModel:
             legacy_h5_format.load_weights_from_hdf5_group(file["model_weights"], model)
         return model
 
-    return _loaded(load, name)
+    return _loaded(load, name, version)
 
 
-def _loaded(load: Callable[[], keras.Model], name: str) -> LayersModel:
-    """Run `load` on a checked file; it builds from the structure that was checked, and reads no other."""
+def _version(metadata: bytes) -> str:
+    """Return the version of Keras in metadata.json; empty where it says none."""
+    try:
+        found = json.loads(metadata)
+    except (ValueError, RecursionError):
+        return ""
+    return str(found.get("keras_version", "")) if isinstance(found, dict) else ""
+
+
+def _loaded(load: Callable[[], keras.Model], name: str, version: str) -> LayersModel:
+    """Run `load` on a checked file; it builds from the structure that was checked, and reads no other.
+
+    `version` is that of the Keras that wrote the file, as far as it says so.
+    """
     try:
         with warnings.catch_warnings():  # Keras only warns where weights are missing from the file
             warnings.filterwarnings("error", message=".*freshly-initialized.*")
             model = load()
+    except (MemoryError, ModelPressError):
+        raise
+    except RecursionError as error:
+        raise unsupported(f"{name}: {_TOO_DEEP}") from error
+    except Exception as error:  # a damaged file can make Keras raise anything
+        raise _not_loaded(name, version, first_line(error)) from error
+    try:
         return _graph(model, name)
     except (MemoryError, ModelPressError):
         raise
-    except Exception as error:  # a damaged file can make Keras raise anything
-        raise invalid(f"{name}: Keras cannot load it: {first_line(error)}") from error
+    except RecursionError as error:
+        raise unsupported(f"{name}: {_TOO_DEEP}") from error
+    except Exception as error:  # a layer can raise anything for sizes or dtypes that it cannot compute
+        raise unsupported(f"{name}: {_not_computed(str(error))}") from error
+
+
+def _not_computed(text: str) -> str:
+    """Return what an error of Keras says while a model is called: places in sources are around it."""
+    lines = [line.strip() for line in _ANSI.sub("", text).splitlines() if line.strip()]
+    end = next((i for i, line in enumerate(lines) if line.startswith("Arguments received by")), len(lines))
+    layer = _CALLED.search(text)
+    what = (
+        f"the layer {layer[1]} cannot be computed in a graph" if layer else "it cannot be computed in a graph"
+    )
+    return f"{what}: {one_line(lines[end - 1], 200) if end else 'no reason is given'}"
+
+
+def _not_loaded(name: str, version: str, why: str) -> DataError:
+    if version.startswith(("0.", "1.", "2.")):
+        return unsupported(
+            f"{name}: Keras {version} wrote it and Keras {keras.__version__} cannot load it ({why}):"
+            f" {way_out.EXPORT_WITH_ITS_KERAS}"
+        )
+    return invalid(f"{name}: Keras cannot load it: {why}")
+
+
+def _no_input(name: str) -> str:
+    return f"{name}: the model has no fixed input shape: start it with keras.Input"
 
 
 def _row_bytes(tensor: Any) -> int:
@@ -125,7 +181,8 @@ def _row_bytes(tensor: Any) -> int:
 
 def _graph(model: keras.Model, name: str) -> LayersModel:
     if not model.inputs:
-        raise unsupported(f"{name}: the model has no fixed input shape: start it with keras.Input")
+        raise unsupported(_no_input(name))
+    _check_names(model, name)
     for layer, tensor in _values(model):
         size = _row_bytes(tensor)
         if size > MAX_ROW_BYTES:
@@ -142,6 +199,24 @@ def _graph(model: keras.Model, name: str) -> LayersModel:
         _spec(label, tensor) for label, tensor in zip(_output_names(model, flat), outputs, strict=True)
     )
     return LayersModel(flat, Signature(inputs, tuple(_as_many_rows(inputs, spec) for spec in found)))
+
+
+def _check_names(model: keras.Model, name: str) -> None:
+    """Refuse layers with names that Keras takes and TensorFlow's graphs do not."""
+    for layer in _operations(model):
+        accepted = _ROOT_NAME if getattr(layer, "variables", ()) else _NAME  # variables have no scope around
+        if not (isinstance(layer, keras.layers.InputLayer) or accepted.fullmatch(layer.name)):
+            raise unsupported(
+                f"{name}: the name of layer {layer.name!r} cannot be that of an operation of TensorFlow:"
+                " rename it; accepted are letters of ASCII, digits and . _ / > -, a letter or digit first"
+            )
+
+
+def _operations(model: keras.Model) -> Iterator[Any]:
+    for operation in model.layers if isinstance(model, keras.Sequential) else model.operations:
+        yield operation
+        if isinstance(operation, keras.Model):
+            yield from _operations(operation)
 
 
 def _as_many_rows(inputs: Sequence[TensorSpec], output: TensorSpec) -> TensorSpec:

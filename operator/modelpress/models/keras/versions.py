@@ -16,7 +16,10 @@ _POLICIES = ("DTypePolicy", "Policy", "FloatDTypePolicy")  # names in Keras 3, i
 
 
 def modernize(config: dict[str, Any], name: str) -> None:
-    """Drop what Keras 3 does not know, in place. Raises UnsupportedModel where that changes the model."""
+    """Drop what Keras 3 does not know, in place.
+
+    Raises UnsupportedModel where that changes the model, and where a layer keeps state between calls.
+    """
     for layer in objects(config):
         settings = layer["config"]
         if settings.get("time_major"):
@@ -25,6 +28,11 @@ def modernize(config: dict[str, Any], name: str) -> None:
                 " does not know: put a Permute before it and save the model again"
             )
         settings.pop("time_major", None)
+        if settings.get("stateful"):
+            raise unsupported(
+                f"{name}: {layer['class_name']} {settings.get('name')!r} keeps state between calls,"
+                " which cannot be served: save the model with stateful=False"
+            )
 
 
 def widen(config: dict[str, Any]) -> None:

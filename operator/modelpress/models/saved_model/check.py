@@ -40,6 +40,7 @@ from modelpress.models.types import first_line, invalid, unsupported
 
 GRAPH_FILE = "saved_model.pb"
 SERVE = "serve"
+_KINDS = {"RAGGED_TENSOR_SPEC": "RaggedTensor", "SPARSE_TENSOR_SPEC": "SparseTensor"}
 _TEXT_BYTES = 24  # bytes in memory of one string, without its letters
 
 
@@ -74,6 +75,7 @@ def check_graph(folder: Path, name: str) -> Any:
     if not graph.HasField("object_graph_def"):
         raise unsupported(f"{name}: was saved by TensorFlow 1: load it and save it again with TensorFlow 2")
     _check_operations(graph, name)
+    _check_arguments(graph, name)
     _check_objects(graph, name)
     _check_constants(graph, name)
     _check_assets(graph, folder, name)
@@ -175,6 +177,19 @@ def _callable(graph: Any) -> set[str]:
     return names
 
 
+def _check_arguments(graph: Any, name: str) -> None:
+    """Refuse functions of the signature that take tensors of another kind: it has several inputs for one."""
+    functions = {function.signature.name: function for function in graph.graph_def.library.function}
+    known = graph.object_graph_def.concrete_functions
+    for label in sorted(_closure(graph.graph_def.node, functions) & set(known)):
+        text = str(known[label].canonicalized_input_signature)
+        if found := next((word for kind, word in _KINDS.items() if kind in text), None):
+            raise unsupported(
+                f"{name}: the signature takes a {found}; accepted are dense tensors:"
+                " export a function that takes a padded one"
+            )
+
+
 def _check_objects(graph: Any, name: str) -> None:
     for item in graph.object_graph_def.nodes:
         if item.WhichOneof("kind") == "resource":
@@ -186,7 +201,7 @@ def _refuse(nodes: Iterable[Any], allowed: frozenset[str], name: str) -> None:
         if node.op not in allowed:
             raise invalid(
                 f"{name}: operation {node.op[:100]} (node {node.name[:100]}) is not on the list of accepted "
-                "ones"
+                'ones; of a Keras model, model.export("model_dir") writes only what computes the outputs'
             )
 
 

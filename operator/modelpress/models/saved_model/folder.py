@@ -17,6 +17,7 @@ from modelpress.models.saved_model import half_precision
 from modelpress.models.types import Kind, TensorSpec, first_line, invalid, unsupported
 
 _DEFAULT = "serving_default"
+_DENSE = "export a signature that takes and returns padded ones (to_tensor)"
 
 
 def load_saved_model(folder: Path, work_dir: Path, name: str) -> GraphModel:
@@ -76,6 +77,10 @@ def _graph(signature: Any, name: str, owner: Any) -> GraphModel:
     output_specs = dict(sorted(signature.structured_outputs.items()))
     if not input_specs or not output_specs:
         raise unsupported(f"{name}: the signature has no inputs or no outputs")
+    for key, spec in (*input_specs.items(), *output_specs.items()):
+        if not isinstance(spec, tf.TensorSpec):
+            kind = type(spec).__name__.removesuffix("Spec")
+            raise unsupported(f"{name}: {key} is a {kind}; accepted are dense tensors: {_DENSE}")
     arguments = [
         tf.TensorSpec(spec.shape, spec.dtype, name=f"input_{i}")
         for i, spec in enumerate(input_specs.values())

@@ -8,6 +8,7 @@ from modelpress.api import contract
 from modelpress.api.contract import parse_result
 from modelpress.api.spec import Metric
 from modelpress.api.status import OutputStatus, RevisionReference, Status
+from modelpress.api.text import printable
 from modelpress.planning.artifacts import gate
 from modelpress.planning.artifacts.gate import Measured
 from modelpress.planning.children import objects
@@ -55,6 +56,7 @@ class Artifact:
     original_bytes: int | None = None
     compressed_bytes: int | None = None
     scores: Measured | None = None
+    warnings: tuple[str, ...] = ()  # what a reader of its report should know
     layers: bool | None = None  # whether a model for GPUs can be cut and split; None: not known
 
     def to_data(self) -> dict[str, Any]:
@@ -66,6 +68,7 @@ class Artifact:
             "artifactKey": self.artifact_key,
             "originalBytes": self.original_bytes,
             "compressedBytes": self.compressed_bytes,
+            "warnings": list(self.warnings) or None,
             "layers": self.layers,
             "store": {"uri": self.store.uri} | ({"secret": self.store.secret} if self.store.secret else {}),
         }
@@ -115,6 +118,7 @@ def from_result(text: str, recipe_hash: str, store: StoreLocation) -> Artifact:
         original_bytes=result.original_bytes,
         compressed_bytes=result.compressed_bytes,
         scores=scores,
+        warnings=tuple(printable(line) for line in result.warnings),
         layers=result.layers,
     )
 
@@ -131,6 +135,7 @@ def from_data(data: Mapping[str, Any]) -> Artifact:
         original_bytes=data.get("originalBytes"),
         compressed_bytes=data.get("compressedBytes"),
         scores=_scores(scores) if scores else None,
+        warnings=tuple(map(str, data.get("warnings", ()))),
         layers=data.get("layers"),
     )
 

@@ -24,6 +24,7 @@ from modelpress.compression.formats.litert.tflite_file import Constant, TfliteFi
 from modelpress.models.types import (
     Array,
     Arrays,
+    ComputationError,
     ExportedModel,
     Kind,
     Role,
@@ -107,8 +108,12 @@ class TfliteSource:
         return ", ".join(sorted(found - {"int32"})) or None  # int32: biases
 
     def call(self, inputs: Arrays) -> dict[str, Array]:
-        """Compute the outputs of one batch."""
-        return self._model.call(inputs)
+        """Compute the outputs of one batch. Raises ComputationError."""
+        model = self._model
+        try:
+            return model.call(inputs)
+        except DataError as error:  # here the rows can be to blame: the file is what the user gave
+            raise ComputationError(error.message) from error
 
     def export(self, folder: Path) -> ExportedModel:
         """Raise UnsupportedModel: nothing makes a SavedModel of it."""

@@ -9,6 +9,7 @@ Adam: Kingma and Ba, "Adam: a method for stochastic optimization", 2015.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,12 @@ import tensorflow as tf
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
-from modelpress.compression.passes.training import learning_rate, losses
+from modelpress.compression.evaluation.dataset import invalid
+from modelpress.compression.passes.training import learning_rate, losses, training_data
 from modelpress.compression.passes.training.training_data import TrainingData
 from modelpress.logs import progress
-from modelpress.models.types import Array, LoadedModel, first_line, unsupported
+from modelpress.models.graph_model import computing
+from modelpress.models.types import Array, ComputationError, LoadedModel, first_line, unsupported
 
 _log = logging.getLogger(__name__)
 _FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-7  # Adam's beta 1, beta 2 and epsilon
@@ -103,7 +106,8 @@ class Trainer:
         counted = 0
         for start in range(0, rows - (batch - 1 if self._fixed else 0), batch):
             numbers = np.arange(start, min(start + batch, rows))
-            sums += len(numbers) * float(self._measure(*self._data.batch(numbers)))
+            with self._computing(numbers):
+                sums += len(numbers) * float(self._measure(*self._data.batch(numbers)))
             counted += len(numbers)
         return self._checked(sums / counted)
 
@@ -118,7 +122,9 @@ class Trainer:
             step = self._next_step()
             inputs, expected = self._data.batch(rows)
             numbers = [tf.constant(value, tf.float32) for value in (step.number, step.rate, step.penalty)]
-            loss = self._checked(float(self._traced(inputs, expected, *numbers)))
+            with self._computing(rows):
+                loss = float(self._traced(inputs, expected, *numbers))
+            self._checked(loss)
             self._done += 1
             if self._done % each == 0 or self._done == self.steps:
                 progress(_log, step_name, self._done, self.steps, loss=round(loss, 6))
@@ -172,6 +178,18 @@ class Trainer:
                 f" with learning rate {self.rate:.3g}; choose a smaller learningRate",
             )
         return loss
+
+    @contextmanager
+    def _computing(self, rows: Array) -> Iterator[None]:
+        """Tell rows that the model does not compute as InvalidData."""
+        try:
+            with computing():
+                yield
+        except ComputationError as error:
+            first, last = (self._data.data.row_name(int(row)) for row in (rows.min(), rows.max()))
+            raise invalid(
+                f"{training_data.KEY}: {first} to {last}: the model does not compute one of them: {error}"
+            ) from error
 
     def _traced(self, *arguments: Any) -> Any:
         try:

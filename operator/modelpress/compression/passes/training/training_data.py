@@ -76,13 +76,9 @@ def load(path: Path, folder: Path, model: LoadedModel, *, distillation: float = 
     trained = [spec for spec in model.outputs if np.dtype(spec.dtype).kind == "f"]
     if not trained:
         raise unsupported("fineTuning: no output of the model is of a float dtype, so no loss has a gradient")
-    try:
-        labels = dataset.has_labels(path, model.outputs)
+    with dataset.named(KEY):
+        labels = dataset.has_labels(path, model.inputs, model.outputs)
         data = dataset.load(path, folder, model.inputs, model.outputs, labels=labels)
-    except DataError as error:
-        raise _invalid(error.message) from error
-    for name, array in (*data.inputs.items(), *data.labels.items()):
-        _check_numbers(name, array)
     fixed = max(spec.shape[0] for spec in model.inputs)
     if data.rows < fixed:
         raise _invalid(f"has {data.rows} rows, the model takes batches of {fixed}")
@@ -98,9 +94,12 @@ def load(path: Path, folder: Path, model: LoadedModel, *, distillation: float = 
 
 def _outputs(model: LoadedModel, data: Dataset, folder: Path, *, everything: bool) -> dict[str, Array]:
     rows = data.rows if everything else min(data.rows, _PROBE)
-    part = Dataset({name: array[:rows] for name, array in data.inputs.items()}, {}, data.specs, rows)
+    part = replace(data, inputs={name: array[:rows] for name, array in data.inputs.items()}, rows=rows)
     batch = evaluation.batch_size(model.inputs, part)
-    found = evaluation.predict(model, part, folder / "outputs", batch=batch, step="ask the original")
+    with dataset.named(KEY):
+        if rows < data.rows:
+            evaluation.check_rows(model, data, batch)
+        found = evaluation.predict(model, part, folder / "outputs", batch=batch, step="ask the original")
     for name, values in found.items():
         if broken := metrics.rows_without_numbers(values):
             raise _invalid(
@@ -163,14 +162,6 @@ def _reshaped(name: str, labels: Array, shape: tuple[int, ...]) -> Array:
 
 def _has_shape(labels: Array, shape: tuple[int, ...]) -> bool:
     return labels.shape in (shape, shape[:-1] if shape[-1] == 1 else shape, (*shape, 1))
-
-
-def _check_numbers(name: str, array: Array) -> None:
-    if array.dtype.kind != "f":
-        return
-    for start in range(0, len(array), _CHUNK):
-        if not np.isfinite(array[start : start + _CHUNK]).all():
-            raise _invalid(f"array of {name} has NaN or infinite numbers from row {start} on")
 
 
 def _invalid(message: str) -> DataError:
