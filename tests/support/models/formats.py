@@ -78,6 +78,11 @@ HALF_VARIABLES = Refusal(
     "is float16; accepted are float32 variables, also with mixed precision",
     "float16 variables in a checkpoint; save it with float32 or mixed precision",
 )
+MASKED_STATIC = Refusal(
+    "UnsupportedModel",
+    "LiteRT cannot run the converted model",
+    "the converter's file of masked steps cannot be prepared; take another scheme",
+)
 _SAVED = {Step.CHANNELS: NO_LAYERS}
 _RECURRENT = {Step.CHANNELS: RECURRENT}
 _LOOP = {Step.INT8_STATIC: LOOP, Step.CHANNELS: RECURRENT}
@@ -125,7 +130,13 @@ CASES = (
     Case("LSTM as a loop", ".keras", "fixed batch", models.lstm_fixed_batch, _LOOP),
     Case("GRU as a loop", ".keras", "fixed batch", models.gru_fixed_batch, _LOOP),
     Case("LSTM", ".keras", "free batch, unrolled by the Job", models.lstm_any_batch, _RECURRENT),
-    Case("bidirectional GRU", ".keras", "Masking, the same", models.masked_any_batch, _RECURRENT),
+    Case(
+        "bidirectional GRU",
+        ".keras",
+        "Masking, the same",
+        models.masked_any_batch,
+        {**_RECURRENT, Step.INT8_STATIC: MASKED_STATIC},
+    ),
     Case("GRU, dynamic length", ".keras", "free batch and length", models.gru_any_length, nothing(ANY_BATCH)),
     Case("mixed_float16", ".keras", "float32 weights, computed in float32", models.mixed_float16),
     Case("mixed_bfloat16", ".keras", "float32 weights, computed in float32", models.mixed_bfloat16),
