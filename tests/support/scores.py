@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from modelpress.api.spec import Evaluation, Metric
+from modelpress.api.evaluation import Evaluation, Metric
 from modelpress.compression.evaluation import evaluation, rules
 from modelpress.compression.report.document import EvaluationReport
 from modelpress.models.types import Array

@@ -13,17 +13,9 @@ from pydantic import Field, ValidationError
 from modelpress.api.base import ApiModel
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
+from modelpress.api.evaluation import Evaluation, Metric
 from modelpress.api.schemes import DeviceType
-from modelpress.api.spec import (
-    Compression,
-    Data,
-    Evaluation,
-    Metric,
-    Model,
-    Optimization,
-    Parallelism,
-    Serving,
-)
+from modelpress.api.spec import Compression, Data, Model, Optimization, Parallelism, Serving
 
 # both kinds of pods
 STORE = "MODELPRESS_STORE"  # oci://registry/repository, or file:///layout in local mode

@@ -7,8 +7,9 @@ import hashlib
 import json
 from typing import Any
 
+from modelpress.api.evaluation import Evaluation
 from modelpress.api.schemes import Scheme
-from modelpress.api.spec import Evaluation, Spec
+from modelpress.api.spec import Spec
 
 
 def digest(value: Any) -> str:

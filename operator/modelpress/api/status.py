@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from modelpress.api.base import ApiModel
-from modelpress.api.spec import Metric
+from modelpress.api.evaluation import Metric
 
 
 class Condition(ApiModel):

@@ -6,7 +6,7 @@ import click
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
-from modelpress.api.spec import Evaluation, OutputEvaluation
+from modelpress.api.evaluation import Evaluation, OutputEvaluation
 from modelpress.api.text import printable, printable_json
 from modelpress.artifacts.manifest import REPORT_FILE
 from modelpress.compression.report import document as report

@@ -9,7 +9,7 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError, UsageError
-from modelpress.api.spec import Metric
+from modelpress.api.evaluation import Metric
 from modelpress.artifacts.manifest import ArtifactManifest
 from modelpress.compression import pipeline
 from modelpress.compression.formats.litert.model import LiteRTModel

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from modelpress.api.evaluation import Metric
 from modelpress.api.schemes import DeviceType, Scheme
-from modelpress.api.spec import Metric
 from modelpress.artifacts import weights
 from modelpress.artifacts.manifest import ComputeDtype
 from modelpress.compression import schemes

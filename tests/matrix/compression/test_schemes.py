@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from modelpress.api.evaluation import Metric
 from modelpress.api.schemes import DeviceType, Scheme
-from modelpress.api.spec import Metric
 from modelpress.compression import schemes
 from modelpress.compression.evaluation import dataset, evaluation
 from modelpress.compression.formats import calibration

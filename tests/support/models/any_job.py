@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from modelpress.api.contract import REQUEST, STORE, TERMINATION_MESSAGE, WORK_DIR
+from modelpress.api.evaluation import Metric
 from modelpress.api.schemes import TRAITS, DeviceType
-from modelpress.api.spec import Metric
 from modelpress.artifacts.termination import run_reporting
 from modelpress.compression import job
 from modelpress.models.load import load

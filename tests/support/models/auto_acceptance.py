@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from modelpress.api.evaluation import Metric
 from modelpress.api.schemes import Scheme
-from modelpress.api.spec import Metric
 from modelpress.compression.evaluation import holdout
 from modelpress.compression.report.document import EvaluationReport, SearchReport
 from tests.support.models.compressed import Made, compress

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelpress.api.spec import Metric
+from modelpress.api.evaluation import Metric
 from tests.support.models import cache as model_cache
 from tests.support.models.small import TrainedModel
 

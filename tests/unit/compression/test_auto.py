@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelpress.api.spec import Evaluation
+from modelpress.api.evaluation import Evaluation
 from modelpress.compression.auto import choice as auto
 from modelpress.compression.auto.choice import MeasuredCandidate, ScoreLimits
 

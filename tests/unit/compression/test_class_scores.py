@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from modelpress.api.spec import Metric
+from modelpress.api.evaluation import Metric
 from modelpress.compression.evaluation import class_scores, intervals
 from modelpress.models.types import Array
 from tests.support.scores import scored

@@ -9,7 +9,7 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.api.spec import Metric
+from modelpress.api.evaluation import Metric
 from modelpress.compression.evaluation import evaluation, metrics
 from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.models.types import Array, Arrays, TensorSpec

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, r2_score
 
-from modelpress.api.spec import Evaluation, Metric
+from modelpress.api.evaluation import Evaluation, Metric
 from modelpress.compression.evaluation import details, metrics, rules
 from modelpress.compression.evaluation.details import Outputs
 from modelpress.compression.evaluation.row_scores import OutputCase

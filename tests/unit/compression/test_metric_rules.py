@@ -7,7 +7,7 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.api.spec import Evaluation, Metric
+from modelpress.api.evaluation import Evaluation, Metric
 from modelpress.compression.evaluation import evaluation, rules
 from modelpress.compression.report.document import EvaluationReport
 from modelpress.models.types import Array

@@ -10,8 +10,8 @@ import pytest
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
+from modelpress.api.evaluation import Evaluation, Metric
 from modelpress.api.schemes import Scheme
-from modelpress.api.spec import Evaluation, Metric
 from modelpress.compression.auto import mixtures, search, sensitivity
 from modelpress.compression.auto.candidates import CandidateMeasure
 from modelpress.compression.auto.choice import MeasuredCandidate, ScoreLimits

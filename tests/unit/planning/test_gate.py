@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import OutputScores, Scores
-from modelpress.api.spec import Evaluation, Metric, OutputEvaluation
+from modelpress.api.evaluation import Evaluation, Metric, OutputEvaluation
 from modelpress.api.status import RevisionReference, Status
 from modelpress.planning.artifacts import artifact as artifacts
 from modelpress.planning.artifacts import gate

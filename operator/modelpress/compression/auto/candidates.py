@@ -12,7 +12,7 @@ from pathlib import Path
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.api.spec import Evaluation
+from modelpress.api.evaluation import Evaluation
 from modelpress.compression.auto.choice import MeasuredCandidate, ScoreLimits, limits_of
 from modelpress.compression.evaluation import latency
 from modelpress.compression.evaluation.evaluation import CallableModel, Reference

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from modelpress.api.spec import Evaluation
+from modelpress.api.evaluation import Evaluation
 from modelpress.api.values import parse_bytes, parse_percent
 from modelpress.compression.evaluation.intervals import Z
 from modelpress.compression.report.document import Bounds

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modelpress.api.spec import DECIDING, Evaluation, Metric
+from modelpress.api.evaluation import DECIDING, Evaluation, Metric
 from modelpress.api.values import parse_decimal, parse_percent
 from modelpress.compression.evaluation import decisions, evaluation, metrics, row_scores, rules
 from modelpress.compression.evaluation.decisions import Reading

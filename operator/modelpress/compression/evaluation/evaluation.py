@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from modelpress.api.spec import Metric
+from modelpress.api.evaluation import Metric
 from modelpress.compression.evaluation import metrics, row_scores
 from modelpress.compression.evaluation.dataset import Dataset, invalid
 from modelpress.compression.evaluation.intervals import Interval

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelpress.api.spec import Evaluation
+from modelpress.api.evaluation import Evaluation
 from modelpress.compression.evaluation import details, evaluation, holdout, latency, rules
 from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.compression.evaluation.evaluation import Reference

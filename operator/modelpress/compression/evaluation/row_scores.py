@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modelpress.api.spec import Metric
+from modelpress.api.evaluation import Metric
 from modelpress.compression.evaluation import class_scores, decisions, intervals, metrics, rules
 from modelpress.compression.evaluation.dataset import invalid
 from modelpress.compression.evaluation.decisions import IGNORED

@@ -11,7 +11,7 @@ import numpy as np
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import UsageError
-from modelpress.api.spec import DECIDING, Evaluation, Metric
+from modelpress.api.evaluation import DECIDING, Evaluation, Metric
 from modelpress.api.values import parse_decimal
 from modelpress.compression.evaluation import blindness, decisions, metrics
 from modelpress.compression.evaluation.dataset import invalid

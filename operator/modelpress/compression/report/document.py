@@ -12,7 +12,7 @@ from modelpress.api.base import ApiModel
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import OutputScores, Scores
 from modelpress.api.errors import DataError, MissingError
-from modelpress.api.spec import Metric
+from modelpress.api.evaluation import Metric
 from modelpress.artifacts import documents
 from modelpress.artifacts.manifest import REPORT_FILE, InputSizes, TensorSpec
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from modelpress.api import contract
 from modelpress.api.contract import parse_result
-from modelpress.api.spec import Metric
+from modelpress.api.evaluation import Metric
 from modelpress.api.status import OutputStatus, RevisionReference, Status
 from modelpress.api.text import printable
 from modelpress.planning.artifacts import gate

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from modelpress.api.conditions import Reason
 from modelpress.api.contract import Scores
-from modelpress.api.spec import Evaluation, Metric, Scoring
+from modelpress.api.evaluation import Evaluation, Metric, Scoring
 from modelpress.api.values import parse_bytes, parse_percent
 from modelpress.planning.explanation import Explanation
 
