@@ -39,6 +39,7 @@ _BASES = (
     keras.constraints.Constraint,
     keras.DTypePolicy,
 )
+_MAX_DEPTH = 200  # a model in a model takes six; Keras reads by recursion
 _NAMESPACES = (keras.layers, keras, keras.initializers, keras.regularizers, keras.constraints)
 
 
@@ -62,13 +63,10 @@ def parse(text: str | bytes, name: str) -> dict[str, Any]:
         raise unsupported(
             f"{name}: {kind} is a subclassed keras.Model, whose code is not in the file: {way_out.EXPORT}"
         )
-    try:
-        for count, entry in enumerate(_objects(config), start=1):
-            if count > MAX_CONFIG_OBJECTS:
-                raise invalid(f"{name}: the model's structure has more than {MAX_CONFIG_OBJECTS} objects")
-            _check(entry, name)
-    except RecursionError as error:
-        raise invalid(f"{name}: the model's structure is nested too deeply") from error
+    for count, entry in enumerate(_objects(config, name), start=1):
+        if count > MAX_CONFIG_OBJECTS:
+            raise invalid(f"{name}: the model's structure has more than {MAX_CONFIG_OBJECTS} objects")
+        _check(entry, name)
     return config
 
 
@@ -87,16 +85,18 @@ def build_legacy(config: dict[str, Any]) -> keras.Model:
     return model
 
 
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
+def _objects(value: Any, name: str, depth: int = 0) -> Iterator[dict[str, Any]]:
+    if depth > _MAX_DEPTH:
+        raise invalid(f"{name}: the model's structure is nested too deeply")
     if isinstance(value, dict):
         if "class_name" in value:
             value.pop("compile_config", None)
             yield value
         for item in value.values():
-            yield from _objects(item)
+            yield from _objects(item, name, depth + 1)
     elif isinstance(value, list):
         for item in value:
-            yield from _objects(item)
+            yield from _objects(item, name, depth + 1)
 
 
 def _check(entry: dict[str, Any], name: str) -> None:

@@ -34,6 +34,7 @@ _WEIGHTS = "model.weights.h5"
 _CALLED = re.compile(r"when calling (\w+)\.call\(\)")
 _ANSI = re.compile(r"\x1b\[[\d;]*m")
 _NAME = re.compile(r"[A-Za-z0-9_./>-]*")
+_SCOPE = re.compile(r"'(.*)' is not a valid (?:root )?scope name")
 _ROOT_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_./>-]*")
 _TOO_DEEP = f"more layers in a row than Keras can load: {way_out.EXPORT}"
 _MEMBERS = {"metadata.json", "config.json", _WEIGHTS}
@@ -160,6 +161,8 @@ def _not_computed(text: str) -> str:
 
 
 def _not_loaded(name: str, version: str, why: str) -> DataError:
+    if scope := _SCOPE.search(why):
+        return _bad_name(name, scope[1])
     if version.startswith(("0.", "1.", "2.")):
         return unsupported(
             f"{name}: Keras {version} wrote it and Keras {keras.__version__} cannot load it ({why}):"
@@ -206,10 +209,14 @@ def _check_names(model: keras.Model, name: str) -> None:
     for layer in _operations(model):
         accepted = _ROOT_NAME if getattr(layer, "variables", ()) else _NAME  # variables have no scope around
         if not (isinstance(layer, keras.layers.InputLayer) or accepted.fullmatch(layer.name)):
-            raise unsupported(
-                f"{name}: the name of layer {layer.name!r} cannot be that of an operation of TensorFlow:"
-                " rename it; accepted are letters of ASCII, digits and . _ / > -, a letter or digit first"
-            )
+            raise _bad_name(name, layer.name)
+
+
+def _bad_name(name: str, layer: str) -> DataError:
+    return unsupported(
+        f"{name}: the name of layer {layer!r} cannot be that of an operation of TensorFlow:"
+        " rename it; accepted are letters of ASCII, digits and . _ / > -, a letter or digit first"
+    )
 
 
 def _operations(model: keras.Model) -> Iterator[Any]:
