@@ -22,10 +22,9 @@ from modelpress.compression.passes.finetune import MaskedFineTuning
 from modelpress.compression.passes.l0 import L0Penalty
 from modelpress.compression.passes.prune import prune
 from modelpress.compression.passes.training import training_data
-from modelpress.compression.passes.weights import EDITABLE
 from modelpress.compression.report.document import PassReport
 from modelpress.models.load import load
-from modelpress.models.types import LoadedModel
+from modelpress.models.types import EDITABLE, LoadedModel
 from tests.benchmarks.channels import mnist
 from tests.support.models.trained import load_digits
 

@@ -61,19 +61,24 @@ def _numbers(text: str) -> Iterator[tuple[str, int, int | None]]:
 ACCEPTED = {code: (name, table) for name, code, table in _numbers(_WITHOUT_SETTINGS + _WITH_SETTINGS)}
 
 
+def recognised(path: Path) -> bool:
+    """Return whether a file says that it is a .tflite file."""
+    with path.open("rb") as file:
+        return file.read(8)[4:] == _FILE_IDENTIFIER
+
+
 def problem(path: Path) -> str | None:
     """Return what is wrong with the operators of a model; None for nothing, and for what is no FlatBuffer.
 
     LiteRT says of the latter that it is none.
     """
-    with path.open("rb") as file:
-        if file.read(8)[4:] != _FILE_IDENTIFIER:
-            return None
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            try:
-                return _problem(content)
-            except (struct.error, ValueError, IndexError, TypeError, OverflowError) as error:
-                return f"is no whole model of LiteRT: {error}"
+    if not recognised(path):
+        return None
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        try:
+            return _problem(content)
+        except (struct.error, ValueError, IndexError, TypeError, OverflowError) as error:
+            return f"is no whole model of LiteRT: {error}"
 
 
 def _problem(model: mmap.mmap) -> str | None:

@@ -35,6 +35,9 @@ class Role(StrEnum):
     OTHER = "other"
 
 
+EDITABLE = (Role.KERNEL, Role.EMBEDDING)
+
+
 @dataclass(frozen=True)
 class Table:
     """A lookup table of the model, such as an embedding."""

@@ -21,11 +21,10 @@ from modelpress.compression.passes.l0 import L0Penalty, objective
 from modelpress.compression.passes.prune import ElementPruning, prune
 from modelpress.compression.passes.training import learning_rate, training_data
 from modelpress.compression.passes.training.training_data import TrainingData
-from modelpress.compression.passes.weights import EDITABLE
 from modelpress.compression.report import document as report
 from modelpress.compression.report.document import PassReport, TrainingReport
 from modelpress.models.load import load
-from modelpress.models.types import Array, LoadedModel, Role
+from modelpress.models.types import EDITABLE, Array, LoadedModel, Role
 from tests.support.models.trained import Digits, DigitsModels
 
 EPOCHS = FineTuning(epochs=4)

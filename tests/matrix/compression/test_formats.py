@@ -25,9 +25,8 @@ from modelpress.compression.passes.clip import ValueClipping
 from modelpress.compression.passes.finetune import MaskedFineTuning
 from modelpress.compression.passes.prune import ElementPruning
 from modelpress.compression.passes.training import training_data
-from modelpress.compression.passes.weights import EDITABLE
 from modelpress.models.load import load
-from modelpress.models.types import Array, Arrays, LoadedModel
+from modelpress.models.types import EDITABLE, Array, Arrays, LoadedModel
 from tests.support.models import of_formats as format_models
 from tests.support.models.formats import CASES, Case, Step
 

@@ -6,9 +6,7 @@ import numpy as np
 
 from modelpress.compression.evaluation import metrics
 from modelpress.compression.report.document import PassReport
-from modelpress.models.types import Array, Arrays, Role, Weight, invalid
-
-_SHOWN = (Role.KERNEL, Role.EMBEDDING)
+from modelpress.models.types import EDITABLE, Array, Arrays, Role, Weight, invalid
 
 
 def check_weights(weights: Sequence[Weight]) -> None:
@@ -31,7 +29,7 @@ def of_passes(passes: Sequence[PassReport], weights: Sequence[Weight]) -> Iterat
     """Return a line for each kernel that the passes left nothing of, and for a loss that rose."""
     changed = {tensor.name for step in passes for tensor in step.tensors if tensor.changed}
     for weight in weights:
-        if weight.role in _SHOWN and weight.name in changed and not weight.read().any():
+        if weight.role in EDITABLE and weight.name in changed and not weight.read().any():
             yield f"{weight.role.value} {weight.name}: all its elements became zero"
     for step in passes:
         if step.name == "fineTuning" and step.training and len(step.training.epochs) > 1:

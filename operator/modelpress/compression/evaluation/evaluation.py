@@ -193,9 +193,9 @@ def _method(score: Interval | None, drop: Interval | None) -> str | None:
     return score.method if score.method == drop.method else f"{score.method}; drop: {drop.method}"
 
 
-def check_rows(model: CallableModel, data: Dataset, batch: int) -> None:
-    """Compute all rows and keep nothing. Raises InvalidData where the model does not compute one."""
-    for start in range(0, data.rows, batch):
+def check_rows(model: CallableModel, data: Dataset, batch: int, first: int = 0) -> None:
+    """Compute rows from `first` on and keep nothing. Raises InvalidData for one that is not computed."""
+    for start in range(first, data.rows, batch):
         _called(model, data, start, batch)
 
 

@@ -150,10 +150,15 @@ def expected(rule: Rule, labels: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _accuracy(case: _Case) -> str | None:
+    return _same(_classes(case))
+
+
+def _classes(case: _Case) -> Array:
+    """Return the different classes of the labels. Raises ValueError where they are no classes."""
     assert case.labels is not None
     if case.kind is LabelKind.CLASSES:
         found = expected(Rule(Metric.ACCURACY, case.decider), case.labels, case.original.shape)
-        return _same(np.unique(found[found != decisions.IGNORED]))
+        return np.unique(found[found != decisions.IGNORED])
     if case.kind is LabelKind.MULTI_HOT:
         raise ValueError(
             "the labels are neither classes nor one-hot: several columns of a row are 1, or none"
@@ -172,10 +177,7 @@ def _same(classes: Array) -> str | None:
 
 def _of_classes(case: _Case) -> str | None:
     """Check metrics that compare classes with each other."""
-    assert case.labels is not None
-    _accuracy(case)
-    labels = expected(Rule(Metric.ACCURACY, case.decider), case.labels, case.original.shape)
-    found = np.unique(labels[labels != decisions.IGNORED])
+    found = _classes(case)
     if len(found) < 2:
         raise ValueError(f"all labels are {found[0]}; it needs two classes")
     return None

@@ -8,17 +8,18 @@ import numpy as np
 from modelpress.compression.formats.litert import tflite_file
 from modelpress.compression.formats.litert.tflite_file import Constant
 from modelpress.compression.report.document import PassReport, TensorHistogram
-from modelpress.models.types import Array, Role, Weight
+from modelpress.models.types import EDITABLE, Array, Weight
 
 BINS = 48
 MAX_TENSORS = 60  # the largest ones; the report stays small
 _SAMPLE = 2**20  # elements of a tensor that are counted, evenly spaced
-_SHOWN = (Role.KERNEL, Role.EMBEDDING)
 
 
 def before(weights: Sequence[Weight]) -> tuple[TensorHistogram, ...]:
     """Return the histograms of the largest kernels and embeddings, in the order of the model."""
-    shown = [weight for weight in weights if weight.role in _SHOWN and np.prod(weight.shape, dtype=np.int64)]
+    shown = [
+        weight for weight in weights if weight.role in EDITABLE and np.prod(weight.shape, dtype=np.int64)
+    ]
     largest = sorted(shown, key=lambda weight: -int(np.prod(weight.shape, dtype=np.int64)))[:MAX_TENSORS]
     names = {weight.name for weight in largest}
     found = (_first(weight) for weight in shown if weight.name in names)
@@ -43,7 +44,7 @@ def compared(
 def own_values(weights: Sequence[Weight]) -> Iterator[tuple[str, Array]]:
     """Yield the kernels and embeddings as they are: a format that is not quantized computes with them."""
     for weight in weights:
-        if weight.role in _SHOWN:
+        if weight.role in EDITABLE:
             yield weight.name, weight.read()
 
 

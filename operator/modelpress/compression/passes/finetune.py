@@ -16,9 +16,8 @@ from modelpress.compression.passes.base import Pass, PassContext, TrainingUse, f
 from modelpress.compression.passes.training import learning_rate
 from modelpress.compression.passes.training.learning_rate import LearningRate
 from modelpress.compression.passes.training.training_data import TrainingData
-from modelpress.compression.passes.weights import EDITABLE
 from modelpress.compression.report.document import EpochReport, PassReport, TensorReport, TrainingReport
-from modelpress.models.types import Array, LoadedModel, Role, Weight, unsupported
+from modelpress.models.types import EDITABLE, Array, LoadedModel, Role, Weight, unsupported
 
 NAME = "fineTuning"
 FROM_LABELS = TrainingUse()

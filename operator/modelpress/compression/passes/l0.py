@@ -25,9 +25,8 @@ from modelpress.api.spec import FineTuning, Granularity
 from modelpress.api.values import parse_decimal
 from modelpress.compression.passes.base import Pass, PassContext, l0_penalty
 from modelpress.compression.passes.finetune import FROM_LABELS, TrainingPlan
-from modelpress.compression.passes.weights import EDITABLE
 from modelpress.compression.report.document import EpochReport, PassReport
-from modelpress.models.types import LoadedModel, unsupported
+from modelpress.models.types import EDITABLE, LoadedModel, unsupported
 
 if TYPE_CHECKING:
     from modelpress.compression.passes.training.trainer import Tensors, Trainer

@@ -11,9 +11,8 @@ import numpy as np
 
 from modelpress.compression.passes.base import Pass, PassContext
 from modelpress.compression.report.document import PassReport, TensorReport
-from modelpress.models.types import Array, LoadedModel, Role, Weight, unsupported
+from modelpress.models.types import EDITABLE, Array, LoadedModel, Role, Weight, unsupported
 
-EDITABLE = (Role.KERNEL, Role.EMBEDDING)
 _WHY = {
     Role.BIAS: "a bias",
     Role.NORMALIZATION: "a normalization parameter",

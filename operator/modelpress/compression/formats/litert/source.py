@@ -1,7 +1,6 @@
 """A .tflite file that somebody else made, as the model to compress: LiteRT runs it, no TensorFlow is needed.
 
-It is called once in another process before this one touches it: LiteRT ends a process by a signal where a
-file lies about its operators.
+Its operators are looked at before LiteRT is: one without its settings ends a process by a signal.
 """
 
 import struct
@@ -34,15 +33,10 @@ from modelpress.models.types import (
     unsupported,
 )
 
-_IDENTIFIER = b"TFL3"  # of the flatbuffer, behind its first four bytes
-
 
 def recognised(path: Path) -> bool:
     """Return whether a file says that it is a .tflite file."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(8)[4:] == _IDENTIFIER
+    return path.is_file() and tflite_operators.recognised(path)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from modelpress.compression.formats.formula import Integers
 from modelpress.compression.formats.litert.quantize import BEYOND_FLOAT16
 from modelpress.compression.report.document import FormulaReport, TensorReport
 from modelpress.compression.schemes import StoredDtype, StoredSettings
-from modelpress.models.types import Array, Role, Weight
+from modelpress.models.types import EDITABLE, Array, Role, Weight
 
 _FEW = 1024  # elements, as for the format for CPUs: what is saved is less than the file's words on it
 _STAYS = {
@@ -87,7 +87,7 @@ def channel_axis(shape: tuple[int, ...]) -> int:
 
 def _why_not(settings: StoredSettings, role: Role, value: Array) -> str | None:
     """Return why a weight stays as it is; None: it does not."""
-    changed = (Role.KERNEL, Role.EMBEDDING) if settings.integers else (Role.KERNEL, Role.EMBEDDING, Role.BIAS)
+    changed = EDITABLE if settings.integers else (*EDITABLE, Role.BIAS)
     if role not in changed:
         return _STAYS[role]
     if value.dtype != np.float32:

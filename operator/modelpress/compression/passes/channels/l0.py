@@ -16,9 +16,8 @@ from modelpress.compression.passes.base import Pass, PassContext, l0_penalty
 from modelpress.compression.passes.channels.pruning import check
 from modelpress.compression.passes.finetune import AFTER_CHANNELS, TrainingPlan
 from modelpress.compression.passes.l0 import run_epochs
-from modelpress.compression.passes.weights import EDITABLE
 from modelpress.compression.report.document import PassReport, TensorReport
-from modelpress.models.types import LoadedModel
+from modelpress.models.types import EDITABLE, LoadedModel
 
 NOTE = (
     "A group of n weights is kept where the sum of its w^2 / a is above 2 * lambda * n; a is the step size of"

@@ -19,7 +19,6 @@ from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.models.types import Array, LoadedModel, unsupported
 
 KEY = "data.training"
-_CHUNK = 4096  # rows that are checked at once
 _PROBE = 1024  # rows whose outputs tell probabilities from logits
 
 
@@ -97,9 +96,8 @@ def _outputs(model: LoadedModel, data: Dataset, folder: Path, *, everything: boo
     part = replace(data, inputs={name: array[:rows] for name, array in data.inputs.items()}, rows=rows)
     batch = evaluation.batch_size(model.inputs, part)
     with dataset.named(KEY):
-        if rows < data.rows:
-            evaluation.check_rows(model, data, batch)
         found = evaluation.predict(model, part, folder / "outputs", batch=batch, step="ask the original")
+        evaluation.check_rows(model, data, batch, first=rows)
     for name, values in found.items():
         if broken := metrics.rows_without_numbers(values):
             raise _invalid(
