@@ -81,14 +81,15 @@ class GraphModel:
         for spec in (*signature.inputs, *signature.outputs):
             _check_spec(spec)
         _check_rows(signature)
-        value_sizes.check(function)
+        graph = function.graph.as_graph_def(add_shapes=True)  # a copy with all constants: made once
+        value_sizes.check(graph)
         self.kind = kind
         self.owner: object = None  # what must live as long as the model
         self.training_forward: Callable[..., Any] = function  # positional tensors, as in training
         self.random_states: tuple[Any, ...] = ()  # that training_forward draws from
         self.outputs = signature.outputs
         self._function = function
-        usage = roles.find(function, variables)
+        usage = roles.find(function, graph, variables)
         if usage.quantized:
             names_of = ", ".join(variables[i].name.removesuffix(":0") for i in usage.quantized[:3])
             raise unsupported(
@@ -101,7 +102,7 @@ class GraphModel:
             for name, role, variable in zip(labels, usage.roles, variables, strict=True)
         )
         self.constant_bytes = usage.constant_bytes
-        self.inputs = tables.mark(signature.inputs, function, zip(labels, variables, strict=True))
+        self.inputs = tables.mark(signature.inputs, function, graph, zip(labels, variables, strict=True))
 
     def call(self, inputs: Arrays) -> dict[str, Array]:
         """Compute one batch."""

@@ -105,9 +105,8 @@ class _Walk:
             self.constants[key] = 4 * count
 
 
-def find(function: Any, variables: Sequence[Any]) -> Usage:
-    """Return the roles of `variables` in a concrete function."""
-    graph = function.graph.as_graph_def()
+def find(function: Any, graph: Any, variables: Sequence[Any]) -> Usage:
+    """Return the roles of `variables` in a concrete function; `graph` is its GraphDef."""
     walk = _Walk({item.signature.name: item for item in graph.library.function})
     index = {id(variable.handle): i for i, variable in enumerate(variables)}
     known = {

@@ -80,13 +80,12 @@ class _Walk:
 
 
 def mark(
-    specs: Sequence[TensorSpec], function: Any, variables: Iterable[tuple[str, Any]]
+    specs: Sequence[TensorSpec], function: Any, graph: Any, variables: Iterable[tuple[str, Any]]
 ) -> tuple[TensorSpec, ...]:
     """Return the inputs of a concrete function, each with the smallest table that its values are rows of.
 
-    `variables` are those of the function, with their names.
+    `graph` is its GraphDef, `variables` are its variables with their names.
     """
-    graph = function.graph.as_graph_def()
     walk = _Walk({item.signature.name: item for item in graph.library.function})
     tables = {
         id(variable.handle): Table(name, int(variable.shape[0]))

@@ -12,12 +12,11 @@ from modelpress.models.safety.limits import MAX_ROW_BYTES
 from modelpress.models.types import invalid
 
 
-def check(function: Any) -> None:
-    """Refuse a concrete function that computes a value of more than MAX_ROW_BYTES for one row.
+def check(graph: Any) -> None:
+    """Refuse a graph, with its shapes, that computes a value of more than MAX_ROW_BYTES for one row.
 
     Free axes count as 1. Raises InvalidModel.
     """
-    graph = function.graph.as_graph_def(add_shapes=True)
     for nodes in (graph.node, *(inner.node_def for inner in graph.library.function)):
         for node in nodes:
             size = max(map(_elements, node.attr["_output_shapes"].list.shape), default=0) * _bytes(node)
