@@ -6,13 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from modelpress.api.base import ApiModel
-from modelpress.api.values import (
-    Bytes,
-    DecimalString,
-    Points,
-    Score,
-    rule,
-)
+from modelpress.api.values import Bytes, DecimalString, Points, Score, rule
 
 
 class Metric(StrEnum):
