@@ -11,6 +11,6 @@ from modelpress.api.schemes import DeviceType
 from tests.support.models import any_job
 
 
-@pytest.mark.parametrize(("device", "count"), [(DeviceType.GPU, 6), (DeviceType.CPU, 2)])
+@pytest.mark.parametrize(("device", "count"), [(DeviceType.GPU, 3), (DeviceType.CPU, 1)])
 def test_no_job_ends_with_an_error_of_ours(tmp_path: Path, device: DeviceType, count: int) -> None:
     any_job.play(tmp_path, device, count, random_seed=0)

@@ -84,7 +84,14 @@ def test_a_trial_tells_the_signal_that_ended_it_and_nothing_else(tmp_path: Path)
         raise RuntimeError("whoever calls it next meets this")
 
     assert trial.died_of(lambda: os.kill(os.getpid(), signal.SIGABRT)) is signal.SIGABRT
+
+    def refuses() -> None:
+        raise DataError(Reason.UNSUPPORTED_MODEL, "in its own words")
+
     assert trial.died_of(raises) is None
+    with pytest.raises(DataError, match="in its own words") as caught:
+        trial.died_of(refuses)
+    assert caught.value.reason is Reason.UNSUPPORTED_MODEL
     assert trial.died_of((tmp_path / "ran").touch) is None
     assert (tmp_path / "ran").exists()
 

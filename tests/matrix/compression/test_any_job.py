@@ -12,6 +12,7 @@ FULL = bool(os.environ.get("MODELPRESS_FULL"))
 SEED = int(os.environ.get("FIRST_SEED", "0"))
 
 
+@pytest.mark.timeout(4 * 3600)  # seconds: about 10 a Job
 @pytest.mark.parametrize(
     ("device", "count"), [(DeviceType.GPU, 1000 if FULL else 200), (DeviceType.CPU, 300 if FULL else 60)]
 )

@@ -84,7 +84,7 @@ MODELS = [
     HostileModel(
         "product-of-one-input",
         OPERATORS.BATCH_MATMUL,
-        "LiteRT cannot load",
+        "model.tflite",  # read beside its inputs: that may end well or by a signal
         TABLES.BatchMatMulOptions,
         schema.BatchMatMulOptionsT(),
     ),
