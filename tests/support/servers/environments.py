@@ -33,3 +33,17 @@ def python(name: str, packages: Sequence[str]) -> Path:
             subprocess.run([*pip, *packages], check=True)
             (folder / "complete").touch()
     return folder / "bin" / "python"
+
+
+def beside_ours(name: str, packages: Sequence[str]) -> Path:
+    """Return a folder for PYTHONPATH with `packages` alone: what they need is taken from this environment."""
+    key = hashlib.sha256("\n".join((sys.version, *packages)).encode()).hexdigest()[:8]
+    folder = cache() / f"{name}-{key}"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "complete").exists():
+            print(f"[test environments] installing {', '.join(packages)}, only once", file=sys.stderr)
+            shutil.rmtree(folder, ignore_errors=True)
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
+            subprocess.run([*pip, *packages], check=True)
+            (folder / "complete").touch()
+    return folder

@@ -19,6 +19,7 @@ from keras.src.saving.serialization_lib import ObjectSharingScope, SafeModeScope
 
 from modelpress.bounds import json_values
 from modelpress.models.keras import allowed_layers, allowed_operations, nodes, way_out
+from modelpress.models.keras.keras_2 import structure
 from modelpress.models.safety.limits import MAX_CONFIG_BYTES, MAX_CONFIG_OBJECTS, MAX_CONFIG_VALUES
 from modelpress.models.types import first_line, invalid, unsupported
 
@@ -43,8 +44,10 @@ _MAX_DEPTH = 200  # a model in a model takes six; Keras reads by recursion
 _NAMESPACES = (keras.layers, keras, keras.initializers, keras.regularizers, keras.constraints)
 
 
-def parse(text: str | bytes, name: str) -> dict[str, Any]:
+def parse(text: str | bytes, name: str, keras_2: bool = False) -> dict[str, Any]:
     """Read the JSON of a model and check it; `name` is the file that messages speak of.
+
+    A structure of Keras 2 is checked and returned in the form of Keras 3.
 
     Raises InvalidModel where it is broken or not safe, UnsupportedModel where it needs its author's code.
     """
@@ -56,13 +59,15 @@ def parse(text: str | bytes, name: str) -> dict[str, Any]:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise invalid(f"{name}: the model's structure is not JSON: {first_line(error)}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
+    if not isinstance(config, dict) or not isinstance(config.get("config"), dict | list):
         raise invalid(f"{name}: the model's structure is not that of a Keras model")
     if config.get("class_name") not in MODELS:
         kind = config.get("class_name")
         raise unsupported(
             f"{name}: {kind} is a subclassed keras.Model, whose code is not in the file: {way_out.EXPORT}"
         )
+    if keras_2:
+        config = structure.modernized(config)
     for count, entry in enumerate(_objects(config, name), start=1):
         if count > MAX_CONFIG_OBJECTS:
             raise invalid(f"{name}: the model's structure has more than {MAX_CONFIG_OBJECTS} objects")

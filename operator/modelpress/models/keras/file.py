@@ -6,6 +6,7 @@ Keras builds the model in safe mode from the structure that was checked, never f
 the weights.
 """
 
+import copy
 import json
 import re
 import warnings
@@ -25,6 +26,7 @@ from modelpress.models.graph_model import Signature
 from modelpress.models.keras import config as keras_config
 from modelpress.models.keras import trial_build, way_out
 from modelpress.models.keras import versions as keras_versions
+from modelpress.models.keras.keras_2 import structure, weights
 from modelpress.models.keras.layers_model import LayersModel
 from modelpress.models.safety import archive, hdf5
 from modelpress.models.safety.limits import MAX_CONFIG_BYTES, MAX_ROW_BYTES
@@ -60,8 +62,9 @@ def load_keras(path: Path, work_dir: Path) -> LayersModel:
                 raise invalid(f"{name}: not a .keras file: {missing[0]} is missing")
             if file.getinfo("config.json").file_size > MAX_CONFIG_BYTES:
                 raise invalid(f"{name}: config.json is larger than {MAX_CONFIG_BYTES} bytes")
-            config = keras_config.parse(archive.read_whole(file, "config.json"), name)
             version = _version(archive.read_whole(file, "metadata.json"))
+            text = archive.read_whole(file, "config.json")
+            config = keras_config.parse(text, name, keras_2=structure.is_keras_2(version))
             if extra := sorted(members - _MEMBERS):
                 raise invalid(
                     f"{name}: entry {extra[0]!r} is none of a .keras file's: {', '.join(sorted(_MEMBERS))}"
@@ -69,8 +72,8 @@ def load_keras(path: Path, work_dir: Path) -> LayersModel:
     except (*archive.BROKEN, OSError) as error:
         raise invalid(f"{name}: not a .keras file: {first_line(error)}") from error
     archive.unpack_zip(path, work_dir)
-    weights = work_dir / _WEIGHTS
-    size = hdf5.check(weights, name)
+    stored = work_dir / _WEIGHTS
+    size = hdf5.check(stored, name)
 
     def load() -> keras.Model:
         keras_versions.modernize(config, name)
@@ -79,7 +82,7 @@ def load_keras(path: Path, work_dir: Path) -> LayersModel:
         model = keras_config.build(config)
         if not model.built:
             raise unsupported(_no_input(name))
-        model.load_weights(weights)
+        model.load_weights(stored)
         return model
 
     return _loaded(load, name, version)
@@ -99,17 +102,23 @@ def load_h5(path: Path) -> LayersModel:
         raise invalid(f"{name}: holds weights and no model: write it with model.save, not save_weights")
     if not isinstance(text, str | bytes):
         raise invalid(f"{name}: attribute model_config is no text")
-    config = keras_config.parse(text, name)
+    keras_2 = not version or structure.is_keras_2(version)  # the oldest ones name none
+    config = keras_config.parse(text, name, keras_2)
+    build = keras_config.build if keras_2 else keras_config.build_legacy
 
     def load() -> keras.Model:
         keras_versions.modernize(config, name)
-        trial_build.check(name, keras_config.build_legacy, config, size)
+        trial_build.check(name, build, config, size)
         keras_versions.widen(config)
-        model = keras_config.build_legacy(config)
+        layers = copy.deepcopy(config)  # building takes settings out of it
+        model = build(config)
         with h5py.File(path, "r") as file:
             if not isinstance(file.get("model_weights"), h5py.Group):
                 raise invalid(f"{name}: has no weights in the group model_weights")
-            legacy_h5_format.load_weights_from_hdf5_group(file["model_weights"], model)
+            if keras_2:
+                weights.load(model, layers, file["model_weights"])
+            else:
+                legacy_h5_format.load_weights_from_hdf5_group(file["model_weights"], model)
         return model
 
     return _loaded(load, name, version)
