@@ -100,7 +100,6 @@ def read_graph(path: Path) -> Any:
     """
     name = path.name
     message = saved_model_check.check_graph(path.parent, name)
-    saved_model_check.clean(message)
     try:
         with tempfile.TemporaryDirectory(prefix="modelpress-graph-") as folder:
             Path(folder, GRAPH_FILE).write_bytes(message.SerializeToString())  # what was checked
@@ -203,5 +202,4 @@ def _write_graph(model: LoadedModel, path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="structure-", dir=path.parent) as folder:
         tf.saved_model.save(module, folder, signatures={SIGNATURE: function})
         message = saved_model_check.check_graph(Path(folder), path.name)
-    saved_model_check.clean(message)
     path.write_bytes(message.SerializeToString(deterministic=True))

@@ -37,13 +37,17 @@ class HostileFiles:
 
 @dataclass(frozen=True)
 class Row:
-    """One hostile file. `words` are in the message of its refusal."""
+    """One hostile file. `words` are in the message of its refusal.
+
+    A harmless one loads: what is hostile in it is a part of a SavedModel that no signature reaches.
+    """
 
     name: str
     build: Callable[[HostileFiles], Path]
     words: str
     reason: Reason = Reason.INVALID_MODEL
     data: bool = False  # a data set, not a model
+    harmless: bool = False
 
 
 def table() -> list[Row]:

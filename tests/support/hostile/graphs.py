@@ -26,9 +26,15 @@ def _edited(edit: Edit, files: HostileFiles) -> Path:
 
 def _operation(name: str) -> Edit:
     def edit(graph: Any, files: HostileFiles) -> None:
-        graph.graph_def.library.function[-1].node_def.add(name="evil", op=name)
+        _served(graph).node_def.add(name="evil", op=name)
 
     return edit
+
+
+def _served(graph: Any) -> Any:
+    """Return the function that the signature calls first."""
+    functions = graph.graph_def.library.function
+    return next(item for item in functions if "signature_wrapper" in item.signature.name)
 
 
 def _node(graph: Any, files: HostileFiles) -> None:
@@ -36,7 +42,7 @@ def _node(graph: Any, files: HostileFiles) -> None:
 
 
 def _lines(graph: Any, files: HostileFiles) -> None:
-    graph.graph_def.node.add(name="a\nerror: all is well\x1b[2J", op="Write\nFile")
+    _served(graph).node_def.add(name="a\nerror: all is well\x1b[2J", op="Write\nFile")
 
 
 def _text(place: Any, value: str) -> None:
@@ -81,10 +87,9 @@ def _saver_as_operation(graph: Any, files: HostileFiles) -> None:
 
 
 def _duplicate(graph: Any, files: HostileFiles) -> None:
-    functions = graph.graph_def.library.function
-    last = functions[-1]
-    functions.add().CopyFrom(last)
-    last.node_def.add(name="evil", op="WriteFile")
+    served = _served(graph)
+    graph.graph_def.library.function.add().CopyFrom(served)
+    served.node_def.add(name="evil", op="WriteFile")
 
 
 def _second_graph(graph: Any, files: HostileFiles) -> None:
@@ -124,7 +129,7 @@ def _constant(graph: Any, files: HostileFiles) -> None:
 
 
 def _texts(graph: Any, files: HostileFiles) -> None:
-    node = graph.graph_def.library.function[-1].node_def.add(name="bomb", op="Const")
+    node = _served(graph).node_def.add(name="bomb", op="Const")
     _text(node, "x")
     node.attr["value"].tensor.tensor_shape.dim.add(size=2**28)
 
@@ -243,15 +248,15 @@ _DATA = "variables/variables.data-00000-of-00001"
 
 ROWS = [
     *(Row(f"graph-op-{name}", partial(_edited, _operation(name)), name) for name in _OPERATIONS),
-    Row("graph-op-outside-of-functions", partial(_edited, _node), "WriteFile"),
+    Row("graph-op-outside-of-functions", partial(_edited, _node), "", harmless=True),
     Row("graph-lines-in-a-name", partial(_edited, _lines), "Write?File"),
-    Row("graph-saver-in-an-object", partial(_edited, _saver_in_object), "MergeV2Checkpoints"),
-    Row("graph-saver-in-a-function", partial(_edited, _saver_in_function), "MergeV2Checkpoints"),
-    Row("graph-saver-in-a-gradient", partial(_edited, _saver_in_gradient), "MergeV2Checkpoints"),
-    Row("graph-saver-as-an-operation", partial(_edited, _saver_as_operation), "name of another"),
+    Row("graph-saver-in-an-object", partial(_edited, _saver_in_object), "", harmless=True),
+    Row("graph-saver-in-a-function", partial(_edited, _saver_in_function), "", harmless=True),
+    Row("graph-saver-in-a-gradient", partial(_edited, _saver_in_gradient), "", harmless=True),
+    Row("graph-saver-as-an-operation", partial(_edited, _saver_as_operation), "", harmless=True),
     Row("graph-two-functions-of-one-name", partial(_edited, _duplicate), "name of another"),
     Row("graph-two-graphs", _two, "2 graphs"),
-    Row("graph-resource", partial(_edited, _resource), "another resource"),
+    Row("graph-resource", partial(_edited, _resource), "", harmless=True),
     Row("graph-asset-up", partial(_edited, _asset("../../../../../../../../..SECRET")), "asset"),
     Row("graph-asset-absolute", partial(_edited, _asset("SECRET")), "asset"),
     Row("graph-asset-missing", partial(_edited, _asset("words.txt")), "asset"),

@@ -231,8 +231,10 @@ _SIGNATURES: dict[str, tuple[Compute, str]] = {
 ROWS = [
     *(Row(f"saved-{name}", partial(saved, compute), words) for name, (compute, words) in _SIGNATURES.items()),
     Row("saved-table-of-a-file", partial(saved, _lookup, attach=_table), "not on the list"),
-    Row("saved-table-that-nothing-reads", partial(saved, _plain, attach=_table), "model"),
-    Row("saved-function-that-nothing-calls", partial(saved, _plain, attach=_other_function), "WriteFile"),
+    Row("saved-table-that-nothing-reads", partial(saved, _plain, attach=_table), "", harmless=True),
+    Row(
+        "saved-function-that-nothing-calls", partial(saved, _plain, attach=_other_function), "", harmless=True
+    ),
     Row("saved-link-assets", partial(_link, "assets"), "link or device"),
     Row("saved-link-variables", partial(_link, "variables"), "link or device"),
     Row("saved-link-index", partial(_link, "variables/variables.index"), "link or device"),

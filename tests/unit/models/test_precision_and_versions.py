@@ -1,4 +1,4 @@
-"""Structures of Keras 2 and models of mixed precision: what is edited before they are loaded."""
+"""Layers that keep state, and models of mixed precision: what is looked at before they are loaded."""
 
 from typing import Any
 
@@ -16,15 +16,10 @@ def lstm(**settings: Any) -> dict[str, Any]:
     return {"class_name": "Functional", "config": {"layers": [outer]}}
 
 
-def test_time_major_of_keras_2_is_dropped_also_inside_a_wrapper() -> None:
-    config = lstm(time_major=False)
-    keras_versions.modernize(config, "model.h5")
-    assert config == lstm()
-
-
-def test_time_major_that_changes_what_is_computed_is_refused_by_the_layers_name() -> None:
-    with pytest.raises(DataError, match=r"^model\.h5: LSTM 'inner' has time_major=True") as caught:
-        keras_versions.modernize(lstm(time_major=True), "model.h5")
+def test_a_layer_that_keeps_state_is_refused_also_inside_a_wrapper() -> None:
+    keras_versions.refuse_state(lstm(stateful=False), "model.h5")
+    with pytest.raises(DataError, match=r"^model\.h5: LSTM 'inner' keeps state between calls") as caught:
+        keras_versions.refuse_state(lstm(stateful=True), "model.h5")
     assert caught.value.reason is Reason.UNSUPPORTED_MODEL
 
 

@@ -76,7 +76,7 @@ def load_keras(path: Path, work_dir: Path) -> LayersModel:
     size = hdf5.check(stored, name)
 
     def load() -> keras.Model:
-        keras_versions.modernize(config, name)
+        keras_versions.refuse_state(config, name)
         trial_build.check(name, keras_config.build, config, size)
         keras_versions.widen(config)
         model = keras_config.build(config)
@@ -107,7 +107,7 @@ def load_h5(path: Path) -> LayersModel:
     build = keras_config.build if keras_2 else keras_config.build_legacy
 
     def load() -> keras.Model:
-        keras_versions.modernize(config, name)
+        keras_versions.refuse_state(config, name)
         trial_build.check(name, build, config, size)
         keras_versions.widen(config)
         layers = copy.deepcopy(config)  # building takes settings out of it

@@ -1,9 +1,8 @@
-"""Edits of a checked Keras structure: settings of Keras 2 that Keras 3 refuses, and float16 computation.
+"""What a checked Keras structure computes with: layers that keep state are refused, float16 becomes float32.
 
-Keras 2 wrote `time_major` into the structure of every LSTM and GRU; Keras 3 raises on it. Mixed precision
-keeps float32 weights and computes in float16 or bfloat16, which a CPU and LiteRT's operators do not: the
-layers compute in float32 instead, in which the weights are exact and a loss needs no scaling. Must not
-import TensorFlow.
+Mixed precision keeps float32 weights and computes in float16 or bfloat16, which a CPU and LiteRT's operators
+do not: the layers compute in float32 instead, in which the weights are exact and a loss needs no scaling. Must
+not import TensorFlow.
 """
 
 from collections.abc import Iterator
@@ -15,19 +14,10 @@ _HALF = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 _POLICIES = ("DTypePolicy", "Policy", "FloatDTypePolicy")  # names in Keras 3, in Keras 2, in Keras 3.0 to 3.3
 
 
-def modernize(config: dict[str, Any], name: str) -> None:
-    """Drop what Keras 3 does not know, in place.
-
-    Raises UnsupportedModel where that changes the model, and where a layer keeps state between calls.
-    """
+def refuse_state(config: dict[str, Any], name: str) -> None:
+    """Raise UnsupportedModel where a layer keeps state between calls; `name` is the file."""
     for layer in objects(config):
         settings = layer["config"]
-        if settings.get("time_major"):
-            raise unsupported(
-                f"{name}: {layer['class_name']} {settings.get('name')!r} has time_major=True, which Keras 3"
-                " does not know: put a Permute before it and save the model again"
-            )
-        settings.pop("time_major", None)
         if settings.get("stateful"):
             raise unsupported(
                 f"{name}: {layer['class_name']} {settings.get('name')!r} keeps state between calls,"

@@ -2,8 +2,7 @@
 
 All of them only compute on tensors, or read and assign the model's own variables: none touches files,
 network, processes, Python, devices' settings or other models. An operation that is not here is refused, so
-a new TensorFlow release cannot open a hole. `SAVER` is what TensorFlow writes into every SavedModel to save
-and restore it; ModelPress never runs these, and they are accepted only in the functions made for that.
+a new TensorFlow release cannot open a hole.
 """
 
 
@@ -111,7 +110,3 @@ COMPUTE = (
     | RANDOM
     | GRADIENTS
 )
-
-SAVER = _names("""
-    SaveV2 RestoreV2 MergeV2Checkpoints ShardedFilename StaticRegexFullMatch StringJoin
-""")

@@ -2,15 +2,13 @@
 
 - Files: plain files and folders only (no links), bounded in number and size.
 - saved_model.pb: a SavedModel of TensorFlow 2 with one graph for serving.
-- Operations: all nodes of the graph and of every function must be in `allowed_ops.COMPUTE`; `SAVER` only in
-  what the graph's own save and restore nodes call, and there only where nothing else can call it. A function
-  must not have the name of another one or of an operation.
+- What the signature does not reach is taken out (`reach`), and not looked at: it cannot be loaded.
+- Operations: all nodes of the functions that stay must be in `allowed_ops.COMPUTE`. A function must not have
+  the name of another one or of an operation.
 - Objects: no tables or other resources, which are made while a model is loaded.
 - Constants: bounded in size after a repeated value is written out.
 - Assets: paths inside the folder `assets`.
 - Checkpoint: not larger than its data files.
-
-`clean` then takes out of the message what loading does not need, such as what saves and restores.
 """
 
 import os
@@ -35,7 +33,7 @@ from modelpress.models.safety.limits import (
     MAX_NODES,
     MAX_PARTS,
 )
-from modelpress.models.saved_model import allowed_ops
+from modelpress.models.saved_model import allowed_ops, reach
 from modelpress.models.types import first_line, invalid, unsupported
 
 GRAPH_FILE = "saved_model.pb"
@@ -61,7 +59,7 @@ def check_files(folder: Path, name: str) -> None:
 
 
 def check_graph(folder: Path, name: str) -> Any:
-    """Check the graph and the checkpoint of a SavedModel; return its SavedModel message with one meta graph.
+    """Check the graph and the checkpoint of a SavedModel; return the part of its message that serves.
 
     Raises InvalidModel or UnsupportedModel.
     """
@@ -74,39 +72,14 @@ def check_graph(folder: Path, name: str) -> Any:
     graph = graphs[0]
     if not graph.HasField("object_graph_def"):
         raise unsupported(f"{name}: was saved by TensorFlow 1: load it and save it again with TensorFlow 2")
-    _check_operations(graph, name)
     _check_arguments(graph, name)
+    reach.keep_signature(graph, name)
+    _check_operations(graph, name)
     _check_objects(graph, name)
     _check_constants(graph, name)
     _check_assets(graph, folder, name)
     _check_checkpoint(folder / "variables", name)
     return message
-
-
-def clean(message: Any) -> None:
-    """Take everything out of a checked message that loading it does not need.
-
-    What is not there cannot be called, whatever the check missed: the functions that save and restore, the
-    nodes of the graph itself (only constants of it are read), names of classes to make objects of. Also the
-    optimizer's slot variables: they are not part of the model, and old ones fail to load.
-    """
-    graph = message.meta_graphs[0]
-    functions = list(graph.graph_def.library.function)
-    del graph.graph_def.library.function[:]
-    graph.graph_def.library.function.extend(item for item in functions if not _saves(item))
-    constants = [node for node in graph.graph_def.node if node.op == "Const"]
-    del graph.graph_def.node[:]
-    graph.graph_def.node.extend(constants)
-    graph.ClearField("saver_def")
-    graph.ClearField("collection_def")
-    for item in graph.object_graph_def.nodes:
-        item.ClearField("slot_variables")
-        item.ClearField("registered_name")
-        item.ClearField("registered_saver")
-
-
-def _saves(function: Any) -> bool:
-    return any(node.op in allowed_ops.SAVER - allowed_ops.COMPUTE for node in function.node_def)
 
 
 def _read(path: Path, name: str) -> Any:
@@ -133,16 +106,8 @@ def _check_operations(graph: Any, name: str) -> None:
             raise invalid(f"{name}: function {label[:100]!r} has the name of another function or operation")
         functions[label] = function
     _check_calls(functions, name)
-    savers = {_node(graph.saver_def.save_tensor_name), _node(graph.saver_def.restore_op_name)} - {""}
-    saving = _closure([node for node in graph.graph_def.node if node.name in savers], functions)
-    others = _closure([node for node in graph.graph_def.node if node.name not in savers], functions)
-    for known in sorted(_callable(graph) & functions.keys()):
-        others |= {known} | _closure(functions[known].node_def, functions)
-    _refuse(graph.graph_def.node, allowed_ops.COMPUTE, name)
-    for label, function in functions.items():
-        saver_only = label in saving and label not in others
-        allowed = allowed_ops.COMPUTE | allowed_ops.SAVER if saver_only else allowed_ops.COMPUTE
-        _refuse(function.node_def, allowed, name)
+    for function in functions.values():
+        _refuse(function.node_def, allowed_ops.COMPUTE, name)
 
 
 def _check_calls(functions: dict[str, Any], name: str) -> None:
@@ -151,7 +116,7 @@ def _check_calls(functions: dict[str, Any], name: str) -> None:
     A function can call the next one twice, that one the next one twice, and so on.
     """
     calls = {
-        label: [inner for node in function.node_def for inner in _called(node) if inner in functions]
+        label: [inner for node in function.node_def for inner in reach.called(node) if inner in functions]
         for label, function in functions.items()
     }
     try:
@@ -165,23 +130,11 @@ def _check_calls(functions: dict[str, Any], name: str) -> None:
             raise invalid(f"{name}: with calls written out, a function has more than {MAX_NODES} operations")
 
 
-def _callable(graph: Any) -> set[str]:
-    """Return the functions that objects and gradients name."""
-    objects, library = graph.object_graph_def, graph.graph_def.library
-    names = set(objects.concrete_functions)
-    for item in objects.nodes:
-        names.update(item.function.concrete_functions)
-        names.add(item.bare_concrete_function.concrete_function_name)
-    names.update(gradient.gradient_func for gradient in library.gradient)
-    names.update(gradient.gradient_func for gradient in library.registered_gradients)
-    return names
-
-
 def _check_arguments(graph: Any, name: str) -> None:
     """Refuse functions of the signature that take tensors of another kind: it has several inputs for one."""
     functions = {function.signature.name: function for function in graph.graph_def.library.function}
     known = graph.object_graph_def.concrete_functions
-    for label in sorted(_closure(graph.graph_def.node, functions) & set(known)):
+    for label in sorted(reach.closure(reach.signature_functions(graph, name), functions) & set(known)):
         text = str(known[label].canonicalized_input_signature)
         if found := next((word for kind, word in _KINDS.items() if kind in text), None):
             raise unsupported(
@@ -203,31 +156,6 @@ def _refuse(nodes: Iterable[Any], allowed: frozenset[str], name: str) -> None:
                 f"{name}: operation {node.op[:100]} (node {node.name[:100]}) is not on the list of accepted "
                 'ones; of a Keras model, model.export("model_dir") writes only what computes the outputs'
             )
-
-
-def _closure(nodes: Iterable[Any], functions: dict[str, Any]) -> set[str]:
-    """Return the functions that `nodes` can call, directly or through others."""
-    found: set[str] = set()
-    waiting = [name for node in nodes for name in _called(node)]
-    while waiting:
-        name = waiting.pop()
-        if name in functions and name not in found:
-            found.add(name)
-            waiting.extend(inner for node in functions[name].node_def for inner in _called(node))
-    return found
-
-
-def _called(node: Any) -> list[str]:
-    names = []
-    for attribute in node.attr.values():
-        if attribute.HasField("func"):
-            names.append(attribute.func.name)
-        names.extend(function.name for function in attribute.list.func)
-    return names
-
-
-def _node(tensor: str) -> str:
-    return tensor.split(":", 1)[0]
 
 
 def _check_constants(graph: Any, name: str) -> None:

@@ -16,7 +16,6 @@ from modelpress.models.saved_model import check as saved_model_check
 from modelpress.models.saved_model import half_precision
 from modelpress.models.types import Kind, TensorSpec, first_line, invalid, unsupported
 
-_DEFAULT = "serving_default"
 _DENSE = "export a signature that takes and returns padded ones (to_tensor)"
 
 
@@ -27,13 +26,12 @@ def load_saved_model(folder: Path, work_dir: Path, name: str) -> GraphModel:
     """
     saved_model_check.check_files(folder, name)
     message = saved_model_check.check_graph(folder, name)
-    saved_model_check.clean(message)
     half_precision.widen(message, name)
     folder = _with_graph(folder, work_dir / "checked", message, name)
     del message  # as large as the file
     try:
         loaded = tf.saved_model.load(str(folder), tags=[saved_model_check.SERVE])
-        model = _graph(_signature(dict(loaded.signatures), name), name, loaded)
+        model = _graph(next(iter(loaded.signatures.values())), name, loaded)
     except (MemoryError, ModelPressError):
         raise
     except Exception as error:  # a damaged file can make TensorFlow raise anything
@@ -61,15 +59,6 @@ def _check_values(model: GraphModel, name: str) -> None:
     for weight in model.weights:
         if not tf.raw_ops.VarIsInitializedOp(resource=weight.variable.handle):
             raise invalid(f"{name}: the checkpoint has no value for the variable {weight.name}")
-
-
-def _signature(signatures: dict[str, Any], name: str) -> Any:
-    if _DEFAULT in signatures:
-        return signatures[_DEFAULT]
-    if len(signatures) == 1:
-        return next(iter(signatures.values()))
-    found = ", ".join(sorted(signatures)) or "none"
-    raise unsupported(f"{name}: needs the signature {_DEFAULT}; it has {found}")
 
 
 def _graph(signature: Any, name: str, owner: Any) -> GraphModel:

@@ -213,7 +213,7 @@ def _named(keras: Any) -> Any:
 
 
 def _twins(keras: Any) -> Any:
-    """Layers of equal shapes in another order than they are called in: their weights must not change places."""
+    """Layers of equal shapes, made in another order than they are called: no weights change places."""
     layers = keras.layers
     source = keras.Input((4,), name="x")
     late, early = layers.Dense(4, name="a_late"), layers.Dense(4, name="z_early")
@@ -257,12 +257,29 @@ def _ids(keras: Any) -> Any:
 
 
 def _adapted(keras: Any) -> Any:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     scale = keras.layers.Normalization()
     scale.adapt(np.random.default_rng(0).normal(3, 2, (50, 5)).astype(np.float32))
     source = keras.Input((5,), name="x")
     return keras.Model(source, keras.layers.Dense(2)(scale(source)))
+
+
+def _augmented(keras: Any) -> Any:
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 3), name="image"),
+            layers.RandomFlip("horizontal"),
+            layers.RandomRotation(0.1),
+            layers.RandomContrast(0.1),
+            layers.Conv2D(4, 3),
+            layers.Dropout(0.5),
+            layers.Flatten(),
+            layers.Dense(2),
+        ],
+        name="augmented",
+    )
 
 
 def _mixed(keras: Any) -> Any:
@@ -296,6 +313,7 @@ WHOLE: dict[str, Case] = {
     "sequential": _sequential,
     "built late": _built_late,
     "adapted": _adapted,
+    "augmented": _augmented,
     "mixed": _mixed,
     "wrapped": _wrapped,
     "MobileNet": _applications("MobileNet", input_shape=(32, 32, 3), alpha=0.25),

@@ -1,6 +1,6 @@
 """The settings of layers that Keras 2 writes and Keras 3 does not take, from what both libraries do.
 
-    python -m tests.support.models.keras_2.dropped_table      writes keras_2/dropped.py of the product
+python -m tests.support.models.keras_2.dropped_table      writes keras_2/dropped.py of the product
 """
 
 import inspect
@@ -17,9 +17,9 @@ from modelpress.models.keras.keras_2 import structure
 from tests.support.models.keras_2 import material
 
 TARGET = Path(structure.__file__).with_name("dropped.py")
-_HEAD = '''"""What Keras 2 writes of its layers and Keras 3 does not take: by layer, each setting with its default.
+_HEAD = '''"""Settings of layers that Keras 2 writes and Keras 3 does not take, by layer, with their defaults.
 
-A default of None: any value means the same to a trained model. Written by a program, which asks both libraries:
+None: any value means the same to a trained model. Written by a program, which asks both libraries:
 python -m tests.support.models.keras_2.dropped_table
 """
 

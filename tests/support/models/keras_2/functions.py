@@ -11,7 +11,7 @@ def _of(call: Callable[[Any, Any, Any], Any]) -> Callable[[Any], Any]:
     """Return the case of a function of two float tensors of the shape (None, 4, 3)."""
 
     def case(keras: Any) -> Any:
-        import tensorflow as tf  # noqa: PLC0415
+        import tensorflow as tf
 
         x, y = keras.Input((4, 3), name="x"), keras.Input((4, 3), name="y")
         # what else the model computes reads both
@@ -127,8 +127,10 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "image.resize": _of(lambda tf, x, y: tf.image.resize(x[..., None], [7, 5])),
     "image.resize to nearest": _of(lambda tf, x, y: tf.image.resize(x[..., None], [7, 5], method="nearest")),
     "preprocessing of ResNet": _of(
-        lambda tf, x, y: tf.keras.applications.resnet50.preprocess_input(x)
-        if tf.__version__ < "2.16"
-        else tf.nn.bias_add(x[..., ::-1], [-103.939, -116.779, -123.68])
+        lambda tf, x, y: (
+            tf.keras.applications.resnet50.preprocess_input(x)
+            if tf.__version__ < "2.16"
+            else tf.nn.bias_add(x[..., ::-1], [-103.939, -116.779, -123.68])
+        )
     ),
 }

@@ -36,9 +36,9 @@ class Release:
 
 # beside the TensorFlow of this environment
 TF_KERAS = Release("tf-keras-2.21", ("tf-keras==2.21.0",), "tf_keras")
-TF_2_15 = Release("tf-2.15", ("tensorflow-cpu==2.15.1",), sets=("layers", "whole"))
-TF_2_13 = Release("tf-2.13", ("tensorflow-cpu==2.13.1",), sets=("whole",))
-RELEASES = (TF_KERAS, TF_2_15, TF_2_13)
+KERAS_2_15 = Release("keras-2.15", ("tensorflow-cpu==2.15.1",), sets=("layers", "whole"))
+KERAS_2_13 = Release("keras-2.13", ("tensorflow-cpu==2.13.1",), sets=("whole",))
+RELEASES = (TF_KERAS, KERAS_2_15, KERAS_2_13)
 
 
 def folder(release: Release) -> Path:

@@ -2,9 +2,10 @@
 
     python -m tests.support.models.keras_2.write FOLDER tensorflow.keras|tf_keras NAME ...
 
-NAME is layers, whole or functions. FOLDER/NAME/CASE gets model.h5, model.keras and data.npz: inputs and what this
-Keras computes of them, both in the model's order. FOLDER/settings.json gets what the classes of layers wrote as
-their settings. A case that this Keras has no layer for is left out.
+NAME is layers, whole or functions. FOLDER/NAME/CASE gets model.h5, model.keras, of `SAVED` also the
+SavedModel saved, and data.npz: inputs and what this Keras computes of them, both in the model's order.
+FOLDER/settings.json gets what the classes of layers wrote as their settings, FOLDER/layer_names.txt all of
+them. A case that this Keras has no layer for is left out.
 """
 
 import importlib
@@ -20,6 +21,7 @@ import numpy as np
 from tests.support.models.keras_2 import cases, functions
 
 SETS = {"layers": cases.LAYERS, "whole": cases.WHOLE, "functions": functions.FUNCTIONS}
+SAVED = ("adapted", "augmented", "translator")
 
 
 def main(folder: Path, module: str, names: list[str]) -> None:
@@ -44,12 +46,15 @@ def main(folder: Path, module: str, names: list[str]) -> None:
                     for key, value in layer.get_config().items():
                         known.setdefault(key, value)
             keras.backend.clear_session()
+    kinds = (kind for kind in vars(keras.layers).values() if isinstance(kind, type))
+    names = sorted({kind.__name__ for kind in kinds if issubclass(kind, keras.layers.Layer)})
+    (folder / "layer_names.txt").write_text("\n".join(names), encoding="utf-8")
     text = json.dumps(settings, default=str, indent=1, sort_keys=True)
     (folder / "settings.json").write_text(text, encoding="utf-8")
 
 
 def _tensorflow() -> Any:
-    import tensorflow as tf  # noqa: PLC0415
+    import tensorflow as tf
 
     return tf
 
@@ -82,6 +87,8 @@ def _write(folder: Path, model: Any) -> None:
         model.save(folder / "model.keras")
     except TypeError as error:  # such as an ellipsis among indices
         print(f"no .keras file: {folder.name}: {error}", file=sys.stderr)
+    if folder.name in SAVED:
+        model.save(folder / "saved", save_format="tf")
 
 
 def _values(rng: Any, tensor: Any) -> Any:

@@ -1,8 +1,8 @@
 """The calls of layers in a functional model of Keras 2, and the tensors that they name. Pure.
 
 A call is a nested structure of [layer, call, tensor, settings], with further tensors among the settings as
-[layer, call, tensor]. Keras 2 counts the calls of a nested model from 1, since its own input is call 0; Keras 3
-counts from 0, but in the outputs of a model, where it also counts from 1 for functional ones.
+[layer, call, tensor]. Keras 2 counts the calls of a nested model from 1, since its own input is call 0;
+Keras 3 counts from 0, but in the outputs of a model, where it also counts from 1 for functional ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,9 @@ class References:
 
     def __init__(self, layers: Sequence[Mapping[str, Any]]) -> None:
         self._first = {layer["name"]: int(_has_call_of_its_own(layer)) for layer in layers}
-        self._functional = {layer["name"] for layer in layers if layer["class_name"] in ("Functional", "Model")}
+        self._functional = {
+            layer["name"] for layer in layers if layer["class_name"] in ("Functional", "Model")
+        }
 
     def call(self, node: Any) -> Call:
         """Return a call; raises ValueError, TypeError or KeyError for what is none."""

@@ -1,7 +1,7 @@
 """Functions of TensorFlow in a functional model of Keras 2, such as x / 127.5 - 1, as operations of Keras 3.
 
-Keras 2 stored them by the name of the function, as layers of the classes TFOpLambda and SlicingOpLambda. Those
-of `FUNCTIONS` become the operation that computes the same; any other is refused. Pure. Must not import
+Keras 2 stored them by the name of the function, as layers of the classes TFOpLambda and SlicingOpLambda.
+Those of `FUNCTIONS` become the operation that computes the same; any other is refused. Pure. Must not import
 TensorFlow.
 """
 
@@ -128,9 +128,9 @@ def _slice(item: Any) -> Any:
         return item
     if isinstance(item, dict) and item.get("class_name") == "__ellipsis__":
         return {"class_name": "__ellipsis__", "config": {}}
-    if isinstance(item, dict) and item.keys() == {"start", "stop", "step"}:
-        if all(bound is None or isinstance(bound, int) for bound in item.values()):
-            return {"class_name": "__slice__", "config": item}
+    is_slice = isinstance(item, dict) and item.keys() == {"start", "stop", "step"}
+    if is_slice and all(bound is None or isinstance(bound, int) for bound in item.values()):
+        return {"class_name": "__slice__", "config": item}
     raise ValueError("computed indices")
 
 
@@ -270,13 +270,9 @@ _OTHERS = {
     ),
     "nn.softmax": Function("nn.Softmax", ("logits",), {"axis": "axis"}, _no_list),
     "nn.log_softmax": Function("nn.LogSoftmax", ("logits",), {"axis": "axis"}, _no_list),
-    "math.l2_normalize": Function(
-        "nn.Normalize", ("x",), {"axis": "axis", "epsilon": "epsilon"}, _normalize
-    ),
+    "math.l2_normalize": Function("nn.Normalize", ("x",), {"axis": "axis", "epsilon": "epsilon"}, _normalize),
     "nn.bias_add": Function("numpy.Add", ("value", "bias"), only={"data_format": "NHWC"}),
-    "clip_by_value": Function(
-        "numpy.Clip", ("t",), {"clip_value_min": "x_min", "clip_value_max": "x_max"}
-    ),
+    "clip_by_value": Function("numpy.Clip", ("t",), {"clip_value_min": "x_min", "clip_value_max": "x_max"}),
 }
 _SHAPES = {
     "cast": Function("core.Cast", ("x",), {"dtype": "dtype"}),

@@ -15,12 +15,19 @@ _WITHOUT_EFFECT = frozenset(
         *("query_shape", "key_shape", "value_shape"),  # known from the call
     )
 )
+# Layers that Keras 3 has under the same name, and that do something else where no model trains.
+_OTHERWISE = {"RandomCrop": "does not resize to its size"}
 _TRAINING = ("_regularizer", "_constraint")
 _ACTIVATIONS = ("activation", "recurrent_activation")
 
 
 def modern_settings(class_name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings without what Keras 3 dropped; where that changes the model, UnsupportedModel."""
+    if class_name in _OTHERWISE:
+        raise unsupported(
+            f"{class_name} {settings.get('name')!r} {_OTHERWISE[class_name]} in Keras 3:"
+            f" {way_out.EXPORT_WITH_ITS_KERAS}"
+        )
     # initial values are overwritten by those of the file
     found = {key: item for key, item in settings.items() if not key.endswith("_initializer")}
     shape = found.pop("batch_input_shape", None)
@@ -35,8 +42,13 @@ def modern_settings(class_name: str, settings: Mapping[str, Any]) -> dict[str, A
     axis = found.get("axis")
     if class_name == "BatchNormalization" and isinstance(axis, list) and len(axis) == 1:
         found["axis"] = axis[0]
-    if class_name == "GRU" or class_name == "GRUCell":
+    if class_name in ("GRU", "GRUCell"):
         found.setdefault("reset_after", False)  # before Keras 2.1.3 there was no other kind
+    if class_name == "Discretization":
+        found.pop("dtype", None)  # int64 is that of its result; Keras 3 casts what it takes
+    if class_name == "Normalization":
+        mean, variance = found.get("mean"), found.get("variance")
+        found |= {"mean": _like(variance, mean), "variance": _like(mean, variance)}
     for key in _ACTIVATIONS:
         if found.get(key) == "hard_sigmoid":
             found[key] = hard_sigmoid()
@@ -57,6 +69,15 @@ def policy(value: Any) -> Any:
 def is_without_effect(key: str) -> bool:
     """Return whether any value of a dropped setting means the same to a trained model."""
     return key in _WITHOUT_EFFECT or key.endswith(_TRAINING)
+
+
+def _like(other: Any, value: Any) -> Any:
+    """Return one number for each of another list, where `value` is no list itself."""
+    return [_like(item, value) for item in other] if isinstance(other, list) and _is_number(value) else value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def _layer(class_name: str, **settings: Any) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The structure of a Keras 2 model in the form that Keras 3 writes.
 
-Keras 2 (tf.keras up to TensorFlow 2.15, tf-keras, and Keras before it was a part of TensorFlow) wrote the same
-structure into .h5 and .keras files. Nothing is built or imported here: dicts become other dicts, and what
-comes out is checked like the structure of any other file. Pure. Must not import TensorFlow.
+Keras 2 (tf.keras up to TensorFlow 2.15, tf-keras, and Keras before it was a part of TensorFlow) wrote the
+same structure into .h5 and .keras files. Nothing is built or imported here: dicts become other dicts, and
+what comes out is checked like the structure of any other file. Pure. Must not import TensorFlow.
 """
 
 from collections.abc import Iterator, Mapping
@@ -65,7 +65,7 @@ def _sequential(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _input_shape(settings: Mapping[str, Any], entry: Mapping[str, Any]) -> Any:
-    """Return the shape of a sequential model without an InputLayer, with the batch; None where it has none."""
+    """Return the shape, with the batch, of a sequential model without an InputLayer; None: it is unknown."""
     layers = settings["layers"]
     first = layers[0]["config"] if layers and isinstance(layers[0]["config"], dict) else {}
     built = entry.get("build_config") or {}

@@ -1,7 +1,7 @@
 """Weights of an .h5 file of Keras 2, each layer's by its name.
 
-Keras 3 reads the layers in its own order, and notices only where the shapes tell two of them apart. Inside of a
-nested model the file has one list: of the layers in the order of the structure, first what they train, then
+Keras 3 reads the layers in its own order, and notices only where the shapes tell two of them apart. Inside of
+a nested model the file has one list: of the layers in the order of the structure, first what they train, then
 the rest.
 """
 

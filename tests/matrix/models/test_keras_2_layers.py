@@ -1,0 +1,37 @@
+"""Every layer of Keras 2, in the files that TensorFlow 2.15 and tf-keras write of it."""
+
+from pathlib import Path
+
+import pytest
+
+from modelpress.api.errors import DataError
+from modelpress.models.keras import allowed_layers
+from tests.support.models.keras_2 import cases, comparison, expected, material
+
+# bases of others; features of TensorFlow 1; what fails in tf-keras 2.21 itself
+WITHOUT_CASE = {"AbstractRNNCell", "DenseFeatures", "Layer", "SpectralNormalization", "Wrapper"}
+RELEASES = (material.TF_KERAS, material.KERAS_2_15)
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)
+@pytest.mark.parametrize("file", ["model.h5", "model.keras"])
+@pytest.mark.parametrize("name", cases.LAYERS)
+def test_a_layer_computes_what_it_did_or_is_refused(
+    release: material.Release, file: str, name: str, tmp_path: Path
+) -> None:
+    path = material.folder(release) / "layers" / name.replace(" ", "_") / file
+    if not path.parent.exists():
+        pytest.skip(f"{release.name} cannot write it")
+    if name not in expected.REFUSED:
+        comparison.check(path, tmp_path)
+        return
+    with pytest.raises(DataError, match=expected.REFUSED[name]):
+        comparison.check(path, tmp_path)
+
+
+def test_every_layer_of_tf_keras_has_a_case() -> None:
+    written = (material.folder(material.TF_KERAS) / "settings.json").read_text()
+    names = set((material.folder(material.TF_KERAS) / "layer_names.txt").read_text().split())
+    names -= allowed_layers.REFUSED.keys() | WITHOUT_CASE
+    assert len(names) > 90
+    assert [name for name in sorted(names) if f'"{name}"' not in written] == []
