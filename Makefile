@@ -123,6 +123,7 @@ proto: setup ## Write the gRPC messages from their .proto files.
 .PHONY: formats
 formats: setup ## Write the tables of formats and combinations in docs/compression.md from the tests' expectations.
 	$(BIN)/python -m tests.support.models.formats_table
+	$(BIN)/python -m tests.support.models.keras_2.layers_table
 	$(BIN)/python -m tests.support.models.combinations_table
 
 .PHONY: verify

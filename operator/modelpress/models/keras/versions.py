@@ -1,8 +1,8 @@
 """What a checked Keras structure computes with: layers that keep state are refused, float16 becomes float32.
 
 Mixed precision keeps float32 weights and computes in float16 or bfloat16, which a CPU and LiteRT's operators
-do not: the layers compute in float32 instead, in which the weights are exact and a loss needs no scaling. Must
-not import TensorFlow.
+do not: the layers compute in float32 instead, in which the weights are exact and a loss needs no scaling.
+Must not import TensorFlow.
 """
 
 from collections.abc import Iterator
