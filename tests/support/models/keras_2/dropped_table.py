@@ -4,7 +4,6 @@ python -m tests.support.models.keras_2.dropped_table      writes keras_2/dropped
 """
 
 import inspect
-import pprint
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from modelpress.models.keras.keras_2 import settings as keras_2_settings
 from modelpress.models.keras.keras_2 import structure
 from tests.support.models.keras_2 import material
 
+_WIDTH = 110  # of a line
 TARGET = Path(structure.__file__).with_name("dropped.py")
 _HEAD = '''"""Settings of layers that Keras 2 writes and Keras 3 does not take, by layer, with their defaults.
 
@@ -35,13 +35,26 @@ def render() -> str:
         for name, settings in written.items():
             for key, value in dropped(name, settings).items():
                 found.setdefault(name, {}).setdefault(key, value)
-    return _HEAD + pprint.pformat(found, width=100, sort_dicts=True).replace("'", '"') + "\n"
+    return _HEAD + "{\n" + "".join(_line(name, found[name]) for name in sorted(found)) + "}\n"
+
+
+def _line(name: str, settings: Mapping[str, Any]) -> str:
+    """Return one layer of the table as `ruff format` has it."""
+    items = [f'"{key}": {_literal(settings[key])}' for key in sorted(settings)]
+    line = f'    "{name}": {{{", ".join(items)}}},\n'
+    if len(line) <= _WIDTH + 1:
+        return line
+    return f'    "{name}": {{\n' + "".join(f"        {item},\n" for item in items) + "    },\n"
+
+
+def _literal(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
 def dropped(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a layer that its class in this Keras does not take, with their values."""
     kind = getattr(keras.layers, name, None) or getattr(legacy_layers, name, None)
-    if kind is None:
+    if kind is None or name in keras_2_settings.COMPUTES_OTHERWISE:
         return {}
     new = structure._layer({"class_name": name, "config": settings})["config"]
     taken = {key: item for key, item in new.items() if key in _parameters(kind)}

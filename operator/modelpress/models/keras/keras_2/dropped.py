@@ -27,7 +27,6 @@ DROPPED: dict[str, dict[str, Any]] = {
     "RNN": {"time_major": False},
     "RandomBrightness": {"rng_type": None},
     "RandomContrast": {"rng_type": None},
-    "RandomCrop": {"rng_type": None},
     "RandomFlip": {"rng_type": None},
     "RandomHeight": {"rng_type": None},
     "RandomRotation": {"rng_type": None},

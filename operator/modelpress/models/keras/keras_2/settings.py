@@ -16,16 +16,16 @@ _WITHOUT_EFFECT = frozenset(
     )
 )
 # Layers that Keras 3 has under the same name, and that do something else where no model trains.
-_OTHERWISE = {"RandomCrop": "does not resize to its size"}
+COMPUTES_OTHERWISE = {"RandomCrop": "does not resize to its size"}
 _TRAINING = ("_regularizer", "_constraint")
 _ACTIVATIONS = ("activation", "recurrent_activation")
 
 
 def modern_settings(class_name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings without what Keras 3 dropped; where that changes the model, UnsupportedModel."""
-    if class_name in _OTHERWISE:
+    if class_name in COMPUTES_OTHERWISE:
         raise unsupported(
-            f"{class_name} {settings.get('name')!r} {_OTHERWISE[class_name]} in Keras 3:"
+            f"{class_name} {settings.get('name')!r} {COMPUTES_OTHERWISE[class_name]} in Keras 3:"
             f" {way_out.EXPORT_WITH_ITS_KERAS}"
         )
     # initial values are overwritten by those of the file
