@@ -40,6 +40,9 @@ def load(model: keras.Model, config: Mapping[str, Any], group: h5py.Group) -> No
             if tuple(variable.shape) != tuple(value.shape):
                 raise ValueError(f"weight {variable.path} is {tuple(variable.shape)}, not {value.shape}")
             variable.assign(value)
+    for layer in model._flatten_layers():  # those inside of others too; there is no public way
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with copies of its variables
 
 
 def _pairs(model: Any, config: Mapping[str, Any]) -> list[tuple[Any, Mapping[str, Any]]]:
