@@ -97,6 +97,9 @@ def test_an_output_that_lost_its_meaning_is_named() -> None:
         "constant": constant * 2,
     }
     assert list(damage.of_distance(before, near)) == []
+    hardly_varies = {"y": 100 + scores}
+    assert list(damage.of_distance(hardly_varies, {"y": 100 - scores})) == []
+    assert len(list(damage.of_distance(hardly_varies, {"y": 50 - scores}))) == 1
     far: dict[str, Array] = {
         "scores": -scores,
         "ids": np.where(np.arange(32) < 8, ids, 9),
