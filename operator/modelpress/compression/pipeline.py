@@ -320,8 +320,15 @@ def _compare(
         check_numbers(served, baseline.sample)
     times = latency.measure(float32.model, served.model, baseline.timing)
     lengths = input_sizes.measure(served, model, baseline.sample, task.work_dir / "input sizes")
-    lost = damage.of_outputs(float32.model.call(baseline.sample), served.model.call(baseline.sample))
-    return _Comparison(float32, scores, times, task.backend.measured_on, lengths, tuple(lost))
+    lost = _damage(baseline, float32, served)
+    return _Comparison(float32, scores, times, task.backend.measured_on, lengths, lost)
+
+
+def _damage(baseline: _Baseline, float32: Format, served: Format) -> tuple[str, ...]:
+    """Return what became of the outputs on the sample; where there is data, it says how far they are."""
+    before, after = float32.model.call(baseline.sample), served.model.call(baseline.sample)
+    constant = tuple(damage.of_outputs(before, after))
+    return constant or (() if baseline.measured else tuple(damage.of_distance(before, after)))
 
 
 def _report(

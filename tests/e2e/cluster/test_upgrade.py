@@ -143,7 +143,10 @@ class Fleet:
             since = now()
             self.install(hop.to)
             self.rest(since)
-            assert not any(self.writes(since).values()), "of the operator that does not know it"
+            # an older one takes fields out of a stored status, which the operator of now tries to put back
+            most = 2 if hop.to == "earlier" else 0
+            for each in self.writes(since).values():
+                assert all("/status" in what and count <= most for what, count in each.items()), each
         since = self.start(hop.to)
         if hop.crd == "with":
             self.install(hop.to)

@@ -123,8 +123,10 @@ def test_a_start_compiles_no_module(target: str, container: Get) -> None:
 
 
 def test_the_process_that_converts_compiles_no_module(container: Get) -> None:
-    command = ["/opt/modelpress/bin/python", "-m", "modelpress.compression.formats.litert.conversion_server"]
-    done = container("compressor").run(*command, PYTHONVERBOSE="1")
+    module = "modelpress.compression.formats.litert.conversion_server"
+    done = container("compressor").run(
+        "/opt/modelpress/bin/python", "-m", module, "tensorflow", PYTHONVERBOSE="1"
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "import 'tensorflow'" in done.stderr
     assert_all_compiled(done.stderr)

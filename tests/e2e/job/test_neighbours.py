@@ -1,6 +1,6 @@
 """What a neighbour who reaches the default registry can do to a Job of another namespace.
 
-The registry is real, with the settings of manifests/registry, and lets everybody in.
+The registry is real, with the settings of manifests/registry but for the tokens: it lets everybody in.
 """
 
 import json
@@ -31,9 +31,10 @@ PERFECT = {"metric": "Accuracy", "original": 100.0, "compressed": 100.0, "rows":
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """The registry as it is installed, but for where its files are."""
+    """The registry as it is installed, but for where its files are and who may reach it."""
     (container,) = yaml.safe_load(DEPLOYMENT.read_text())["spec"]["template"]["spec"]["containers"]
-    settings = {entry["name"]: entry["value"] for entry in container["env"]}
+    entries = (entry for entry in container["env"] if not entry["name"].startswith("REGISTRY_AUTH"))
+    settings = {entry["name"]: entry["value"] for entry in entries}
     del settings["REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY"]
     with run_registry(tmp_path_factory.mktemp("registry"), settings=settings) as running:
         yield running

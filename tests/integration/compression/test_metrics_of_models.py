@@ -179,6 +179,24 @@ def test_a_ruined_model_is_told_without_data(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("clipping", "told"),
+    [
+        ({"min": "0.4", "max": "0.5"}, ["output y of the compressed model keeps 0% of the variation"]),
+        ({"min": "-1", "max": "1"}, []),
+    ],
+)
+def test_outputs_that_are_far_from_the_originals_are_told_without_data(
+    tmp_path: Path, clipping: dict[str, str], told: list[str]
+) -> None:
+    model = saved(tmp_path / "m", lambda w, x: {"y": x @ w})
+    request = job_request(model, optimization={"weightClipping": clipping})
+    inputs = pipeline.Inputs(model, None, f"sha256:{'2' * 64}", "3" * 64)
+    pipeline.compress(request, inputs, tmp_path / "out", tmp_path / "work")
+    found = report.load(tmp_path / "out").warnings
+    assert [line[: len(words)] for line, words in zip(found, told, strict=True)] == told
+
+
 def test_a_weight_that_is_no_number_is_refused(tmp_path: Path) -> None:
     import keras
 

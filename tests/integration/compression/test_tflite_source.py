@@ -11,8 +11,10 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.compression import pipeline
 from modelpress.compression.formats.litert import tflite_file
+from modelpress.compression.formats.litert.source import load
 from modelpress.compression.report import document as report
 from tests.integration.compression.test_pipeline import compress
+from tests.support.hostile.tflite import MODELS
 from tests.support.models.compressed import job_request
 from tests.support.models.trained import DigitsModels
 from tests.support.serving.artifacts import convert
@@ -173,3 +175,10 @@ Path({str(path)!r}).write_bytes(bytes(builder.Output()))
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     return path
+
+
+def test_a_file_that_ends_the_process_is_refused_and_does_not_end_the_job(tmp_path: Path) -> None:
+    path = MODELS[0].write(tmp_path / "artifact") / "model.tflite"
+    with pytest.raises(DataError, match=r"^model.tflite ends the process .*: SIGSEGV$") as caught:
+        load(path, None)
+    assert caught.value.reason is Reason.INVALID_MODEL

@@ -10,9 +10,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
-from modelpress.artifacts import manifest, tflite_operators
+from modelpress.artifacts import allowed_operators, manifest
 from modelpress.artifacts.digests import file_sha256
-from modelpress.serving.executors import trial
 from modelpress.serving.executors.litert import LiteRTExecutor
 from modelpress.serving.loading import load
 from tests.support.hostile.tflite import MODELS, HostileModel, packed
@@ -71,29 +70,12 @@ def _with_model(artifact: Path, folder: Path, content: bytes) -> Path:
 def test_the_list_of_operators_says_what_the_schema_says() -> None:
     codes = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
     tables = {code: name for name, code in vars(schema.BuiltinOptions).items() if not name.startswith("_")}
-    for code, (name, table) in tflite_operators.ACCEPTED.items():
+    for code, (name, table) in allowed_operators.ACCEPTED.items():
         assert codes[code] == name
         if table is not None:  # a table without fields has nothing to be read
             assert vars(getattr(schema, f"{tables[table]}T")()), name
     state = {"CUSTOM", "CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "HASHTABLE"}
-    assert state.isdisjoint(name for name, _ in tflite_operators.ACCEPTED.values())
-
-
-def test_a_trial_tells_the_signal_that_ended_it_and_nothing_else(tmp_path: Path) -> None:
-    def raises() -> None:
-        raise RuntimeError("whoever calls it next meets this")
-
-    assert trial.died_of(lambda: os.kill(os.getpid(), signal.SIGABRT)) is signal.SIGABRT
-
-    def refuses() -> None:
-        raise DataError(Reason.UNSUPPORTED_MODEL, "in its own words")
-
-    assert trial.died_of(raises) is None
-    with pytest.raises(DataError, match="in its own words") as caught:
-        trial.died_of(refuses)
-    assert caught.value.reason is Reason.UNSUPPORTED_MODEL
-    assert trial.died_of((tmp_path / "ran").touch) is None
-    assert (tmp_path / "ran").exists()
+    assert state.isdisjoint(name for name, _ in allowed_operators.ACCEPTED.values())
 
 
 def test_a_trial_that_the_kernel_kills_is_out_of_memory(

@@ -206,14 +206,14 @@ from pathlib import Path
 from modelpress.artifacts import weights
 from modelpress.models import stored_model
 from modelpress.models.graph_model import Signature
-from modelpress.models.types import TensorSpec
+from modelpress.models.types import Table, TensorSpec
 tensors = weights.read(Path({str(made.format.folder)!r}, weights.WEIGHTS_FILE))
 signature = Signature({model.inputs!r}, {model.outputs!r})
 model = stored_model.load(Path({str(made.format.path)!r}), tensors, signature)
 assert not [name for name in sys.modules if name.startswith("modelpress.compression")]
 np.savez({str(tmp_path / "outputs.npz")!r}, **model.call(np.load({str(tmp_path / "inputs.npz")!r})))
 """
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", program], check=True)
     with np.load(tmp_path / "outputs.npz") as found:
         for key, values in model.call(inputs).items():
             assert np.array_equal(values, found[key])

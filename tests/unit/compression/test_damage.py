@@ -84,3 +84,28 @@ def test_an_output_that_became_constant_is_named(dtype: type) -> None:
         " that of the original is not"
     ]
     assert list(damage.of_outputs({"a": constant}, {"a": constant})) == []
+
+
+def test_an_output_that_lost_its_meaning_is_named() -> None:
+    random = np.random.default_rng(0)
+    scores, ids = random.standard_normal((32, 5, 4)).astype(np.float32), random.integers(0, 9, 32)
+    constant = np.ones((32, 2), np.float32)
+    before: dict[str, Array] = {"scores": scores, "ids": ids, "constant": constant}
+    near: dict[str, Array] = {
+        "scores": scores + np.float32(0.1),
+        "ids": np.where(np.arange(32) < 20, ids, 9),
+        "constant": constant * 2,
+    }
+    assert list(damage.of_distance(before, near)) == []
+    hardly_varies = {"y": 100 + scores}
+    assert list(damage.of_distance(hardly_varies, {"y": 100 - scores})) == []
+    assert len(list(damage.of_distance(hardly_varies, {"y": 50 - scores}))) == 1
+    far: dict[str, Array] = {
+        "scores": -scores,
+        "ids": np.where(np.arange(32) < 8, ids, 9),
+        "constant": constant * 2,
+    }
+    assert [line.split(" of the variation")[0] for line in damage.of_distance(before, far)] == [
+        "output scores of the compressed model keeps 0%",
+        "output ids of the compressed model keeps 25%",
+    ]

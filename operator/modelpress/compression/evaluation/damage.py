@@ -8,6 +8,9 @@ from modelpress.compression.evaluation import metrics
 from modelpress.compression.report.document import PassReport
 from modelpress.models.types import EDITABLE, Array, Arrays, Role, Weight, invalid
 
+LEAST_KEPT = 0.5  # of an output's variation; a form that is of use has nearly all
+NEAR = 0.25  # of an output's norm: int4 weights of deep networks err by half of it on random rows
+
 
 def check_weights(weights: Sequence[Weight]) -> None:
     """Refuse weights that are no numbers (InvalidModel): those of a training that diverged.
@@ -48,6 +51,32 @@ def of_outputs(original: Arrays, served: Arrays) -> Iterator[str]:
                 f"output {name} of the compressed model is the same for all {len(before)} rows of the sample;"
                 " that of the original is not"
             )
+
+
+def of_distance(original: Arrays, served: Arrays) -> Iterator[str]:
+    """Return a line for each output (rows, ...) that has little to do with the original's on random rows.
+
+    What is kept is 1 - E/S, where E sums the squared errors and S the squared distances of the original's
+    outputs from their means over the rows. On random rows the outputs of many sound networks hardly vary:
+    what is near in norm is not told. Class ids and masks are compared for equality.
+    """
+    for name, before in original.items():
+        kept = _kept(before, served[name])
+        if kept is not None and kept < LEAST_KEPT:
+            yield (
+                f"output {name} of the compressed model keeps {max(0.0, kept):.0%} of the variation of the"
+                f" original's over {len(before)} random rows: set evaluation to see its score on real ones"
+            )
+
+
+def _kept(before: Array, after: Array) -> float | None:
+    """Return how much of an output is the same, at most 1; None where there is nothing to tell it by."""
+    if before.dtype.kind != "f":
+        return float((before == after).mean()) if _varies(before) else None
+    expected, found = before.astype(np.float64), after.astype(np.float64)
+    error, spread = ((expected - found) ** 2).sum(), ((expected - expected.mean(axis=0)) ** 2).sum()
+    is_near = error <= NEAR**2 * (expected**2).sum()
+    return float(1 - error / spread) if _varies(before) and not is_near else None
 
 
 def _varies(outputs: Array) -> bool:

@@ -6,7 +6,6 @@ outputs are copies; the interpreter releases the GIL while it computes.
 """
 
 import math
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ from ai_edge_litert.interpreter import Interpreter
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.api.spec import Parallelism, Serving
-from modelpress.artifacts import tflite_operators
+from modelpress.artifacts import allowed_operators, trial
 from modelpress.artifacts.manifest import ArtifactManifest, TensorSpec
-from modelpress.serving.executors import trial
 from modelpress.serving.executors.base import Array, Arrays, Executor, InputError
 from modelpress.serving.signature import Signature
 
@@ -89,11 +87,8 @@ def load_copies(
 
 
 def _try_apart(path: Path, manifest: ArtifactManifest, rows: int) -> None:
-    """Check the operators of a model, and load and call it once in a child process.
-
-    Settings of operators that LiteRT does not check can end the process that loads or calls the model.
-    """
-    if said := tflite_operators.problem(path):
+    """Check the operators of a model, and load and call it once in a child process."""
+    if said := allowed_operators.problem(path):
         raise _load_failed(f"{path.name} {said}")
     signature = Signature.of(manifest)
 
@@ -102,11 +97,7 @@ def _try_apart(path: Path, manifest: ArtifactManifest, rows: int) -> None:
         for count in sorted({1, rows}):
             executor.run(signature.example(count))
 
-    ended_by = trial.died_of(load_and_call)
-    if ended_by is signal.SIGKILL:
-        raise DataError(Reason.OUT_OF_MEMORY, f"{path.name} takes more memory than there is")
-    if ended_by is not None:
-        raise _load_failed(f"{path.name} ends the process that loads or calls it: {ended_by.name}")
+    trial.check(path.name, load_and_call, Reason.MODEL_LOAD_FAILED)
 
 
 def _checked(path: Path, manifest: ArtifactManifest) -> LiteRTExecutor:

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.api.schemes import DeviceType, Scheme
-from modelpress.artifacts import tflite_operators
+from modelpress.artifacts import allowed_operators, trial
 from modelpress.compression.evaluation import weight_stats
+from modelpress.compression.formats.base import example
 from modelpress.compression.formats.litert import tflite_file
 from modelpress.compression.formats.litert.model import LiteRTModel, last_line
 from modelpress.compression.formats.litert.tflite_file import Constant, TfliteFile
@@ -36,7 +38,7 @@ from modelpress.models.types import (
 
 def recognised(path: Path) -> bool:
     """Return whether a file says that it is a .tflite file."""
-    return path.is_file() and tflite_operators.recognised(path)
+    return path.is_file() and allowed_operators.recognised(path)
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,9 @@ def load(path: Path, scheme: Scheme | None) -> TfliteSource:
         struct.error,
     ) as error:
         raise _broken(path) from error
-    if said := tflite_operators.problem(path):  # a worker would not load it either
+    if said := allowed_operators.problem(path):  # a worker would not load it either
         raise unsupported(f"{path.name}: {said}")
+    trial.check(path.name, lambda: _load_and_call(path, content), Reason.INVALID_MODEL)
     model = TfliteSource(path, content)
     if scheme and model.quantized:
         raise unsupported(
@@ -157,6 +160,11 @@ def load(path: Path, scheme: Scheme | None) -> TfliteSource:
             " compression.quantization it is judged and served as it is"
         )
     return model
+
+
+def _load_and_call(path: Path, content: TfliteFile) -> None:
+    model = TfliteSource(path, content)
+    model.call(example(model.inputs))
 
 
 def _broken(path: Path) -> DataError:
