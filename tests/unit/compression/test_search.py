@@ -12,9 +12,9 @@ from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.api.evaluation import Evaluation, Metric
 from modelpress.api.schemes import Scheme
-from modelpress.compression.auto import mixtures, search, sensitivity
-from modelpress.compression.auto.candidates import CandidateMeasure
-from modelpress.compression.auto.choice import MeasuredCandidate, ScoreLimits
+from modelpress.compression.auto import search, sensitivity
+from modelpress.compression.auto.candidates import NO_CALIBRATION, CandidateMeasure
+from modelpress.compression.auto.choice import MeasuredCandidate, ScoreLimits, exceptions_help
 from modelpress.compression.evaluation import holdout, rules
 from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.compression.evaluation.evaluation import reference
@@ -115,7 +115,7 @@ def test_a_candidate_that_does_not_work_is_a_row_with_its_reason(tmp_path: Path)
     found = run(formats, tmp_path)
     reasons = {item.name: item.why_not for item in found.report.candidates}
     assert reasons["Int8Dynamic"] == "the converter crashed"
-    assert reasons["Int8Static"] == search.NO_CALIBRATION
+    assert reasons["Int8Static"] == NO_CALIBRATION
     assert "NaN or infinite for 1000 rows" in str(reasons["Int4Dynamic"])
     assert reasons["Float16"] is None
     assert found.format.path.read_bytes() == b"0" * 500
@@ -182,9 +182,9 @@ def test_mixtures_are_tried_where_they_can_help(
     ]
     limits = ScoreLimits(max_drop=Decimal("0.5"))
     bases = (Scheme.INT8_DYNAMIC, Scheme.INT4_DYNAMIC)
-    assert tuple(mixtures.exceptions_help(base, measured, limits) for base in bases) == helps
+    assert tuple(exceptions_help(base.value, measured, limits) for base in bases) == helps
     too_large = ScoreLimits(max_drop=Decimal("0.5"), max_size=10)
-    assert not mixtures.exceptions_help(Scheme.INT8_DYNAMIC, measured, too_large), (
+    assert not exceptions_help(Scheme.INT8_DYNAMIC.value, measured, too_large), (
         "exceptions make nothing smaller"
     )
 
