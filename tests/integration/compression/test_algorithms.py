@@ -1,4 +1,4 @@
-"""How int4 weights get their integers: dense networks that lose a point by the largest value of a channel.
+"""How int4 weights get their integers: dense networks that lose a point by the largest value of a channel."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
