@@ -34,7 +34,8 @@ def add(
 ) -> tuple[Sensitivity, ...]:
     """Try the mixtures that can help; return what was found out about the operators."""
     operators = formats.operators
-    _spare_depthwise(search, formats, operators)
+    if (spared := without_slow_depthwise(search.measured, operators)) and search.left > 0:
+        _try(search, formats, spared, 0)
     found: list[Sensitivity] = []
     for base, settings in schemes.mixable():
         if exceptions_help(base.value, search.measured, search.limits) and search.left > 0:
@@ -45,12 +46,15 @@ def add(
     return tuple(found)
 
 
-def _spare_depthwise(search: Search, formats: MixedPrecisionFormats, operators: Sequence[Operator]) -> None:
-    plain = _named(search.measured, Scheme.INT8_DYNAMIC)
+def without_slow_depthwise(
+    measured: Sequence[MeasuredCandidate], operators: Sequence[Operator]
+) -> Mixture | None:
+    """Return Int8Dynamic without its depthwise convolutions, where it is slower than float32 and has some."""
+    plain = _named(measured, Scheme.INT8_DYNAMIC)
     depthwise = [item for item in operators if item.depthwise]
-    if plain and slow(plain) and depthwise and search.left > 0:
-        mixture = Mixture(Scheme.INT8_DYNAMIC, dict.fromkeys(depthwise, Scheme.INT8_WEIGHTS))
-        _try(search, formats, mixture, 0)
+    if plain is None or not slow(plain) or not depthwise:
+        return None
+    return Mixture(Scheme.INT8_DYNAMIC, dict.fromkeys(depthwise, Scheme.INT8_WEIGHTS))
 
 
 def _try(search: Search, formats: MixedPrecisionFormats, mixture: Mixture, more: int) -> bool:
