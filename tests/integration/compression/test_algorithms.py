@@ -18,7 +18,7 @@ from modelpress.models.load import load
 from modelpress.models.types import Array, original_bytes
 from tests.support.models import denoiser
 
-SEEDS = (0, 1, 2)
+SEEDS = (0,)  # of training
 
 
 @dataclass(frozen=True)

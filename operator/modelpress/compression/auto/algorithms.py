@@ -15,9 +15,7 @@ from modelpress.compression.formats.base import MixedPrecisionFormats, Operator,
 from modelpress.compression.formats.calibration import Calibration
 from modelpress.compression.schemes import Algorithm
 
-MAX_WIDTH = (
-    2048  # inputs of an operator: GPTQ inverts a matrix of that size; 2,048 take some 10 s, and 4,096 80
-)
+MAX_WIDTH = 2048  # inputs of an operator: GPTQ inverts a matrix of that size, in time of its third power
 
 
 def add(search: Search, formats: MixedPrecisionFormats, calibration: Calibration | None) -> None:

@@ -129,7 +129,9 @@ class LiteRTFormats:
         moved = algorithm is Algorithm.GPTQ
         report = quantize.report(scheme, quantize.Pair(before, after, moved=moved), self._weights)
         if algorithm:
-            return report.model_copy(update={"parameters": {**report.parameters, "algorithm": algorithm}})
+            return report.model_copy(
+                update={"parameters": {**report.parameters, "algorithm": algorithm.value}}
+            )
         return report
 
     @cached_property
