@@ -6,12 +6,24 @@ each of the two. Only numbers that no tool writes yet need more than that.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 from modelpress.api.schemes import TRAITS, DeviceType, Scheme
 from modelpress.artifacts.manifest import ComputeDtype
 
 StoredDtype = Literal["int8", "int4", "float16", "bfloat16"]
+
+
+class Algorithm(StrEnum):
+    """How ai-edge-quantizer gets the integers of the weights that have fewer than 8 bits.
+
+    Measured with 8 bits: none is closer to float32 than the largest value of each channel.
+    """
+
+    MIN_MAX = "MinMax"  # the largest value of a channel is the largest integer
+    OCTAV = "OCTAV"  # a channel is cut where that makes its mean squared error smallest: arXiv 2206.06501
+    GPTQ = "GPTQ"  # weights make up for the rounding of those before them, on real rows: arXiv 2210.17323
 
 
 @dataclass(frozen=True)
@@ -30,12 +42,14 @@ class QuantizerSettings:
     """Settings of ai-edge-quantizer, which changes single operators of a .tflite file.
 
     `dense_bits` are those of fully connected operators, `bits` those of all others. `dynamic`: activations
-    are quantized in each call; otherwise weights become floats again.
+    are quantized in each call; otherwise weights become floats again. `algorithm` is that of the fully
+    connected operators.
     """
 
     bits: int
     dense_bits: int
     dynamic: bool
+    algorithm: Algorithm = Algorithm.MIN_MAX
 
     def of(self, *, dense: bool) -> tuple[int, bool]:
         """Return what an operator computes with: the bits of its weights, and `dynamic`."""
@@ -49,12 +63,16 @@ class LiteRTSettings:
     Where both are set, the converter makes whole files, and the quantizer the operators of a mixture. The
     tools leave tensors of fewer than `smallest` elements in float32. `repairs` are the schemes that a search
     gives the most sensitive operators of this one: the first that passes clearly by itself, or else the last.
+    Of `algorithms` the one whose outputs are closest to float32 is taken; `calibrated` is another one for a
+    search, because it takes seconds, and rows of data.calibration.
     """
 
     converter: ConverterSettings | None = None
     quantizer: QuantizerSettings | None = None
     smallest: int = 0
     repairs: tuple[Scheme, ...] = ()
+    algorithms: tuple[Algorithm, ...] = ()
+    calibrated: Algorithm | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,8 @@ SCHEMES: dict[Scheme, SchemeSettings] = {
             # int4 convolutions fall to a reference kernel
             quantizer=QuantizerSettings(bits=8, dense_bits=4, dynamic=True),
             repairs=(Scheme.INT8_DYNAMIC, Scheme.INT8_WEIGHTS),
+            algorithms=(Algorithm.MIN_MAX, Algorithm.OCTAV),
+            calibrated=Algorithm.GPTQ,
         )
     ),
     Scheme.INT4_WEIGHTS: SchemeSettings(tensorflow=StoredSettings("int4", ComputeDtype.FLOAT16)),

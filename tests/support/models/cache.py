@@ -23,6 +23,7 @@ _SOURCES: dict[str, tuple[str, ...]] = {
     "tests.support.models.trained": (),
     "tests.support.models.small": ("tests/support/models/trained.py",),
     "tests.support.models.twelve": (),
+    "tests.support.models.denoiser": (),
     "tests.support.serving.convert_models": (
         "operator/modelpress/compression/formats/litert/edge_quantizer.py",
     ),

@@ -67,6 +67,27 @@ def uncertain(item: MeasuredCandidate, half: float) -> MeasuredCandidate:
             id="1.3 times is noise",
         ),
         pytest.param(
+            [measured("dynamic", 20, 0, (1.25, 1.25)), measured("weights", 25, 0, (1.0, 1.0))],
+            DROP,
+            "weights",
+            True,
+            id="slower than float32, and one is not",
+        ),
+        pytest.param(
+            [measured("dynamic", 20, 0, (1.25, 1.25)), measured("weights", 25, 3, (1.0, 1.0))],
+            DROP,
+            "dynamic",
+            True,
+            id="slower than float32, as all that pass",
+        ),
+        pytest.param(
+            [measured("dynamic", 20, 0, (1.1, 1.1)), measured("weights", 25, 0, (1.0, 1.0))],
+            DROP,
+            "dynamic",
+            True,
+            id="1.1 times float32 is noise",
+        ),
+        pytest.param(
             [measured("fails", 10, 9, (0.01, 0.01)), measured("int8", 20, 0, (0.5, 0.5))],
             DROP,
             "int8",
@@ -145,6 +166,11 @@ def test_each_other_candidate_says_why_it_was_not_chosen() -> None:
         "60 bytes, above maxSize",
         "as small as int8, and not faster",
     ]
+
+
+def test_one_that_is_slower_than_float32_says_so() -> None:
+    candidates = [measured("dynamic", 20, 0, (1.25, 1.25)), measured("weights", 25, 0, (1.0, 1.0))]
+    assert auto.choose(candidates, DROP).verdicts[0].why_not == "1.25 times as slow as float32"
 
 
 def test_the_front_is_what_nothing_is_smaller_and_better_than() -> None:

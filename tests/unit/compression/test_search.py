@@ -13,14 +13,16 @@ from modelpress.api.errors import DataError
 from modelpress.api.evaluation import Evaluation, Metric
 from modelpress.api.schemes import Scheme
 from modelpress.compression.auto import mixtures, search, sensitivity
-from modelpress.compression.auto.candidates import CandidateMeasure
-from modelpress.compression.auto.choice import MeasuredCandidate, ScoreLimits
+from modelpress.compression.auto.candidates import NO_CALIBRATION, CandidateMeasure
+from modelpress.compression.auto.choice import MeasuredCandidate, ScoreLimits, exceptions_help
 from modelpress.compression.evaluation import holdout, rules
 from modelpress.compression.evaluation.dataset import Dataset
 from modelpress.compression.evaluation.evaluation import reference
 from modelpress.compression.evaluation.latency import Timing
 from modelpress.compression.formats.base import Format, Mixture, Operator, QuantizationTask
+from modelpress.compression.formats.calibration import Calibration
 from modelpress.compression.report.document import PassReport
+from modelpress.compression.schemes import Algorithm
 from modelpress.models.types import Array, Arrays, TensorSpec, unsupported
 
 # The search alone, with models that are arrays: named so because what is tested are failures of a converter.
@@ -50,6 +52,7 @@ class ArrayFormats:
     operators: tuple[Operator, ...] = OPERATORS
     mixtures: list[Mixture] = field(default_factory=list)
     bad: str = "op2"  # the operator whose quantization does the damage
+    gptq: float = 0.0  # the noise that GPTQ leaves
 
     @property
     def float32(self) -> Format:
@@ -57,9 +60,13 @@ class ArrayFormats:
 
     def quantized(self, desired: QuantizationTask, folder: Path) -> tuple[Format, PassReport]:
         found = self.made[desired.scheme]
+        if desired.algorithm is Algorithm.GPTQ and not isinstance(found, str):
+            found = found[0], self.gptq
         if isinstance(found, str):
             raise unsupported(found)
-        return self._write(folder, *found)
+        made, step = self._write(folder, *found)
+        algorithm = {"algorithm": desired.algorithm} if desired.algorithm else {}
+        return made, step.model_copy(update={"parameters": algorithm})
 
     def trial(self, mixture: Mixture, folder: Path) -> Format:
         bad = any(item.name == self.bad for item in mixture.exceptions)
@@ -88,7 +95,12 @@ class ArrayFormats:
 SCHEMES = (Scheme.INT8_DYNAMIC, Scheme.INT8_STATIC, Scheme.INT4_DYNAMIC, Scheme.FLOAT16)
 
 
-def run(formats: ArrayFormats, folder: Path, schemes: Sequence[Scheme] = SCHEMES) -> search.Found:
+def run(
+    formats: ArrayFormats,
+    folder: Path,
+    schemes: Sequence[Scheme] = SCHEMES,
+    calibration: Calibration | None = None,
+) -> search.Found:
     random = np.random.default_rng(0)
     x = random.random((1000, 4), np.float32)
     data = Dataset({"x": x}, {"y": x.argmax(axis=1)}, SPECS, len(x))
@@ -101,7 +113,7 @@ def run(formats: ArrayFormats, folder: Path, schemes: Sequence[Scheme] = SCHEMES
         Classes(),
         Timing({"x": x[:8]}, ()),  # times of arrays say nothing, and would decide
     )
-    return search.run(formats, search.Task(schemes, None, measure, 1000), folder / "search")  # type: ignore[arg-type]
+    return search.run(formats, search.Task(schemes, calibration, measure, 1000), folder / "search")  # type: ignore[arg-type]
 
 
 def test_a_candidate_that_does_not_work_is_a_row_with_its_reason(tmp_path: Path) -> None:
@@ -115,7 +127,7 @@ def test_a_candidate_that_does_not_work_is_a_row_with_its_reason(tmp_path: Path)
     found = run(formats, tmp_path)
     reasons = {item.name: item.why_not for item in found.report.candidates}
     assert reasons["Int8Dynamic"] == "the converter crashed"
-    assert reasons["Int8Static"] == search.NO_CALIBRATION
+    assert reasons["Int8Static"] == NO_CALIBRATION
     assert "NaN or infinite for 1000 rows" in str(reasons["Int4Dynamic"])
     assert reasons["Float16"] is None
     assert found.format.path.read_bytes() == b"0" * 500
@@ -162,6 +174,60 @@ def test_nothing_is_mixed_where_the_plain_schemes_pass(tmp_path: Path) -> None:
     assert formats.mixtures == []
 
 
+INT4 = (Scheme.INT8_DYNAMIC, Scheme.INT4_DYNAMIC)
+ROWS = Calibration(Path("rows.npz"), 512, 512, 32)
+
+
+def wide(*widths: int) -> tuple[Operator, ...]:
+    return tuple(Operator(f"op{i}", "FULLY_CONNECTED", (), 100, width) for i, width in enumerate(widths))
+
+
+def test_gptq_is_tried_where_four_bits_do_not_pass(tmp_path: Path) -> None:
+    sizes: dict[Scheme, tuple[int, float] | str] = {
+        Scheme.INT8_DYNAMIC: (250, 0.0),
+        Scheme.INT4_DYNAMIC: (130, 0.1),
+    }
+    found = run(ArrayFormats(sizes, wide(64, 2048)), tmp_path, INT4, ROWS)
+    names = [item.name for item in found.report.candidates]
+    assert names == ["Int8Dynamic", "Int4Dynamic", "Int4Dynamic, GPTQ"], "no mixture is smaller"
+    assert found.report.candidates[-1].chosen
+    assert found.report.candidates[-1].parameters == {"scheme": "Int4Dynamic", "algorithm": "GPTQ"}
+    assert found.report.candidates[-1].seconds is not None
+
+
+@pytest.mark.parametrize(
+    ("widths", "calibration", "reason"),
+    [
+        pytest.param((64,), None, NO_CALIBRATION, id="no data"),
+        pytest.param((64, 4096), ROWS, "4,096 inputs, more than 2,048", id="too wide"),
+        pytest.param((0,), ROWS, "no fully connected operator", id="nothing to do"),
+    ],
+)
+def test_gptq_that_is_not_tried_says_why(
+    widths: tuple[int, ...], calibration: Calibration | None, reason: str, tmp_path: Path
+) -> None:
+    formats = ArrayFormats({Scheme.INT8_DYNAMIC: (250, 0.0), Scheme.INT4_DYNAMIC: (130, 0.1)}, wide(*widths))
+    found = run(formats, tmp_path, INT4, calibration)
+    assert reason in str(next(item.why_not for item in found.report.candidates if "GPTQ" in item.name))
+
+
+def test_a_mixture_has_the_rows_of_its_algorithm(tmp_path: Path) -> None:
+    formats = ArrayFormats(
+        {Scheme.INT8_DYNAMIC: (250, 0.0), Scheme.INT4_DYNAMIC: (130, 0.1)}, wide(64, 64, 64, 64), gptq=0.05
+    )
+    run(formats, tmp_path, INT4, ROWS)
+    assert (formats.mixtures[0].algorithm, formats.mixtures[0].calibration) == (Algorithm.GPTQ, ROWS)
+
+
+@pytest.mark.parametrize(("time", "spared"), [(1.3, True), (1.0, False)])
+def test_depthwise_convolutions_are_spared_where_int8dynamic_is_slow(time: float, spared: bool) -> None:
+    operators = (OPERATORS[0], Operator("depthwise", "DEPTHWISE_CONV_2D", ("depthwise;",), 100))
+    measured = [MeasuredCandidate("Int8Dynamic", 250, 98, 0, (time,))]
+    found = mixtures.without_slow_depthwise(measured, operators)
+    assert found == (Mixture(Scheme.INT8_DYNAMIC, {operators[1]: Scheme.INT8_WEIGHTS}) if spared else None)
+    assert mixtures.without_slow_depthwise(measured, OPERATORS) is None
+
+
 @pytest.mark.parametrize(
     ("dynamic", "int4", "helps"),
     [
@@ -182,9 +248,9 @@ def test_mixtures_are_tried_where_they_can_help(
     ]
     limits = ScoreLimits(max_drop=Decimal("0.5"))
     bases = (Scheme.INT8_DYNAMIC, Scheme.INT4_DYNAMIC)
-    assert tuple(mixtures.exceptions_help(base, measured, limits) for base in bases) == helps
+    assert tuple(exceptions_help(base.value, measured, limits) for base in bases) == helps
     too_large = ScoreLimits(max_drop=Decimal("0.5"), max_size=10)
-    assert not mixtures.exceptions_help(Scheme.INT8_DYNAMIC, measured, too_large), (
+    assert not exceptions_help(Scheme.INT8_DYNAMIC.value, measured, too_large), (
         "exceptions make nothing smaller"
     )
 

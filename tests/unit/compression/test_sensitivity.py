@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from modelpress.compression.auto import mixtures, sensitivity
+from modelpress.compression.evaluation import metrics
 from modelpress.compression.formats.base import Operator
 
 
@@ -31,9 +32,9 @@ def test_groups_have_about_equal_bytes() -> None:
 def test_the_error_is_that_of_the_worst_output() -> None:
     expected = {"a": np.array([3.0, 4.0]), "b": np.array([1.0, 0.0])}
     found = {"a": np.array([3.0, 4.5]), "b": np.array([1.0, 0.01])}
-    assert sensitivity.error(expected, found) == pytest.approx(0.1)
-    assert sensitivity.error(expected, expected) == 0
-    assert sensitivity.error(expected, {**found, "a": np.array([np.nan, 0])}) == sensitivity.WORST
+    assert metrics.relative_error(expected, found) == pytest.approx(0.1)
+    assert metrics.relative_error(expected, expected) == 0
+    assert metrics.relative_error(expected, {**found, "a": np.array([np.nan, 0])}) == sensitivity.WORST
 
 
 @pytest.mark.parametrize(

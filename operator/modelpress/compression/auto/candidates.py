@@ -6,6 +6,7 @@ memory does not grow with the number of candidates.
 
 import logging
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from modelpress.compression.report.readable import percent, points
 from modelpress.logs import progress
 
 _log = logging.getLogger(__name__)
+NO_CALIBRATION = "needs data.calibration"
 BUDGET = 12  # candidates that are measured
 SECONDS = 0.5  # seconds of timing for each candidate and batch size
 Make = Callable[[Path], tuple[Format, PassReport]]  # a format in a folder
@@ -51,6 +53,7 @@ class Candidate:
     step: PassReport | None = None
     scores: EvaluationReport | None = None
     times: tuple[Latency, ...] = ()
+    seconds: float | None = None  # to make it
     failed: str | None = None
 
 
@@ -88,8 +91,10 @@ class Search:
         progress(_log, "candidate", number, number + more, doing=name)
         candidate = Candidate(name, parameters, self.folder / str(number))
         try:
+            start = time.perf_counter()
             format, step = make(candidate.folder)
-            candidate = self._measure(replace(candidate, step=step), format)
+            seconds = time.perf_counter() - start
+            candidate = self._measure(replace(candidate, step=step, seconds=seconds), format)
         except DataError as error:
             if error.reason is not Reason.UNSUPPORTED_MODEL:
                 raise
@@ -136,4 +141,8 @@ def describe(candidate: Candidate) -> str:
         return candidate.failed or ""
     found = candidate.measured
     speeds = " / ".join(f"{item.speedup:.2f}x" for item in candidate.times) or "not compared"
-    return f"{found.bytes:,} bytes, score {percent(found.score)}, drop {points(found.drop)}, speed {speeds}"
+    algorithm = candidate.step.parameters.get("algorithm") if candidate.step else None
+    return (
+        f"{found.bytes:,} bytes, score {percent(found.score)}, drop {points(found.drop)}, speed {speeds},"
+        f" made in {candidate.seconds or 0:.1f} s{f' by {algorithm}' if algorithm else ''}"
+    )

@@ -1,10 +1,10 @@
 """Chooses among measured candidates: the decision of `scheme: Auto`. Pure.
 
 The smallest candidate that passes the limits is taken, if it is not slower than 1.3 times the fastest of
-those that pass; its time is the geometric mean of its times at each batch size. Smaller differences are
-noise. Scores on a part of the data are uncertain, so candidates that pass clearly, with a chance of at least
-two in three to pass on as much other data too, come before those that just pass. Where none passes, the one
-that comes closest to the limits is taken.
+those that pass, and not slower than float32 where one of them is not; its time is the geometric mean of its
+times at each batch size. Smaller differences are noise. Scores on a part of the data are uncertain, so
+candidates that pass clearly, with a chance of at least two in three to pass on as much other data too, come
+before those that just pass. Where none passes, the one that comes closest to the limits is taken.
 """
 
 import math
@@ -19,6 +19,7 @@ from modelpress.compression.report.document import Bounds
 from modelpress.compression.report.readable import percent, points
 
 SLOWER = 1.3  # times the fastest; smaller differences are ties
+PARITY = 1.1  # times float32, with which calls alternate: the fastest calls of equal models differ by less
 _STEP = Decimal("0.000001")  # percent: the gate rounds scores to this
 _CHANCE = 0.4307272992954576  # the normal distribution's 2/3 quantile
 
@@ -95,9 +96,8 @@ def choose(candidates: Sequence[MeasuredCandidate], limits: ScoreLimits) -> Choi
     pool = clear or passing
     if pool:
         fastest = min(pool, key=lambda item: (item.time, item.bytes))
-        chosen = min(
-            (item for item in pool if not _slower(item, fastest)), key=lambda item: (item.bytes, item.time)
-        )
+        swift = [item for item in pool if not _slower(item, fastest)]
+        chosen = min(swift, key=lambda item: (item.bytes, item.time))
     else:
         fastest = chosen = min(candidates, key=lambda item: (shortfall(item, limits), item.bytes, item.time))
     best = front(candidates)
@@ -111,6 +111,22 @@ def choose(candidates: Sequence[MeasuredCandidate], limits: ScoreLimits) -> Choi
         for index, (item, lines) in enumerate(zip(candidates, missed, strict=True))
     )
     return Choice(next(index for index, item in enumerate(candidates) if item is chosen), verdicts)
+
+
+def slow(item: MeasuredCandidate) -> bool:
+    """Whether a candidate is slower than float32."""
+    return item.time > PARITY
+
+
+def exceptions_help(name: str, measured: Sequence[MeasuredCandidate], limits: ScoreLimits) -> bool:
+    """Whether a better score, at no fewer bytes, can make the candidate `name` the one to choose."""
+    plain = next((item for item in measured if item.name == name), None)
+    if plain is None or clearly(plain, limits):
+        return False
+    if limits.max_size is not None and plain.bytes > limits.max_size:
+        return False
+    choice = choose(measured, limits)
+    return not (choice.clearly and measured[choice.chosen].bytes <= plain.bytes)
 
 
 def front(candidates: Sequence[MeasuredCandidate]) -> set[int]:
@@ -181,16 +197,20 @@ def _why_not(item: MeasuredCandidate, missed: Sequence[str], taken: _Taken) -> s
     if not any(item is other for other in taken.pool):
         return "passes by less than the rows can tell"
     if slow := _slower(item, taken.fastest):
-        return f"{slow:.2f} times as slow as {taken.fastest.name}"
+        return slow
     if item.bytes > taken.chosen.bytes:
         return f"larger than {taken.chosen.name}"
     return f"as small as {taken.chosen.name}, and not faster"
 
 
-def _slower(item: MeasuredCandidate, fastest: MeasuredCandidate) -> float | None:
-    """Return how many times as slow it is; None where that is within the noise."""
+def _slower(item: MeasuredCandidate, fastest: MeasuredCandidate) -> str | None:
+    """Return how many times as slow it is as what; None where that is within the noise."""
     times = item.time / fastest.time
-    return times if times > SLOWER else None
+    if times > SLOWER:
+        return f"{times:.2f} times as slow as {fastest.name}"
+    if slow(item) and not slow(fastest):
+        return f"{item.time:.2f} times as slow as float32"
+    return None
 
 
 def _exact(value: float) -> Decimal:

@@ -8,15 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from modelpress.api.schemes import TRAITS, Scheme
-from modelpress.compression.auto import mixtures
-from modelpress.compression.auto.candidates import BUDGET, Candidate, CandidateMeasure, Search
+from modelpress.compression.auto import algorithms, mixtures
+from modelpress.compression.auto.candidates import BUDGET, NO_CALIBRATION, Candidate, CandidateMeasure, Search
 from modelpress.compression.auto.choice import SLOWER, CandidateVerdict, Choice, choose
 from modelpress.compression.formats.base import Format, Formats, MixedPrecisionFormats, QuantizationTask
 from modelpress.compression.formats.calibration import Calibration
-from modelpress.compression.report.document import CandidateReport, PassReport, SearchReport
+from modelpress.compression.report.document import CandidateReport, PassReport, SearchReport, Sensitivity
 from modelpress.models.types import unsupported
-
-NO_CALIBRATION = "needs data.calibration"
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,10 @@ def run(formats: Formats, task: Task, folder: Path) -> Found:
     if not search.measured:
         reasons = "; ".join(f"{item.name}: {item.failed}" for item in search.candidates)
         raise unsupported(f"no scheme works for this model: {reasons}")
-    sensitivity = mixtures.add(search, formats) if isinstance(formats, MixedPrecisionFormats) else ()
+    sensitivity: tuple[Sensitivity, ...] = ()
+    if isinstance(formats, MixedPrecisionFormats):
+        algorithms.add(search, formats, task.calibration)
+        sensitivity = mixtures.add(search, formats, task.calibration)
     choice = choose(search.measured, search.limits)
     chosen = next(item for item in search.candidates if item.measured is search.measured[choice.chosen])
     search.keep(chosen)
@@ -106,7 +107,7 @@ def _row(item: Candidate, verdict: CandidateVerdict, original_bytes: int) -> Can
     found = item.measured
     return CandidateReport(
         name=item.name,
-        parameters=dict(item.parameters),
+        parameters={**item.parameters, **_algorithm(item)},
         bytes=found.bytes,
         ratio=round(original_bytes / found.bytes, 4),
         score=found.score,
@@ -114,9 +115,15 @@ def _row(item: Candidate, verdict: CandidateVerdict, original_bytes: int) -> Can
         drop=found.drop,
         drop_interval=found.drop_interval,
         latency=item.times,
+        seconds=None if item.seconds is None else round(item.seconds, 2),
         passed=verdict.passes,
         clearly=verdict.clearly,
         front=verdict.best,
         chosen=verdict.why_not is None,
         why_not=verdict.why_not,
     )
+
+
+def _algorithm(item: Candidate) -> dict[str, str]:
+    found = item.step.parameters.get("algorithm") if item.step else None
+    return {"algorithm": found} if found else {}

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from modelpress.api.conditions import Reason
 from modelpress.api.errors import DataError
 from modelpress.api.schemes import Scheme
@@ -21,7 +19,7 @@ from modelpress.models.types import Array
 _log = logging.getLogger(__name__)
 MAX_TRIALS = 16  # groups that are quantized alone
 ROWS = 256  # rows that a trial is measured on
-WORST = float("inf")  # damage of an operator that cannot be quantized, or gives no numbers
+WORST = metrics.WORST  # damage of an operator that cannot be quantized, or gives no numbers
 
 
 @dataclass(frozen=True)
@@ -72,21 +70,6 @@ def groups(operators: Sequence[Operator], most: int) -> list[tuple[Operator, ...
     return [tuple(group) for group in found.values()]
 
 
-def error(expected: Mapping[str, Array], found: Mapping[str, Array]) -> float:
-    """Return the largest relative error of one output: |found - expected| / |expected|, in Euclidean norms.
-
-    Outputs that are no numbers have the largest error there is.
-    """
-    errors = [0.0]
-    for name, right in expected.items():
-        if metrics.rows_without_numbers(found[name]):
-            return WORST
-        a, b = right.astype(np.float64), found[name].astype(np.float64)
-        norm = float(np.linalg.norm(a))
-        errors.append(float(np.linalg.norm(b - a)) / (norm or 1.0))
-    return max(errors)
-
-
 def _damage(
     formats: MixedPrecisionFormats,
     mixture: Mixture,
@@ -96,7 +79,7 @@ def _damage(
 ) -> float:
     try:
         format = formats.trial(mixture, folder)
-        return error(expected, _outputs(format.model, trial, folder / "outputs"))
+        return metrics.relative_error(expected, _outputs(format.model, trial, folder / "outputs"))
     except DataError as failed:
         if failed.reason is not Reason.UNSUPPORTED_MODEL:
             raise

@@ -58,7 +58,7 @@ def sample(model: LoadedModel, measured: Measurement | None) -> dict[str, Array]
                 " real ones are taken"
             ) from error
         return rows
-    found = measured.judging
+    found = measured.choosing or measured.judging  # what is decided by these rows is not judged on them
     return dict(latency.resized(found.data.batch(0, min(found.batch, found.data.rows)), found.batch))
 
 

@@ -5,7 +5,7 @@ score, and their spread is its error. Where a score is no mean, the number of ro
 the change of the score with the row's weight (the infinitesimal jackknife, Efron 1982).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from modelpress.compression.evaluation import decisions
 from modelpress.compression.evaluation.intervals import Rows
 from modelpress.models.types import Array
 
+WORST = float("inf")  # relative error of outputs that are no numbers
 LOWEST = -9999.0  # stands for any lower R2, and for the score of outputs that are no numbers
 _CHUNK = 4096  # rows that are computed at once
 _STEPS = 4  # values that differ by so many steps of their dtype are the same
@@ -105,3 +106,18 @@ def rows_without_numbers(outputs: Array) -> int:
 
 def _row_size(values: Array) -> int:
     return int(np.prod(values.shape[1:], dtype=np.int64))
+
+
+def relative_error(expected: Mapping[str, Array], found: Mapping[str, Array]) -> float:
+    """Return the largest relative error of one output: |found - expected| / |expected|, in Euclidean norms.
+
+    Outputs that are no numbers have the largest error there is.
+    """
+    errors = [0.0]
+    for name, right in expected.items():
+        if rows_without_numbers(found[name]):
+            return WORST
+        a, b = right.astype(np.float64), found[name].astype(np.float64)
+        norm = float(np.linalg.norm(a))
+        errors.append(float(np.linalg.norm(b - a)) / (norm or 1.0))
+    return max(errors)

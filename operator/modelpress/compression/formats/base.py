@@ -18,6 +18,7 @@ from modelpress.compression.evaluation import metrics
 from modelpress.compression.evaluation.evaluation import CallableModel
 from modelpress.compression.formats.calibration import Calibration
 from modelpress.compression.report.document import PassReport
+from modelpress.compression.schemes import Algorithm
 from modelpress.models.types import Array, Arrays, LoadedModel, TensorSpec, unsupported
 
 _FREE = 16  # stands for a free size where there is no data
@@ -52,10 +53,14 @@ class Format:
 
 @dataclass(frozen=True)
 class QuantizationTask:
-    """What to quantize to; `calibration` is for Int8Static."""
+    """What to quantize to; `calibration` is for Int8Static and GPTQ.
+
+    Without `algorithm` the best of the scheme's own ones is taken.
+    """
 
     scheme: Scheme
     calibration: Calibration | None = None
+    algorithm: Algorithm | None = None
 
 
 @dataclass(frozen=True)
@@ -66,23 +71,36 @@ class Operator:
     kind: str
     scopes: tuple[str, ...]  # how a mixture is told which ones these are
     bytes: int  # its weights take so many in float32
+    width: int = 0  # of a fully connected one: how many inputs each of its outputs has
 
     @property
     def dense(self) -> bool:
         """Whether its weights can be int4 without falling to a slow kernel."""
         return self.kind == "FULLY_CONNECTED"
 
+    @property
+    def depthwise(self) -> bool:
+        """Whether it is slow where activations are quantized in each call (measured)."""
+        return self.kind == "DEPTHWISE_CONV_2D"
+
 
 @dataclass(frozen=True)
 class Mixture:
-    """One scheme for all operators but some; None leaves the others in float32."""
+    """One scheme for all operators but some; None leaves the others in float32.
+
+    `algorithm` is that of the base, MinMax where it is None; GPTQ needs `calibration`.
+    """
 
     base: Scheme | None
     exceptions: Mapping[Operator, Scheme] = field(default_factory=dict)
+    algorithm: Algorithm | None = None
+    calibration: Calibration | None = None
 
     def describe(self) -> dict[str, str]:
         """Return the parameters of the pass: the scheme, and the operators of each other one."""
         found = {"scheme": self.base.value if self.base else "none"}
+        if self.algorithm:
+            found["algorithm"] = self.algorithm.value
         for scheme in dict.fromkeys(self.exceptions.values()):
             names = (item.name for item, other in self.exceptions.items() if other is scheme)
             found[scheme.value] = ", ".join(names)

@@ -1,4 +1,5 @@
-"""Calibration data of Int8Static: a bounded sample of data.calibration as a file for the converter's process.
+"""Calibration data of Int8Static and GPTQ: a bounded sample of data.calibration as a file for the process of
+the converter.
 
 The ranges of the activations are their smallest and largest values on these rows.
 """
@@ -30,7 +31,7 @@ class Calibration:
 
     def describe(self) -> str:
         """Return one sentence for the report."""
-        return f"activations calibrated on {self.rows:,} of the {self.of:,} rows of data.calibration"
+        return f"calibrated on {self.rows:,} of the {self.of:,} rows of data.calibration"
 
 
 def prepare(data: Dataset, model: CallableModel, path: Path) -> Calibration:

@@ -17,6 +17,7 @@ from modelpress.compression.formats.litert import quantize
 from modelpress.compression.report import document as report
 from modelpress.compression.report import layer_sizes
 from modelpress.compression.report.document import EvaluationReport, PassReport, Report, SearchReport
+from modelpress.compression.schemes import Algorithm
 from modelpress.models.types import LoadedModel
 from modelpress.models.types import TensorSpec as ModelTensorSpec
 
@@ -80,7 +81,8 @@ def warnings(
         lines.extend(details.unresolved(scores))
     for step in passes:
         for tensor in step.tensors:
-            if tensor.formula and (off := tensor.formula.elements_off):
+            moved = step.parameters.get("algorithm") == Algorithm.GPTQ  # it says so
+            if not moved and tensor.formula and (off := tensor.formula.elements_off):
                 lines.append(f"{tensor.name}: {off} integers differ from the formula")
             if cut := tensor.facts.get(quantize.BEYOND_FLOAT16):
                 lines.append(f"{tensor.name}: {cut:g} elements are beyond float16 and were cut to 65504")

@@ -26,7 +26,7 @@ class FormulaReport(ApiModel):
     scale: tuple[float, ...] = Field(description="One for each channel.")
     bias: tuple[int, ...] = Field(description="Zero point, one for each channel.")
     largest_error: float = Field(
-        description="Largest |x * scale + bias - q| of all elements; at most 0.5001."
+        description="Largest |x * scale + bias - q| of all elements; at most 0.5001, but with GPTQ."
     )
     elements_off: int = Field(0, description="Elements above 0.5001.")
 
@@ -255,6 +255,7 @@ class CandidateReport(ApiModel):
     latency: tuple[Latency, ...] = Field(
         (), description="The fastest of many calls, alternately with the original in float32."
     )
+    seconds: float | None = Field(None, description="To make it, without measuring it.")
     passed: bool = Field(False, description="Whether it passes the limits on this half.")
     clearly: bool = Field(False, description="Whether as much other data would most likely say so too.")
     front: bool = Field(False, description="No other one is both as small and as good: the Pareto front.")

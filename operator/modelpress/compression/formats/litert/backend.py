@@ -3,8 +3,11 @@
 A model that comes as a .tflite file is its own float32 format, or the only one where it is quantized already.
 """
 
+import logging
 import shutil
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,15 +15,18 @@ from modelpress.api.errors import DataError
 from modelpress.api.schemes import Scheme
 from modelpress.artifacts import manifest
 from modelpress.artifacts.manifest import MODEL_FILE
-from modelpress.compression.evaluation import weight_stats
+from modelpress.compression import schemes
+from modelpress.compression.evaluation import metrics, weight_stats
 from modelpress.compression.formats.base import Format, Mixture, Operator, QuantizationTask, check_equal
 from modelpress.compression.formats.litert import quantize, tflite_file, tflite_operators
 from modelpress.compression.formats.litert.converter import Converter, Material
 from modelpress.compression.formats.litert.model import LiteRTModel
 from modelpress.compression.formats.litert.source import TfliteSource
 from modelpress.compression.report.document import PassReport
+from modelpress.compression.schemes import Algorithm
 from modelpress.models.types import Array, Arrays, LoadedModel, Weight, unsupported
 
+_log = logging.getLogger(__name__)
 TOLERANCE = 1e-4  # relative difference between the float32 format and TensorFlow
 _MISTAKEN = ("RFFT2D", "COMPLEX_ABS", "REAL", "IMAG")  # a complex transform becomes one of real numbers
 
@@ -32,6 +38,7 @@ class LiteRTFormats:
         folder.mkdir(parents=True, exist_ok=True)
         self._model = model
         self._converter = converter
+        self._sample = sample
         if isinstance(model, TfliteSource):
             self._exported = None
             shutil.copyfile(model.path, folder / MODEL_FILE)
@@ -47,14 +54,24 @@ class LiteRTFormats:
             raise unsupported(f"{error.message}{_suspects(operators)}") from error
 
     def quantized(self, desired: QuantizationTask, folder: Path) -> tuple[Format, PassReport]:
-        """Convert the model of the checked float32 format as `desired`."""
+        """Convert the model of the checked float32 format as `desired`.
+
+        Of the scheme's algorithms the one is taken whose outputs on the sample are closest to float32.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        target, material = folder / MODEL_FILE, Material(self.float32.path, desired.calibration)
-        self._converter.convert(self._exported, desired.scheme, target, material)
-        report = self._report(desired.scheme, target)
-        if desired.calibration:
-            report = report.model_copy(update={"note": desired.calibration.describe()})
-        return self.opened(folder), report
+        algorithms = schemes.litert(desired.scheme).algorithms
+        if desired.algorithm or not algorithms:
+            return self._converted(desired, folder)
+        trials = [self._tried(replace(desired, algorithm=item), folder / item.value) for item in algorithms]
+        best = min(trials, key=lambda item: item.error)
+        shutil.copyfile(best.folder / MODEL_FILE, folder / MODEL_FILE)
+        for trial in trials:
+            shutil.rmtree(trial.folder)
+        told = ", ".join(f"{item.algorithm.value} {100 * item.error:.2g} %" for item in trials)
+        note = f"error of the outputs on a sample: {told}; in {sum(item.seconds for item in trials):.2f} s"
+        _log.info("%s by %s: %s", desired.scheme.value, best.algorithm.value, note)
+        report = self._report(desired.scheme, folder / MODEL_FILE, best.algorithm)
+        return self.opened(folder), report.model_copy(update={"note": f"{report.note} The {note}."})
 
     @property
     def operators(self) -> tuple[Operator, ...]:
@@ -65,7 +82,7 @@ class LiteRTFormats:
         """Quantize some operators of the float32 file."""
         folder.mkdir(parents=True, exist_ok=True)
         exceptions = {scope: scheme for item, scheme in mixture.exceptions.items() for scope in item.scopes}
-        material = Material(self.float32.path, exceptions=exceptions)
+        material = Material(self.float32.path, mixture.calibration, exceptions, mixture.algorithm)
         self._converter.convert(self._exported, mixture.base, folder / MODEL_FILE, material)
         return self.opened(folder)
 
@@ -73,7 +90,7 @@ class LiteRTFormats:
         """Quantize the operators of the float32 file as the mixture says."""
         assert mixture.base is not None
         format = self.trial(mixture, folder)
-        report = self._report(mixture.base, format.path)
+        report = self._report(mixture.base, format.path, mixture.algorithm)
         return format, report.model_copy(update={"parameters": mixture.describe()})
 
     def values(self, format: Format, quantization: PassReport) -> Iterator[tuple[str, Array]]:
@@ -85,15 +102,52 @@ class LiteRTFormats:
         model = LiteRTModel(folder / MODEL_FILE, self._model.inputs, self._model.outputs)
         return Format(folder, (MODEL_FILE,), model)
 
-    def _report(self, scheme: Scheme, path: Path) -> PassReport:
+    def _converted(self, desired: QuantizationTask, folder: Path) -> tuple[Format, PassReport]:
+        target = folder / MODEL_FILE
+        material = Material(self.float32.path, desired.calibration, algorithm=desired.algorithm)
+        self._converter.convert(self._exported, desired.scheme, target, material)
+        report = self._report(desired.scheme, target, desired.algorithm)
+        if desired.calibration:
+            what = "weights" if desired.algorithm else "activations"
+            report = report.model_copy(update={"note": f"{what} {desired.calibration.describe()}"})
+        return self.opened(folder), report
+
+    def _tried(self, desired: QuantizationTask, folder: Path) -> "_Trial":
+        """Make a format with one algorithm, and compare its outputs on the sample with those of float32."""
+        assert desired.algorithm is not None
+        folder.mkdir()
+        start = time.perf_counter()
+        material = Material(self.float32.path, algorithm=desired.algorithm)
+        self._converter.convert(self._exported, desired.scheme, folder / MODEL_FILE, material)
+        found = self.opened(folder).model.call(self._sample)
+        error = metrics.relative_error(self.float32.model.call(self._sample), found)
+        return _Trial(desired.algorithm, folder, error, time.perf_counter() - start)
+
+    def _report(self, scheme: Scheme, path: Path, algorithm: Algorithm | None = None) -> PassReport:
         """Compare a quantized file with the float32 file."""
         before, after = (tflite_file.read(item) for item in (self.float32.path, path))
-        return quantize.report(scheme, before, after, self._weights)
+        moved = algorithm is Algorithm.GPTQ
+        report = quantize.report(scheme, quantize.Pair(before, after, moved=moved), self._weights)
+        if algorithm:
+            return report.model_copy(
+                update={"parameters": {**report.parameters, "algorithm": algorithm.value}}
+            )
+        return report
 
     @cached_property
     def _weights(self) -> dict[str, Weight]:
         """The weights behind the constants of the float32 file."""
         return quantize.weights_of(tflite_file.read(self.float32.path).constants, self._model.weights)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A format that one algorithm made: the relative error of its outputs, and how long all of it took."""
+
+    algorithm: Algorithm
+    folder: Path
+    error: float
+    seconds: float
 
 
 def _suspects(operators: Sequence[str]) -> str:

@@ -8,8 +8,8 @@ Request: {"model": FOLDER, "inputs": [NAME], "outputs": [NAME], "target": FILE} 
 "converter": SETTINGS (`schemes.ConverterSettings`) the converter quantizes; "calibration": FILE and "batch":
 ROWS (`formats.calibration`) are its data for activations. With "quantizer": {"base": SETTINGS or null,
 "exceptions": {SCOPE: SETTINGS}} (`schemes.QuantizerSettings`) the converted model "float32": FILE is
-quantized instead. Answer: {"error": null}, or {"error": TEXT, "operations": [NAME]}, with "memory": true
-where memory ran out.
+quantized instead, with the same data where the algorithm is GPTQ. Answer: {"error": null}, or {"error": TEXT,
+"operations": [NAME]}, with "memory": true where memory ran out.
 """
 
 import json
@@ -64,7 +64,9 @@ def _convert(request: dict[str, Any]) -> None:
     if quantizer := request.get("quantizer"):
         base = QuantizerSettings(**quantizer["base"]) if quantizer["base"] else None
         exceptions = {scope: QuantizerSettings(**found) for scope, found in quantizer["exceptions"].items()}
-        edge_quantizer.quantize(Path(request["float32"]), Path(request["target"]), base, exceptions)
+        rows = _rows(request) if request.get("calibration") else ()
+        float32, target = Path(request["float32"]), Path(request["target"])
+        edge_quantizer.quantize(float32, target, base, exceptions, rows)
         return
     import tensorflow as tf  # noqa: PLC0415 - this module is also imported for its protocol
 
@@ -80,12 +82,17 @@ def _convert(request: dict[str, Any]) -> None:
 
 
 def _batches(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a calibration file as the inputs of calls."""
+    """Yield the rows of a calibration file as the inputs of calls, by name."""
+    for call in _rows(request):
+        yield dict(zip(request["inputs"], call, strict=True))
+
+
+def _rows(request: dict[str, Any]) -> Iterator[list[Any]]:
+    """Yield the rows of a calibration file as the inputs of calls, in the order of the model's inputs."""
     with np.load(request["calibration"], allow_pickle=False) as file:
-        arrays = {name: file[str(index)] for index, name in enumerate(request["inputs"])}
-    rows, size = request["batch"], len(next(iter(arrays.values())))
-    for start in range(0, size, rows):
-        yield {name: array[start : start + rows] for name, array in arrays.items()}
+        arrays = [file[str(index)] for index in range(len(file.files))]
+    for start in range(0, len(arrays[0]), request["batch"]):
+        yield [array[start : start + request["batch"]] for array in arrays]
 
 
 def _reason(error: Exception) -> str:

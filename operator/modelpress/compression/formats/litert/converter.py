@@ -3,7 +3,7 @@
 import logging
 import signal
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +14,7 @@ from modelpress.compression.formats.calibration import Calibration
 from modelpress.compression.formats.litert import tflite_file
 from modelpress.compression.formats.litert.conversion_server import TENSORFLOW
 from modelpress.compression.json_process import JsonProcess
-from modelpress.compression.schemes import QuantizerSettings
+from modelpress.compression.schemes import Algorithm, QuantizerSettings
 from modelpress.models.types import ExportedModel, unsupported
 
 _log = logging.getLogger(__name__)
@@ -26,12 +26,14 @@ _CONTROL_FLOW = ("WHILE", "IF", "CALL")  # operators that crashed the converter,
 class Material:
     """What some schemes need besides the model: the converted float32 file, and data for calibration.
 
-    `exceptions` are the schemes of single operators (`edge_quantizer.quantize`).
+    `exceptions` are the schemes of single operators (`edge_quantizer.quantize`), `algorithm` that of the
+    others.
     """
 
     float32: Path
     calibration: Calibration | None = None
     exceptions: Mapping[str, Scheme] = field(default_factory=dict)
+    algorithm: Algorithm | None = None
 
 
 class Converter:
@@ -76,7 +78,7 @@ class Converter:
         if model:
             request |= {"model": str(model.folder), "inputs": model.inputs, "outputs": model.outputs}
         if material:
-            settings = _settings(scheme, material.exceptions, whole=model is not None)
+            settings = _settings(scheme, material, whole=model is not None)
             request |= {"float32": str(material.float32), **settings}
         if material and material.calibration:
             request |= {
@@ -115,23 +117,24 @@ class Converter:
         return self._process
 
 
-def _settings(scheme: Scheme | None, exceptions: Mapping[str, Scheme], *, whole: bool) -> dict[str, Any]:
+def _settings(scheme: Scheme | None, material: Material, *, whole: bool) -> dict[str, Any]:
     """Return which tool is asked for, and its settings; `whole`: the converter has the model itself."""
+    exceptions = material.exceptions
     if whole and not exceptions and scheme and (converter := schemes.litert(scheme).converter):
         return {"converter": asdict(converter)}
     return {
         "quantizer": {
-            "base": asdict(_quantizer(scheme)) if scheme else None,
+            "base": asdict(_quantizer(scheme, material.algorithm)) if scheme else None,
             "exceptions": {scope: asdict(_quantizer(other)) for scope, other in exceptions.items()},
         }
     }
 
 
-def _quantizer(scheme: Scheme) -> QuantizerSettings:
+def _quantizer(scheme: Scheme, algorithm: Algorithm | None = None) -> QuantizerSettings:
     if (settings := schemes.litert(scheme).quantizer) is None:
         known = ", ".join(item.value for item in Scheme if _has_quantizer(item))
         raise unsupported(f"operators of a .tflite file cannot have scheme {scheme.value}, but {known}")
-    return settings
+    return replace(settings, algorithm=algorithm) if algorithm else settings
 
 
 def _has_quantizer(scheme: Scheme) -> bool:

@@ -6,7 +6,8 @@ DEQUANTIZE behind the lookup, as the TFLite converter does it. Runs in the conve
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from modelpress.compression.schemes import QuantizerSettings
+from modelpress.compression.formats.litert import tflite_file
+from modelpress.compression.schemes import Algorithm, QuantizerSettings
 
 FEW = 1024  # elements; smaller tables stay float32, as in the TFLite converter
 _LARGEST = 127
@@ -29,11 +31,13 @@ def quantize(
     target: Path,
     base: QuantizerSettings | None,
     exceptions: Mapping[str, QuantizerSettings] | None = None,
+    rows: Iterable[Sequence[Any]] = (),
 ) -> None:
     """Write `float32` with its weights quantized by `base`, None: not; inputs and outputs stay as they are.
 
     `exceptions` are the settings of single operators, by scope: the names of an operator's outputs, each with
-    a semicolon behind it. Raises ValueError or RuntimeError of the library for a model that it cannot do.
+    a semicolon behind it. GPTQ needs `rows`: for each call the arrays in the order of the inputs. Raises
+    ValueError or RuntimeError of the library for a model that it cannot do.
     """
     from ai_edge_quantizer import quantizer  # noqa: PLC0415 - imports slowly, and only some need it
 
@@ -42,8 +46,50 @@ def quantize(
         _configure(work, ".*", base)
     for scope, exception in (exceptions or {}).items():
         _configure(work, f"^{re.escape(scope)}$", exception)  # a later pattern has precedence
-    made = bytes(work.quantize(enable_progress_report=False, enable_progress_bar=False).quantized_model)
+    learned = None
+    if base and base.algorithm == Algorithm.GPTQ:
+        _cut_before_gptq()
+        learned = work.calibrate(_calls(float32, rows), num_threads=1)
+    done = work.quantize(learned, enable_progress_report=False, enable_progress_bar=False)
+    made = bytes(done.quantized_model)
     target.write_bytes(tables_to_int8(made) if base else made)
+
+
+def _cut_before_gptq() -> None:
+    """Give GPTQ the ranges of OCTAV in this process, in place of the largest value of each channel.
+
+    Outputs are closer to float32 by a tenth to a third (measured on dense networks with 4 bits).
+    """
+    from ai_edge_quantizer import algorithm_manager, qtyping  # noqa: PLC0415 - as above
+    from ai_edge_quantizer.algorithms.uniform_quantize import (  # noqa: PLC0415
+        common_quantize,
+        gptq,
+        naive_min_max_quantize,
+        octav,
+    )
+    from ai_edge_quantizer.utils import qsv_utils  # noqa: PLC0415
+
+    def parameters(operator: Any, tensor: Any, values: Any = None, known: Any = None) -> Any:
+        if values is None or not known or "activation_tensor_qsv" not in known:
+            return naive_min_max_quantize.get_tensor_quant_params(operator, tensor, values, known)
+        scale = octav.get_tensor_quant_params(operator, tensor, values).scale
+        end = scale * (2 ** (tensor.num_bits - 1) - 1)
+        return gptq.get_tensor_quant_params(operator, tensor, values, {**known, "min": -end, "max": end})
+
+    algorithm_manager.register_quantized_op(
+        algorithm_manager.AlgorithmName.GPTQ,
+        qtyping.TFLOperationName.FULLY_CONNECTED,
+        naive_min_max_quantize.init_qsvs,
+        calibration_func=gptq.calibrate,
+        materialize_func=partial(common_quantize.materialize_fc_conv, parameters),
+        update_qsv_func=qsv_utils.gptq_and_moving_average_update,
+    )
+
+
+def _calls(float32: Path, rows: Iterable[Sequence[Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows as calls of the file's signature."""
+    key, names = tflite_file.signature(float32)
+    return {key: [dict(zip(names, call, strict=True)) for call in rows]}
 
 
 def _configure(work: Any, scope: str, settings: QuantizerSettings) -> None:
@@ -52,7 +98,16 @@ def _configure(work: Any, scope: str, settings: QuantizerSettings) -> None:
     configure = work.add_dynamic_config if settings.dynamic else work.add_weight_only_config
     configure(scope, qtyping.TFLOperationName.ALL_SUPPORTED, settings.bits)
     if settings.dense_bits != settings.bits:
-        configure(scope, qtyping.TFLOperationName.FULLY_CONNECTED, settings.dense_bits)
+        dense = qtyping.TFLOperationName.FULLY_CONNECTED
+        configure(scope, dense, settings.dense_bits, algorithm_key=_algorithm(settings.algorithm))
+
+
+def _algorithm(algorithm: Algorithm) -> str:
+    """Return the library's name of an algorithm."""
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName  # noqa: PLC0415 - as above
+
+    other = AlgorithmName.MIN_MAX_UNIFORM_QUANT
+    return str(other.value if algorithm == Algorithm.MIN_MAX else AlgorithmName[algorithm].value)
 
 
 def tables_to_int8(data: bytes) -> bytes:

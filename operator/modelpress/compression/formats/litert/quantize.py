@@ -7,7 +7,7 @@ with those of the float32 file that was converted from the same graph.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -26,9 +26,19 @@ _LARGEST = 65504.0  # the largest number in float16
 _BLOCK = 2**20  # elements that are compared at once: copies of a whole tensor can be copies of the model
 
 
-def report(
-    scheme: Scheme, float32: TfliteFile, quantized: TfliteFile, weights: Mapping[str, Weight]
-) -> PassReport:
+@dataclass(frozen=True)
+class Pair:
+    """A file before and after quantization.
+
+    `moved`: weights are stored as other numbers than the nearest ones, and found again by their names.
+    """
+
+    float32: TfliteFile
+    quantized: TfliteFile
+    moved: bool = False
+
+
+def report(scheme: Scheme, files: Pair, weights: Mapping[str, Weight]) -> PassReport:
     """Return what quantization did to each float constant of the converted model.
 
     `weights` are those behind the constants of the float32 file, see `weights_of`.
@@ -36,9 +46,10 @@ def report(
     An integer constant that none of them became is listed as well, such as the second copy of a tensor that
     two operators use; one that equals none of them could not be compared.
     """
+    quantized = files.quantized
     after = {constant.name: constant for constant in quantized.constants}
-    before = [constant for constant in float32.constants if constant.dtype == "float32"]
-    pairs = [(constant, _counterpart(constant, after)) for constant in before]
+    before = [constant for constant in files.float32.constants if constant.dtype == "float32"]
+    pairs = [(constant, _counterpart(constant, after, moved=files.moved)) for constant in before]
     matched = {id(found) for _, found in pairs}
     return PassReport(
         name=NAME,
@@ -87,13 +98,17 @@ def _added(constant: Constant, before: Sequence[Constant]) -> TensorReport:
     return base.model_copy(update={"changed": constant.values.size, "formula": found})
 
 
-def _counterpart(constant: Constant, after: Mapping[str, Constant]) -> Constant | None:
+def _counterpart(constant: Constant, after: Mapping[str, Constant], *, moved: bool) -> Constant | None:
     """Return the same tensor in the quantized file.
 
     Nameless constants are numbered anew in each file: one of equal value is the same.
     """
     same = after.get(constant.name)
-    if same is not None and same.values.shape == constant.values.shape and _close(same, constant.values):
+    if (
+        same is not None
+        and same.values.shape == constant.values.shape
+        and ((moved and same.scale.size) or _close(same, constant.values))
+    ):
         return same
     candidates = (other for other in after.values() if other.values.shape == constant.values.shape)
     return next((other for other in candidates if _close(other, constant.values)), None)

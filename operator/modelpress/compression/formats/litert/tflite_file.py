@@ -93,6 +93,21 @@ def read(path: Path) -> TfliteFile:
     )
 
 
+def signature(path: Path) -> tuple[str, list[str]]:
+    """Return the key of the first signature of a file, and the names of its inputs in the file's order.
+
+    Raises ValueError where it has none.
+    """
+    model = schema.Model.GetRootAs(np.memmap(path, np.uint8, "r"), 0)
+    if not model.SignatureDefsLength():
+        raise ValueError("the file has no signature")
+    first = model.SignatureDefs(0)
+    entries = [first.Inputs(i) for i in range(first.InputsLength())]
+    names = {int(entry.TensorIndex()): entry.Name().decode() for entry in entries}
+    order = model.Subgraphs(first.SubgraphIndex()).InputsAsNumpy()
+    return first.SignatureKey().decode(), [names[int(index)] for index in order]
+
+
 def reorder(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """Put inputs and outputs of the file in the order of these names in its signature, in place.
 

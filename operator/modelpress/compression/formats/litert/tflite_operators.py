@@ -40,6 +40,7 @@ def read(path: Path) -> tuple[Operator, ...]:
             kind=_KINDS[kind],
             scopes=(*(first.scopes if first else ()), scope),
             bytes=model.Buffers(weights.Buffer()).DataLength(),
+            width=int(weights.Shape(weights.ShapeLength() - 1)) if kind == _DENSE else 0,
         )
     return tuple(found.values())
 
