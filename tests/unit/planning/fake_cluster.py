@@ -317,7 +317,9 @@ class FakeCluster:
         known = self.objects.get(key)
         stored = json.loads(json.dumps(body))
         before = known["metadata"] if known else {}
-        if not (known and body["kind"] in ("Job", "ControllerRevision")):
+        if known and body["kind"] in ("Job", "ControllerRevision"):  # their content cannot be changed
+            before["ownerReferences"] = stored["metadata"]["ownerReferences"]
+        else:
             self.objects[key] = {
                 **stored,
                 **({"status": known["status"]} if known and "status" in known else {}),
