@@ -275,8 +275,13 @@ class FakeCluster:
         return self.add_worker(False, **{field: [status]})
 
     def deadline_exceeded(self, after: float = 0) -> None:
-        """Let the Deployment's progress deadline pass."""
+        """Let the Deployment's progress deadline pass, and the time after it that late pods have."""
         self.wait(after)
+        self.stop_progress()
+        self.wait(self.spec.progress_deadline_seconds)
+
+    def stop_progress(self) -> None:
+        """Let the Deployment controller say that its deadline has passed."""
         self.objects["Deployment", "digits"]["status"]["conditions"] = [
             {
                 "type": "Progressing",
