@@ -13,6 +13,10 @@ __all__ = ["running"]
 SEEDS = range(12)
 FOUND: dict[str, list[str]] = {
     "a budget that its resource left behind": ["scale 3", "settle", "delete orphan", "scale 1", "create"],
+    "a revision without an owner beside a refused one": [
+        *("settle", "edit pods=refused", "edit child: no owner of controllerrevisions"),
+        *("delete one of deployments", "settle"),
+    ],
 }
 
 

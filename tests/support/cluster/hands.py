@@ -108,7 +108,7 @@ class Hands:
         ends = self._ends.get(owner)
         if ends:
             code, reason = ends.pop(0)
-            self.failed[owner].add(reason)
+            self.failed[owner] |= {reason, Reason.JOB_FAILED}  # whoever deletes the pod takes its words away
             return _job_failed(code, reason)
         return _job_ended(0, json.dumps(_result(request)))
 

@@ -1,13 +1,17 @@
-"""A node that takes pods and runs nothing: the tests report what its kubelet would, but for the pods' end."""
+"""A node that takes pods and runs nothing: the tests report what its kubelet would, but for the pods' end.
+
+A kubelet that was cut off for long says again that its pods are ready: the control plane took them for lost.
+"""
 
 import threading
+import time
 from typing import Self
 
 import httpx
 
 from tests.support.cluster.api import ApiError, Json
 from tests.support.cluster.controlplane import ControlPlane
-from tests.support.cluster.helpers import now
+from tests.support.cluster.helpers import is_ready, now
 
 NAME = "still"
 _TAINT = {"key": "example.com/still", "effect": "NoSchedule"}  # it takes no pods of other tests
@@ -17,6 +21,7 @@ SETTINGS: Json = {
 }
 _CAPACITY = {"cpu": "9000", "memory": "9Ti", "pods": "9000", "ephemeral-storage": "9Ti"}
 _BEAT_SECONDS, _LOOK_SECONDS = 5.0, 0.3
+_BACK_SECONDS = 120.0  # in which the control plane finds pods lost, after an outage
 
 
 class StillNode:
@@ -25,6 +30,8 @@ class StillNode:
     def __init__(self, control_plane: ControlPlane) -> None:
         self._api = control_plane.admin
         self._stopped = threading.Event()
+        self._ready: set[str] = set()  # UIDs of pods
+        self._away_at = -_BACK_SECONDS
         self._thread = threading.Thread(target=self._run, name="still-node", daemon=True)
 
     def __enter__(self) -> Self:
@@ -44,21 +51,29 @@ class StillNode:
             try:
                 if looks % round(_BEAT_SECONDS / _LOOK_SECONDS) == 0:
                     self._beat()
-                self._end_pods()
+                self._see_pods()
                 looks += 1
             except (ApiError, httpx.TransportError):
                 looks = 0  # the API server is away: beat as soon as it is back
+                self._away_at = time.monotonic()
 
     def _beat(self) -> None:
         ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": _second()}
         status = {"capacity": _CAPACITY, "allocatable": _CAPACITY, "conditions": [ready]}
         self._api.patch("nodes", None, NAME, {"status": status}, "status")
 
-    def _end_pods(self) -> None:
+    def _see_pods(self) -> None:
+        is_back = time.monotonic() - self._away_at < _BACK_SECONDS
         for pod in self._api.get("pods", fieldSelector=f"spec.nodeName={NAME}")["items"]:
-            if pod["metadata"].get("deletionTimestamp"):
-                where = pod["metadata"]["namespace"], pod["metadata"]["name"]
+            metadata = pod["metadata"]
+            where = metadata["namespace"], metadata["name"]
+            if metadata.get("deletionTimestamp"):
                 self._api.delete("pods", *where, gracePeriodSeconds=0)
+            elif is_ready(pod):
+                self._ready.add(metadata["uid"])
+            elif is_back and metadata["uid"] in self._ready:
+                ready = {"type": "Ready", "status": "True", "lastTransitionTime": _second()}
+                self._api.patch("pods", *where, {"status": {"conditions": [ready]}}, "status")
 
 
 def _second() -> str:

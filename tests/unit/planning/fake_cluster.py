@@ -275,8 +275,13 @@ class FakeCluster:
         return self.add_worker(False, **{field: [status]})
 
     def deadline_exceeded(self, after: float = 0) -> None:
-        """Let the Deployment's progress deadline pass."""
+        """Let the Deployment's progress deadline pass, and the time after it that late pods have."""
         self.wait(after)
+        self.stop_progress()
+        self.wait(self.spec.progress_deadline_seconds)
+
+    def stop_progress(self) -> None:
+        """Let the Deployment controller say that its deadline has passed."""
         self.objects["Deployment", "digits"]["status"]["conditions"] = [
             {
                 "type": "Progressing",
@@ -317,7 +322,9 @@ class FakeCluster:
         known = self.objects.get(key)
         stored = json.loads(json.dumps(body))
         before = known["metadata"] if known else {}
-        if not (known and body["kind"] in ("Job", "ControllerRevision")):
+        if known and body["kind"] in ("Job", "ControllerRevision"):  # their content cannot be changed
+            before["ownerReferences"] = stored["metadata"]["ownerReferences"]
+        else:
             self.objects[key] = {
                 **stored,
                 **({"status": known["status"]} if known and "status" in known else {}),

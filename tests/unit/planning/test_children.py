@@ -162,19 +162,19 @@ def test_a_job_of_somebody_else_is_a_conflict() -> None:
     assert cluster.says("Stalled") == ("True", "NameConflict")
 
 
-def test_jobs_and_revisions_without_an_owner_are_made_again() -> None:
+def test_a_job_without_an_owner_is_deleted_and_a_revision_taken_back() -> None:
     cluster = ready_cluster()
     for kind in ("Job", "ControllerRevision"):
         cluster.only(kind)["metadata"]["ownerReferences"] = []
     job, revision = cluster.only("Job"), cluster.only("ControllerRevision")
-    plan = cluster.plan()
-    assert set(plan.delete) == {
-        Ref("Job", "models", job["metadata"]["name"], job["metadata"]["uid"]),
-        Ref("ControllerRevision", "models", revision["metadata"]["name"], revision["metadata"]["uid"]),
+    assert set(cluster.plan().delete) == {
+        Ref("Job", "models", job["metadata"]["name"], job["metadata"]["uid"])
     }
     cluster.step()
     cluster.settle()
-    assert cluster.only("ControllerRevision")["metadata"]["ownerReferences"][0]["uid"] == "owner"
+    after = cluster.only("ControllerRevision")
+    assert after["metadata"]["ownerReferences"][0]["uid"] == "owner"
+    assert after["data"] == revision["data"]
     assert cluster.says("Ready") == ("True", "Available")
 
 

@@ -1,5 +1,7 @@
 """A rollout that fails brings the current revision back, says why, and is not tried again in vain."""
 
+import pytest
+
 from modelpress.api import identity, names
 from modelpress.planning.types import Plan
 from tests.unit.planning.fake_cluster import (
@@ -113,6 +115,25 @@ def test_the_progress_deadline_of_the_current_generation_brings_the_current_revi
     assert cluster.says("Stalled")[0] == "False"
     deployment["metadata"]["generation"] -= 1
     assert cluster.settle()[0][0] == "apply Deployment digits"
+    assert cluster.says("Stalled") == ("True", "RolloutFailed")
+
+
+@pytest.mark.parametrize(("age", "left"), [(0, 600), (200, 400), (580, 60), (600, 60), (9000, 60)])
+def test_pods_that_were_made_late_have_their_time_and_all_a_moment_after_the_deadline(
+    age: int, left: int
+) -> None:
+    """The deadline passes while the API server is away, too."""
+    cluster = rolling_cluster()
+    cluster.add_worker(False)
+    cluster.wait(age)
+    cluster.stop_progress()
+    cluster.settle()
+    assert (cluster.plan().requeue or 0) <= left
+    cluster.wait(left - 1)
+    cluster.settle()
+    assert cluster.says("Stalled")[0] == "False"
+    cluster.wait(1)
+    cluster.settle()
     assert cluster.says("Stalled") == ("True", "RolloutFailed")
 
 

@@ -42,6 +42,19 @@ def edit_batch(cluster: FakeCluster, size: int) -> None:
     cluster.settle()
 
 
+def test_the_current_one_is_taken_back_where_nothing_but_an_object_without_an_owner_has_its_content() -> None:
+    cluster = ready_cluster()
+    before, current = cluster.only("Deployment")["spec"]["template"], cluster.status["current"]["name"]
+    cluster.edit(serving={"maxBatchSize": 8})
+    refuse(cluster)
+    cluster.only("ControllerRevision")["metadata"]["ownerReferences"] = []
+    del cluster.objects["Deployment", "digits"]
+    plan = refuse(cluster)
+    assert applied(plan) == [f"ControllerRevision {current}", "Deployment digits"]
+    assert plan.apply[1]["spec"]["template"] == before
+    assert plan.delete == ()
+
+
 def test_a_refused_revision_is_not_made_and_the_current_one_scales() -> None:
     cluster = ready_cluster()
     before = cluster.only("Deployment")["spec"]["template"]

@@ -105,9 +105,9 @@ def used_again(view: View, known: tuple[Revision, ...], target: Revision | None)
 
 
 def with_restored(view: View, known: tuple[Revision, ...]) -> tuple[Revision, ...]:
-    """Return the known revisions and those that the status names but somebody deleted, as far as they can be
-    restored: from what the running Deployment has of us, or where the spec still asks for them by rendering
-    again.
+    """Return the known revisions and those that the status names but somebody deleted or took from us, as far
+    as they can be restored: from an object without an owner, from what the running Deployment has of us, or
+    where the spec still asks for them by rendering again.
     """
     restored = list(known)
     for reference in (view.status.current, view.status.candidate):
@@ -131,7 +131,7 @@ def obsolete(facts: Facts, known: tuple[Revision, ...], used: set[str]) -> tuple
 
 def _is_removable(facts: Facts, body: Body, kept: set[str]) -> bool:
     found = facts.claim(body)
-    return found is Claim.ADOPT or (found is Claim.OURS and objects.name_of(body) not in kept)
+    return found in (Claim.ADOPT, Claim.OURS) and objects.name_of(body) not in kept
 
 
 def _read(body: Body) -> Revision | None:
@@ -177,6 +177,9 @@ def _render(view: View, known: tuple[Revision, ...], artifact: Artifact) -> Revi
 
 
 def _restore(view: View, known: tuple[Revision, ...], reference: RevisionReference) -> Revision | None:
+    body = objects.named(view.observed.revisions, reference.name) if reference.name else None
+    if body is not None and view.claim(body) is Claim.ADOPT and (left := _read(body)):
+        return left
     template = own_template(view.deployment) if view.running_revision == reference.name else None
     store = store_in(template) if template is not None else view.store
     artifact = from_status(reference, view.status, store)

@@ -24,6 +24,9 @@ from modelpress.planning.rollouts.strategy import GAP, leaves_gap
 from modelpress.planning.types import Body
 from modelpress.planning.view import View, of_revision
 
+_EXCEEDED = "ProgressDeadlineExceeded"
+_MOMENT = 0.1  # of the deadline: kubelets that were cut off report in this time
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -149,29 +152,43 @@ def _is_late(view: View, deployment: Body, pods: Sequence[Body], began: datetime
     """Return whether this rollout passed its deadline."""
     if not _is_observed(deployment):
         return False
-    left = _left(view, pods)
-    if left is not None:
-        return left <= 0
     progressing = objects.condition(deployment, "Progressing") or {}
-    if progressing.get("reason") != "ProgressDeadlineExceeded":
+    exceeded = progressing.get("reason") == _EXCEEDED
+    if exceeded and _is_before(progressing.get("lastUpdateTime"), began):
         return False
-    return not _is_before(progressing.get("lastUpdateTime"), began)
+    left = _left(view, pods)
+    return left is not None and left <= 0
 
 
 def _left(view: View, pods: Sequence[Body]) -> float | None:
-    """Return the seconds left to pods that are not ready where the Deployment does not count them.
+    """Return the seconds left to pods that are not ready; None while the Deployment counts them.
 
-    One that was complete at zero replicas does not: scaling up is no rollout for it.
+    One that was complete at zero replicas does not count: scaling up is no rollout for it.
     """
     progressing = objects.condition(view.deployment or {}, "Progressing") or {}
+    since = [_waits_since(pod) for pod in pods if not objects.is_true(pod, "Ready")]
+    if progressing.get("reason") == _EXCEEDED:
+        return _left_after_deadline(view, since, str(progressing.get("lastUpdateTime")))
     if progressing.get("reason") != "NewReplicaSetAvailable":
         return None
     refused = objects.condition(view.deployment or {}, "ReplicaFailure") or {}
-    since = [_waits_since(pod) for pod in pods if not objects.is_true(pod, "Ready")]
     if refused.get("status") == "True":
         since.append(str(refused.get("lastTransitionTime")))
-    if not since:
-        return None
+    return _left_of_deadline(view, since) if since else None
+
+
+def _left_after_deadline(view: View, since: Sequence[str], passed: str) -> float:
+    """Return the seconds left to pods that wait `since` these times, once the Deployment's deadline passed.
+
+    Its time runs while the API server is away, too: then no pod is made, and none can say that it is ready.
+    So each that was made late has the time of one made at once, and all a moment to say it.
+    """
+    allowed, held = view.spec.progress_deadline_seconds, objects.age(passed, view.observed.now)
+    owed = _left_of_deadline(view, since) if since else 0.0
+    return min(max(_MOMENT * allowed - held, owed), allowed - held)
+
+
+def _left_of_deadline(view: View, since: Sequence[str]) -> float:
     longest = max(objects.age(each, view.observed.now) for each in since)
     return view.spec.progress_deadline_seconds - longest
 
