@@ -12,6 +12,7 @@ import pytest
 from modelpress.api.conditions import Reason
 from tests.integration.models.test_keras_files import rewritten
 from tests.support.hostile.refused_models import refused
+from tests.support.models import of_formats as format_models
 from tests.support.models.trained import DigitsModels
 
 EXPORT = 'model.export("model_dir")'
@@ -142,14 +143,11 @@ def test_a_model_that_cannot_be_served_as_it_is(
     assert "user code" not in message
 
 
-def test_the_version_of_keras_2_is_named_where_its_file_does_not_load(
-    digits_models: DigitsModels, tmp_path: Path
-) -> None:
-    """TensorFlow 2.13 to 2.15 wrote settings that Keras 3 has not."""
+def test_the_version_of_keras_2_is_named_where_its_file_does_not_load(tmp_path: Path) -> None:
+    """A setting that neither Keras has."""
     import h5py
 
-    path = tmp_path / "m.h5"
-    path.write_bytes(digits_models.functional_h5.read_bytes())
+    path = format_models.keras_2_h5(tmp_path)
     with h5py.File(path, "r+") as file:
         file.attrs["keras_version"] = "2.15.0"
         text = file.attrs["model_config"]

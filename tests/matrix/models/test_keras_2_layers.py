@@ -1,4 +1,4 @@
-"""Every layer of Keras 2, in the files that TensorFlow 2.15 and tf-keras write of it."""
+"""Files of Keras 2: every layer, and whole models, as TensorFlow 2.13 and 2.15 and tf-keras write them."""
 
 from pathlib import Path
 
@@ -27,6 +27,36 @@ def test_a_layer_computes_what_it_did_or_is_refused(
         return
     with pytest.raises(DataError, match=expected.REFUSED[name]):
         comparison.check(path, tmp_path)
+
+
+@pytest.mark.parametrize("file", ["model.h5", "model.keras"])
+@pytest.mark.parametrize("name", comparison.SMALL)
+def test_a_model_of_2_15_computes_what_it_did(file: str, name: str, tmp_path: Path) -> None:
+    comparison.check_whole(material.KERAS_2_15, file, name, tmp_path)
+
+
+@pytest.mark.parametrize("name", comparison.LARGE)
+def test_a_large_model_of_2_15_computes_what_it_did(name: str, tmp_path: Path) -> None:
+    comparison.check_whole(material.KERAS_2_15, "model.keras", name, tmp_path)
+
+
+@pytest.mark.parametrize("name", comparison.SMALL)
+def test_a_model_of_2_13_computes_what_it_did(name: str, tmp_path: Path) -> None:
+    comparison.check_whole(material.KERAS_2_13, "model.h5", name, tmp_path)
+
+
+def test_a_keras_file_of_2_13_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    """Its weights are named by the number of their layer, not by its name."""
+    with pytest.raises(DataError, match=r"Keras 2\.13\.1 wrote it .*tf-keras for Keras 2"):
+        comparison.check_whole(material.KERAS_2_13, "model.keras", "attention", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "release", [material.KERAS_2_15, material.KERAS_2_13], ids=lambda release: release.name
+)
+@pytest.mark.parametrize("name", comparison.SAVED)
+def test_a_saved_model_computes_what_it_did(release: material.Release, name: str, tmp_path: Path) -> None:
+    comparison.check_saved(release, name, tmp_path)
 
 
 def test_every_layer_of_tf_keras_has_a_case() -> None:

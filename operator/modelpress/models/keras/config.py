@@ -66,13 +66,12 @@ def parse(text: str | bytes, name: str, keras_2: bool = False) -> dict[str, Any]
         raise unsupported(
             f"{name}: {kind} is a subclassed keras.Model, whose code is not in the file: {way_out.EXPORT}"
         )
-    if keras_2:
-        config = structure.modernized(config)
-    for count, entry in enumerate(_objects(config, name), start=1):
+    model: dict[str, Any] = structure.modernized(config) if keras_2 else config
+    for count, entry in enumerate(_objects(model, name), start=1):
         if count > MAX_CONFIG_OBJECTS:
             raise invalid(f"{name}: the model's structure has more than {MAX_CONFIG_OBJECTS} objects")
         _check(entry, name)
-    return config
+    return model
 
 
 def build(config: dict[str, Any]) -> keras.Model:

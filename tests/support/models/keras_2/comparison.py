@@ -5,7 +5,30 @@ from pathlib import Path
 import numpy as np
 
 from modelpress.models.load import load
-from tests.support.models.keras_2 import expected
+from tests.support.models.keras_2 import cases, expected, material
+from tests.support.models.keras_2.material import Release
+
+LARGE = ("ConvNeXtTiny", "DenseNet121", "EfficientNetB0")
+SMALL = tuple(name for name in cases.WHOLE if name not in LARGE)
+SAVED = (
+    "adapted",
+    "augmented",
+    "translator",
+)  # random layers and adapted numbers have functions nobody serves
+
+
+def check_whole(release: Release, file: str, name: str, work_dir: Path) -> None:
+    """Compare a whole model in the `file` that a release wrote of it."""
+    check(material.folder(release) / "whole" / name.replace(" ", "_") / file, work_dir)
+
+
+def check_saved(release: Release, name: str, work_dir: Path) -> None:
+    """Compare the SavedModel that a release wrote of a whole model."""
+    path = material.folder(release) / "whole" / name / "saved"
+    if name == "translator":  # a SavedModel has its outputs by name, in another order than the model's
+        assert len(load(path, work_dir).outputs) == 2
+    else:
+        check(path, work_dir)
 
 
 def check(path: Path, work_dir: Path) -> None:

@@ -13,6 +13,7 @@ from keras.src.legacy import layers as legacy_layers
 
 from modelpress.models.keras.keras_2 import settings as keras_2_settings
 from modelpress.models.keras.keras_2 import structure
+from modelpress.models.keras.keras_2.dropped import DROPPED
 from tests.support.models.keras_2 import material
 
 _WIDTH = 110  # of a line
@@ -60,7 +61,7 @@ def dropped(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     taken = {key: item for key, item in new.items() if key in _parameters(kind)}
     refused = [key for key in new if key not in taken and not _takes(kind, {**taken, key: new[key]})]
     # those that modern_settings drops with the table as it is are named by it, or they would leave it
-    gone = [key for key in keras_2_settings.DROPPED.get(name, {}) if key in settings]
+    gone = [key for key in DROPPED.get(name, {}) if key in settings]
     gone = [key for key in gone if not _takes(kind, {**taken, key: settings[key]})]
     return {key: _default(key, settings[key]) for key in sorted({*refused, *gone})}
 
@@ -85,7 +86,9 @@ def _parameters(kind: Any) -> set[str]:
     for base in inspect.getmro(kind):
         if "__init__" not in vars(base):
             continue
-        parameters: Iterable[inspect.Parameter] = inspect.signature(base.__init__).parameters.values()
+        parameters: Iterable[inspect.Parameter] = inspect.signature(
+            vars(base)["__init__"]
+        ).parameters.values()
         found |= {item.name for item in parameters if item.kind is not item.VAR_KEYWORD}
         if not any(item.kind is item.VAR_KEYWORD for item in parameters):
             break
