@@ -17,7 +17,7 @@ from modelpress.api.errors import DataError
 from modelpress.models.keras.keras_2 import operations
 from modelpress.models.load import load
 from tests.support.models import of_formats as format_models
-from tests.support.models.keras_2 import comparison, dropped_table, functions, material
+from tests.support.models.keras_2 import comparison, dropped_table, material
 
 
 def test_a_file_of_keras_2_predicts_what_keras_2_did(tmp_path: Path) -> None:
@@ -49,10 +49,10 @@ def test_a_saved_model_computes_what_it_did(name: str, tmp_path: Path) -> None:
     comparison.check_saved(material.TF_KERAS, name, tmp_path)
 
 
-@pytest.mark.parametrize("name", functions.FUNCTIONS)
+@pytest.mark.parametrize("name", ["x / 127.5 - 1", "x - list", "math.floormod", "clip_by_value"])
 def test_a_function_of_tensorflow_computes_what_it_did(name: str, tmp_path: Path) -> None:
-    folder = material.folder(material.TF_KERAS) / "functions" / name.replace(" ", "_").replace("/", "by")
-    comparison.check(folder / "model.h5", tmp_path)
+    """tests/matrix/models has all that are accepted."""
+    comparison.check_function(material.TF_KERAS, name, tmp_path)
 
 
 def test_every_accepted_function_is_one_that_was_compared() -> None:

@@ -22,6 +22,12 @@ def check_whole(release: Release, file: str, name: str, work_dir: Path) -> None:
     check(material.folder(release) / "whole" / name.replace(" ", "_") / file, work_dir)
 
 
+def check_function(release: Release, name: str, work_dir: Path) -> None:
+    """Compare a model of a function of TensorFlow in the file that a release wrote of it."""
+    folder = name.replace(" ", "_").replace("/", "by")
+    check(material.folder(release) / "functions" / folder / "model.h5", work_dir)
+
+
 def check_saved(release: Release, name: str, work_dir: Path) -> None:
     """Compare the SavedModel that a release wrote of a whole model."""
     path = material.folder(release) / "whole" / name / "saved"
