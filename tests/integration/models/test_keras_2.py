@@ -17,7 +17,7 @@ from modelpress.api.errors import DataError
 from modelpress.models.keras.keras_2 import operations
 from modelpress.models.load import load
 from tests.support.models import of_formats as format_models
-from tests.support.models.keras_2 import comparison, dropped_table, material
+from tests.support.models.keras_2 import comparison, material
 
 
 def test_a_file_of_keras_2_predicts_what_keras_2_did(tmp_path: Path) -> None:
@@ -64,10 +64,6 @@ def test_every_accepted_function_is_one_that_was_compared() -> None:
         if layer["class_name"] in operations.WRAPPERS
     }
     assert operations.FUNCTIONS.keys() - seen == set()
-
-
-def test_the_table_of_dropped_settings_is_what_both_libraries_say() -> None:
-    assert dropped_table.TARGET.read_text() == dropped_table.render()
 
 
 def _structure(path: Path) -> Any:

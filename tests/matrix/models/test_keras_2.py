@@ -6,7 +6,7 @@ import pytest
 
 from modelpress.api.errors import DataError
 from modelpress.models.keras import allowed_layers
-from tests.support.models.keras_2 import cases, comparison, expected, functions, material
+from tests.support.models.keras_2 import cases, comparison, dropped_table, expected, functions, material
 
 # bases of others; features of TensorFlow 1; what fails in tf-keras 2.21 itself
 WITHOUT_CASE = {"AbstractRNNCell", "DenseFeatures", "Layer", "SpectralNormalization", "Wrapper"}
@@ -62,6 +62,10 @@ def test_a_saved_model_computes_what_it_did(release: material.Release, name: str
 @pytest.mark.parametrize("name", functions.FUNCTIONS)
 def test_a_function_of_tensorflow_computes_what_it_did(name: str, tmp_path: Path) -> None:
     comparison.check_function(material.TF_KERAS, name, tmp_path)
+
+
+def test_the_table_of_dropped_settings_is_what_both_libraries_say() -> None:
+    assert dropped_table.TARGET.read_text() == dropped_table.render()
 
 
 def test_every_layer_of_tf_keras_has_a_case() -> None:
