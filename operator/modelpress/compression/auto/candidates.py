@@ -22,6 +22,7 @@ from modelpress.compression.evaluation.rules import Rule
 from modelpress.compression.formats.base import Format
 from modelpress.compression.report.document import EvaluationReport, Latency, PassReport
 from modelpress.compression.report.readable import percent, points
+from modelpress.compression.schemes import Algorithm
 from modelpress.logs import progress
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,12 @@ class Candidate:
     times: tuple[Latency, ...] = ()
     seconds: float | None = None  # to make it
     failed: str | None = None
+
+    @property
+    def algorithm(self) -> Algorithm | None:
+        """By which algorithm its integers were made, where its scheme has several."""
+        found = self.step.parameters.get("algorithm") if self.step else None
+        return Algorithm(found) if found else None
 
 
 @dataclass
@@ -141,8 +148,8 @@ def describe(candidate: Candidate) -> str:
         return candidate.failed or ""
     found = candidate.measured
     speeds = " / ".join(f"{item.speedup:.2f}x" for item in candidate.times) or "not compared"
-    algorithm = candidate.step.parameters.get("algorithm") if candidate.step else None
+    by = f" by {candidate.algorithm}" if candidate.algorithm else ""
     return (
         f"{found.bytes:,} bytes, score {percent(found.score)}, drop {points(found.drop)}, speed {speeds},"
-        f" made in {candidate.seconds or 0:.1f} s{f' by {algorithm}' if algorithm else ''}"
+        f" made in {candidate.seconds or 0:.1f} s{by}"
     )

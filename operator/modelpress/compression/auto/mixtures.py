@@ -121,8 +121,7 @@ class _Series:
 
 def _algorithm(search: Search, scheme: Scheme) -> Algorithm | None:
     best = algorithms.best(search, scheme)
-    found = best.step.parameters.get("algorithm") if best and best.step else None
-    return Algorithm(found) if found else None
+    return best.algorithm if best else None
 
 
 def _series(

@@ -107,7 +107,7 @@ def _row(item: Candidate, verdict: CandidateVerdict, original_bytes: int) -> Can
     found = item.measured
     return CandidateReport(
         name=item.name,
-        parameters={**item.parameters, **_algorithm(item)},
+        parameters={**item.parameters, **({"algorithm": item.algorithm.value} if item.algorithm else {})},
         bytes=found.bytes,
         ratio=round(original_bytes / found.bytes, 4),
         score=found.score,
@@ -122,8 +122,3 @@ def _row(item: Candidate, verdict: CandidateVerdict, original_bytes: int) -> Can
         chosen=verdict.why_not is None,
         why_not=verdict.why_not,
     )
-
-
-def _algorithm(item: Candidate) -> dict[str, str]:
-    found = item.step.parameters.get("algorithm") if item.step else None
-    return {"algorithm": found} if found else {}

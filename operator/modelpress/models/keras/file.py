@@ -172,7 +172,7 @@ def _not_computed(text: str) -> str:
 def _not_loaded(name: str, version: str, why: str) -> DataError:
     if scope := _SCOPE.search(why):
         return _bad_name(name, scope[1])
-    if version.startswith(("0.", "1.", "2.")):
+    if structure.is_keras_2(version):
         return unsupported(
             f"{name}: Keras {version} wrote it and Keras {keras.__version__} cannot load it ({why}):"
             f" {way_out.EXPORT_WITH_ITS_KERAS}"

@@ -22,12 +22,13 @@ def keep_signature(graph: Any, name: str) -> None:
     """
     objects, library = graph.object_graph_def, graph.graph_def.library
     try:
-        holder = _signature(objects, name)
+        chosen, holder = _signature(objects, name)
         served = set(_functions(objects.nodes[holder]))
         bound = {holder, *(i for key in served for i in objects.concrete_functions[key].bound_inputs)}
         _ = [objects.nodes[i] for i in bound]
     except IndexError as error:
         raise invalid(f"{name}: the graph names an object that it has not") from error
+    _keep(_signatures(objects), lambda child: child.local_name == chosen)
     known = {function.signature.name: function for function in library.function}
     reached = _reached(served, known, library)
     _keep(library.function, lambda item: item.signature.name in reached)
@@ -67,22 +68,26 @@ def closure(names: Iterable[str], functions: dict[str, Any]) -> set[str]:
 def signature_functions(graph: Any, name: str) -> set[str]:
     """Return the concrete functions of the signature that serves. Raises like `keep_signature`."""
     try:
-        return set(_functions(graph.object_graph_def.nodes[_signature(graph.object_graph_def, name)]))
+        _, holder = _signature(graph.object_graph_def, name)
+        return set(_functions(graph.object_graph_def.nodes[holder]))
     except IndexError as error:
         raise invalid(f"{name}: the graph names an object that it has not") from error
 
 
-def _signature(objects: Any, name: str) -> int:
-    """Return the object of the signature that serves; the others leave the message."""
+def _signatures(objects: Any) -> Any:
+    """Return the signatures by name and object, as they stand in the message."""
     folders = [child.node_id for child in objects.nodes[0].children if child.local_name == "signatures"]
-    entries = objects.nodes[folders[0]].children if folders else []
-    found = {child.local_name: child.node_id for child in entries}
+    return objects.nodes[folders[0]].children if folders else []
+
+
+def _signature(objects: Any, name: str) -> tuple[str, int]:
+    """Return name and object of the signature that serves."""
+    found = {child.local_name: child.node_id for child in _signatures(objects)}
     if _DEFAULT not in found and len(found) != 1:
         listed = ", ".join(sorted(found)) or "none"
         raise unsupported(f"{name}: needs the signature {_DEFAULT}; it has {listed[:200]}")
     chosen = _DEFAULT if _DEFAULT in found else next(iter(found))
-    _keep(entries, lambda child: child.local_name == chosen)
-    return int(found[chosen])
+    return chosen, int(found[chosen])
 
 
 def _functions(item: Any) -> list[str]:

@@ -62,7 +62,10 @@ class LiteRTFormats:
         algorithms = schemes.litert(desired.scheme).algorithms
         if desired.algorithm or not algorithms:
             return self._converted(desired, folder)
-        trials = [self._tried(replace(desired, algorithm=item), folder / item.value) for item in algorithms]
+        expected, plain = self.float32.model.call(self._sample), replace(desired, calibration=None)
+        trials = [
+            self._tried(replace(plain, algorithm=item), folder / item.value, expected) for item in algorithms
+        ]
         best = min(trials, key=lambda item: item.error)
         shutil.copyfile(best.folder / MODEL_FILE, folder / MODEL_FILE)
         for trial in trials:
@@ -103,24 +106,25 @@ class LiteRTFormats:
         return Format(folder, (MODEL_FILE,), model)
 
     def _converted(self, desired: QuantizationTask, folder: Path) -> tuple[Format, PassReport]:
-        target = folder / MODEL_FILE
-        material = Material(self.float32.path, desired.calibration, algorithm=desired.algorithm)
-        self._converter.convert(self._exported, desired.scheme, target, material)
-        report = self._report(desired.scheme, target, desired.algorithm)
+        format = self._convert(desired, folder)
+        report = self._report(desired.scheme, format.path, desired.algorithm)
         if desired.calibration:
             what = "weights" if desired.algorithm else "activations"
             report = report.model_copy(update={"note": f"{what} {desired.calibration.describe()}"})
-        return self.opened(folder), report
+        return format, report
 
-    def _tried(self, desired: QuantizationTask, folder: Path) -> "_Trial":
-        """Make a format with one algorithm, and compare its outputs on the sample with those of float32."""
+    def _convert(self, desired: QuantizationTask, folder: Path) -> Format:
+        material = Material(self.float32.path, desired.calibration, algorithm=desired.algorithm)
+        self._converter.convert(self._exported, desired.scheme, folder / MODEL_FILE, material)
+        return self.opened(folder)
+
+    def _tried(self, desired: QuantizationTask, folder: Path, expected: Arrays) -> "_Trial":
+        """Make a format with one algorithm; compare its outputs on the sample with the `expected` ones."""
         assert desired.algorithm is not None
         folder.mkdir()
         start = time.perf_counter()
-        material = Material(self.float32.path, algorithm=desired.algorithm)
-        self._converter.convert(self._exported, desired.scheme, folder / MODEL_FILE, material)
-        found = self.opened(folder).model.call(self._sample)
-        error = metrics.relative_error(self.float32.model.call(self._sample), found)
+        found = self._convert(desired, folder).model.call(self._sample)
+        error = metrics.relative_error(expected, found)
         return _Trial(desired.algorithm, folder, error, time.perf_counter() - start)
 
     def _report(self, scheme: Scheme, path: Path, algorithm: Algorithm | None = None) -> PassReport:

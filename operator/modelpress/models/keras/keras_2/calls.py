@@ -69,10 +69,7 @@ class References:
         return value
 
     def _tensor(self, reference: Sequence[Any]) -> dict[str, Any]:
-        # Keras 3 looks the tensor up by its history; shape and dtype are those that it finds
-        history = self._history(reference)
-        settings = {"shape": [], "dtype": "float32", "keras_history": history}
-        return {"class_name": "__keras_tensor__", "config": settings}
+        return tensor(self._history(reference))
 
     def _history(self, reference: Sequence[Any]) -> list[Any]:
         name, call, tensor = reference[:3]
@@ -85,6 +82,12 @@ class References:
 def modern_name(name: str) -> str:
     """Return a name of Keras 2 as Keras 3 takes it: without the / that Keras 2 took, as in DenseNet."""
     return name.replace("/", ".")
+
+
+def tensor(history: Sequence[Any]) -> dict[str, Any]:
+    """Return a tensor by its layer, call and place, by which Keras 3 finds it, with its shape and dtype."""
+    settings = {"shape": [], "dtype": "float32", "keras_history": history}
+    return {"class_name": "__keras_tensor__", "config": settings}
 
 
 def constant(value: Any) -> Any:

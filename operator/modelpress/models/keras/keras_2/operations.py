@@ -60,11 +60,11 @@ def translated(layer: Mapping[str, Any], found: Sequence[calls.Call]) -> Iterato
         ) from error
     if function.before:
         yield _operation(f"{name}.before", "core.Cast", {"dtype": function.before}, arguments[:1])
-        arguments = [_result(f"{name}.before"), *arguments[1:]]
+        arguments = [calls.tensor([f"{name}.before", 0, 0]), *arguments[1:]]
     own = f"{name}.{function.operation}" if function.after else name
     yield _operation(own, function.operation, settings, arguments)
     if function.after:
-        yield _operation(name, "core.Cast", {"dtype": function.after}, [_result(own)])
+        yield _operation(name, "core.Cast", {"dtype": function.after}, [calls.tensor([own, 0, 0])])
 
 
 def _arguments(function: Function, call: calls.Call) -> tuple[list[Any], dict[str, Any]]:
@@ -108,11 +108,6 @@ def _operation(name: str, operation: str, settings: Mapping[str, Any], inputs: A
         "name": name,
         "inbound_nodes": [{"args": list(inputs), "kwargs": {}}],
     }
-
-
-def _result(name: str) -> dict[str, Any]:
-    settings = {"shape": [], "dtype": "float32", "keras_history": [name, 0, 0]}
-    return {"class_name": "__keras_tensor__", "config": settings}
 
 
 _CALLED = "called"  # a setting of `change` that becomes an argument of the call
