@@ -9,7 +9,7 @@ import importlib.metadata
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock
@@ -39,19 +39,28 @@ def copy(module: str, folder: Path, *name: str) -> None:
     """Copy what a program writes into `folder`, running it first if it never ran as it is now."""
     label = "-".join((module.rpartition(".")[2], *name)).replace(" ", "_")
     made = cache() / f"{label}-{_key(module)}"
-    with FileLock(f"{made}.lock"):
-        if not made.exists():
-            print(f"[test models] making {label}, only once", file=sys.stderr, flush=True)
-            fresh = Path(f"{made}.new")
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir()
-            command = [sys.executable, "-m", module, str(fresh), *name]
-            done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise RuntimeError(f"cannot make {label}: {done.stderr[-4000:]}")
-            fresh.rename(made)
+
+    def make(fresh: Path) -> None:
+        fresh.mkdir()
+        command = [sys.executable, "-m", module, str(fresh), *name]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"cannot make {label}: {done.stderr[-4000:]}")
+
+    once(made, f"making {label}", make)
     # what was only needed to make them may be links to where that happened
     shutil.copytree(made, folder, symlinks=True, dirs_exist_ok=True)
+
+
+def once(made: Path, doing: str, make: Callable[[Path], None]) -> None:
+    """Have the folder `made`: where it is missing, `make` it under another name first."""
+    with FileLock(f"{made}.lock"):
+        if not made.exists():
+            print(f"[test models] {doing}, only once", file=sys.stderr, flush=True)
+            fresh = Path(f"{made}.new")
+            shutil.rmtree(fresh, ignore_errors=True)
+            make(fresh)
+            fresh.rename(made)
 
 
 def _key(module: str) -> str:

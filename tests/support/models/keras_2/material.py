@@ -6,17 +6,17 @@ tf-keras runs on the TensorFlow of this environment; TensorFlow 2.13 and 2.15 br
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
+from tests.support.models.cache import once
 from tests.support.servers import environments
 from tests.support.servers.binaries import cache
 
@@ -49,13 +49,7 @@ def folder(release: Release) -> Path:
     if release is not TF_KERAS and sys.version_info >= (3, 12):
         pytest.skip(f"{release.packages[0]} has no build for this Python")
     made = cache() / f"{release.name}-{_key(release)}"
-    with FileLock(f"{made}.lock"):
-        if not made.exists():
-            print(f"[test models] writing with {release.packages[0]}, only once", file=sys.stderr, flush=True)
-            fresh = Path(f"{made}.new")
-            shutil.rmtree(fresh, ignore_errors=True)
-            _write(release, fresh)
-            fresh.rename(made)
+    once(made, f"writing with {release.packages[0]}", partial(_write, release))
     return made
 
 
